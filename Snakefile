@@ -1,0 +1,21 @@
+# Latent geometry graphs: the paper's experiments as a workflow.
+#   snakemake --cores all                                                     the embedded demonstration
+#   snakemake --cores all --resources gpu=4 --configfile config/cifar10.yaml  the paper
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/geometry.smk"
+include: "workflow/rules/distillation.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        targets,

@@ -1,0 +1,38 @@
+"""Latent geometry graphs of deep neural networks (Lassance, Gripon, Ortega 2021): graphs, losses, training, results."""
+
+from typing import TYPE_CHECKING
+
+from lgg._lazy import lazy_attributes
+
+_EXPORTS = {
+    "similarity_graph": ".graph",
+    "laplacian": ".graph",
+    "total_variation": ".graph",
+    "label_variation": ".graph",
+    "cosine_label_variation": ".graph",
+    "normalized_label_variation": ".graph",
+    "laplacian_eigenmaps": ".graph",
+}
+__all__ = [
+    "cosine_label_variation",
+    "label_variation",
+    "laplacian",
+    "laplacian_eigenmaps",
+    "normalized_label_variation",
+    "similarity_graph",
+    "total_variation",
+]
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lgg.graph import (
+        cosine_label_variation,
+        label_variation,
+        laplacian,
+        laplacian_eigenmaps,
+        normalized_label_variation,
+        similarity_graph,
+        total_variation,
+    )
+
+__getattr__ = lazy_attributes(__name__, _EXPORTS)

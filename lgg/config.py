@@ -1,0 +1,682 @@
+"""Every key of the configuration: its type, default, unit and bounds, declared here and nowhere else.
+
+``python -m lgg.config schema`` prints the JSON schema for editors, ``python -m lgg.config keys`` the table of
+``config/README.md``. This module imports neither torch nor torchvision, so that reading the Snakefile stays fast.
+"""
+
+import difflib
+import json
+import re
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from lgg.errors import ConfigError
+
+CLASSES_OF_SOURCE = {"photo_patches": 10, "digits": 10, "cifar10": 10, "cifar100": 100}
+IMAGES_OF_SOURCE = {"digits": (1438, 359), "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}
+WIDE_RESNET_LAYERS = ("stage1", "stage2", "pool")
+PREACT_RESNET18_LAYERS = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
+
+
+def _number(value: Any) -> Any:
+    """Read 5e-4, which YAML 1.1 takes for a string, as the number that was meant."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, BeforeValidator(_number), Field(ge=-100, le=100)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
+
+
+class Data(_Section):
+    """The images. All sources give RGB images of 32 × 32 pixels, 8 bits a channel."""
+
+    source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"] = Field(
+        description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's; "
+        "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your train/CLASS/*.png or .jpg files"
+    )
+    path: str | None = Field(
+        default=None,
+        description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/; "
+        "cifar10, cifar100: where the archive is or will be downloaded, `downloads` by default; no other source has one",
+    )
+    train_images: Count | None = Field(
+        default=None,
+        description="number of training images, drawn evenly from all classes; null: all there are (photo_patches: 4,000)",
+    )
+    test_images: Count | None = Field(
+        default=None,
+        description="number of test images, drawn evenly from all classes; null: all there are (photo_patches: 1,000)",
+    )
+    seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
+    class_names: list[str] | None = Field(
+        default=None, description="names of the classes in the order of their labels; null: those that the source gives"
+    )
+    mean: list[Number] | None = Field(
+        default=None,
+        description="per-channel mean in [0, 1] that networks subtract; null: that of the training images",
+    )
+    std: list[Positive] | None = Field(
+        default=None,
+        description="per-channel standard deviation that networks divide by; null: that of the training images",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source in ("arrays", "image_folder") and self.path is None:
+            raise ValueError(f"source {self.source} reads files of yours: set `path` to their folder")
+        if self.source in ("photo_patches", "digits") and self.path is not None:
+            raise ValueError(f"source {self.source} comes with Python packages: leave `path` at null")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("`mean` and `std` go together: give both, or neither to have them measured")
+        if self.mean is not None and self.std is not None and not len(self.mean) == len(self.std) == 3:
+            raise ValueError("`mean` and `std` hold three numbers each, for red, green and blue")
+        for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
+            if count is None:
+                continue
+            if count < self.classes_at_least:
+                raise ValueError(f"`{split}` is {count}, fewer than the {self.classes_at_least} classes")
+            most = self.available(split)
+            if most is not None and count > most:
+                raise ValueError(f"`{split}` is {count}, but {self.source} has only {most:,}")
+        if self.source == "photo_patches":
+            for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
+                if count is not None and count % 10:
+                    raise ValueError(f"`{split}` is {count}: photo_patches has 10 classes of equal size, take a multiple of 10")
+        if self.class_names is not None:
+            if len(set(self.class_names)) != len(self.class_names):
+                raise ValueError("`class_names` has a name twice")
+            known = CLASSES_OF_SOURCE.get(self.source)
+            if known is not None and len(self.class_names) != known:
+                raise ValueError(f"`class_names` has {len(self.class_names)} names, {self.source} has {known} classes")
+        return self
+
+    @property
+    def classes_at_least(self) -> int:
+        """Number of classes where the source tells it, else the two that any task has."""
+        return CLASSES_OF_SOURCE.get(self.source, 2)
+
+    def available(self, split: str) -> int | None:
+        """Number of images of ``train_images`` or ``test_images`` that the source has; None where only its files tell."""
+        if self.source == "photo_patches":
+            return {"train_images": 20_000, "test_images": 5_000}[split]
+        counts = IMAGES_OF_SOURCE.get(self.source)
+        return None if counts is None else counts[0 if split == "train_images" else 1]
+
+    @property
+    def training_images(self) -> int | None:
+        """Number of training images; None where only the files tell."""
+        if self.train_images is None and self.source == "photo_patches":
+            return 4000
+        return self.train_images or self.available("train_images")
+
+
+# --- networks and training ----------------------------------------------------------------------------------------
+
+
+class WideResNet(_Section):
+    """WideResNet-depth-width; its representations are stage1, stage2 and pool."""
+
+    name: Literal["wide_resnet"]
+    depth: Annotated[int, Field(ge=10)] = Field(description="number of layers, 6n + 4")
+    width: Positive = Field(description="stages have 16, 32 and 64 channels times this")
+
+    @model_validator(mode="after")
+    def _buildable(self) -> Self:
+        if (self.depth - 4) % 6:
+            raise ValueError(f"depth {self.depth} is not of the form 6n + 4 (10, 16, 22, 28 …)")
+        if int(16 * self.width) < 1:
+            raise ValueError(f"width {self.width} leaves the first stage without channels; take at least 0.0625")
+        return self
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return WIDE_RESNET_LAYERS
+
+
+class PreActResNet18(_Section):
+    """Pre-activation ResNet18; its representations are the outputs of its 17 ReLUs, block1.relu1 to final.relu."""
+
+    name: Literal["preact_resnet18"]
+    base_width: Count = Field(default=64, description="channels of the first two blocks; the paper's network has 64")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return PREACT_RESNET18_LAYERS
+
+
+Architecture = Annotated[WideResNet | PreActResNet18, Field(discriminator="name")]
+
+
+class Phase(_Section):
+    """A stretch of training. Phases follow one another; together they are the learning-rate schedule."""
+
+    epochs: Positive = Field(description="length, in passes over the training images; parts of an epoch are allowed")
+    learning_rate: NonNegative | list[NonNegative] = Field(
+        description="one value, or [first, last] to change it at every step"
+    )
+    shape: Literal["linear", "cosine"] = Field(default="linear", description="how it goes from the first to the last value")
+    fresh_optimizer: bool = Field(default=False, description="forget the momentum when the phase begins")
+
+    @model_validator(mode="after")
+    def _one_or_two_values(self) -> Self:
+        if isinstance(self.learning_rate, list) and len(self.learning_rate) != 2:
+            raise ValueError(f"`learning_rate` is one number or [first, last], not {self.learning_rate}")
+        return self
+
+
+class Training(_Section):
+    """Stochastic gradient descent."""
+
+    schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
+        description="the phases: constant ones are a multi-step schedule, [0, peak] then [peak, 0] is a one-cycle schedule"
+    )
+    batch_size: Annotated[int, Field(ge=2)] = Field(default=128, description="images a step")
+    momentum: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = Field(default=0.9, description="of SGD")
+    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum")
+    weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on every parameter")
+    augmentation: Literal["crop_and_flip", "none"] = Field(
+        default="crop_and_flip", description="crop_and_flip: random crops after a padding of 4 pixels, and mirroring"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on others",
+    )
+
+    @property
+    def epochs(self) -> int:
+        return round(sum(phase.epochs for phase in self.schedule))
+
+    @model_validator(mode="after")
+    def _whole_epochs(self) -> Self:
+        total = 0.0
+        for number, phase in enumerate(self.schedule):
+            if phase.fresh_optimizer and abs(total - round(total)) > 1e-9:
+                raise ValueError(f"schedule[{number}] has a fresh optimizer, so it must begin with an epoch, not at epoch {total:g}")
+            total += phase.epochs
+        if abs(total - round(total)) > 1e-9:
+            raise ValueError(f"the phases of `schedule` make {total:g} epochs; their sum must be a whole number")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("`nesterov` needs a momentum above 0")
+        return self
+
+
+# --- Section 4.1: distillation --------------------------------------------------------------------------------------
+
+
+class _Method(_Section):
+    """A row of Table 1."""
+
+    label: str = Field(description="name of the row")
+    paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
+    paper_gain: Percent | None = Field(default=None, description="gain over its baseline that the paper gives, in points")
+
+    #: representations that are compared; None: all
+    @property
+    def compared_layers(self) -> Sequence[str] | None:
+        return None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the loss's constructor."""
+        shared = {*_LayerMethod.model_fields, "loss"}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in shared}
+
+
+class _LayerMethod(_Method):
+    weight: NonNegative = Field(default=25.0, description="λ, the weight of the distillation term beside cross-entropy")
+    layers: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="names of the representations compared; null: all of the network's"
+    )
+
+    @property
+    def compared_layers(self) -> Sequence[str] | None:
+        return self.layers
+
+
+class NoDistillation(_Method):
+    """Cross-entropy alone."""
+
+    loss: Literal["none"]
+
+
+class Hinton(_Method):
+    """Softened class probabilities (Hinton et al. 2015)."""
+
+    loss: Literal["hinton"]
+    weight: NonNegative = Field(default=1.0, description="λ; the term is multiplied by λT²")
+    temperature: Positive = Field(default=4.0, description="T, divides both networks' logits")
+
+
+class Relational(_LayerMethod):
+    """RKD-D: relative pairwise distances (Park et al. 2019)."""
+
+    loss: Literal["relational"]
+
+
+class GraphMethod(_LayerMethod):
+    """GKD: latent geometry graphs (the paper, Section 4.1)."""
+
+    loss: Literal["graph_distillation"]
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    edges: Literal["all", "inter", "intra"] = Field(
+        default="all", description="compare all edges, those between classes, or those within one"
+    )
+    power: Count = Field(default=1, description="p: compare the matrix power Aᵖ")
+    normalize: bool = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
+    neighbours: Literal["teacher", "own"] = Field(
+        default="teacher", description="with k: keep the teacher's edges in the student's graph too, or let each choose"
+    )
+    order: Literal["threshold_first", "normalize_first"] = Field(
+        default="threshold_first", description="with k: drop edges before normalising (paper) or after (published code)"
+    )
+
+
+Method = Annotated[NoDistillation | Hinton | Relational | GraphMethod, Field(discriminator="loss")]
+
+
+class Teacher(_Section):
+    """The network that students learn from."""
+
+    architecture: Architecture
+    seed: Seed = Field(default=0, description="of its weights and batches; one teacher serves all students")
+    label: str = Field(default="Teacher", description="name of its row")
+    paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
+
+
+class Student(_Section):
+    """The small network."""
+
+    architecture: Architecture
+
+
+class Distillation(_Section):
+    """Section 4.1: Table 1."""
+
+    teacher: Teacher | None = Field(description="null: no teacher, and no method that needs one")
+    student: Student
+    training: Training = Field(description="of teacher and students alike")
+    baseline: str = Field(default="baseline", description="the method that gains are measured against")
+    methods: dict[Name, Method | None] = Field(
+        description="rows of Table 1 by name; a new entry is a new row, null takes one away"
+    )
+
+    @property
+    def active_methods(self) -> "dict[str, NoDistillation | Hinton | Relational | GraphMethod]":
+        """The methods without those that an overlay took away."""
+        return {name: method for name, method in self.methods.items() if method is not None}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        methods = self.active_methods
+        if not methods:
+            raise ValueError("`methods` is empty: Table 1 needs at least the baseline")
+        if "teacher" in methods:
+            raise ValueError("`methods` has an entry named teacher; that name is taken by the teacher itself")
+        if self.baseline not in methods:
+            raise ValueError(f"`baseline` is {self.baseline!r}, which is no entry of `methods`{_nearest(self.baseline, methods)}")
+        labels = [method.label for method in methods.values()]
+        for name, method in methods.items():
+            if labels.count(method.label) > 1:
+                raise ValueError(f"methods.{name}.label: two methods are labelled {method.label!r}")
+            if method.loss != "none" and self.teacher is None:
+                raise ValueError(f"methods.{name} learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null")
+            self._check_layers(name, method)
+            if isinstance(method, GraphMethod) and method.k is not None and method.k > self.training.batch_size:
+                raise ValueError(
+                    f"methods.{name}.k: {method.k} neighbours cannot be found in batches of {self.training.batch_size} "
+                    "(training.batch_size)"
+                )
+        return self
+
+    def _check_layers(self, name: str, method: _Method) -> None:
+        if not isinstance(method, _LayerMethod) or self.teacher is None:
+            return
+        for role, architecture in (("teacher", self.teacher.architecture), ("student", self.student.architecture)):
+            for layer in method.layers or []:
+                if layer not in architecture.layers:
+                    raise ValueError(
+                        f"methods.{name}.layers: the {role}, a {architecture.name}, has no layer {layer!r}"
+                        f"{_nearest(layer, architecture.layers)} Its layers: {', '.join(architecture.layers)}"
+                    )
+        if method.layers is not None and len(set(method.layers)) != len(method.layers):
+            raise ValueError(f"methods.{name}.layers: a layer stands there twice")
+        if method.layers is None and self.teacher.architecture.layers != self.student.architecture.layers:
+            raise ValueError(
+                f"methods.{name}.layers: teacher and student have different layers; name those that both have"
+            )
+
+
+# --- Section 3.3: geometry ------------------------------------------------------------------------------------------
+
+
+class Geometry(_Section):
+    """Section 3 and Appendix C: Figures 1 and 2."""
+
+    architecture: PreActResNet18 = Field(description="the reference network, whose eight blocks Figure 1 draws")
+    seed: Seed = Field(default=0, description="of the reference network's weights and batches")
+    training: Training
+    classes: Annotated[int, Field(ge=2)] = Field(default=4, description="classes in a draw")
+    images_per_class: Count = Field(default=5, description="training images of each class in a draw")
+    k: Count = Field(default=5, description="nearest neighbours of each vertex")
+    draws: Count = Field(default=100, description="independent draws behind the distribution; the first is Figure 2's")
+    draw_seed: Seed = Field(default=0, description="of the draws")
+
+    @model_validator(mode="after")
+    def _graph_exists(self) -> Self:
+        images = self.classes * self.images_per_class
+        if self.k >= images:
+            raise ValueError(f"`k` is {self.k}, but a graph of {images} images leaves {images - 1} neighbours to choose from")
+        return self
+
+
+# --- resources ------------------------------------------------------------------------------------------------------
+
+
+class JobResources(_Section):
+    """What one job of a kind asks for. Never a reason to run it again."""
+
+    threads: Count = Field(description="CPU threads")
+    mem_mb: Count = Field(description="memory, in MB")
+    runtime: Count = Field(description="time limit on a cluster, in minutes")
+
+
+class Resources(_Section):
+    """What jobs ask for: `train` with a GPU, `evaluate` with a GPU, `light` (data, tables, figures) without."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="cuda: jobs of `train` and `evaluate` ask for one GPU each; cpu: none does; auto: cuda where this "
+        "machine has a GPU (on a cluster's login node without one, say cuda)",
+    )
+    train: JobResources
+    evaluate: JobResources
+    light: JobResources
+
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+
+
+class Config(_Section):
+    """A run of the pipeline."""
+
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
+        description="name of the run; everything it writes lies below results/RUN/"
+    )
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+        description="one network of every method is trained from each; adding one trains only the new networks"
+    )
+    data: Data
+    geometry: Geometry | None = Field(default=None, description="null: no Figures 1 and 2")
+    distillation: Distillation | None = Field(default=None, description="null: no Table 1")
+    resources: Resources
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        repeated = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
+        if repeated:
+            raise ValueError(f"seeds: {', '.join(map(str, repeated))} stands there twice; every seed counts once")
+        trainings = {
+            "geometry.training": self.geometry and self.geometry.training,
+            "distillation.training": self.distillation and self.distillation.training,
+        }
+        images = self.data.training_images
+        for path, training in trainings.items():
+            if training and images is not None and training.batch_size > images:
+                raise ValueError(f"{path}.batch_size: {training.batch_size} is more than the {images} training images")
+        known = CLASSES_OF_SOURCE.get(self.data.source)
+        if self.geometry and known is not None and self.geometry.classes > known:
+            raise ValueError(f"geometry.classes: {self.geometry.classes} is more than the {known} classes of {self.data.source}")
+        return self
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def load(raw: Mapping[str, Any]) -> Config:
+    """Return the validated configuration.
+
+    Raises ConfigError with one message for all mistakes: each with the path of its key and, where a word is unknown,
+    the nearest valid one.
+    """
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        lines = list(_merge(_describe(item, raw) for item in error.errors(include_url=False)))
+    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    raise ConfigError(
+        f"The configuration has {count}:\n" + "\n".join(f"  {line}" for line in lines) + "\nconfig/README.md lists every key. Nothing was run."
+    )
+
+
+def _merge(lines: Iterable[str]) -> Iterator[str]:
+    """Join what the branches of a union expect at the same key into one line."""
+    expected: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        match = re.fullmatch(r"(.*: expected )(.*)(, found .*)", line)
+        if match is None:
+            yield line
+        else:
+            expected.setdefault((match[1], match[3]), []).append(match[2])
+    for (start, end), wanted in expected.items():
+        yield start + " or ".join(dict.fromkeys(wanted)) + end
+
+
+def _describe(error: Any, raw: Mapping[str, Any]) -> str:
+    """Return one line for one of pydantic's errors: where, what is wrong, what would be right."""
+    path, annotation = _locate(error["loc"], raw)
+    where = ".".join(path) if path else "configuration"
+    where = re.sub(r"\.(\d+)", r"[\1]", where)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        valid = _fields(annotation)
+        return f"{where}: there is no such key{_nearest(path[-1], valid)} Valid keys here: {', '.join(valid)}"
+    if kind == "missing":
+        return f"{where}: this key is needed and missing"
+    if kind == "union_tag_not_found":
+        return f"{where}: the key {error['ctx']['discriminator']} is needed and missing"
+    if kind in ("literal_error", "union_tag_invalid"):
+        context = error["ctx"]
+        valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        given = context.get("tag") or error["input"]
+        suffix = f".{context['discriminator'].strip(chr(39))}" if kind == "union_tag_invalid" else ""
+        nearest = _nearest(str(given), valid)
+        return f"{where}{suffix}: {given!r} is not a valid choice{nearest} Valid: {', '.join(valid)}"
+    if kind == "value_error":
+        inner = str(error["ctx"]["error"])
+        if not path:  # a validator of the whole names full paths
+            return inner
+        return f"{where}.{inner}" if inner.startswith("methods.") else f"{where}: {inner}"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"{where}: expected a section of keys and values, found {_shown(error['input'])}"
+    if kind == "string_pattern_mismatch":
+        return f"{where}: {error['input']!r} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
+    message = error["msg"].removeprefix("Input should be ")
+    return f"{where}: expected {message}, found {_shown(error['input'])}"
+
+
+def _shown(given: Any) -> str:
+    return "nothing" if given is None else "a section" if isinstance(given, Mapping) else repr(given)
+
+
+def _pattern_in_words(pattern: str) -> str:
+    if pattern.startswith("^[a-z]"):
+        return "use lower-case letters, digits and underscores, a letter first"
+    return "use letters, digits, dots, hyphens and underscores, a letter or digit first; no slashes"
+
+
+#: what people call a key in papers and in other code
+_SYNONYMS = {"lambda": "weight", "lamda": "weight", "lr": "learning_rate", "T": "temperature", "p": "power", "dataset": "source"}
+
+
+def _nearest(word: str, valid: Sequence[str] | Mapping[str, Any]) -> str:
+    close = [_SYNONYMS[word]] if _SYNONYMS.get(word) in valid else difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _locate(location: Sequence[Any], raw: Any) -> tuple[list[str], Any]:
+    """Return the path of a key as a person wrote it, and the model in which it stands.
+
+    Pydantic mixes the tags of unions into its locations; the configuration itself tells which parts are real.
+    """
+    path: list[str] = []
+    annotation: Any = Config
+    owner: Any = Config
+    value: Any = raw
+    for part in location:
+        if part == "[key]":
+            continue
+        options = _unwrap(annotation)
+        tagged = [m for m in options if _is_model(m) and part in _tags(m)]
+        inside = value[part] if _holds(value, part) else None
+        if tagged and not _holds(value, part):
+            annotation = tagged[0]
+            continue
+        if not _holds(value, part) and not any(_is_model(m) and part in m.model_fields for m in options):
+            continue  # the name of a union's branch
+        path.append(str(part))
+        owner, annotation = annotation, _child(options, part)
+        value = inside
+    return path, owner
+
+
+def _holds(value: Any, part: Any) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int) and part < len(value)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _unwrap(annotation: Any) -> list[Any]:
+    """Return the branches of an annotation without Annotated, Union and None."""
+    if get_origin(annotation) is Annotated:
+        return _unwrap(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [branch for option in get_args(annotation) for branch in _unwrap(option)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _child(options: Sequence[Any], part: Any) -> Any:
+    for option in options:
+        if _is_model(option) and part in option.model_fields:
+            return option.model_fields[part].annotation
+        if get_origin(option) in (dict, list):
+            return get_args(option)[-1]
+    return Any
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """Return the words by which a union chooses `model`."""
+    return {
+        tag
+        for key in ("name", "loss")
+        if key in model.model_fields
+        for tag in get_args(model.model_fields[key].annotation)
+    }
+
+
+def _fields(annotation: Any) -> list[str]:
+    return [name for model in _unwrap(annotation) if _is_model(model) for name in model.model_fields]
+
+
+# --- documentation ------------------------------------------------------------------------------------------------------
+
+
+def json_schema() -> str:
+    """Return the JSON schema of the configuration, for editors; overlays hold part of the keys, so none is required."""
+
+    def without_required(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {k: without_required(v) for k, v in node.items() if not (k == "required" and isinstance(v, list))}
+        return [without_required(item) for item in node] if isinstance(node, list) else node
+
+    return json.dumps(without_required(Config.model_json_schema()), indent=2, ensure_ascii=False) + "\n"
+
+
+def keys_table() -> str:
+    """Return every key with its type, default and meaning as Markdown tables, one a section."""
+    return "\n".join(_tables(Config, "", set()))
+
+
+def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> Iterator[str]:
+    seen.add(model)
+    yield f"### {prefix.rstrip('.') or 'top level'}\n\n{model.__doc__}\n"
+    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    below: list[tuple[type[BaseModel], str]] = []
+    for name, field in model.model_fields.items():
+        branches = _unwrap(field.annotation)
+        star = ""
+        if any(get_origin(branch) is dict for branch in branches):
+            star, branches = ".NAME", [b for branch in branches for b in _unwrap(get_args(branch)[-1])]
+        elif any(get_origin(branch) is list and any(map(_is_model, _unwrap(get_args(branch)[0]))) for branch in branches):
+            star, branches = "[i]", [b for branch in branches for b in _unwrap(get_args(branch)[0])]
+        models = [branch for branch in branches if _is_model(branch)]
+        default = "needed" if field.is_required() else f"`{json.dumps(field.default)}`"
+        meaning = (field.description or " / ".join(m.__doc__ or "" for m in models)).replace("|", "\\|")
+        kind = "section" if models else _type_name(field.annotation, field.metadata)
+        yield f"| `{name}` | {kind} | {default} | {meaning} |"
+        for child in models:
+            tag = "" if len(models) == 1 else f" with {'name' if 'name' in child.model_fields else 'loss'}: {min(_tags(child))}"
+            below.append((child, f"{prefix}{name}{star}{tag}."))
+    yield ""
+    for child, path in below:
+        if child in seen:
+            continue
+        yield from _tables(child, path, seen)
+
+
+def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
+    """Return a type and its bounds in a reader's words."""
+    names: list[str] = []
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join(_type_name(option, ()) for option in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        return _type_name(inner, metadata)
+    if annotation is type(None):
+        return "null"
+    if get_origin(annotation) is Literal:
+        return " or ".join(f"`{option}`" for option in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"list of {_type_name(get_args(annotation)[0], ())}"
+    names.append({int: "whole number", float: "number", bool: "true or false", str: "text"}.get(annotation, str(annotation)))
+    flat = [item for entry in metadata for item in getattr(entry, "metadata", None) or [entry]]
+    for symbol, attribute in ((">", "gt"), ("≥", "ge"), ("<", "lt"), ("≤", "le")):
+        names += [f"{symbol} {getattr(item, attribute)}" for item in flat if getattr(item, attribute, None) is not None]
+    return " ".join(names)
+
+
+def check_paths(config: Config, folder: Path) -> None:
+    """Refuse a configuration whose own data is not where it says; relative paths start at `folder`."""
+    if config.data.source in ("arrays", "image_folder") and config.data.path is not None:
+        path = folder / config.data.path
+        if not path.is_dir():
+            raise ConfigError(f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run.")
+
+
+if __name__ == "__main__":
+    what = sys.argv[1:] or ["schema"]
+    if what not in (["schema"], ["keys"]):
+        sys.exit("usage: python -m lgg.config [schema | keys]")
+    sys.stdout.write(json_schema() if what == ["schema"] else keys_table())

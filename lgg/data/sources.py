@@ -1,0 +1,203 @@
+"""Every data source behind one function, each giving RGB images of 32 × 32 pixels, 8 bits a channel."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from lgg.data import photo_patches
+from lgg.data.storage import ImageSet
+from lgg.errors import DataError
+
+SIDE = 32
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
+    """Return the training and the test images that the `data` section of a configuration asks for.
+
+    Raises DataError, with the file and what to do, where images cannot be had.
+    """
+    if data["source"] == "photo_patches":
+        splits = photo_patches.load(data["train_images"], data["test_images"], data["seed"])
+    else:
+        whole = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "arrays": _arrays, "image_folder": _image_folder}
+        train, test = whole[data["source"]](data)
+        splits = (
+            _subset(train, data["train_images"], data["seed"], "data.train_images"),
+            _subset(test, data["test_images"], data["seed"], "data.test_images"),
+        )
+    if splits[0].classes != splits[1].classes:
+        raise DataError(f"data: training has the classes {splits[0].classes}, test has {splits[1].classes}")
+    if data["class_names"] is None:
+        return splits
+    if len(data["class_names"]) != len(splits[0].classes):
+        raise DataError(
+            f"data.class_names: {len(data['class_names'])} names are given, the data have {len(splits[0].classes)} classes"
+        )
+    train, test = (replace(split, classes=tuple(data["class_names"])) for split in splits)
+    return train, test
+
+
+def _digits(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
+    """Scikit-learn's 1,797 handwritten digits, 8 × 8 pixels enlarged four times; one in five is a test image."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    images = np.repeat(grey[..., None], 3, axis=3)
+    labels = digits.target.astype(np.int64)
+    parts = train_test_split(np.arange(len(labels)), test_size=359, stratify=labels, random_state=data["seed"])
+    classes = tuple(str(name) for name in digits.target_names)
+    notes = ("Handwritten digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), enlarged four times.",)
+    train, test = (ImageSet(images[part], labels[part], classes, notes) for part in map(np.sort, parts))
+    return train, test
+
+
+def _cifar(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), downloaded by torchvision, which checks the archive's MD5."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[data["source"]]
+    folder = Path(data["path"] or "downloads")
+    try:
+        archives = [kind(folder, train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{kind.filename} could not be downloaded from {kind.url} ({error}). Either put that file into {folder.resolve()} "
+            "yourself and run again, or unpack the images into .npz files and set data.source to arrays."
+        ) from None
+    notes = (f"{data['source']} (Krizhevsky 2009), {kind.filename}, MD5 {kind.tgz_md5}",)
+    train, test = (
+        ImageSet(archive.data, np.asarray(archive.targets, dtype=np.int64), tuple(archive.classes), notes)
+        for archive in archives
+    )
+    return train, test
+
+
+def _arrays(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
+    """Your own arrays: one *train*.npz and one *test*.npz in a folder."""
+    folder = Path(data["path"])
+    train, test = (_read_arrays(_the_one_file(folder, split)) for split in ("train", "test"))
+    return train, test
+
+
+def _the_one_file(folder: Path, split: str) -> Path:
+    found = sorted(folder.glob(f"*{split}*.npz"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"data.path: {folder} must hold exactly one file *{split}*.npz; found: {names}")
+    return found[0]
+
+
+def _read_arrays(path: Path) -> ImageSet:
+    """Return the images of an .npz file.
+
+    It holds `images` (N, H, W, 3) or (N, H, W) uint8 and `labels` (N,) whole numbers from 0. `classes`, names in the
+    order of the labels, and `exact` (N,), false where an image is not the original, may be there too.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "labels", "classes", "exact") if name in file}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
+    for name in ("images", "labels"):
+        if name not in arrays:
+            raise DataError(f"{path}: the array {name!r} is missing; it must hold images (N, H, W, 3) uint8 and labels (N,)")
+    images, labels = arrays["images"], arrays["labels"]
+    if images.ndim == 3:
+        images = np.repeat(images[..., None], 3, axis=3)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise DataError(f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {arrays['images'].shape} of {images.dtype}")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise DataError(f"{path}: labels must be {len(images)} whole numbers, not {labels.shape} of {labels.dtype}")
+    labels = labels.astype(np.int64)
+    if labels.min() < 0:
+        raise DataError(f"{path}: labels start at {labels.min()}; they must be 0, 1, 2, …")
+    classes = arrays.get("classes", [f"class {label}" for label in range(int(labels.max()) + 1)])
+    notes = [f"{path.name}: {len(images):,} images"]
+    if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
+        notes.append(f"{path.name}: {inexact} of {len(images):,} images are marked as not exact copies of the originals")
+    return _checked(path, _resize_all(images), labels, tuple(str(name) for name in classes), tuple(notes))
+
+
+def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
+    """Your own pictures: train/CLASS/*.png or .jpg, and test/CLASS/… with the same classes."""
+    folder = Path(data["path"])
+    classes = {
+        split: sorted(entry.name for entry in (folder / split).glob("*") if entry.is_dir() and not entry.name.startswith("."))
+        for split in ("train", "test")
+    }
+    for split, names in classes.items():
+        if len(names) < 2:
+            raise DataError(f"data.path: {folder / split} must hold one folder for each of at least two classes")
+    if classes["train"] != classes["test"]:
+        differing = sorted(set(classes["train"]) ^ set(classes["test"]))
+        raise DataError(f"data.path: {folder} has other classes in train/ than in test/: {', '.join(differing[:5])}")
+    train, test = (_read_folder(folder / split, classes["train"]) for split in ("train", "test"))
+    return train, test
+
+
+def _read_folder(folder: Path, classes: list[str]) -> ImageSet:
+    images, labels = [], []
+    for label, name in enumerate(classes):
+        files = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise DataError(f"data.path: {folder / name} has no picture (*.png, *.jpg)")
+        for path in files:
+            try:
+                with Image.open(path) as image:
+                    images.append(_resize(image.convert("RGB")))
+            except (UnidentifiedImageError, OSError) as error:
+                raise DataError(f"{path}: cannot be read as a picture ({error}). Mend or remove it.") from None
+            labels.append(label)
+    notes = (f"{folder}: {len(images):,} pictures, resized to {SIDE} × {SIDE}",)
+    return _checked(folder, np.stack(images), np.asarray(labels, dtype=np.int64), tuple(classes), notes)
+
+
+def _checked(
+    path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[str, ...], notes: tuple[str, ...]
+) -> ImageSet:
+    try:
+        return ImageSet(images, labels, classes, notes)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _resize(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture as (32, 32, 3): the middle square, resampled with antialiasing."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box))
+
+
+def _resize_all(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if images.shape[1:3] == (SIDE, SIDE):
+        return images
+    return np.stack([_resize(Image.fromarray(image)) for image in images])
+
+
+def _subset(data: ImageSet, count: int | None, seed: int, key: str) -> ImageSet:
+    """Return `count` images, as evenly from all classes as they allow, in their old order; all where count is None."""
+    if count is None or count == len(data.labels):
+        return data
+    if count > len(data.labels):
+        raise DataError(f"{key}: {count} images are asked for, but there are only {len(data.labels)}")
+    if count < len(data.classes):
+        raise DataError(f"{key}: {count} images cannot show all {len(data.classes)} classes")
+    order = np.random.default_rng(seed).permutation(len(data.labels))
+    labels = data.labels[order]
+    # rank of each image within its class: taking the lowest ranks takes from all classes in turn
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in range(len(data.classes)):
+        members = labels == label
+        rank[members] = np.arange(members.sum())
+    chosen = np.sort(order[np.argsort(rank, kind="stable")[:count]])
+    notes = (*data.notes, f"{count:,} of {len(data.labels):,} images, drawn evenly from the classes (seed {seed})")
+    return replace(data, images=data.images[chosen], labels=data.labels[chosen], notes=notes)

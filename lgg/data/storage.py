@@ -1,0 +1,109 @@
+"""One file per split, read by mapping it into memory, without unpickling anything.
+
+The format is safetensors: `images` (N, H, W, 3) uint8 and `labels` (N,) int64, and a header that says shape, type,
+classes, notes on the origin, and a SHA-256 over pixels and labels.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lgg.errors import DataError
+from lgg.files import atomic_path
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one split.
+
+    Attributes:
+        images: (N, H, W, 3), 8 bits a channel, RGB.
+        labels: (N,), 0 to C − 1.
+        classes: the C class names.
+        notes: what a reader of a result must know about these images: origin, licences, inexact copies.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
+            raise DataError(f"images are (N, H, W, 3) of 8 bits; these are {shape} of {self.images.dtype}")
+        if self.labels.shape != shape[:1] or self.labels.dtype != np.int64:
+            raise DataError(
+                f"there are {shape[0]} images, but labels of shape {self.labels.shape} and type {self.labels.dtype}"
+            )
+        missing = sorted(set(range(len(self.classes))) - set(self.labels.tolist()))
+        if missing:
+            names = ", ".join(self.classes[label] for label in missing[:5])
+            raise DataError(f"a class has no image in this split: {names}. Every class needs images in both splits.")
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise DataError(
+                f"labels run from {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} classes, "
+                f"0 to {len(self.classes) - 1}"
+            )
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 over the shape, the pixels and the labels."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
+        return digest.hexdigest()
+
+
+def write_images(path: str | Path, data: ImageSet, extra: dict[str, Any] | None = None) -> None:
+    """Write one split to `path`, atomically; `extra` is kept in the header."""
+    header = {
+        "format": "lgg-images-1",
+        "shape": data.images.shape,
+        "dtype": "uint8",
+        "classes": data.classes,
+        "notes": data.notes,
+        "sha256": data.sha256,
+        **(extra or {}),
+    }
+    with atomic_path(path) as temporary:
+        save_file(
+            {"images": np.ascontiguousarray(data.images), "labels": np.ascontiguousarray(data.labels)},
+            temporary,
+            metadata={"lgg": json.dumps(header, ensure_ascii=True)},
+        )
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return what the file says of itself, without reading its pixels; DataError where it is no such file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {}).get("lgg", "{}"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise DataError(f"{path}: damaged, or no file of images ({error}). Remove it and run the pipeline again.") from None
+    if header.get("format") != "lgg-images-1":
+        raise DataError(f"{path}: not a file of images written by lgg. Remove it and run the pipeline again.")
+    return dict(header)
+
+
+def read_images(path: str | Path, *, verify: bool = False) -> ImageSet:
+    """Return the split in `path`, its arrays mapped from the file; with `verify`, its SHA-256 is checked first.
+
+    Raises DataError where the file is missing, damaged, of another kind, or does not have the SHA-256 it states.
+    """
+    header = read_header(path)
+    with safe_open(path, framework="numpy") as file:
+        images, labels = file.get_tensor("images"), file.get_tensor("labels")
+    data = ImageSet(images, labels, tuple(header["classes"]), tuple(header["notes"]))
+    if verify and data.sha256 != header["sha256"]:
+        raise DataError(f"{path}: the pixels are not those that were written. Remove it and run the pipeline again.")
+    return data

@@ -1,0 +1,95 @@
+"""A digest of the code that a stage runs, so that editing a module reruns the stages it can affect and no others.
+
+Comments, docstrings and layout do not count. Reading the files imports none of them.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT.name
+
+
+def code_digest(*modules: str) -> str:
+    """Return a hexadecimal digest of `modules` and of everything inside the package that they import.
+
+    A module that is chosen at run time by its name (a loss, a network) is not seen by reading imports: name it too.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(import_closure(*modules)):
+        digest.update(f"{module}\n{_code(module)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def import_closure(*modules: str) -> set[str]:
+    """Return `modules`, all modules of the package that they import, however deep, and the packages these lie in."""
+    closure: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in closure:
+            closure.add(module)
+            waiting += _imports(module)
+            if "." in module:
+                waiting.append(module.rpartition(".")[0])
+    return closure
+
+
+def _path(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split(".")[1:])
+    candidates = (base / "__init__.py", base.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _path(module)
+    if path is None:
+        raise ValueError(f"there is no module {module}")
+    return _Essence().visit(ast.parse(path.read_text(encoding="utf-8")))  # type: ignore[no-any-return]
+
+
+@cache
+def _code(module: str) -> str:
+    return ast.unparse(_tree(module))
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Return the modules of the package that `module` imports, at its top or inside its functions."""
+    found: list[str] = []
+    for node in ast.walk(_tree(module)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            # `from lgg.data import storage` names a module, `from lgg.graph import laplacian` a thing inside one
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found += [name for name in names if name.split(".")[0] == PACKAGE and _path(name)]
+    return tuple(found)
+
+
+class _Essence(ast.NodeTransformer):
+    """Takes away what changes no result: docstrings, imports for type checkers, and tables of lazy exports.
+
+    A module named in `_EXPORTS` counts where it is used, not in every stage that imports the package.
+    """
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return None if names and set(names) <= {"_EXPORTS", "__all__", "__version__"} else node
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        body = getattr(node, "body", None)
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, documented) and isinstance(body, list) and ast.get_docstring(node, clean=False) is not None:
+            node.body = body[1:] or [ast.Pass()]
+        return node

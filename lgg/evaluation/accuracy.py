@@ -1,0 +1,28 @@
+"""Predictions of a network, its error, and how often two networks agree."""
+
+import torch
+from torch import Tensor
+
+from lgg.data.batches import in_order
+from lgg.models.base import ImageClassifier
+
+
+def predict(model: ImageClassifier, images: Tensor, *, batch_size: int = 500, device: torch.device | str = "cpu") -> Tensor:
+    """Return the predicted class of each image, (N,) int64 on the CPU.
+
+    `images` are (N, H, W, 3) uint8; `model` lies on `device` and is put into evaluation mode.
+    """
+    model.eval()
+    with torch.inference_mode():
+        predicted = [model(batch).argmax(dim=1) for batch in in_order(images, batch_size, device)]
+    return torch.cat(predicted).cpu()
+
+
+def error_percent(predictions: Tensor, labels: Tensor) -> float:
+    """Return the share of wrong predictions, in percent; both have shape (N,)."""
+    return 100.0 * (predictions != labels).double().mean().item()
+
+
+def agreement_percent(predictions: Tensor, others: Tensor) -> float:
+    """Return the share of images that two networks give the same class, in percent; both have shape (N,)."""
+    return 100.0 * (predictions == others).double().mean().item()

@@ -1,0 +1,71 @@
+"""Latent geometry graphs of small draws of training images at several depths (Appendix C, Figure 2)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lgg.data.batches import to_model_input
+from lgg.errors import DataError
+from lgg.graph import laplacian_eigenmaps, normalized_label_variation, similarity_graph
+from lgg.models.base import ImageClassifier
+
+DEPTHS = ("image", "block 4", "pooling")
+# the output of block 4, seen after the ReLU that opens block 5
+BLOCK_4 = "block5.relu1"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Images of a few classes: `images` holds their positions in the training set, `labels` their classes, (n,) each."""
+
+    images: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def draw_images(labels: NDArray[np.int64], *, classes: int, images_per_class: int, draws: int, seed: int) -> Iterator[Draw]:
+    """Yield `draws` independent choices of `classes` classes and `images_per_class` images of each.
+
+    Raises DataError where the labels (N,) have too few classes, or a class too few images.
+    """
+    random = np.random.default_rng(seed)
+    present, counts = np.unique(labels, return_counts=True)
+    if len(present) < classes or counts.min() < images_per_class:
+        raise DataError(
+            f"geometry: a draw takes {images_per_class} images of each of {classes} classes, but the training images have "
+            f"{len(present)} classes and {counts.min()} images in the smallest; lower geometry.classes or images_per_class"
+        )
+    for _ in range(draws):
+        chosen = np.sort(random.choice(present, classes, replace=False))
+        images = [random.choice(np.flatnonzero(labels == label), images_per_class, replace=False) for label in chosen]
+        yield Draw(np.concatenate(images), np.repeat(chosen, images_per_class))
+
+
+def representations_at_depths(model: ImageClassifier, pixels: Tensor) -> dict[str, Tensor]:
+    """Return what Figure 2 compares for images (n, H, W, 3) uint8: the images, block 4's output, the pooled vector."""
+    images = to_model_input(pixels)
+    with torch.inference_mode():
+        _, representations = model(images, return_representations=True)
+    by_layer = dict(zip(model.layers, representations, strict=True))
+    return dict(zip(DEPTHS, (images, by_layer[BLOCK_4], representations[-1].mean(dim=(2, 3))), strict=True))
+
+
+def describe_graph(x: Tensor, labels: Tensor, k: int) -> dict[str, Any]:
+    """Return the k-nearest-neighbour cosine graph of `x` (n, ...) as plain numbers.
+
+    `dimensions` of a representation, `label_variation` between 0 (no edge joins two classes) and 1 (all do),
+    `coordinates` (n, 2) by Laplacian eigenmaps, and `edges`, those between classes as (i, j, weight) with i < j.
+    """
+    adjacency = similarity_graph(x, k=k)
+    between = torch.triu(adjacency * (labels[:, None] != labels[None, :]))
+    rows, columns = between.nonzero(as_tuple=True)
+    return {
+        "dimensions": x[0].numel(),
+        "label_variation": normalized_label_variation(adjacency, labels).item(),
+        "coordinates": laplacian_eigenmaps(adjacency).tolist(),
+        "edges": [[i, j, between[i, j].item()] for i, j in zip(rows.tolist(), columns.tolist(), strict=True)],
+    }

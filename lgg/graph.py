@@ -1,0 +1,275 @@
+"""Latent geometry graphs: construction, Laplacian, and how smooth the labels are on them (Section 3 of the paper).
+
+Every function takes and returns torch tensors on any device. Whatever the precision of training, similarities and
+distances are computed in at least float32, also inside an autocast region.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+Similarity = Literal["cosine", "rbf", "rbf_squared"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` without autocast, which would take its matrix products back to half precision."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        first: Any = args[0] if args else next(iter(kwargs.values()))
+        device = first.device.type if isinstance(first, Tensor) else "cpu"
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def flatten_rows(x: Tensor) -> Tensor:
+    """Return `x` of shape (B, ...) as a matrix (B, d) in float32, or in float64 where it was float64.
+
+    Raises ValueError where `x` has fewer than two axes or no rows.
+    """
+    if x.dim() < 2 or x.shape[0] == 0:
+        raise ValueError(
+            f"a batch of representations has shape (B, ...) with B at least 1; this one has {tuple(x.shape)}"
+        )
+    rows = x.flatten(1)
+    return rows if rows.dtype == torch.float64 else rows.float()
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Return the rows of `x` (B, ...) flattened and scaled to length one, shape (B, d).
+
+    A row of zeros has no direction: it stays zero, is similar to nothing, and receives no gradient.
+    """
+    rows = flatten_rows(x)
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    present = norms > torch.finfo(rows.dtype).tiny
+    return torch.where(present, rows / torch.where(present, norms, 1.0), 0.0)
+
+
+@_outside_autocast
+def pairwise_distances(x: Tensor, *, squared: bool = False) -> Tensor:
+    """Return the Euclidean distances between the rows of `x` (B, ...), shape (B, B), zero on the diagonal.
+
+    The rows are centred first, which changes no distance and spares digits. Where two rows coincide the gradient of
+    their distance is taken to be zero.
+    """
+    rows = flatten_rows(x)
+    rows = rows - rows.mean(dim=0, keepdim=True)
+    norms = rows.square().sum(dim=1)
+    squares = norms[:, None] + norms[None, :] - 2.0 * (rows @ rows.T)
+    off_diagonal = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    positive = off_diagonal & (squares > 0)
+    squares = torch.where(positive, squares, 0.0)
+    return squares if squared else torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+
+
+def nearest_neighbours(weights: Tensor, k: int) -> Tensor:
+    """Return a mask (B, B), true where either vertex has the other among its `k` most similar (Section 3.3, steps 2, 3).
+
+    `weights` (B, B) holds the similarities; a vertex is never its own neighbour. With k of B − 1 or more every pair is
+    kept. Raises ValueError unless 1 ≤ k ≤ B.
+    """
+    size = weights.shape[0]
+    if not 1 <= k <= size:
+        raise ValueError(f"k is the number of neighbours of a vertex in a batch of {size}: from 1 to {size}, not {k}")
+    diagonal = torch.eye(size, dtype=torch.bool, device=weights.device)
+    if k >= size - 1:
+        return ~diagonal
+    chosen = weights.detach().masked_fill(diagonal, -torch.inf).topk(k, dim=1).indices
+    mask = torch.zeros_like(diagonal).scatter_(1, chosen, True)
+    return mask | mask.T
+
+
+def symmetric_normalization(adjacency: Tensor) -> Tensor:
+    """Return D^-1/2 A D^-1/2 for an adjacency matrix A (B, B) with degrees D (Section 3.3, step 4).
+
+    A vertex whose degree is not positive keeps a row and a column of zeros.
+    """
+    degrees = adjacency.sum(dim=1)
+    connected = degrees > 0
+    scale = torch.where(connected, torch.where(connected, degrees, 1.0).rsqrt(), 0.0)
+    return scale[:, None] * adjacency * scale[None, :]
+
+
+@_outside_autocast
+def similarity_graph(
+    x: Tensor,
+    *,
+    similarity: Similarity = "cosine",
+    k: int | None = None,
+    normalize: bool = False,
+    self_loops: bool = False,
+    rbf_scale: float | None = None,
+) -> Tensor:
+    """Return the adjacency matrix (B, B) of the latent geometry graph of the batch `x` (B, ...) (Section 3.3).
+
+    Args:
+        x: representations; each row is flattened.
+        similarity: "cosine" for non-negative representations (after a ReLU); "rbf" for exp(−α‖xi − xj‖);
+            "rbf_squared" for exp(−α‖xi − xj‖²).
+        k: number of nearest neighbours of each vertex, itself not counted; an edge stays where either end has the
+            other among them, its weight unchanged. None keeps every edge.
+        normalize: return D^-1/2 A D^-1/2, after the choice of neighbours.
+        self_loops: keep the similarity of each vertex with itself on the diagonal, else it is zero. This changes
+            nothing in the Laplacian but changes the degrees that `normalize` divides by.
+        rbf_scale: the α of the two kernels, in inverse units of distance or of its square; None is 2.
+
+    Raises:
+        ValueError: for an unknown similarity, a k outside 1..B, an α that is not positive, or an `x` without rows.
+    """
+    if similarity == "cosine":
+        rows = unit_rows(x)
+        weights = rows @ rows.T
+    elif similarity in ("rbf", "rbf_squared"):
+        scale = 2.0 if rbf_scale is None else rbf_scale
+        if not scale > 0:
+            raise ValueError(f"rbf_scale is the α of exp(−α·distance): a positive number, not {rbf_scale}")
+        weights = torch.exp(-scale * pairwise_distances(x, squared=similarity == "rbf_squared"))
+    else:
+        raise ValueError(f"similarity is one of {', '.join(get_args(Similarity))}, not {similarity!r}")
+    diagonal = torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+    keep = ~diagonal if k is None else nearest_neighbours(weights, k)
+    if self_loops:
+        keep = keep | diagonal
+    adjacency = torch.where(keep, weights, 0.0)
+    return symmetric_normalization(adjacency) if normalize else adjacency
+
+
+def laplacian(adjacency: Tensor) -> Tensor:
+    """Return the combinatorial Laplacian L = D − A (B, B) of an adjacency matrix (B, B) (Section 3.2)."""
+    _check_square(adjacency)
+    return torch.diag(adjacency.sum(dim=1)) - adjacency
+
+
+@_outside_autocast
+def total_variation(adjacency: Tensor, signals: Tensor) -> Tensor:
+    """Return tr(Sᵀ L S), a scalar: how much the signals differ along the edges (Eq. 4).
+
+    `signals` S has shape (B,) or (B, s). The value is the sum over *unordered* pairs of A_ij ‖s_i − s_j‖²; the paper's
+    Eq. 4 writes the sum over i and j.
+    """
+    _check_square(adjacency)
+    columns = signals.reshape(len(signals), -1).to(adjacency.dtype)
+    if len(columns) != len(adjacency):
+        raise ValueError(f"signals have one row for each of the {len(adjacency)} vertices; these have {len(columns)}")
+    return (columns * (laplacian(adjacency) @ columns)).sum()
+
+
+@_outside_autocast
+def label_variation(adjacency: Tensor, labels: Tensor, *, power: int = 1, num_classes: int | None = None) -> Tensor:
+    """Return σ = tr(Vᵀ Lᵖ V), a scalar, for the one-hot label matrix V of `labels` (Section 3.2, Eq. 5).
+
+    With `power` p = 1 this is the sum of the weights between different classes, each pair counted in both directions;
+    it is 0 exactly when no edge joins two classes, and does not depend on how the classes are numbered (Remark 1).
+
+    Args:
+        adjacency: weights (B, B), symmetric.
+        labels: integers (B,).
+        power: p, at least 1.
+        num_classes: where given, labels lie in 0..num_classes−1; saves a wait for the device. Without effect on the value.
+    """
+    _check_square(adjacency)
+    _check_labels(labels, len(adjacency))
+    _check_power(power)
+    if power == 1:
+        return torch.where(labels[:, None] != labels[None, :], adjacency, 0.0).sum()
+    matrix = laplacian(adjacency)
+    return _trace_of_power(lambda u: matrix @ u, one_hot(labels, num_classes).to(adjacency.dtype), power)
+
+
+@_outside_autocast
+def cosine_label_variation(x: Tensor, labels: Tensor, *, power: int = 1, num_classes: int | None = None) -> Tensor:
+    """Return the label variation of the full cosine graph of `x` (B, ...) without forming any (B, B) matrix.
+
+    The value is that of ``label_variation(similarity_graph(x), labels, power=power)``. With unit rows z, class sums
+    s_c and their total s, σ = ‖s‖² − Σ_c ‖s_c‖², and L U = diag(z·s) U − z (zᵀ U) gives the higher powers: time and
+    memory grow linearly with B.
+    """
+    _check_labels(labels, len(x))
+    _check_power(power)
+    rows = unit_rows(x)
+    v = one_hot(labels, num_classes).to(rows.dtype)
+    if power == 1:
+        sums = v.T @ rows
+        return sums.sum(dim=0).square().sum() - sums.square().sum()
+    degrees = rows @ rows.sum(dim=0)
+    # the self-similarities stand in the degrees and in z zᵀ alike, so they cancel
+    return _trace_of_power(lambda u: degrees[:, None] * u - rows @ (rows.T @ u), v, power)
+
+
+@_outside_autocast
+def normalized_label_variation(adjacency: Tensor, labels: Tensor) -> Tensor:
+    """Return σ / ΣA in [0, 1] for non-negative weights: 1 where every edge joins two classes, 0 where none does.
+
+    This is the scale on which Figure 2 compares graphs of different depths. A graph without edges gives 0.
+    """
+    total = adjacency.sum() - adjacency.diagonal().sum()
+    return label_variation(adjacency, labels) / torch.where(total > 0, total, 1.0)
+
+
+def laplacian_eigenmaps(adjacency: Tensor, dimensions: int = 2) -> Tensor:
+    """Return coordinates (B, dimensions) that place similar vertices near each other (Belkin and Niyogi 2003).
+
+    They are the solutions of L y = λ D y with the smallest λ, the constant one left out, each scaled so that
+    D^1/2 y has length one and signed so that its largest entry in magnitude is positive. A vertex without edges is
+    placed at the origin.
+
+    Raises ValueError unless 1 ≤ dimensions < B.
+    """
+    _check_square(adjacency)
+    size = len(adjacency)
+    if not 1 <= dimensions < size:
+        raise ValueError(f"a graph of {size} vertices can be placed in 1 to {size - 1} dimensions, not {dimensions}")
+    weights = adjacency.detach().to("cpu", torch.float64).clone()
+    weights.fill_diagonal_(0.0)
+    degrees = weights.sum(dim=1)
+    connected = degrees > 0
+    inverse_root = torch.where(connected, torch.where(connected, degrees, 1.0).rsqrt(), 0.0)
+    matrix = torch.eye(size, dtype=torch.float64) - symmetric_normalization(weights)
+    # Eigenvalues lie in [0, 2]: lifting the constant solution to the top leaves it out for certain, even where the
+    # graph falls apart and zero is a repeated eigenvalue.
+    constant = degrees.clamp_min(0.0).sqrt()
+    constant = constant / constant.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    _, vectors = torch.linalg.eigh(matrix + 3.0 * torch.outer(constant, constant))
+    coordinates = inverse_root[:, None] * vectors[:, :dimensions]
+    largest = coordinates.gather(0, coordinates.abs().argmax(dim=0, keepdim=True))
+    return (coordinates * torch.where(largest < 0, -1.0, 1.0)).to(adjacency.device, adjacency.dtype)
+
+
+def one_hot(labels: Tensor, num_classes: int | None = None) -> Tensor:
+    """Return the boolean label matrix V (B, C); C is `num_classes`, or the number of distinct labels where it is None."""
+    classes = labels.unique() if num_classes is None else torch.arange(num_classes, device=labels.device)
+    return labels[:, None] == classes[None, :]
+
+
+def _trace_of_power(apply_laplacian: Callable[[Tensor], Tensor], v: Tensor, power: int) -> Tensor:
+    """Return tr(Vᵀ Lᵖ V) from products of L with thin matrices: Lᵖ is split in two halves, since L is symmetric."""
+    for _ in range(power // 2):
+        v = apply_laplacian(v)
+    return (v * apply_laplacian(v)).sum() if power % 2 else v.square().sum()
+
+
+def _check_square(adjacency: Tensor) -> None:
+    if adjacency.dim() != 2 or adjacency.shape[0] != adjacency.shape[1]:
+        raise ValueError(f"an adjacency matrix has shape (B, B); this one has {tuple(adjacency.shape)}")
+
+
+def _check_labels(labels: Tensor, size: int) -> None:
+    if labels.shape != (size,) or labels.is_floating_point() or labels.is_complex():
+        raise ValueError(
+            f"labels are one integer for each of the {size} inputs, shape ({size},); "
+            f"these have shape {tuple(labels.shape)} and type {labels.dtype}"
+        )
+
+
+def _check_power(power: int) -> None:
+    if isinstance(power, bool) or not isinstance(power, int) or power < 1:
+        raise ValueError(f"power is the p of tr(Vᵀ Lᵖ V): a whole number from 1, not {power!r}")

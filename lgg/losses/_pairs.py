@@ -1,0 +1,27 @@
+"""What the losses over pairs of layers share."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+
+def paired_layers(
+    student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (student, teacher) for each compared layer, the teacher's cut off from the gradient.
+
+    Raises ValueError where there are no layers, or not the same number, or batches of different sizes.
+    """
+    if isinstance(student_representations, Tensor) or isinstance(teacher_representations, Tensor):
+        raise ValueError("representations are a list of tensors, one for each layer; put a single tensor in a list")
+    if len(student_representations) != len(teacher_representations) or not student_representations:
+        raise ValueError(
+            "student and teacher are compared layer by layer: they need the same number of representations, at least "
+            f"one, not {len(student_representations)} and {len(teacher_representations)}"
+        )
+    for layer, (student, teacher) in enumerate(zip(student_representations, teacher_representations, strict=True)):
+        if len(student) != len(teacher):
+            raise ValueError(
+                f"layer {layer}: the student's batch has {len(student)} inputs, the teacher's {len(teacher)}"
+            )
+        yield student, teacher.detach()

@@ -1,0 +1,40 @@
+"""Relational knowledge distillation by distances, RKD-D (Park, Kim, Lu, Cho 2019, Section 3.2.1)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgg.graph import pairwise_distances
+from lgg.losses._pairs import paired_layers
+
+
+class RelationalDistillation(nn.Module):
+    """Smooth-L1 difference of the pairwise distances of student and teacher, each divided by its mean.
+
+    Means run over the pairs of distinct inputs; the value is the mean over the pairs of layers.
+    """
+
+    def forward(self, student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]) -> Tensor:
+        """Return the loss, a scalar without unit; each representation has shape (B, ...) with B at least 2.
+
+        Raises ValueError where the two do not pair up (see `paired_layers`) or B is 1.
+        """
+        terms = [
+            F.smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
+            for student, teacher in paired_layers(student_representations, teacher_representations)
+        ]
+        return torch.stack(terms).mean()
+
+
+def _relative_distances(x: Tensor) -> Tensor:
+    """Return the distances between distinct rows of `x` (B, ...) over their mean, shape (B·(B − 1)/2,)."""
+    size = len(x)
+    if size < 2:
+        raise ValueError("distances need at least two inputs in the batch")
+    distances = pairwise_distances(x)
+    upper = torch.triu_indices(size, size, offset=1, device=x.device)
+    distances = distances[upper[0], upper[1]]
+    mean = distances.mean()
+    return distances / torch.where(mean > 0, mean, 1.0)

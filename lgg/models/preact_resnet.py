@@ -1,0 +1,66 @@
+"""The ResNet18 of Sections 3 and 4.2 to 4.3, in its pre-activation form (He et al. 2016)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgg.models.base import ImageClassifier
+
+
+class PreActBlock(nn.Module):
+    """bn-relu-conv-bn-relu-conv plus shortcut; the shortcut is a 1×1 convolution of the first relu where shapes change."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.shortcut: nn.Conv2d | None = None
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the block's output and the outputs of its two ReLUs."""
+        first = F.relu(self.bn1(x))
+        second = F.relu(self.bn2(self.conv1(first)))
+        residual = x if self.shortcut is None else self.shortcut(first)
+        return self.conv2(second) + residual, [first, second]
+
+
+class PreActResNet18(ImageClassifier):
+    """Pre-activation ResNet18 for small images: eight blocks with w, w, 2w, 2w, 4w, 4w, 8w, 8w channels.
+
+    Representations: the outputs of all 17 ReLUs, two in each block and the one before pooling, all non-negative. The
+    output of block b, seen after its ReLU, is therefore the first representation of block b + 1. With base width 64
+    and 10 classes it has 11,171,146 parameters; as in the published code no batch normalisation stands before the
+    last ReLU.
+    """
+
+    layers = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
+
+    def __init__(
+        self, *, num_classes: int, mean: Sequence[float], std: Sequence[float], base_width: int = 64
+    ) -> None:
+        super().__init__(mean, std)
+        if base_width < 1:
+            raise ValueError(f"base_width is the number of channels of the first blocks: at least 1, not {base_width}")
+        self.conv = nn.Conv2d(3, base_width, 3, padding=1, bias=False)
+        widths = [base_width * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+        strides = (1, 1, 2, 1, 2, 1, 2, 1)
+        self.blocks = nn.ModuleList(
+            PreActBlock(before, width, stride)
+            for before, width, stride in zip([base_width, *widths[:-1]], widths, strides, strict=True)
+        )
+        self.classifier = nn.Linear(widths[-1], num_classes)
+
+    def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = self.conv(x)
+        representations: list[Tensor] = []
+        for block in self.blocks:
+            x, relus = block(x)
+            representations += relus
+        last = F.relu(x)
+        representations.append(last)
+        return self.classifier(last.mean(dim=(2, 3))), representations

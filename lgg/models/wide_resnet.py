@@ -1,0 +1,72 @@
+"""The wide residual networks of the distillation experiments (Section 4.1; Zagoruyko and Komodakis 2016)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgg.models.base import ImageClassifier
+
+STEM_CHANNELS = 16  # whatever the width, as in the published code
+
+
+class BasicBlock(nn.Module):
+    """conv-bn-relu-conv-bn, add, relu; a 1×1 convolution and bn on the shortcut where the shape changes."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + self.shortcut(x))
+
+
+class WideResNet(ImageClassifier):
+    """WideResNet-`depth`-`width` for small images: three stages of (depth − 4)/6 blocks with 16w, 32w, 64w channels.
+
+    Representations: the outputs of stages 1 and 2 and the pooled vector, all non-negative. With 10 classes
+    WideResNet-28-1 has 369,690 parameters, WideResNet-28-0.5 has 94,154.
+
+    Raises ValueError where depth is not 6n + 4 or the width leaves no channel.
+    """
+
+    layers = ("stage1", "stage2", "pool")
+
+    def __init__(
+        self, *, num_classes: int, mean: Sequence[float], std: Sequence[float], depth: int, width: float
+    ) -> None:
+        super().__init__(mean, std)
+        if depth < 10 or (depth - 4) % 6:
+            raise ValueError(f"a wide residual network has depth 6n + 4 with n at least 1 (10, 16, 22, 28 …), not {depth}")
+        if int(STEM_CHANNELS * width) < 1:
+            raise ValueError(f"width {width} leaves no channel in the first stage")
+        base = int(STEM_CHANNELS * width)
+        self.conv = nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(STEM_CHANNELS)
+        blocks = (depth - 4) // 6
+        self.stage1 = _stage(STEM_CHANNELS, base, blocks, stride=1)
+        self.stage2 = _stage(base, 2 * base, blocks, stride=2)
+        self.stage3 = _stage(2 * base, 4 * base, blocks, stride=2)
+        self.classifier = nn.Linear(4 * base, num_classes)
+
+    def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = F.relu(self.bn(self.conv(x)))
+        stage1 = self.stage1(x)
+        stage2 = self.stage2(stage1)
+        pool = self.stage3(stage2).mean(dim=(2, 3))
+        return self.classifier(pool), [stage1, stage2, pool]
+
+
+def _stage(channels_in: int, channels_out: int, blocks: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(channels_in, channels_out, stride)
+    return nn.Sequential(first, *(BasicBlock(channels_out, channels_out, 1) for _ in range(blocks - 1)))

@@ -1,0 +1,1 @@
+"""Tables and figures, from small files alone: nothing here imports torch but the diagram of a network."""

@@ -1,0 +1,155 @@
+"""The paper's figures, in one style."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: a job has no screen
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from lgg.files import atomic_path
+
+PALETTE = sns.color_palette("colorblind")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+PAGE_WIDTH = 7.0  # inches: the text width of a page
+
+
+def _style() -> None:
+    sns.set_theme(context="paper", style="white", palette="colorblind")
+    plt.rcParams.update({"pdf.fonttype": 42, "figure.constrained_layout.use": True, "axes.titlesize": 9})
+
+
+def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
+    """Write a figure as PDF (fonts embedded, no date inside) and as PNG at 200 dots an inch, each atomically."""
+    for path, options in ((pdf, {"metadata": {"CreationDate": None}}), (png, {"dpi": 200})):
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, **options)  # type: ignore[arg-type]
+    plt.close(figure)
+
+
+def draw_graphs(shown: Mapping[str, Any]) -> Figure:
+    """Return Figure 2 (Appendix C): one graph a panel, vertices by Laplacian eigenmaps, only edges between classes.
+
+    `shown` has `classes` (a name for each vertex) and `graphs`, by depth, as `lgg.evaluation.geometry.describe_graph`
+    gives them.
+    """
+    _style()
+    graphs = shown["graphs"]
+    figure, axes = plt.subplots(1, len(graphs), figsize=(PAGE_WIDTH, 2.9))
+    names = list(dict.fromkeys(shown["classes"]))
+    for axis, (depth, graph) in zip(axes, graphs.items(), strict=True):
+        _draw_graph(axis, graph, [names.index(name) for name in shown["classes"]])
+        axis.set_title(f"{depth} ({graph['dimensions']:,} dimensions)")
+        axis.set_xlabel(f"label variation {graph['label_variation']:.2f}")
+    handles = [
+        Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)], label=name)
+        for i, name in enumerate(names)
+    ]
+    handles.append(Line2D([], [], color="0.6", linewidth=1, label="edge between classes"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+def _draw_graph(axis: Axes, graph: Mapping[str, Any], classes: Sequence[int]) -> None:
+    coordinates = graph["coordinates"]
+    lines = [(coordinates[i], coordinates[j]) for i, j, _ in graph["edges"]]
+    axis.add_collection(LineCollection(lines, colors="0.6", linewidths=[0.3 + w for *_, w in graph["edges"]], zorder=1))
+    for number in sorted(set(classes)):
+        x, y = zip(*(point for point, own in zip(coordinates, classes, strict=True) if own == number), strict=True)
+        color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        axis.scatter(x, y, color=color, marker=marker, s=36, edgecolor="white", linewidth=0.5, zorder=2)
+    axis.margins(0.12)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def draw_label_variation(label_variation: Mapping[str, Sequence[float]]) -> Figure:
+    """Return the distribution of normalised label variation over many draws, by depth (the keys, in order)."""
+    _style()
+    draws = len(next(iter(label_variation.values())))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 2.8))
+    frame = pd.DataFrame(label_variation)
+    sns.boxplot(frame, ax=left, color="0.9", width=0.5, showfliers=False, linewidth=0.8)
+    sns.stripplot(frame, ax=left, size=2.5, alpha=0.6, jitter=0.2, palette=PALETTE[: frame.shape[1]])
+    left.set_ylabel("normalised label variation")
+    left.set_ylim(bottom=0)
+    left.set_title(f"{draws} draws of images")
+    first, last = frame.columns[0], frame.columns[-1]
+    smaller = int((frame[last] < frame[first]).sum())
+    limit = 1.05 * max(frame[first].max(), frame[last].max())
+    right.plot([0, limit], [0, limit], color="0.6", linewidth=0.8)
+    right.scatter(frame[first], frame[last], s=10, color=PALETTE[0], alpha=0.7, linewidth=0)
+    right.set(xlim=(0, limit), ylim=(0, limit), xlabel=f"{first}", ylabel=f"{last}", aspect="equal")
+    right.set_title(f"smaller at {last} than at {first} in {smaller} of {draws}")
+    sns.despine(figure)
+    return figure
+
+
+def draw_blocks(architecture: Mapping[str, Any]) -> Figure:
+    """Return Figure 1: the network of `architecture` block by block, with shapes read off a pass through the model."""
+    _style()
+    steps = _shapes_by_block(architecture)
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.75))
+    width, gap, height = 1.0, 0.42, 1.0
+    for index, (name, shape, residual) in enumerate(steps):
+        left = index * (width + gap)
+        color = PALETTE[0] if residual else PALETTE[7]
+        axis.add_patch(
+            FancyBboxPatch(
+                (left, 0), width, height, boxstyle="round,pad=0.02,rounding_size=0.1", facecolor=(*color, 0.25), edgecolor=color
+            )
+        )
+        axis.text(left + width / 2, 0.66, name, ha="center", va="center", fontsize=7, weight="bold")
+        axis.text(left + width / 2, 0.3, shape, ha="center", va="center", fontsize=6)
+        if index:
+            _arrow(axis, (left - gap, 0.5), (left, 0.5), 0.0)
+        if residual:
+            _arrow(axis, (left - gap / 2, 0.5), (left + width + gap / 2, 0.5), -0.55)
+    axis.set(xlim=(-0.1, len(steps) * (width + gap) - gap + 0.1), ylim=(-0.15, 1.75))
+    axis.set_axis_off()
+    return figure
+
+
+def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], bend: float) -> None:
+    axis.add_patch(
+        FancyArrowPatch(
+            start, end, connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", mutation_scale=6, linewidth=0.8, color="0.35",
+            shrinkA=0, shrinkB=0,
+        )  # fmt: skip
+    )
+
+
+def _shapes_by_block(architecture: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Return (name, output shape, whether it is a residual block) for input, stem, blocks, pooling and classifier."""
+    import torch
+
+    from lgg import models
+
+    model = models.build(**{"num_classes": 10} | dict(architecture)).eval()
+    shapes: list[tuple[str, str, bool]] = [("image", "3×32×32", False)]
+
+    def remember(name: str, residual: bool) -> Any:
+        def hook(module: Any, inputs: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            shapes.append((name, "×".join(map(str, tensor.shape[1:])), residual))
+
+        return hook
+
+    model.conv.register_forward_hook(remember("conv", False))  # type: ignore[union-attr, operator]
+    for number, block in enumerate(model.blocks, start=1):  # type: ignore[arg-type]
+        block.register_forward_hook(remember(f"block {number}", True))
+    model.classifier.register_forward_pre_hook(lambda module, inputs: remember("pooling", False)(module, None, inputs[0]))  # type: ignore[union-attr, operator]
+    model.classifier.register_forward_hook(remember("linear", False))  # type: ignore[union-attr, operator]
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32))
+    return shapes

@@ -1,0 +1,57 @@
+"""Mean, spread and confidence of a few seeds, and differences paired by seed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What n values say of their mean.
+
+    Attributes:
+        n: number of values.
+        mean: of the values.
+        std: sample standard deviation (n − 1 in the denominator); NaN where n is 1.
+        ci95_low, ci95_high: 95 % confidence interval of the mean by Student's t; NaN where n is 1.
+        p_value: two-sided t-test of mean zero; NaN where n is 1. Only differences have a use for it.
+    """
+
+    n: int
+    mean: float
+    std: float
+    ci95_low: float
+    ci95_high: float
+    p_value: float
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Return the summary of `values`; ValueError where there are none, or one is not finite."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"a summary needs at least one value, all finite, not {list(values)}")
+    n, mean = array.size, float(array.mean())
+    if n == 1:
+        return Summary(1, mean, math.nan, math.nan, math.nan, math.nan)
+    std = float(array.std(ddof=1))
+    error = std / math.sqrt(n)
+    margin = float(stdtrit(n - 1, 0.975)) * error
+    if error > 0:
+        p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error))
+    else:
+        p_value = 1.0 if mean == 0 else 0.0
+    return Summary(n, mean, std, mean - margin, mean + margin, p_value)
+
+
+def paired_difference(first: dict[int, float], second: dict[int, float]) -> Summary:
+    """Return the summary of first − second over the seeds that both have; the keys are seeds.
+
+    Raises ValueError where they share no seed.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        raise ValueError(f"no seed is shared by {sorted(first)} and {sorted(second)}")
+    return summarize([first[seed] - second[seed] for seed in shared])

@@ -1,0 +1,23 @@
+"""Table 1 from the evaluations of teacher and students."""
+
+from argparse import Namespace
+
+import pandas as pd
+
+from lgg.data.storage import read_header
+from lgg.reporting.tables import table1, write_table1
+from lgg.stages.command import run
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    evaluations = {
+        row["name"]: pd.read_csv(path) for row, path in zip(recipe["rows"], arguments.evaluations, strict=True)
+    }
+    table = table1(recipe["rows"], evaluations, recipe["baseline"])
+    notes = read_header(arguments.test)["notes"]
+    write_table1(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
+
+
+if __name__ == "__main__":
+    run(main, inputs=("test",), lists=("evaluations",), outputs=("csv", "md", "tex"))

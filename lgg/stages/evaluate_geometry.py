@@ -1,0 +1,45 @@
+"""Label variation of the graphs of small draws of training images, at three depths of the reference network."""
+
+from argparse import Namespace
+
+import torch
+
+from lgg.data.storage import read_images
+from lgg.devices import prepare
+from lgg.evaluation.geometry import DEPTHS, describe_graph, draw_images, representations_at_depths
+from lgg.files import write_json
+from lgg.graph import normalized_label_variation, similarity_graph
+from lgg.stages.command import run
+from lgg.training.checkpoint import load_model
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    # twenty images at a time are no work for a GPU
+    prepare(0, arguments.threads)
+    data = read_images(arguments.train)
+    model = load_model(arguments.model, expected={"num_classes": len(data.classes)})
+    images = torch.from_numpy(data.images)
+    settings = {key: recipe[key] for key in ("classes", "images_per_class", "draws")}
+    variations: dict[str, list[float]] = {depth: [] for depth in DEPTHS}
+    shown = None
+    for draw in draw_images(data.labels, seed=recipe["draw_seed"], **settings):
+        labels = torch.from_numpy(draw.labels)
+        representations = representations_at_depths(model, images[torch.from_numpy(draw.images)])
+        for depth, x in representations.items():
+            graph = similarity_graph(x, k=recipe["k"])
+            variations[depth].append(normalized_label_variation(graph, labels).item())
+        if shown is None:
+            shown = {
+                "images": draw.images.tolist(),
+                "classes": [data.classes[label] for label in draw.labels],
+                "graphs": {depth: describe_graph(x, labels, recipe["k"]) for depth, x in representations.items()},
+            }
+    write_json(
+        arguments.out_geometry,
+        {"shown": shown, "label_variation": variations, "notes": data.notes, "recipe": recipe},
+    )
+
+
+if __name__ == "__main__":
+    run(main, inputs=("train", "model"), outputs=("geometry",))

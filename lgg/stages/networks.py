@@ -1,0 +1,71 @@
+"""What the stages that train or run networks share."""
+
+import platform
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lgg import models
+from lgg.data.batches import Batches
+from lgg.data.storage import ImageSet, read_header, read_images
+from lgg.devices import prepare
+from lgg.files import atomic_path, write_json
+from lgg.training.checkpoint import save_model
+from lgg.training.fit import fit
+from lgg.training.objectives import Objective
+from lgg.training.schedule import total_epochs
+
+
+def train_and_save(arguments: Namespace, make_objective: Callable[[torch.device], Objective]) -> None:
+    """Train the network of ``arguments.recipe`` on ``arguments.train`` and write model, history and metrics.
+
+    Weights and batches follow from the recipe's seed alone, so students of one seed start alike and see the same
+    batches whatever their method.
+    """
+    recipe, training = arguments.recipe, dict(arguments.recipe["training"])
+    device = prepare(arguments.gpus, arguments.threads)
+    data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
+    batches = make_batches(data, training.pop("batch_size"), recipe["seed"], training.pop("augmentation"), device)
+    architecture = recipe["architecture"] | {
+        "num_classes": len(data.classes),
+        "mean": header["mean"],
+        "std": header["std"],
+    }
+    torch.manual_seed(recipe["seed"])
+    model = models.build(**architecture).to(device)
+    began = time.perf_counter()
+    history = fit(model, make_objective(device), batches, **training)
+    seconds = time.perf_counter() - began
+    save_model(arguments.out_model, model, architecture, {"recipe": recipe, "data_sha256": header["sha256"]})
+    with atomic_path(arguments.out_history) as temporary:
+        pd.DataFrame(history).to_csv(temporary, index=False)
+    write_json(arguments.out_metrics, describe_run(arguments, device, header, seconds) | {"last_epoch": history[-1]})
+
+
+def make_batches(data: ImageSet, batch_size: int, seed: int, augmentation: str, device: torch.device) -> Batches:
+    return Batches(
+        torch.from_numpy(data.images),
+        torch.from_numpy(data.labels),
+        batch_size=batch_size,
+        seed=seed,
+        augmentation=augmentation,
+        device=device,
+    )
+
+
+def describe_run(arguments: Namespace, device: torch.device, header: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what a reader of a training's result should know about how it came to be."""
+    return {
+        "recipe": arguments.recipe,
+        "images": header["shape"][0],
+        "data_sha256": header["sha256"],
+        "epochs": total_epochs(arguments.recipe["training"]["schedule"]),
+        "seconds": seconds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})",
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+    }

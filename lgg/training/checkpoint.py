@@ -1,0 +1,67 @@
+"""Networks as files: safetensors, with what is needed to build the network again in the header. Nothing unpickles."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lgg import models
+from lgg.errors import ModelFileError
+from lgg.files import atomic_path
+from lgg.models.base import ImageClassifier
+
+FORMAT = "lgg-model-1"
+
+
+def save_model(path: str | Path, model: ImageClassifier, architecture: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+    """Write the weights of `model` to `path`, atomically.
+
+    Args:
+        architecture: the arguments of `lgg.models.build` that made the network, but for the constants of normalisation,
+            which lie among the weights.
+        notes: anything JSON can hold that a reader of the file should know, such as recipe and seed.
+    """
+    header = json.dumps({"format": FORMAT, "architecture": dict(architecture), "notes": dict(notes)}, sort_keys=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata={"lgg": header})
+
+
+def read_architecture(path: str | Path) -> dict[str, Any]:
+    """Return the architecture stated in a model file; ModelFileError where `path` is not a whole model file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("lgg", "{}"))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: there is no such file") from None
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise ModelFileError(f"{path}: damaged, or not a model file ({error}). Remove it and run the pipeline again.") from None
+    if header.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: not a model file written by lgg")
+    return dict(header["architecture"])
+
+
+def load_model(path: str | Path, device: torch.device | str = "cpu", *, expected: Mapping[str, Any] | None = None) -> ImageClassifier:
+    """Return the network in `path`, on `device` and in evaluation mode.
+
+    Raises ModelFileError where the file is missing or damaged, or holds another architecture than `expected` (a mapping
+    of the arguments that must agree).
+    """
+    architecture = read_architecture(path)
+    for key, value in (expected or {}).items():
+        if architecture.get(key) != value:
+            raise ModelFileError(
+                f"{path}: holds a network with {key} = {architecture.get(key)!r}, but {value!r} is expected. "
+                "It belongs to another configuration; remove it, or give the run another name."
+            )
+    try:
+        model = models.build(**architecture)
+        with safe_open(path, framework="pt") as file:
+            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 — not a mapping
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: its weights do not fit the network it names ({error})") from None
+    return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

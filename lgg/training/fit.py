@@ -1,0 +1,165 @@
+"""The one training loop."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lgg.data.batches import Batches
+from lgg.errors import TrainingDiverged
+from lgg.models.base import ImageClassifier
+from lgg.training.objectives import Objective
+from lgg.training.schedule import Phases, fresh_starts, learning_rate, total_epochs
+
+SECONDS_BETWEEN_LOG_LINES = 5.0
+
+
+def fit(
+    model: ImageClassifier,
+    objective: Objective,
+    batches: Batches,
+    *,
+    schedule: Phases,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 5e-4,
+    precision: str = "float32",
+) -> list[dict[str, Any]]:
+    """Train `model` in place by stochastic gradient descent and return its history, one row an epoch.
+
+    Args:
+        model: on the device of `batches`; left in evaluation mode.
+        objective: what to minimise.
+        batches: the training images.
+        schedule: the phases of the learning rate, which also say how many epochs there are.
+        momentum, nesterov, weight_decay: of SGD; the decay is on every parameter.
+        precision: "float32", or "bfloat16" for autocast (weights stay float32).
+
+    Returns rows with `epoch` (from 1), `learning_rate` (of its last step), `loss` and its unweighted parts (means over
+    the batches), `train_error` (percent, on augmented images as they were trained on), and `seconds`.
+
+    Raises TrainingDiverged when the loss of an epoch is not a finite number.
+
+    On one machine and thread count the same arguments, seed and initial weights give the same bits.
+    """
+    epochs = total_epochs(schedule)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=learning_rate(schedule, 0.0),
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        fused=True,
+    )
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    restarts = fresh_starts(schedule)
+    history: list[dict[str, Any]] = []
+    with _Progress(epochs, len(batches)) as progress:
+        for epoch in range(epochs):
+            if epoch in restarts:
+                optimizer.state.clear()
+            row = _train_epoch(model, objective, batches, optimizer, schedule, epoch, precision, progress)
+            history.append(row)
+            _check_finite(row, epochs)
+            progress.epoch(row)
+    model.eval()
+    return history
+
+
+def _train_epoch(
+    model: ImageClassifier,
+    objective: Objective,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    schedule: Phases,
+    epoch: int,
+    precision: str,
+    progress: "_Progress",
+) -> dict[str, Any]:
+    model.train()
+    began = time.perf_counter()
+    # sums stay on the device: reading them each step would make the device wait
+    sums: dict[str, Tensor] = {}
+    wrong = torch.zeros((), dtype=torch.int64, device=batches.device)
+    seen = 0
+    rate = 0.0
+    for index, (images, labels) in enumerate(batches.epoch(epoch)):
+        rate = learning_rate(schedule, epoch + index / len(batches))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(batches.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            step = objective(model, images, labels)
+        step.loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            for name, value in {"loss": step.loss, **step.parts}.items():
+                sums[name] = sums[name] + value if name in sums else value.detach()
+            wrong += (step.logits.argmax(dim=1) != labels).sum()
+        seen += len(labels)
+        progress.step()
+    return {
+        "epoch": epoch + 1,
+        "learning_rate": rate,
+        **{name: value.item() / len(batches) for name, value in sums.items()},
+        "train_error": 100.0 * wrong.item() / seen,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _check_finite(row: dict[str, Any], epochs: int) -> None:
+    broken = [name for name, value in row.items() if not math.isfinite(value)]
+    if broken:
+        raise TrainingDiverged(
+            f"training diverged in epoch {row['epoch']} of {epochs}: {', '.join(broken)} is no longer a finite number. "
+            f"Lower the learning rate of this phase (it was {row['learning_rate']:g}) or the weight of the added term, "
+            "or lengthen the warm-up."
+        )
+
+
+class _Progress:
+    """A bar where a person watches; otherwise a line an epoch, at most one in five seconds, and always the last."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        self.epochs = epochs
+        self.bar: tqdm[Any] | None = tqdm(total=epochs * steps, unit="step") if sys.stderr.isatty() else None
+        self.began = time.perf_counter()
+        self.printed = -math.inf
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        parts = _describe_losses(row)
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"epoch {row['epoch']}/{self.epochs} {parts}")
+            return
+        now = time.perf_counter()
+        if now - self.printed < SECONDS_BETWEEN_LOG_LINES and row["epoch"] != self.epochs:
+            return
+        self.printed = now
+        left = (now - self.began) / row["epoch"] * (self.epochs - row["epoch"])
+        print(
+            f"epoch {row['epoch']}/{self.epochs}: {parts}, train error {row['train_error']:.2f} %, "
+            f"{row['seconds']:.1f} s, about {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _describe_losses(row: dict[str, Any]) -> str:
+    names: Sequence[str] = [name for name in row if name not in ("epoch", "learning_rate", "train_error", "seconds")]
+    return ", ".join(f"{name} {row[name]:.4f}" for name in names)

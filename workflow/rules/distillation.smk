@@ -1,0 +1,177 @@
+# Section 4.1, Table 1. Reads data/; writes below distillation/ the teacher, a student for each method and seed with its
+# history and metrics, an evaluation for the teacher and for each method, and tables/table1.
+
+if settings.distillation:
+    DISTILLATION = f"{RESULTS}/distillation"
+    METHODS = settings.distillation.active_methods
+    TEACHER = settings.distillation.teacher
+    WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
+    WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
+
+    targets += [f"{RESULTS}/tables/table1.{kind}" for kind in ("csv", "md", "tex")]
+
+    if TEACHER:
+
+        rule train_teacher:
+            input:
+                train=TRAIN_IMAGES,
+            output:
+                model=f"{DISTILLATION}/teacher/model.safetensors",
+                history=f"{DISTILLATION}/teacher/history.csv",
+                metrics=f"{DISTILLATION}/teacher/metrics.json",
+            log:
+                f"{RESULTS}/logs/train_teacher.log",
+            benchmark:
+                f"{RESULTS}/benchmarks/train_teacher.tsv"
+            params:
+                recipe=recipes.train_teacher(settings.distillation).settings,
+                code=recipes.train_teacher(settings.distillation).code,
+            threads: TRAIN.threads
+            resources:
+                gpu=GPUS,
+                mem_mb=TRAIN.mem_mb,
+                runtime=TRAIN.runtime,
+            # students wait for the teacher, so it goes before work that nothing waits for
+            priority: 10
+            shell:
+                "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+                " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
+                " --out-metrics {output.metrics:q} > {log:q} 2>&1"
+
+        rule evaluate_teacher:
+            input:
+                test=TEST_IMAGES,
+                model=f"{DISTILLATION}/teacher/model.safetensors",
+            output:
+                evaluation=f"{DISTILLATION}/teacher/evaluation.csv",
+                predictions=f"{DISTILLATION}/teacher/predictions.safetensors",
+            log:
+                f"{RESULTS}/logs/evaluate_teacher.log",
+            benchmark:
+                f"{RESULTS}/benchmarks/evaluate_teacher.tsv"
+            params:
+                recipe=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).settings,
+                code=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).code,
+            threads: EVALUATE.threads
+            resources:
+                gpu=GPUS,
+                mem_mb=EVALUATE.mem_mb,
+                runtime=EVALUATE.runtime,
+            shell:
+                "python -m lgg.stages.evaluate_networks --recipe {params.recipe:q} --threads {threads}"
+                " --gpus {resources.gpu} --test {input.test:q} --models {input.model:q}"
+                " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
+
+        rule distill_student:
+            input:
+                train=TRAIN_IMAGES,
+                teacher=f"{DISTILLATION}/teacher/model.safetensors",
+            output:
+                model=f"{DISTILLATION}/{{method}}/seed{{seed}}/model.safetensors",
+                history=f"{DISTILLATION}/{{method}}/seed{{seed}}/history.csv",
+                metrics=f"{DISTILLATION}/{{method}}/seed{{seed}}/metrics.json",
+            log:
+                f"{RESULTS}/logs/distill_student/{{method}}_seed{{seed}}.log",
+            benchmark:
+                f"{RESULTS}/benchmarks/distill_student/{{method}}_seed{{seed}}.tsv"
+            params:
+                recipe=lambda wildcards: recipes.distill_student(
+                    settings.distillation, wildcards.method, int(wildcards.seed)
+                ).settings,
+                code=lambda wildcards: recipes.distill_student(
+                    settings.distillation, wildcards.method, int(wildcards.seed)
+                ).code,
+            wildcard_constraints:
+                method=one_of(WITH_TEACHER),
+                seed=one_of(map(str, settings.seeds)),
+            threads: TRAIN.threads
+            resources:
+                gpu=GPUS,
+                mem_mb=TRAIN.mem_mb,
+                runtime=TRAIN.runtime,
+            shell:
+                "python -m lgg.stages.distill_student --recipe {params.recipe:q} --threads {threads}"
+                " --gpus {resources.gpu} --train {input.train:q} --teacher {input.teacher:q} --out-model {output.model:q}"
+                " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
+
+    rule train_student:
+        input:
+            train=TRAIN_IMAGES,
+        output:
+            model=f"{DISTILLATION}/{{method}}/seed{{seed}}/model.safetensors",
+            history=f"{DISTILLATION}/{{method}}/seed{{seed}}/history.csv",
+            metrics=f"{DISTILLATION}/{{method}}/seed{{seed}}/metrics.json",
+        log:
+            f"{RESULTS}/logs/train_student/{{method}}_seed{{seed}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train_student/{{method}}_seed{{seed}}.tsv"
+        params:
+            recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
+            code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
+        wildcard_constraints:
+            method=one_of(WITHOUT_TEACHER),
+            seed=one_of(map(str, settings.seeds)),
+        threads: TRAIN.threads
+        resources:
+            gpu=GPUS,
+            mem_mb=TRAIN.mem_mb,
+            runtime=TRAIN.runtime,
+        shell:
+            "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
+            " --out-metrics {output.metrics:q} > {log:q} 2>&1"
+
+    rule evaluate_students:
+        input:
+            test=TEST_IMAGES,
+            models=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/model.safetensors", seed=settings.seeds),
+            teacher=[f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else [],
+        output:
+            evaluation=f"{DISTILLATION}/{{method}}/evaluation.csv",
+            predictions=f"{DISTILLATION}/{{method}}/predictions.safetensors",
+        log:
+            f"{RESULTS}/logs/evaluate_students/{{method}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/evaluate_students/{{method}}.tsv"
+        params:
+            recipe=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).settings,
+            code=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).code,
+            teacher="--teacher" if TEACHER else "",
+        wildcard_constraints:
+            method=one_of(METHODS),
+        threads: EVALUATE.threads
+        resources:
+            gpu=GPUS,
+            mem_mb=EVALUATE.mem_mb,
+            runtime=EVALUATE.runtime,
+        shell:
+            "python -m lgg.stages.evaluate_networks --recipe {params.recipe:q} --threads {threads}"
+            " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} {params.teacher} {input.teacher:q}"
+            " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
+
+    rule assemble_table1:
+        input:
+            test=TEST_IMAGES,
+            evaluations=[
+                f"{DISTILLATION}/{name}/evaluation.csv" for name in [*(["teacher"] if TEACHER else []), *METHODS]
+            ],
+        output:
+            csv=f"{RESULTS}/tables/table1.csv",
+            md=f"{RESULTS}/tables/table1.md",
+            tex=f"{RESULTS}/tables/table1.tex",
+        log:
+            f"{RESULTS}/logs/assemble_table1.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/assemble_table1.tsv"
+        params:
+            recipe=recipes.assemble_table1(settings.distillation).settings,
+            code=recipes.assemble_table1(settings.distillation).code,
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        shell:
+            "python -m lgg.stages.assemble_table1 --recipe {params.recipe:q} --test {input.test:q}"
+            " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"
+            " --out-tex {output.tex:q} > {log:q} 2>&1"

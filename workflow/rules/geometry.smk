@@ -1,0 +1,102 @@
+# Section 3 and Appendix C, Figures 1 and 2. Reads data/train.safetensors; writes below geometry/ the reference network
+# and geometry.json (its graphs), and figures/figure1, figure2 and figure2_draws.
+
+GEOMETRY = f"{RESULTS}/geometry"
+
+if settings.geometry:
+    targets += [
+        f"{RESULTS}/figures/{name}.{kind}"
+        for name in ("figure1", "figure2", "figure2_draws")
+        for kind in ("pdf", "png")
+    ]
+
+    rule train_reference_network:
+        input:
+            train=TRAIN_IMAGES,
+        output:
+            model=f"{GEOMETRY}/reference_network/model.safetensors",
+            history=f"{GEOMETRY}/reference_network/history.csv",
+            metrics=f"{GEOMETRY}/reference_network/metrics.json",
+        log:
+            f"{RESULTS}/logs/train_reference_network.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train_reference_network.tsv"
+        params:
+            recipe=recipes.train_reference_network(settings.geometry).settings,
+            code=recipes.train_reference_network(settings.geometry).code,
+        threads: TRAIN.threads
+        resources:
+            gpu=GPUS,
+            mem_mb=TRAIN.mem_mb,
+            runtime=TRAIN.runtime,
+        shell:
+            "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
+            " --out-metrics {output.metrics:q} > {log:q} 2>&1"
+
+    rule evaluate_geometry:
+        input:
+            train=TRAIN_IMAGES,
+            model=f"{GEOMETRY}/reference_network/model.safetensors",
+        output:
+            geometry=f"{GEOMETRY}/geometry.json",
+        log:
+            f"{RESULTS}/logs/evaluate_geometry.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/evaluate_geometry.tsv"
+        params:
+            recipe=recipes.evaluate_geometry(settings.geometry).settings,
+            code=recipes.evaluate_geometry(settings.geometry).code,
+        threads: EVALUATE.threads
+        resources:
+            gpu=0,
+            mem_mb=EVALUATE.mem_mb,
+            runtime=EVALUATE.runtime,
+        shell:
+            "python -m lgg.stages.evaluate_geometry --recipe {params.recipe:q} --threads {threads}"
+            " --train {input.train:q} --model {input.model:q} --out-geometry {output.geometry:q} > {log:q} 2>&1"
+
+    rule draw_figure1:
+        output:
+            pdf=f"{RESULTS}/figures/figure1.pdf",
+            png=f"{RESULTS}/figures/figure1.png",
+        log:
+            f"{RESULTS}/logs/draw_figure1.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_figure1.tsv"
+        params:
+            recipe=recipes.draw_figure1(settings.geometry).settings,
+            code=recipes.draw_figure1(settings.geometry).code,
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        shell:
+            "python -m lgg.stages.draw_figure1 --recipe {params.recipe:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+
+    rule draw_figure2:
+        input:
+            geometry=f"{GEOMETRY}/geometry.json",
+        output:
+            pdf=f"{RESULTS}/figures/figure2.pdf",
+            png=f"{RESULTS}/figures/figure2.png",
+            draws_pdf=f"{RESULTS}/figures/figure2_draws.pdf",
+            draws_png=f"{RESULTS}/figures/figure2_draws.png",
+        log:
+            f"{RESULTS}/logs/draw_figure2.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_figure2.tsv"
+        params:
+            recipe=recipes.draw_figure2().settings,
+            code=recipes.draw_figure2().code,
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        shell:
+            "python -m lgg.stages.draw_figure2 --recipe {params.recipe:q} --geometry {input.geometry:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q}"
+            " --out-draws_pdf {output.draws_pdf:q} --out-draws_png {output.draws_png:q} > {log:q} 2>&1"
