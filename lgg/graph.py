@@ -51,7 +51,7 @@ def unit_rows(x: Tensor) -> Tensor:
     rows = flatten_rows(x)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     present = norms > torch.finfo(rows.dtype).tiny
-    return torch.where(present, rows / torch.where(present, norms, 1.0), 0.0)
+    return rows * torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
 
 
 @_outside_autocast
