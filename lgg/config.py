@@ -24,18 +24,30 @@ PREACT_RESNET18_LAYERS = (*(f"block{block}.relu{relu}" for block in range(1, 9) 
 
 
 def _number(value: Any) -> Any:
-    """Read 5e-4, which YAML 1.1 takes for a string, as the number that was meant."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+    """Read a number that arrives as text: 5e-4, which YAML 1.1 takes for a string, or any below ``--config``."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
         return float(value)
     return value
 
 
+def _whole(value: Any) -> Any:
+    """Read a whole number that arrives as text below ``--config``."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
+
+
+def _flag(value: Any) -> Any:
+    """Read true or false that arrives as text below ``--config``."""
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
-Percent = Annotated[float, BeforeValidator(_number), Field(ge=-100, le=100)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[Number, Field(ge=-100, le=100)]
+Count = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -136,7 +148,7 @@ class WideResNet(_Section):
     """WideResNet-depth-width; its representations are stage1, stage2 and pool."""
 
     name: Literal["wide_resnet"]
-    depth: Annotated[int, Field(ge=10)] = Field(description="number of layers, 6n + 4")
+    depth: Annotated[Whole, Field(ge=10)] = Field(description="number of layers, 6n + 4")
     width: Positive = Field(description="stages have 16, 32 and 64 channels times this")
 
     @model_validator(mode="after")
@@ -174,7 +186,7 @@ class Phase(_Section):
         description="one value, or [first, last] to change it at every step"
     )
     shape: Literal["linear", "cosine"] = Field(default="linear", description="how it goes from the first to the last value")
-    fresh_optimizer: bool = Field(default=False, description="forget the momentum when the phase begins")
+    fresh_optimizer: Flag = Field(default=False, description="forget the momentum when the phase begins")
 
     @model_validator(mode="after")
     def _one_or_two_values(self) -> Self:
@@ -189,9 +201,9 @@ class Training(_Section):
     schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
         description="the phases: constant ones are a multi-step schedule, [0, peak] then [peak, 0] is a one-cycle schedule"
     )
-    batch_size: Annotated[int, Field(ge=2)] = Field(default=128, description="images a step")
-    momentum: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = Field(default=0.9, description="of SGD")
-    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum")
+    batch_size: Annotated[Whole, Field(ge=2)] = Field(default=128, description="images a step")
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = Field(default=0.9, description="of SGD")
+    nesterov: Flag = Field(default=False, description="Nesterov's form of the momentum")
     weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on every parameter")
     augmentation: Literal["crop_and_flip", "none"] = Field(
         default="crop_and_flip", description="crop_and_flip: random crops after a padding of 4 pixels, and mirroring"
@@ -281,7 +293,7 @@ class GraphMethod(_LayerMethod):
         default="all", description="compare all edges, those between classes, or those within one"
     )
     power: Count = Field(default=1, description="p: compare the matrix power Aᵖ")
-    normalize: bool = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
+    normalize: Flag = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
     neighbours: Literal["teacher", "own"] = Field(
         default="teacher", description="with k: keep the teacher's edges in the student's graph too, or let each choose"
     )
@@ -374,7 +386,7 @@ class Geometry(_Section):
     architecture: PreActResNet18 = Field(description="the reference network, whose eight blocks Figure 1 draws")
     seed: Seed = Field(default=0, description="of the reference network's weights and batches")
     training: Training
-    classes: Annotated[int, Field(ge=2)] = Field(default=4, description="classes in a draw")
+    classes: Annotated[Whole, Field(ge=2)] = Field(default=4, description="classes in a draw")
     images_per_class: Count = Field(default=5, description="training images of each class in a draw")
     k: Count = Field(default=5, description="nearest neighbours of each vertex")
     draws: Count = Field(default=100, description="independent draws behind the distribution; the first is Figure 2's")
@@ -457,14 +469,24 @@ def load(raw: Mapping[str, Any]) -> Config:
     Raises ConfigError with one message for all mistakes: each with the path of its key and, where a word is unknown,
     the nearest valid one.
     """
+    raw = _null_for_text(dict(raw))
     try:
-        return Config.model_validate(dict(raw))
+        return Config.model_validate(raw)
     except ValidationError as error:
         lines = list(_merge(_describe(item, raw) for item in error.errors(include_url=False)))
     count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     raise ConfigError(
         f"The configuration has {count}:\n" + "\n".join(f"  {line}" for line in lines) + "\nconfig/README.md lists every key. Nothing was run."
     )
+
+
+def _null_for_text(value: Any) -> Any:
+    """Return `value` with None for "null", as which it arrives below ``--config``."""
+    if isinstance(value, Mapping):
+        return {key: _null_for_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_null_for_text(item) for item in value]
+    return None if value == "null" else value
 
 
 def _merge(lines: Iterable[str]) -> Iterator[str]:
