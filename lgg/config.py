@@ -1,6 +1,6 @@
 """Every key of the configuration: its type, default, unit and bounds, declared here and nowhere else.
 
-``python -m lgg.config schema`` prints the JSON schema for editors, ``python -m lgg.config keys`` the table of
+``python -m lgg.config config`` writes what is generated from it: the JSON schema for editors and the tables of keys in
 ``config/README.md``. This module imports neither torch nor torchvision, so that reading the Snakefile stays fast.
 """
 
@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lgg.errors import ConfigError
+from lgg.files import write_text
+
+TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
 CLASSES_OF_SOURCE = {"photo_patches": 10, "digits": 10, "cifar10": 10, "cifar100": 100}
 IMAGES_OF_SOURCE = {"digits": (1438, 359), "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}
@@ -112,7 +115,9 @@ class Data(_Section):
         if self.source == "photo_patches":
             for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
                 if count is not None and count % 10:
-                    raise ValueError(f"`{split}` is {count}: photo_patches has 10 classes of equal size, take a multiple of 10")
+                    raise ValueError(
+                        f"`{split}` is {count}: photo_patches has 10 classes of equal size, take a multiple of 10"
+                    )
         if self.class_names is not None:
             if len(set(self.class_names)) != len(self.class_names):
                 raise ValueError("`class_names` has a name twice")
@@ -185,7 +190,9 @@ class Phase(_Section):
     learning_rate: NonNegative | list[NonNegative] = Field(
         description="one value, or [first, last] to change it at every step"
     )
-    shape: Literal["linear", "cosine"] = Field(default="linear", description="how it goes from the first to the last value")
+    shape: Literal["linear", "cosine"] = Field(
+        default="linear", description="how it goes from the first to the last value"
+    )
     fresh_optimizer: Flag = Field(default=False, description="forget the momentum when the phase begins")
 
     @model_validator(mode="after")
@@ -222,7 +229,9 @@ class Training(_Section):
         total = 0.0
         for number, phase in enumerate(self.schedule):
             if phase.fresh_optimizer and abs(total - round(total)) > 1e-9:
-                raise ValueError(f"schedule[{number}] has a fresh optimizer, so it must begin with an epoch, not at epoch {total:g}")
+                raise ValueError(
+                    f"schedule[{number}] has a fresh optimizer, so it must begin with an epoch, not at epoch {total:g}"
+                )
             total += phase.epochs
         if abs(total - round(total)) > 1e-9:
             raise ValueError(f"the phases of `schedule` make {total:g} epochs; their sum must be a whole number")
@@ -239,7 +248,9 @@ class _Method(_Section):
 
     label: str = Field(description="name of the row")
     paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
-    paper_gain: Percent | None = Field(default=None, description="gain over its baseline that the paper gives, in points")
+    paper_gain: Percent | None = Field(
+        default=None, description="gain over its baseline that the paper gives, in points"
+    )
 
     #: representations that are compared; None: all
     @property
@@ -344,13 +355,17 @@ class Distillation(_Section):
         if "teacher" in methods:
             raise ValueError("`methods` has an entry named teacher; that name is taken by the teacher itself")
         if self.baseline not in methods:
-            raise ValueError(f"`baseline` is {self.baseline!r}, which is no entry of `methods`{_nearest(self.baseline, methods)}")
+            raise ValueError(
+                f"`baseline` is {self.baseline!r}, which is no entry of `methods`{_nearest(self.baseline, methods)}"
+            )
         labels = [method.label for method in methods.values()]
         for name, method in methods.items():
             if labels.count(method.label) > 1:
                 raise ValueError(f"methods.{name}.label: two methods are labelled {method.label!r}")
             if method.loss != "none" and self.teacher is None:
-                raise ValueError(f"methods.{name} learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null")
+                raise ValueError(
+                    f"methods.{name} learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null"
+                )
             self._check_layers(name, method)
             if isinstance(method, GraphMethod) and method.k is not None and method.k > self.training.batch_size:
                 raise ValueError(
@@ -396,7 +411,9 @@ class Geometry(_Section):
     def _graph_exists(self) -> Self:
         images = self.classes * self.images_per_class
         if self.k >= images:
-            raise ValueError(f"`k` is {self.k}, but a graph of {images} images leaves {images - 1} neighbours to choose from")
+            raise ValueError(
+                f"`k` is {self.k}, but a graph of {images} images leaves {images - 1} neighbours to choose from"
+            )
         return self
 
 
@@ -456,7 +473,9 @@ class Config(_Section):
                 raise ValueError(f"{path}.batch_size: {training.batch_size} is more than the {images} training images")
         known = CLASSES_OF_SOURCE.get(self.data.source)
         if self.geometry and known is not None and self.geometry.classes > known:
-            raise ValueError(f"geometry.classes: {self.geometry.classes} is more than the {known} classes of {self.data.source}")
+            raise ValueError(
+                f"geometry.classes: {self.geometry.classes} is more than the {known} classes of {self.data.source}"
+            )
         return self
 
 
@@ -476,7 +495,9 @@ def load(raw: Mapping[str, Any]) -> Config:
         lines = list(_merge(_describe(item, raw) for item in error.errors(include_url=False)))
     count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     raise ConfigError(
-        f"The configuration has {count}:\n" + "\n".join(f"  {line}" for line in lines) + "\nconfig/README.md lists every key. Nothing was run."
+        f"The configuration has {count}:\n"
+        + "\n".join(f"  {line}" for line in lines)
+        + "\nconfig/README.md lists every key. Nothing was run."
     )
 
 
@@ -546,11 +567,21 @@ def _pattern_in_words(pattern: str) -> str:
 
 
 #: what people call a key in papers and in other code
-_SYNONYMS = {"lambda": "weight", "lamda": "weight", "lr": "learning_rate", "T": "temperature", "p": "power", "dataset": "source"}
+_SYNONYMS = {
+    "lambda": "weight",
+    "lamda": "weight",
+    "lr": "learning_rate",
+    "T": "temperature",
+    "p": "power",
+    "dataset": "source",
+}
 
 
 def _nearest(word: str, valid: Sequence[str] | Mapping[str, Any]) -> str:
-    close = [_SYNONYMS[word]] if _SYNONYMS.get(word) in valid else difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    close = close or [name for name in valid if word.lower() in name][:1]
+    if _SYNONYMS.get(word) in valid:
+        close = [_SYNONYMS[word]]
     return f"; did you mean {close[0]!r}?" if close else "."
 
 
@@ -651,7 +682,9 @@ def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> 
         star = ""
         if any(get_origin(branch) is dict for branch in branches):
             star, branches = ".NAME", [b for branch in branches for b in _unwrap(get_args(branch)[-1])]
-        elif any(get_origin(branch) is list and any(map(_is_model, _unwrap(get_args(branch)[0]))) for branch in branches):
+        elif any(
+            get_origin(branch) is list and any(map(_is_model, _unwrap(get_args(branch)[0]))) for branch in branches
+        ):
             star, branches = "[i]", [b for branch in branches for b in _unwrap(get_args(branch)[0])]
         models = [branch for branch in branches if _is_model(branch)]
         default = "needed" if field.is_required() else f"`{json.dumps(field.default)}`"
@@ -659,7 +692,11 @@ def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> 
         kind = "section" if models else _type_name(field.annotation, field.metadata)
         yield f"| `{name}` | {kind} | {default} | {meaning} |"
         for child in models:
-            tag = "" if len(models) == 1 else f" with {'name' if 'name' in child.model_fields else 'loss'}: {min(_tags(child))}"
+            tag = (
+                ""
+                if len(models) == 1
+                else f" with {'name' if 'name' in child.model_fields else 'loss'}: {min(_tags(child))}"
+            )
             below.append((child, f"{prefix}{name}{star}{tag}."))
     yield ""
     for child, path in below:
@@ -681,8 +718,10 @@ def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{option}`" for option in get_args(annotation))
     if get_origin(annotation) is list:
-        return f"list of {_type_name(get_args(annotation)[0], ())}"
-    names.append({int: "whole number", float: "number", bool: "true or false", str: "text"}.get(annotation, str(annotation)))
+        return f"list of {_type_name(get_args(annotation)[0], ())}".replace("number", "numbers", 1)
+    names.append(
+        {int: "whole number", float: "number", bool: "true or false", str: "text"}.get(annotation, str(annotation))
+    )
     flat = [item for entry in metadata for item in getattr(entry, "metadata", None) or [entry]]
     for symbol, attribute in ((">", "gt"), ("≥", "ge"), ("<", "lt"), ("≤", "le")):
         names += [f"{symbol} {getattr(item, attribute)}" for item in flat if getattr(item, attribute, None) is not None]
@@ -694,11 +733,20 @@ def check_paths(config: Config, folder: Path) -> None:
     if config.data.source in ("arrays", "image_folder") and config.data.path is not None:
         path = folder / config.data.path
         if not path.is_dir():
-            raise ConfigError(f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run.")
+            raise ConfigError(
+                f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run."
+            )
+
+
+def write_documentation(folder: Path) -> None:
+    """Write `folder`/schema.json, and the tables of keys into `folder`/README.md below its mark."""
+    readme = folder / "README.md"
+    prose, mark, _ = readme.read_text(encoding="utf-8").partition(TABLES_BELOW)
+    write_text(readme, prose + mark + "\n\n" + keys_table())
+    write_text(folder / "schema.json", json_schema())
 
 
 if __name__ == "__main__":
-    what = sys.argv[1:] or ["schema"]
-    if what not in (["schema"], ["keys"]):
-        sys.exit("usage: python -m lgg.config [schema | keys]")
-    sys.stdout.write(json_schema() if what == ["schema"] else keys_table())
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m lgg.config FOLDER    (writes schema.json and the tables of README.md there)")
+    write_documentation(Path(sys.argv[1]))

@@ -16,7 +16,7 @@ def prepare(gpus: int, threads: int) -> torch.device:
     # cuBLAS gives the same bits only with a fixed workspace, which must be set before its first use
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and nothing here reads such memory
     if gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():

@@ -238,15 +238,18 @@ def laplacian_eigenmaps(adjacency: Tensor, dimensions: int = 2) -> Tensor:
     # graph falls apart and zero is a repeated eigenvalue.
     constant = degrees.clamp_min(0.0).sqrt()
     constant = constant / constant.norm().clamp_min(torch.finfo(torch.float64).tiny)
-    _, vectors = torch.linalg.eigh(matrix + 3.0 * torch.outer(constant, constant))
-    coordinates = inverse_root[:, None] * vectors[:, :dimensions]
+    # Vertices without edges are lifted too: each would be a solution of its own.
+    lifted = matrix + 3.0 * (torch.outer(constant, constant) + torch.diag((~connected).double()))
+    _, vectors = torch.linalg.eigh(lifted)
+    coordinates: Tensor = inverse_root[:, None] * vectors[:, :dimensions]
     largest = coordinates.gather(0, coordinates.abs().argmax(dim=0, keepdim=True))
-    return (coordinates * torch.where(largest < 0, -1.0, 1.0)).to(adjacency.device, adjacency.dtype)
+    coordinates = coordinates * torch.where(largest < 0, -1.0, 1.0)
+    return coordinates.to(adjacency.device, adjacency.dtype)
 
 
 def one_hot(labels: Tensor, num_classes: int | None = None) -> Tensor:
     """Return the boolean label matrix V (B, C); C is `num_classes`, or the number of distinct labels where it is None."""
-    classes = labels.unique() if num_classes is None else torch.arange(num_classes, device=labels.device)
+    classes = torch.unique(labels) if num_classes is None else torch.arange(num_classes, device=labels.device)
     return labels[:, None] == classes[None, :]
 
 

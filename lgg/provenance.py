@@ -11,7 +11,18 @@ from typing import Any
 from lgg.config import Config
 from lgg.files import read_json, write_json
 
-PACKAGES = ("lgg", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "seaborn", "snakemake")
+PACKAGES = (
+    "lgg",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "seaborn",
+    "snakemake",
+)
 
 
 def write(folder: Path, config: Config, repository: Path, data_files: list[str]) -> None:
@@ -37,7 +48,10 @@ def describe(config: Config, repository: Path, data_files: list[str]) -> dict[st
             "commit": _git(repository, "rev-parse", "HEAD"),
             "uncommitted_changes": bool(_git(repository, "status", "--porcelain", "--untracked-files=no")),
         },
-        "data": {name: {key: header[key] for key in ("shape", "classes", "notes", "sha256")} for name, header in headers.items()},
+        "data": {
+            name: {key: header[key] for key in ("shape", "classes", "notes", "sha256")}
+            for name, header in headers.items()
+        },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "machine": {
             "system": platform.platform(),

@@ -80,5 +80,5 @@ def to_model_input(pixels: Tensor) -> Tensor:
 
 def in_order(images: Tensor, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Yield all images (N, H, W, 3) uint8 in their order as batches for a model."""
-    for part in images.split(batch_size):
-        yield to_model_input(part.to(device))
+    for start in range(0, len(images), batch_size):
+        yield to_model_input(images[start : start + batch_size].to(device))

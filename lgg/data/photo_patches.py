@@ -43,16 +43,86 @@ class Photograph:
 
 
 PHOTOGRAPHS = (
-    Photograph("pagoda", "sklearn", "datasets/images/china.jpg", 1, "daniel.buechele, CC BY 2.0 (scikit-learn: china)", "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29"),
-    Photograph("flower", "sklearn", "datasets/images/flower.jpg", 1, "Vultilion, CC BY 2.0 (scikit-learn: flower)", "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638"),
-    Photograph("astronaut", "skimage", "data/astronaut.png", 1, "NASA, public domain (scikit-image: astronaut)", "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"),
-    Photograph("cat", "skimage", "data/chelsea.png", 1, "Stéfan van der Walt, CC0 (scikit-image: chelsea)", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"),
-    Photograph("coffee", "skimage", "data/coffee.png", 1, "Rachel Michetti, CC0 (scikit-image: coffee)", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7"),
-    Photograph("rocket", "skimage", "data/rocket.jpg", 1, "SpaceX, public domain (scikit-image: rocket)", "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c"),
-    Photograph("galaxies", "skimage", "data/hubble_deep_field.jpg", 2, "NASA, public domain (scikit-image: hubble_deep_field)", "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4"),
-    Photograph("tissue", "skimage", "data/ihc.png", 1, "CMMI, no known copyright restrictions (scikit-image: immunohistochemistry)", "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef"),
-    Photograph("retina", "skimage", "data/retina.jpg", 3, "Mikael Häggström, CC0 (scikit-image: retina)", "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6"),
-    Photograph("portrait", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", 1, "James S. Davis, US Navy, public domain (Matplotlib: grace_hopper)", "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130"),
+    Photograph(
+        "pagoda",
+        "sklearn",
+        "datasets/images/china.jpg",
+        1,
+        "daniel.buechele, CC BY 2.0 (scikit-learn: china)",
+        "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
+    ),
+    Photograph(
+        "flower",
+        "sklearn",
+        "datasets/images/flower.jpg",
+        1,
+        "Vultilion, CC BY 2.0 (scikit-learn: flower)",
+        "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
+    ),
+    Photograph(
+        "astronaut",
+        "skimage",
+        "data/astronaut.png",
+        1,
+        "NASA, public domain (scikit-image: astronaut)",
+        "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+    ),
+    Photograph(
+        "cat",
+        "skimage",
+        "data/chelsea.png",
+        1,
+        "Stéfan van der Walt, CC0 (scikit-image: chelsea)",
+        "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+    ),
+    Photograph(
+        "coffee",
+        "skimage",
+        "data/coffee.png",
+        1,
+        "Rachel Michetti, CC0 (scikit-image: coffee)",
+        "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+    ),
+    Photograph(
+        "rocket",
+        "skimage",
+        "data/rocket.jpg",
+        1,
+        "SpaceX, public domain (scikit-image: rocket)",
+        "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+    ),
+    Photograph(
+        "galaxies",
+        "skimage",
+        "data/hubble_deep_field.jpg",
+        2,
+        "NASA, public domain (scikit-image: hubble_deep_field)",
+        "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4",
+    ),
+    Photograph(
+        "tissue",
+        "skimage",
+        "data/ihc.png",
+        1,
+        "CMMI, no known copyright restrictions (scikit-image: immunohistochemistry)",
+        "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef",
+    ),
+    Photograph(
+        "retina",
+        "skimage",
+        "data/retina.jpg",
+        3,
+        "Mikael Häggström, CC0 (scikit-image: retina)",
+        "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6",
+    ),
+    Photograph(
+        "portrait",
+        "matplotlib",
+        "mpl-data/sample_data/grace_hopper.jpg",
+        1,
+        "James S. Davis, US Navy, public domain (Matplotlib: grace_hopper)",
+        "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
+    ),
 )
 
 
@@ -62,7 +132,9 @@ def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[
     The same arguments give the same crops everywhere. Raises DataError where a package is missing, ships another
     picture, or has too few places for so many crops.
     """
-    counts = [(number or default) // len(PHOTOGRAPHS) for number, default in ((train_images, 4000), (test_images, 1000))]
+    counts = [
+        (number or default) // len(PHOTOGRAPHS) for number, default in ((train_images, 4000), (test_images, 1000))
+    ]
     splits: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
     for index, photograph in enumerate(PHOTOGRAPHS):
         random = np.random.default_rng([seed, index])
@@ -122,7 +194,9 @@ def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     def window_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.pad(values, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-        corner: NDArray[np.float64] = sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+        corner: NDArray[np.float64] = (
+            sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+        )
         return corner
 
     mean = window_sums(grey) / SIDE**2

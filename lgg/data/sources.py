@@ -25,7 +25,13 @@ def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
     if data["source"] == "photo_patches":
         splits = photo_patches.load(data["train_images"], data["test_images"], data["seed"])
     else:
-        whole = {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "arrays": _arrays, "image_folder": _image_folder}
+        whole = {
+            "digits": _digits,
+            "cifar10": _cifar,
+            "cifar100": _cifar,
+            "arrays": _arrays,
+            "image_folder": _image_folder,
+        }
         train, test = whole[data["source"]](data)
         splits = (
             _subset(train, data["train_images"], data["seed"], "data.train_images"),
@@ -108,12 +114,16 @@ def _read_arrays(path: Path) -> ImageSet:
         raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
     for name in ("images", "labels"):
         if name not in arrays:
-            raise DataError(f"{path}: the array {name!r} is missing; it must hold images (N, H, W, 3) uint8 and labels (N,)")
+            raise DataError(
+                f"{path}: the array {name!r} is missing; it must hold images (N, H, W, 3) uint8 and labels (N,)"
+            )
     images, labels = arrays["images"], arrays["labels"]
     if images.ndim == 3:
         images = np.repeat(images[..., None], 3, axis=3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
-        raise DataError(f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {arrays['images'].shape} of {images.dtype}")
+        raise DataError(
+            f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {arrays['images'].shape} of {images.dtype}"
+        )
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         raise DataError(f"{path}: labels must be {len(images)} whole numbers, not {labels.shape} of {labels.dtype}")
     labels = labels.astype(np.int64)
@@ -122,7 +132,9 @@ def _read_arrays(path: Path) -> ImageSet:
     classes = arrays.get("classes", [f"class {label}" for label in range(int(labels.max()) + 1)])
     notes = [f"{path.name}: {len(images):,} images"]
     if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
-        notes.append(f"{path.name}: {inexact} of {len(images):,} images are marked as not exact copies of the originals")
+        notes.append(
+            f"{path.name}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
+        )
     return _checked(path, _resize_all(images), labels, tuple(str(name) for name in classes), tuple(notes))
 
 
@@ -130,7 +142,9 @@ def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
     """Your own pictures: train/CLASS/*.png or .jpg, and test/CLASS/… with the same classes."""
     folder = Path(data["path"])
     classes = {
-        split: sorted(entry.name for entry in (folder / split).glob("*") if entry.is_dir() and not entry.name.startswith("."))
+        split: sorted(
+            entry.name for entry in (folder / split).glob("*") if entry.is_dir() and not entry.name.startswith(".")
+        )
         for split in ("train", "test")
     }
     for split, names in classes.items():

@@ -89,7 +89,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise DataError(f"{path}: damaged, or no file of images ({error}). Remove it and run the pipeline again.") from None
+        raise DataError(
+            f"{path}: damaged, or no file of images ({error}). Remove it and run the pipeline again."
+        ) from None
     if header.get("format") != "lgg-images-1":
         raise DataError(f"{path}: not a file of images written by lgg. Remove it and run the pipeline again.")
     return dict(header)

@@ -7,7 +7,9 @@ from lgg.data.batches import in_order
 from lgg.models.base import ImageClassifier
 
 
-def predict(model: ImageClassifier, images: Tensor, *, batch_size: int = 500, device: torch.device | str = "cpu") -> Tensor:
+def predict(
+    model: ImageClassifier, images: Tensor, *, batch_size: int = 500, device: torch.device | str = "cpu"
+) -> Tensor:
     """Return the predicted class of each image, (N,) int64 on the CPU.
 
     `images` are (N, H, W, 3) uint8; `model` lies on `device` and is put into evaluation mode.

@@ -27,7 +27,9 @@ class Draw:
     labels: NDArray[np.int64]
 
 
-def draw_images(labels: NDArray[np.int64], *, classes: int, images_per_class: int, draws: int, seed: int) -> Iterator[Draw]:
+def draw_images(
+    labels: NDArray[np.int64], *, classes: int, images_per_class: int, draws: int, seed: int
+) -> Iterator[Draw]:
     """Yield `draws` independent choices of `classes` classes and `images_per_class` images of each.
 
     Raises DataError where the labels (N,) have too few classes, or a class too few images.

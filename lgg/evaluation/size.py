@@ -1,9 +1,14 @@
-"""How large a network is: parameters, and operations for one image."""
+"""How large a network is: parameters, operations for one image, shapes of its blocks."""
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lgg.models.base import ImageClassifier
+
+if TYPE_CHECKING:
+    from lgg.models.preact_resnet import PreActResNet18
 
 
 def count_parameters(model: ImageClassifier) -> int:
@@ -17,3 +22,15 @@ def count_operations(model: ImageClassifier, side: int = 32) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, side, side, device=device))
     return int(counter.get_total_flops()) // 2
+
+
+def block_shapes(model: "PreActResNet18", side: int = 32) -> list[tuple[str, tuple[int, ...]]]:
+    """Return name and output shape, without the batch, of each step of Figure 1 for one image of `side` pixels."""
+    steps = [("image", torch.zeros(1, 3, side, side))]
+    with torch.no_grad():
+        steps.append(("conv", model.conv(steps[-1][1])))
+        for number, block in enumerate(model.blocks, start=1):
+            steps.append((f"block {number}", block(steps[-1][1])[0]))
+        steps.append(("pooling", steps[-1][1].mean(dim=(2, 3))))
+        steps.append(("linear", model.classifier(steps[-1][1])))
+    return [(name, tuple(output.shape[1:])) for name, output in steps]

@@ -12,7 +12,7 @@ def paired_layers(
 
     Raises ValueError where there are no layers, or not the same number, or batches of different sizes.
     """
-    if isinstance(student_representations, Tensor) or isinstance(teacher_representations, Tensor):
+    if any(isinstance(given, Tensor) for given in (student_representations, teacher_representations)):
         raise ValueError("representations are a list of tensors, one for each layer; put a single tensor in a list")
     if len(student_representations) != len(teacher_representations) or not student_representations:
         raise ValueError(

@@ -43,7 +43,11 @@ class GraphDistillation(nn.Module):
         order: Order = "threshold_first",
     ) -> None:
         super().__init__()
-        for name, value, choices in (("edges", edges, Edges), ("neighbours", neighbours, Neighbours), ("order", order, Order)):
+        for name, value, choices in (
+            ("edges", edges, Edges),
+            ("neighbours", neighbours, Neighbours),
+            ("order", order, Order),
+        ):
             if value not in get_args(choices):
                 raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
         for name, number in (("k", 1 if k is None else k), ("power", power)):

@@ -40,9 +40,7 @@ class PreActResNet18(ImageClassifier):
 
     layers = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
 
-    def __init__(
-        self, *, num_classes: int, mean: Sequence[float], std: Sequence[float], base_width: int = 64
-    ) -> None:
+    def __init__(self, *, num_classes: int, mean: Sequence[float], std: Sequence[float], base_width: int = 64) -> None:
         super().__init__(mean, std)
         if base_width < 1:
             raise ValueError(f"base_width is the number of channels of the first blocks: at least 1, not {base_width}")

@@ -47,7 +47,9 @@ class WideResNet(ImageClassifier):
     ) -> None:
         super().__init__(mean, std)
         if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"a wide residual network has depth 6n + 4 with n at least 1 (10, 16, 22, 28 …), not {depth}")
+            raise ValueError(
+                f"a wide residual network has depth 6n + 4 with n at least 1 (10, 16, 22, 28 …), not {depth}"
+            )
         if int(STEM_CHANNELS * width) < 1:
             raise ValueError(f"width {width} leaves no channel in the first stage")
         base = int(STEM_CHANNELS * width)

@@ -16,6 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as MatplotlibPath
 
 from lgg.files import atomic_path
 
@@ -33,7 +34,7 @@ def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
     """Write a figure as PDF (fonts embedded, no date inside) and as PNG at 200 dots an inch, each atomically."""
     for path, options in ((pdf, {"metadata": {"CreationDate": None}}), (png, {"dpi": 200})):
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, **options)  # type: ignore[arg-type]
+            figure.savefig(temporary, **options)
     plt.close(figure)
 
 
@@ -95,61 +96,34 @@ def draw_label_variation(label_variation: Mapping[str, Sequence[float]]) -> Figu
     return figure
 
 
-def draw_blocks(architecture: Mapping[str, Any]) -> Figure:
-    """Return Figure 1: the network of `architecture` block by block, with shapes read off a pass through the model."""
+def draw_blocks(steps: Sequence[tuple[str, Sequence[int]]]) -> Figure:
+    """Return Figure 1: a residual network step by step, as `lgg.evaluation.size.block_shapes` reads it off the model.
+
+    `steps` holds (name, output shape); those whose name begins with "block" are residual blocks.
+    """
     _style()
-    steps = _shapes_by_block(architecture)
-    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.75))
-    width, gap, height = 1.0, 0.42, 1.0
-    for index, (name, shape, residual) in enumerate(steps):
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.35))
+    width, gap, height = 1.0, 0.45, 1.0
+    for index, (name, shape) in enumerate(steps):
         left = index * (width + gap)
+        residual = name.startswith("block")
         color = PALETTE[0] if residual else PALETTE[7]
+        box = "round,pad=0.02,rounding_size=0.1"
         axis.add_patch(
-            FancyBboxPatch(
-                (left, 0), width, height, boxstyle="round,pad=0.02,rounding_size=0.1", facecolor=(*color, 0.25), edgecolor=color
-            )
+            FancyBboxPatch((left, 0), width, height, boxstyle=box, facecolor=(*color, 0.25), edgecolor=color)
         )
-        axis.text(left + width / 2, 0.66, name, ha="center", va="center", fontsize=7, weight="bold")
-        axis.text(left + width / 2, 0.3, shape, ha="center", va="center", fontsize=6)
+        axis.text(left + width / 2, 0.66, name, ha="center", va="center", fontsize=6.5, weight="bold")
+        axis.text(left + width / 2, 0.3, "×".join(map(str, shape)), ha="center", va="center", fontsize=5.5)
         if index:
-            _arrow(axis, (left - gap, 0.5), (left, 0.5), 0.0)
+            _arrow(axis, [(left - gap, 0.5), (left, 0.5)])
         if residual:
-            _arrow(axis, (left - gap / 2, 0.5), (left + width + gap / 2, 0.5), -0.55)
-    axis.set(xlim=(-0.1, len(steps) * (width + gap) - gap + 0.1), ylim=(-0.15, 1.75))
+            before, after = left - 0.7 * gap, left + width + 0.3 * gap
+            _arrow(axis, [(before, 0.5), (before, 1.3), (after, 1.3), (after, 0.5)])
+    axis.set(xlim=(-0.1, len(steps) * (width + gap) - gap + 0.1), ylim=(-0.15, 1.45))
     axis.set_axis_off()
     return figure
 
 
-def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], bend: float) -> None:
-    axis.add_patch(
-        FancyArrowPatch(
-            start, end, connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", mutation_scale=6, linewidth=0.8, color="0.35",
-            shrinkA=0, shrinkB=0,
-        )  # fmt: skip
-    )
-
-
-def _shapes_by_block(architecture: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Return (name, output shape, whether it is a residual block) for input, stem, blocks, pooling and classifier."""
-    import torch
-
-    from lgg import models
-
-    model = models.build(**{"num_classes": 10} | dict(architecture)).eval()
-    shapes: list[tuple[str, str, bool]] = [("image", "3×32×32", False)]
-
-    def remember(name: str, residual: bool) -> Any:
-        def hook(module: Any, inputs: Any, output: Any) -> None:
-            tensor = output[0] if isinstance(output, tuple) else output
-            shapes.append((name, "×".join(map(str, tensor.shape[1:])), residual))
-
-        return hook
-
-    model.conv.register_forward_hook(remember("conv", False))  # type: ignore[union-attr, operator]
-    for number, block in enumerate(model.blocks, start=1):  # type: ignore[arg-type]
-        block.register_forward_hook(remember(f"block {number}", True))
-    model.classifier.register_forward_pre_hook(lambda module, inputs: remember("pooling", False)(module, None, inputs[0]))  # type: ignore[union-attr, operator]
-    model.classifier.register_forward_hook(remember("linear", False))  # type: ignore[union-attr, operator]
-    with torch.no_grad():
-        model(torch.zeros(1, 3, 32, 32))
-    return shapes
+def _arrow(axis: Axes, corners: Sequence[tuple[float, float]]) -> None:
+    path = MatplotlibPath(list(corners))
+    axis.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=6, linewidth=0.8, color="0.35"))

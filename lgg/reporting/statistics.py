@@ -1,7 +1,7 @@
 """Mean, spread and confidence of a few seeds, and differences paired by seed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,21 +28,20 @@ class Summary:
     p_value: float
 
 
-def summarize(values: Sequence[float]) -> Summary:
+def summarize(values: Iterable[float]) -> Summary:
     """Return the summary of `values`; ValueError where there are none, or one is not finite."""
-    array = np.asarray(values, dtype=np.float64)
+    array = np.fromiter(values, dtype=np.float64)
     if array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(f"a summary needs at least one value, all finite, not {list(values)}")
+        raise ValueError(f"a summary needs at least one value, all finite, not {array.tolist()}")
     n, mean = array.size, float(array.mean())
     if n == 1:
         return Summary(1, mean, math.nan, math.nan, math.nan, math.nan)
     std = float(array.std(ddof=1))
     error = std / math.sqrt(n)
     margin = float(stdtrit(n - 1, 0.975)) * error
-    if error > 0:
-        p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error))
-    else:
-        p_value = 1.0 if mean == 0 else 0.0
+    # equal values leave no doubt about the sign of their mean, unless it is zero
+    certain = 1.0 if mean == 0 else 0.0
+    p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error)) if error > 0 else certain
     return Summary(n, mean, std, mean - margin, mean + margin, p_value)
 
 

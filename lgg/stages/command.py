@@ -43,4 +43,6 @@ def run(
     except LggError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: a file could not be read or written: {error}. Check free space and permissions, then run again.")
+        sys.exit(
+            f"error: a file could not be read or written: {error}. Check free space and permissions, then run again."
+        )

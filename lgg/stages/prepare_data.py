@@ -16,7 +16,9 @@ def channel_statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     values = np.arange(256) / 255.0
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
-    std = np.sqrt(np.maximum((shares * (values - mean[:, None]) ** 2).sum(axis=1), 1e-12))
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+    # networks divide by it: at least one step of the 8 bits, for channels of a single value
+    std = np.maximum(std, 1 / 255)
     return mean.tolist(), std.tolist()
 
 

@@ -8,7 +8,7 @@ from lgg.training.objectives import CrossEntropy
 
 
 def main(arguments: Namespace) -> None:
-    train_and_save(arguments, lambda device: CrossEntropy())
+    train_and_save(arguments, lambda _: CrossEntropy())
 
 
 if __name__ == "__main__":

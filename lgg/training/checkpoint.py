@@ -17,7 +17,9 @@ from lgg.models.base import ImageClassifier
 FORMAT = "lgg-model-1"
 
 
-def save_model(path: str | Path, model: ImageClassifier, architecture: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+def save_model(
+    path: str | Path, model: ImageClassifier, architecture: Mapping[str, Any], notes: Mapping[str, Any]
+) -> None:
     """Write the weights of `model` to `path`, atomically.
 
     Args:
@@ -39,13 +41,17 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such file") from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise ModelFileError(f"{path}: damaged, or not a model file ({error}). Remove it and run the pipeline again.") from None
+        raise ModelFileError(
+            f"{path}: damaged, or not a model file ({error}). Remove it and run the pipeline again."
+        ) from None
     if header.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a model file written by lgg")
     return dict(header["architecture"])
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu", *, expected: Mapping[str, Any] | None = None) -> ImageClassifier:
+def load_model(
+    path: str | Path, device: torch.device | str = "cpu", *, expected: Mapping[str, Any] | None = None
+) -> ImageClassifier:
     """Return the network in `path`, on `device` and in evaluation mode.
 
     Raises ModelFileError where the file is missing or damaged, or holds another architecture than `expected` (a mapping

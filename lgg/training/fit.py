@@ -56,7 +56,7 @@ def fit(
         weight_decay=weight_decay,
         fused=True,
     )
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     restarts = fresh_starts(schedule)
     history: list[dict[str, Any]] = []
     with _Progress(epochs, len(batches)) as progress:

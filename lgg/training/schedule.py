@@ -13,7 +13,8 @@ Phases = Sequence[Mapping[str, Any]]
 
 def total_epochs(phases: Phases) -> int:
     """Return the number of epochs that the phases make together."""
-    return round(sum(phase["epochs"] for phase in phases))
+    epochs: float = sum(phase["epochs"] for phase in phases)
+    return round(epochs)
 
 
 def learning_rate(phases: Phases, epoch: float) -> float:
@@ -29,7 +30,7 @@ def learning_rate(phases: Phases, epoch: float) -> float:
             part = (epoch - start) / (end - start)
             if phase.get("shape", "linear") == "cosine":
                 part = (1 - math.cos(math.pi * part)) / 2
-            return first + (last - first) * part
+            return float(first + (last - first) * part)
         start = end
     raise ValueError(f"epoch {epoch} is not within the schedule's {start:g} epochs")
 
@@ -46,4 +47,4 @@ def fresh_starts(phases: Phases) -> set[int]:
 
 def _ends(value: float | Sequence[float]) -> tuple[float, float]:
     first, last = value if isinstance(value, Sequence) else (value, value)
-    return first, last
+    return float(first), float(last)

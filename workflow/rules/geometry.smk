@@ -57,6 +57,8 @@ if settings.geometry:
             " --train {input.train:q} --model {input.model:q} --out-geometry {output.geometry:q} > {log:q} 2>&1"
 
     rule draw_figure1:
+        input:
+            train=TRAIN_IMAGES,
         output:
             pdf=f"{RESULTS}/figures/figure1.pdf",
             png=f"{RESULTS}/figures/figure1.png",
@@ -73,7 +75,7 @@ if settings.geometry:
             mem_mb=LIGHT.mem_mb,
             runtime=LIGHT.runtime,
         shell:
-            "python -m lgg.stages.draw_figure1 --recipe {params.recipe:q}"
+            "python -m lgg.stages.draw_figure1 --recipe {params.recipe:q} --train {input.train:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     rule draw_figure2:

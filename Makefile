@@ -1,0 +1,45 @@
+# make demo   the whole workflow on embedded images: results/demo/
+# make test   the tests
+# make lint   what developers check before a commit
+# make format rewrites files in the project's format, and what is generated from the configuration's models
+# make clean  removes the environment and nothing else
+.DELETE_ON_ERROR:
+.PHONY: demo test test-fast lint format clean
+
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= all
+BIN := $(VENV)/bin
+
+demo: $(VENV)/pipeline
+	$(BIN)/snakemake --cores $(CORES)
+
+test: $(VENV)/test
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: $(VENV)/test
+	$(BIN)/pytest -n auto -m "not pipeline"
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/snakemake --lint
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/python -m lgg.config config
+
+# an environment with the extra of this name; each includes the one before it
+$(VENV)/pipeline $(VENV)/test $(VENV)/dev: pyproject.toml envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lgg needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make demo PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e '.[$(@F)]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

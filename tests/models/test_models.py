@@ -1,0 +1,272 @@
+"""The networks: sizes, representations, normalisation, and their architecture written out a second time."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lgg import models
+from lgg.evaluation.size import count_operations, count_parameters
+
+NEUTRAL = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+SMALL = [
+    ("wide_resnet", {"depth": 10, "width": 0.5}),
+    ("wide_resnet", {"depth": 16, "width": 1}),
+    ("preact_resnet18", {"base_width": 4}),
+]
+
+
+def build(name, seed=0, num_classes=10, **options):
+    """A network in float64, its batch normalisation away from the identity."""
+    torch.manual_seed(seed)
+    model = models.build(name, num_classes=num_classes, **options).double().eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.running_var):
+                tensor.uniform_(0.5, 1.5)
+            for tensor in (module.bias.data, module.running_mean):
+                tensor.uniform_(-0.3, 0.3)
+    return model
+
+
+def images(size=3, side=16, seed=0):
+    return torch.rand(size, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+# Sizes
+
+
+def test_networks_have_the_published_numbers_of_parameters():
+    for name, options, expected in (
+        ("wide_resnet", {"depth": 28, "width": 1}, 369_690),
+        ("wide_resnet", {"depth": 28, "width": 0.5}, 94_154),
+        ("preact_resnet18", {}, 11_171_146),
+    ):
+        model = models.build(name, num_classes=10, **options)
+        assert sum(p.numel() for p in model.parameters()) == expected
+        assert count_parameters(model) == expected
+        assert all(p.requires_grad for p in model.parameters())
+
+
+def test_student_has_the_published_share_of_operations_and_parameters():
+    teacher, student = (models.build("wide_resnet", num_classes=10, depth=28, width=width) for width in (1, 0.5))
+    # Table 1 prints 27 %
+    assert round(100 * count_operations(student) / count_operations(teacher)) == 27
+    assert round(100 * count_parameters(student) / count_parameters(teacher), 1) == 25.5
+
+
+@pytest.mark.parametrize(("depth", "width"), [(10, 0.5), (16, 1), (22, 2), (10, 1.3)])
+@pytest.mark.parametrize("classes", [10, 100])
+def test_parameters_of_a_wide_network_follow_from_its_description(depth, width, classes):
+    channels = [16, *(int(16 * width) * factor for factor in (1, 2, 4))]
+    expected = 3 * 16 * 9 + 2 * 16 + channels[-1] * classes + classes
+    for stage, (before, after) in enumerate(pairwise(channels)):
+        expected += 9 * before * after + 9 * after * after + 4 * after
+        expected += (depth - 10) // 6 * (18 * after * after + 4 * after)
+        if stage > 0 or before != after:
+            expected += before * after + 2 * after
+    model = models.build("wide_resnet", num_classes=classes, depth=depth, width=width)
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
+# Representations
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL)
+def test_logits_are_the_same_with_and_without_representations(name, options):
+    model, x = build(name, **options), images()
+    logits, shown = model(x, return_representations=True)
+    plain = model(x)
+    assert isinstance(plain, torch.Tensor)
+    assert plain.shape == (3, 10)
+    assert torch.equal(plain, logits)
+    assert isinstance(shown, list)
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL)
+@pytest.mark.parametrize("training", [False, True])
+def test_representations_are_named_and_the_outputs_of_relus(name, options, training):
+    model = build(name, **options).train(training)
+    _, shown = model(images(), return_representations=True)
+    assert len(shown) == len(model.layers) == len(set(model.layers))
+    for tensor in shown:
+        assert (tensor >= 0).all()
+        assert (tensor > 0).any()
+        # an average over the image is rarely zero everywhere
+        assert tensor.dim() == 2 or (tensor == 0).any()
+
+
+@pytest.mark.parametrize(("width", "base"), [(0.5, 8), (1, 16), (1.3, 20)])
+def test_wide_network_shows_two_stages_and_the_pooled_vector(width, base):
+    model = build("wide_resnet", depth=10, width=width)
+    assert model.layers == ("stage1", "stage2", "pool")
+    _, shown = model(images(2, 32), return_representations=True)
+    assert [tuple(tensor.shape) for tensor in shown] == [(2, base, 32, 32), (2, 2 * base, 16, 16), (2, 4 * base)]
+
+
+def test_preact_network_shows_the_outputs_of_all_seventeen_relus():
+    model = build("preact_resnet18", base_width=4)
+    assert model.layers == (
+        *(f"block{block}.relu{relu}" for block in (1, 2, 3, 4, 5, 6, 7, 8) for relu in (1, 2)),
+        "final.relu",
+    )
+    _, shown = model(images(2, 32), return_representations=True)
+    # (channels, side) of the two ReLUs of each block: the first sees the block's input, the second its own width
+    expected = [(4, 32), (4, 32), (4, 32), (4, 32)]
+    for channels, side in ((8, 16), (16, 8), (32, 4)):
+        expected += [(channels // 2, side * 2), (channels, side), (channels, side), (channels, side)]
+    expected.append((32, 4))
+    assert [tuple(tensor.shape) for tensor in shown] == [(2, c, side, side) for c, side in expected]
+
+
+def test_gradients_of_the_logits_pass_through_every_representation():
+    for name, options in SMALL:
+        model = build(name, **options)
+        logits, shown = model(images(), return_representations=True)
+        gradients = torch.autograd.grad(logits.square().sum(), shown)
+        assert all((gradient != 0).any() for gradient in gradients)
+
+
+# Architecture
+
+
+def normalised(x, bn):
+    shape = (1, -1, 1, 1)
+    scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+    return x * scale.view(shape) + (bn.bias - bn.running_mean * scale).view(shape)
+
+
+def test_wide_network_is_its_description():
+    model = build("wide_resnet", depth=16, width=0.5, **NEUTRAL)
+    x = images()
+    h = F.relu(normalised(F.conv2d(x, model.conv.weight, padding=1), model.bn))
+    shown = []
+    for stage, stride in ((model.stage1, 1), (model.stage2, 2), (model.stage3, 2)):
+        assert len(stage) == 2
+        for number, block in enumerate(stage):
+            step = stride if number == 0 else 1
+            inner = F.relu(normalised(F.conv2d(h, block.conv1.weight, stride=step, padding=1), block.bn1))
+            inner = normalised(F.conv2d(inner, block.conv2.weight, padding=1), block.bn2)
+            if number == 0:
+                convolution, bn = block.shortcut
+                h = normalised(F.conv2d(h, convolution.weight, stride=step), bn)
+            h = F.relu(inner + h)
+        shown.append(h)
+    shown[2] = h.mean(dim=(2, 3))
+    logits, representations = model(x, return_representations=True)
+    for actual, expected in zip(representations, shown, strict=True):
+        torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(logits, F.linear(shown[2], model.classifier.weight, model.classifier.bias))
+
+
+def test_preact_network_is_its_description():
+    model = build("preact_resnet18", base_width=4, **NEUTRAL)
+    x = images()
+    h = F.conv2d(x, model.conv.weight, padding=1)
+    shown = []
+    assert len(model.blocks) == 8
+    for number, block in enumerate(model.blocks):
+        first = F.relu(normalised(h, block.bn1))
+        stride = 2 if number in (2, 4, 6) else 1
+        second = F.relu(normalised(F.conv2d(first, block.conv1.weight, stride=stride, padding=1), block.bn2))
+        if stride == 2:
+            h = F.conv2d(first, block.shortcut.weight, stride=2)
+        h = F.conv2d(second, block.conv2.weight, padding=1) + h
+        shown += [first, second]
+    shown.append(F.relu(h))
+    logits, representations = model(x, return_representations=True)
+    for actual, expected in zip(representations, shown, strict=True):
+        torch.testing.assert_close(actual, expected)
+    pooled = shown[-1].mean(dim=(2, 3))
+    torch.testing.assert_close(logits, F.linear(pooled, model.classifier.weight, model.classifier.bias))
+
+
+def test_weights_are_drawn_from_the_generator_of_torch():
+    one, same, other = (build("wide_resnet", seed=seed, depth=10, width=1) for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one.conv.weight, other.conv.weight)
+
+
+# Normalisation
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL)
+def test_images_are_normalised_inside(name, options):
+    mean, std = (0.5, 0.25, 0.125), (0.25, 0.5, 2.0)
+    inside, outside = build(name, mean=mean, std=std, **options), build(name, **NEUTRAL, **options)
+    x = images()
+    by_hand = torch.stack([(x[:, c] - mean[c]) / std[c] for c in range(3)], dim=1)
+    torch.testing.assert_close(inside(x), outside(by_hand))
+    assert not torch.allclose(inside(x), outside(x))
+
+
+def test_default_constants_are_those_of_cifar10():
+    by_default = build("wide_resnet", depth=10, width=0.5)
+    stated = build("wide_resnet", depth=10, width=0.5, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+    x = images()
+    assert torch.equal(by_default(x), stated(x))
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL)
+def test_constants_travel_with_the_weights_and_are_not_trained(name, options):
+    model = build(name, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), **options)
+    copy = build(name, seed=1, **NEUTRAL, **options)
+    assert not torch.equal(copy(images()), model(images()))
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(copy(images()), model(images()))
+    assert {"mean", "std"}.isdisjoint(name for name, _ in model.named_parameters())
+
+
+# Errors
+
+
+def test_unknown_network_is_refused():
+    with pytest.raises(ValueError, match="no network 'resnet50'; there are preact_resnet18, wide_resnet"):
+        models.build("resnet50", num_classes=10)
+    with pytest.raises(KeyError):
+        models.module_of("resnet50")
+
+
+@pytest.mark.parametrize("depth", [4, 5, 9, 11, 27, 0, -2])
+def test_depth_that_is_not_six_n_plus_four_is_refused(depth):
+    with pytest.raises(ValueError, match=rf"depth 6n \+ 4 with n at least 1 .*, not {depth}$"):
+        models.build("wide_resnet", num_classes=10, depth=depth, width=1)
+
+
+@pytest.mark.parametrize("width", [0, 0.06, -1])
+def test_width_without_a_channel_is_refused(width):
+    with pytest.raises(ValueError, match=f"width {width} leaves no channel"):
+        models.build("wide_resnet", num_classes=10, depth=10, width=width)
+    smallest = models.build("wide_resnet", num_classes=10, depth=10, width=1 / 16)
+    assert smallest.classifier.in_features == 4
+
+
+@pytest.mark.parametrize("base_width", [0, -4])
+def test_base_width_without_a_channel_is_refused(base_width):
+    with pytest.raises(ValueError, match=f"at least 1, not {base_width}"):
+        models.build("preact_resnet18", num_classes=10, base_width=base_width)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("wide_resnet", {"depth": 10, "width": 1, "base_width": 64}, "'wide_resnet' does not take these.*base_width"),
+        ("wide_resnet", {"depth": 10}, "'wide_resnet' does not take these options.*width"),
+        ("preact_resnet18", {"depth": 18}, "'preact_resnet18' does not take these options.*depth"),
+    ],
+)
+def test_unknown_and_missing_options_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build(name, num_classes=10, **options)
+
+
+def test_operations_of_a_convolution_and_a_linear_layer_are_counted():
+    model = models.build("wide_resnet", num_classes=7, depth=10, width=1)
+    side, channels = 8, (16, 16, 32, 64)
+    expected = 3 * 16 * 9 * side**2 + 64 * 7
+    for stage, (before, after) in enumerate(pairwise(channels)):
+        pixels = math.prod(2 * [side // 2**stage])
+        expected += pixels * (9 * before * after + 9 * after * after + (before * after if stage else 0))
+    assert count_operations(model, side) == expected

@@ -1,0 +1,144 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lgg import models
+from lgg.data.batches import Batches
+from lgg.errors import TrainingDiverged
+from lgg.training.fit import fit
+from lgg.training.objectives import CrossEntropy, Step
+
+CONSTANT = [{"epochs": 2, "learning_rate": 0.05}]
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return models.build("wide_resnet", num_classes=2, depth=10, width=0.5)
+
+
+def batches(seed=0, augmentation="none", count=20):
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(count) % 2
+    images[labels == 0] //= 3  # dark and bright: something to learn
+    return Batches(images, labels, batch_size=8, seed=seed, augmentation=augmentation)
+
+
+def weights(model):
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+def test_the_loop_is_plain_sgd():
+    """Compared with a loop written out by hand: momentum, weight decay on everything, batch order of `Batches`."""
+    model, reference = network(), network()
+    schedule = [{"epochs": 1, "learning_rate": [0.0, 0.1]}, {"epochs": 1, "learning_rate": 0.02}]
+    fit(model, CrossEntropy(), batches(), schedule=schedule, momentum=0.9, weight_decay=1e-2)
+    reference.to(memory_format=torch.channels_last).train()
+    velocity = [torch.zeros_like(parameter) for parameter in reference.parameters()]
+    for epoch in range(2):
+        for index, (images, labels) in enumerate(batches().epoch(epoch)):
+            rate = 0.1 * index / 3 if epoch == 0 else 0.02
+            gradients = torch.autograd.grad(F.cross_entropy(reference(images), labels), list(reference.parameters()))
+            with torch.no_grad():
+                for parameter, gradient, speed in zip(reference.parameters(), gradients, velocity, strict=True):
+                    speed.mul_(0.9).add_(gradient + 1e-2 * parameter)
+                    parameter.sub_(rate * speed)
+    torch.testing.assert_close(weights(model), weights(reference), rtol=1e-4, atol=1e-5)
+
+
+def test_same_seed_same_bits():
+    runs = []
+    for _ in range(2):
+        model = network()
+        fit(model, CrossEntropy(), batches(augmentation="crop_and_flip"), schedule=CONSTANT)
+        runs.append(weights(model))
+    assert torch.equal(*runs)
+
+
+def test_another_seed_gives_other_weights():
+    runs = []
+    for seed in (0, 1):
+        model = network()
+        fit(model, CrossEntropy(), batches(seed=seed), schedule=CONSTANT)
+        runs.append(weights(model))
+    assert not torch.equal(*runs)
+
+
+def test_history_has_a_row_an_epoch_and_the_loss_falls():
+    model = network()
+    history = fit(model, CrossEntropy(), batches(), schedule=[{"epochs": 6, "learning_rate": [0.05, 0.0]}])
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert set(history[0]) == {"epoch", "learning_rate", "loss", "task", "train_error", "seconds"}
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert not model.training
+
+
+def test_the_first_row_is_the_mean_over_batches_of_the_untrained_network():
+    model, reference = network(), network().train()
+    history = fit(model, CrossEntropy(), batches(), schedule=[{"epochs": 1, "learning_rate": 0.0}])
+    expected = [F.cross_entropy(reference(images), labels).item() for images, labels in batches().epoch(0)]
+    assert history[0]["loss"] == pytest.approx(sum(expected) / 3, rel=1e-5)
+
+
+def test_a_fresh_optimizer_forgets_the_momentum():
+    def schedule(fresh):
+        return [{"epochs": 1, "learning_rate": 0.1}, {"epochs": 1, "learning_rate": 0.1, "fresh_optimizer": fresh}]
+
+    kept, forgotten, by_hand = network(), network(), network()
+    fit(kept, CrossEntropy(), batches(), schedule=schedule(False))
+    fit(forgotten, CrossEntropy(), batches(), schedule=schedule(True))
+
+    class SecondEpoch:
+        """Batches of the second epoch for a loop that begins with it."""
+
+        device = torch.device("cpu")
+
+        def __len__(self):
+            return len(batches())
+
+        def epoch(self, number):
+            return batches().epoch(number + 1)
+
+    fit(by_hand, CrossEntropy(), batches(), schedule=[{"epochs": 1, "learning_rate": 0.1}])
+    fit(by_hand, CrossEntropy(), SecondEpoch(), schedule=[{"epochs": 1, "learning_rate": 0.1}])
+    assert torch.equal(weights(forgotten), weights(by_hand))
+    assert not torch.equal(weights(kept), weights(forgotten))
+
+
+def test_bfloat16_keeps_float32_weights_and_differs_by_rounding_only():
+    model, reference = network(), network()
+    schedule = [{"epochs": 1, "learning_rate": 0.01}]
+    history = fit(model, CrossEntropy(), batches(), schedule=schedule, precision="bfloat16")
+    expected = fit(reference, CrossEntropy(), batches(), schedule=schedule)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    # bfloat16 keeps 8 bits: 2^-8 for each of the ten layers' outputs
+    assert history[0]["loss"] == pytest.approx(expected[0]["loss"], rel=10 * 2**-8)
+    assert not torch.equal(weights(model), weights(reference))
+
+
+def test_divergence_stops_with_what_to_do():
+    def broken(model, images, labels):
+        logits = model(images)
+        return Step(logits.sum() * float("nan"), logits, {"task": logits.sum()})
+
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 1 of 2: loss.* no longer a finite number. Lower the learning rate"
+    ):
+        fit(network(), broken, batches(), schedule=CONSTANT)
+
+
+def test_log_lines_name_the_epoch_and_the_last_always_comes(capsys):
+    fit(network(), CrossEntropy(), batches(), schedule=CONSTANT)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[0].startswith("epoch 1/2: loss ")
+    assert lines[-1].startswith("epoch 2/2: loss ")
+
+
+def test_the_initial_network_of_the_caller_is_trained_in_place():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    fit(model, CrossEntropy(), batches(), schedule=CONSTANT)
+    changed = [name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])]
+    assert changed == [name for name, _ in model.named_parameters()]
