@@ -41,7 +41,7 @@ def describe(config: Config, repository: Path, data_files: list[str]) -> dict[st
     """Return configuration, commit, versions, machine, and the SHA-256 of the data."""
     from lgg.data.storage import read_header  # numpy, which a dry run can do without
 
-    headers = {Path(path).stem: read_header(path) for path in data_files}
+    headers = {Path(path).stem: read_header(path) for path in data_files if Path(path).exists()}
     return {
         "configuration": config.model_dump(mode="json"),
         "git": {

@@ -45,8 +45,9 @@ def digest_of_a_stage() -> str:
     return code_digest("lgg.stages.distill_student", "lgg.losses.relational")
 
 
-@pytest.fixture
-def before(package):
+@pytest.fixture(scope="module")
+def before():
+    forget()
     return digest_of_a_stage()
 
 
@@ -56,13 +57,10 @@ def before(package):
 def test_a_digest_is_a_short_hexadecimal_word_that_stays_the_same(before):
     assert len(before) == 16
     assert int(before, 16) >= 0
-    forget()
     assert code_digest("lgg.losses.relational", "lgg.stages.distill_student") == before
 
 
-def test_where_the_package_lies_does_not_matter(before, monkeypatch):
-    monkeypatch.undo()
-    forget()
+def test_where_the_package_lies_does_not_matter(package, before):
     assert digest_of_a_stage() == before
 
 

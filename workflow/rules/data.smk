@@ -11,14 +11,16 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
-    params:
-        recipe=recipes.prepare_data(settings).settings,
-        code=recipes.prepare_data(settings).code,
+    conda:
+        ENVIRONMENT
     threads: LIGHT.threads
     resources:
         gpu=0,
         mem_mb=LIGHT.mem_mb,
         runtime=LIGHT.runtime,
+    params:
+        recipe=recipes.prepare_data(settings).settings,
+        code=recipes.prepare_data(settings).code,
     shell:
         "python -m lgg.stages.prepare_data --recipe {params.recipe:q}"
         " --out-train {output.train:q} --out-test {output.test:q} > {log:q} 2>&1"

@@ -23,16 +23,18 @@ if settings.distillation:
                 f"{RESULTS}/logs/train_teacher.log",
             benchmark:
                 f"{RESULTS}/benchmarks/train_teacher.tsv"
-            params:
-                recipe=recipes.train_teacher(settings.distillation).settings,
-                code=recipes.train_teacher(settings.distillation).code,
+            # students wait for the teacher, so it goes before work that nothing waits for
+            priority: 10
+            conda:
+                ENVIRONMENT
             threads: TRAIN.threads
             resources:
                 gpu=GPUS,
                 mem_mb=TRAIN.mem_mb,
                 runtime=TRAIN.runtime,
-            # students wait for the teacher, so it goes before work that nothing waits for
-            priority: 10
+            params:
+                recipe=recipes.train_teacher(settings.distillation).settings,
+                code=recipes.train_teacher(settings.distillation).code,
             shell:
                 "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
                 " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
@@ -49,14 +51,16 @@ if settings.distillation:
                 f"{RESULTS}/logs/evaluate_teacher.log",
             benchmark:
                 f"{RESULTS}/benchmarks/evaluate_teacher.tsv"
-            params:
-                recipe=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).settings,
-                code=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).code,
+            conda:
+                ENVIRONMENT
             threads: EVALUATE.threads
             resources:
                 gpu=GPUS,
                 mem_mb=EVALUATE.mem_mb,
                 runtime=EVALUATE.runtime,
+            params:
+                recipe=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).settings,
+                code=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).code,
             shell:
                 "python -m lgg.stages.evaluate_networks --recipe {params.recipe:q} --threads {threads}"
                 " --gpus {resources.gpu} --test {input.test:q} --models {input.model:q}"
@@ -74,6 +78,16 @@ if settings.distillation:
                 f"{RESULTS}/logs/distill_student/{{method}}_seed{{seed}}.log",
             benchmark:
                 f"{RESULTS}/benchmarks/distill_student/{{method}}_seed{{seed}}.tsv"
+            wildcard_constraints:
+                method=one_of(WITH_TEACHER),
+                seed=one_of(map(str, settings.seeds)),
+            conda:
+                ENVIRONMENT
+            threads: TRAIN.threads
+            resources:
+                gpu=GPUS,
+                mem_mb=TRAIN.mem_mb,
+                runtime=TRAIN.runtime,
             params:
                 recipe=lambda wildcards: recipes.distill_student(
                     settings.distillation, wildcards.method, int(wildcards.seed)
@@ -81,14 +95,6 @@ if settings.distillation:
                 code=lambda wildcards: recipes.distill_student(
                     settings.distillation, wildcards.method, int(wildcards.seed)
                 ).code,
-            wildcard_constraints:
-                method=one_of(WITH_TEACHER),
-                seed=one_of(map(str, settings.seeds)),
-            threads: TRAIN.threads
-            resources:
-                gpu=GPUS,
-                mem_mb=TRAIN.mem_mb,
-                runtime=TRAIN.runtime,
             shell:
                 "python -m lgg.stages.distill_student --recipe {params.recipe:q} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --teacher {input.teacher:q} --out-model {output.model:q}"
@@ -105,17 +111,19 @@ if settings.distillation:
             f"{RESULTS}/logs/train_student/{{method}}_seed{{seed}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/train_student/{{method}}_seed{{seed}}.tsv"
-        params:
-            recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
-            code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
         wildcard_constraints:
             method=one_of(WITHOUT_TEACHER),
             seed=one_of(map(str, settings.seeds)),
+        conda:
+            ENVIRONMENT
         threads: TRAIN.threads
         resources:
             gpu=GPUS,
             mem_mb=TRAIN.mem_mb,
             runtime=TRAIN.runtime,
+        params:
+            recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
+            code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
         shell:
             "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
@@ -124,8 +132,11 @@ if settings.distillation:
     rule evaluate_students:
         input:
             test=TEST_IMAGES,
-            models=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/model.safetensors", seed=settings.seeds),
-            teacher=[f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else [],
+            models=expand(
+                f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/model.safetensors",
+                seed=settings.seeds,
+            ),
+            teacher=([f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else []),
         output:
             evaluation=f"{DISTILLATION}/{{method}}/evaluation.csv",
             predictions=f"{DISTILLATION}/{{method}}/predictions.safetensors",
@@ -133,17 +144,19 @@ if settings.distillation:
             f"{RESULTS}/logs/evaluate_students/{{method}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/evaluate_students/{{method}}.tsv"
-        params:
-            recipe=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).settings,
-            code=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).code,
-            teacher="--teacher" if TEACHER else "",
         wildcard_constraints:
             method=one_of(METHODS),
+        conda:
+            ENVIRONMENT
         threads: EVALUATE.threads
         resources:
             gpu=GPUS,
             mem_mb=EVALUATE.mem_mb,
             runtime=EVALUATE.runtime,
+        params:
+            recipe=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).settings,
+            code=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).code,
+            teacher="--teacher" if TEACHER else "",
         shell:
             "python -m lgg.stages.evaluate_networks --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} {params.teacher} {input.teacher:q}"
@@ -163,14 +176,16 @@ if settings.distillation:
             f"{RESULTS}/logs/assemble_table1.log",
         benchmark:
             f"{RESULTS}/benchmarks/assemble_table1.tsv"
-        params:
-            recipe=recipes.assemble_table1(settings.distillation).settings,
-            code=recipes.assemble_table1(settings.distillation).code,
+        conda:
+            ENVIRONMENT
         threads: LIGHT.threads
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
             runtime=LIGHT.runtime,
+        params:
+            recipe=recipes.assemble_table1(settings.distillation).settings,
+            code=recipes.assemble_table1(settings.distillation).code,
         shell:
             "python -m lgg.stages.assemble_table1 --recipe {params.recipe:q} --test {input.test:q}"
             " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"

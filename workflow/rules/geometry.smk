@@ -21,14 +21,16 @@ if settings.geometry:
             f"{RESULTS}/logs/train_reference_network.log",
         benchmark:
             f"{RESULTS}/benchmarks/train_reference_network.tsv"
-        params:
-            recipe=recipes.train_reference_network(settings.geometry).settings,
-            code=recipes.train_reference_network(settings.geometry).code,
+        conda:
+            ENVIRONMENT
         threads: TRAIN.threads
         resources:
             gpu=GPUS,
             mem_mb=TRAIN.mem_mb,
             runtime=TRAIN.runtime,
+        params:
+            recipe=recipes.train_reference_network(settings.geometry).settings,
+            code=recipes.train_reference_network(settings.geometry).code,
         shell:
             "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
@@ -44,14 +46,16 @@ if settings.geometry:
             f"{RESULTS}/logs/evaluate_geometry.log",
         benchmark:
             f"{RESULTS}/benchmarks/evaluate_geometry.tsv"
-        params:
-            recipe=recipes.evaluate_geometry(settings.geometry).settings,
-            code=recipes.evaluate_geometry(settings.geometry).code,
+        conda:
+            ENVIRONMENT
         threads: EVALUATE.threads
         resources:
             gpu=0,
             mem_mb=EVALUATE.mem_mb,
             runtime=EVALUATE.runtime,
+        params:
+            recipe=recipes.evaluate_geometry(settings.geometry).settings,
+            code=recipes.evaluate_geometry(settings.geometry).code,
         shell:
             "python -m lgg.stages.evaluate_geometry --recipe {params.recipe:q} --threads {threads}"
             " --train {input.train:q} --model {input.model:q} --out-geometry {output.geometry:q} > {log:q} 2>&1"
@@ -66,14 +70,16 @@ if settings.geometry:
             f"{RESULTS}/logs/draw_figure1.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_figure1.tsv"
-        params:
-            recipe=recipes.draw_figure1(settings.geometry).settings,
-            code=recipes.draw_figure1(settings.geometry).code,
+        conda:
+            ENVIRONMENT
         threads: LIGHT.threads
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
             runtime=LIGHT.runtime,
+        params:
+            recipe=recipes.draw_figure1(settings.geometry).settings,
+            code=recipes.draw_figure1(settings.geometry).code,
         shell:
             "python -m lgg.stages.draw_figure1 --recipe {params.recipe:q} --train {input.train:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
@@ -90,14 +96,16 @@ if settings.geometry:
             f"{RESULTS}/logs/draw_figure2.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_figure2.tsv"
-        params:
-            recipe=recipes.draw_figure2().settings,
-            code=recipes.draw_figure2().code,
+        conda:
+            ENVIRONMENT
         threads: LIGHT.threads
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
             runtime=LIGHT.runtime,
+        params:
+            recipe=recipes.draw_figure2().settings,
+            code=recipes.draw_figure2().code,
         shell:
             "python -m lgg.stages.draw_figure2 --recipe {params.recipe:q} --geometry {input.geometry:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q}"

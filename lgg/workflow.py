@@ -1,0 +1,52 @@
+"""What the Snakefile does before it declares rules. Imports neither torch nor torchvision."""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lgg.config import Config, check_paths, load
+from lgg.errors import ConfigError
+
+GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and the one of Windows' Linux
+
+
+def start(raw: dict[str, Any], root: Path) -> Config:
+    """Return the validated configuration, and let jobs find `python` and the package that this Snakefile uses.
+
+    Jobs run ``python -m lgg.stages.…``: whatever stands first on PATH would be another Python where the environment is
+    not activated, so the one that runs Snakemake is put first, and `root`, the Snakefile's folder, on PYTHONPATH.
+
+    Raises ConfigError where the configuration cannot be used, or the environment has no `python` for the jobs.
+    """
+    _put_first("PATH", str(Path(sys.executable).parent))
+    _put_first("PYTHONPATH", str(root))
+    if shutil.which("python") is None:
+        raise ConfigError(
+            f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
+            "Install lgg and Snakemake into one virtual or conda environment."
+        )
+    config = load(raw)
+    check_paths(config, Path.cwd())
+    return config
+
+
+def _put_first(variable: str, folder: str) -> None:
+    others = [entry for entry in os.environ.get(variable, "").split(os.pathsep) if entry and entry != folder]
+    os.environ[variable] = os.pathsep.join([folder, *others])
+
+
+def gpus_per_job(config: Config) -> int:
+    """Return how many GPUs a job of training or evaluation asks for: 1, or 0 where it works on the CPU."""
+    device = config.resources.device
+    if device == "auto":
+        device = "cuda" if any(Path(path).exists() for path in GPU_FILES) else "cpu"
+    return int(device == "cuda")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return a wildcard pattern that matches just these names, or nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"

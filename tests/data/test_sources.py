@@ -1,0 +1,293 @@
+import zipfile
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision.datasets
+from PIL import Image
+
+from lgg.config import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
+from lgg.data import sources
+from lgg.errors import DataError
+
+
+def load(source, path=None, **settings):
+    """Load what a configuration with these settings asks for."""
+    data = Data(source=source, path=None if path is None else str(path), **settings)
+    return sources.load(data.model_dump(mode="json"))
+
+
+def pixels(count, *shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *(shape or (32, 32, 3))), dtype=np.uint8)
+
+
+def labels(count, classes=3):
+    return np.arange(count) % classes
+
+
+# --- folders of people's own data ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Return a function that writes train.npz and test.npz, its arguments in the place of the usual arrays."""
+
+    def write(split="train", **content):
+        for name, count in (("train", 12), ("test", 6)):
+            usual = {"images": pixels(count, seed=count), "labels": labels(count)}
+            whole = usual | (content if name == split else {})
+            np.savez(tmp_path / f"{name}.npz", **{key: array for key, array in whole.items() if array is not None})
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a folder of pictures: two classes, .png and .jpg, in both splits."""
+    for number, split in enumerate(("train", "test")):
+        for name, kind in (("cat", "png"), ("dog", "jpg")):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index in range(3):
+                picture = Image.fromarray(pixels(1, seed=10 * number + index)[0])
+                picture.save(folder / f"{index}.{kind}")
+    return tmp_path
+
+
+@pytest.fixture
+def cifar(monkeypatch):
+    """Let torchvision give 30 and 20 random images instead of an archive; return what it is asked for."""
+    asked = []
+
+    def pretend(self, root, train, download):
+        asked.append((root, train, download))
+        count = 200 if train else 100
+        self.data, self.targets = pixels(count, seed=count), labels(count, self.number).tolist()
+        self.classes = [f"class {index}" for index in range(self.number)]
+
+    for name, number in (("CIFAR10", 10), ("CIFAR100", 100)):
+        real = getattr(torchvision.datasets, name)
+        fake = type(name, (real,), {"__init__": pretend, "number": number})
+        monkeypatch.setattr(torchvision.datasets, name, fake)
+    return asked
+
+
+# --- every source -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["digits", "cifar10", "cifar100", "arrays", "image_folder"])
+def test_every_source_gives_the_same_images_of_32_by_32_pixels_each_time(source, request):
+    path = None
+    if source == "arrays":
+        path = request.getfixturevalue("arrays")(images=pixels(12, 20, 40))
+    elif source == "image_folder":
+        path = request.getfixturevalue("pictures")
+    elif source.startswith("cifar"):
+        request.getfixturevalue("cifar")
+    once, again = load(source, path), load(source, path)
+    for first, second in zip(once, again, strict=True):
+        assert first.sha256 == second.sha256
+        assert first.images.shape == (len(first.labels), 32, 32, 3)
+        assert (first.images.dtype, first.labels.dtype) == (np.uint8, np.int64)
+        assert first.notes
+    assert once[0].classes == once[1].classes
+    assert once[0].sha256 != once[1].sha256
+
+
+def test_class_names_may_be_given(arrays):
+    for split in load("arrays", arrays(), class_names=["red", "green", "blue"]):
+        assert split.classes == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize("names", [["red", "green"], ["red", "green", "blue", "white"], []])
+def test_another_number_of_class_names_is_refused(arrays, names):
+    with pytest.raises(DataError, match=rf"data\.class_names: {len(names)} names are given, the data have 3 classes"):
+        load("arrays", arrays(), class_names=names)
+
+
+# --- digits -------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_as_many_as_the_configuration_believes():
+    train, test = load("digits")
+    assert (len(train.labels), len(test.labels)) == IMAGES_OF_SOURCE["digits"]
+    assert train.classes == tuple("0123456789")
+    assert len(train.classes) == CLASSES_OF_SOURCE["digits"]
+
+
+def test_digits_are_split_evenly_and_enlarged_four_times():
+    train, test = load("digits")
+    assert np.abs(np.bincount(train.labels) / len(train.labels) - np.bincount(test.labels) / len(test.labels)).max() < 0.01
+    small = train.images[:, ::4, ::4]
+    np.testing.assert_array_equal(small.repeat(4, axis=1).repeat(4, axis=2), train.images)
+    assert (train.images.min(), train.images.max()) == (0, 255)
+    assert (train.images == train.images[..., :1]).all()
+
+
+def test_another_seed_splits_the_digits_otherwise():
+    assert load("digits", seed=1)[1].sha256 != load("digits", seed=0)[1].sha256
+
+
+# --- CIFAR --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("source", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_is_read_through_torchvision(cifar, source, classes):
+    train, test = load(source, "archive")
+    assert [(str(root), train) for root, train, _ in cifar] == [("archive", True), ("archive", False)]
+    assert all(download for _, _, download in cifar)
+    assert (len(train.labels), len(test.labels), len(train.classes)) == (200, 100, classes)
+    np.testing.assert_array_equal(train.images, pixels(200, seed=200))
+    assert "MD5" in train.notes[0]
+
+
+def test_cifar_is_kept_in_downloads_by_default(cifar):
+    load("cifar10")
+    assert {str(root) for root, _, _ in cifar} == {"downloads"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), URLError("no route"), OSError("full")])
+@pytest.mark.parametrize(("source", "file"), [("cifar10", "cifar-10-python"), ("cifar100", "cifar-100-python")])
+def test_where_cifar_cannot_be_downloaded_two_ways_out_are_told(cifar, monkeypatch, tmp_path, error, source, file):
+    def fail(self, root, train, download):
+        raise error
+
+    monkeypatch.setattr(getattr(torchvision.datasets, source.upper()), "__init__", fail)
+    with pytest.raises(DataError) as caught:
+        load(source, tmp_path / "here")
+    message = str(caught.value)
+    assert f"{file}.tar.gz could not be downloaded" in message
+    assert f"put that file into {tmp_path / 'here'}" in message
+    assert "data.source to arrays" in message
+    assert str(error) in message
+
+
+# --- arrays -------------------------------------------------------------------------------------------------------
+
+
+def test_colour_arrays_are_taken_as_they_are(arrays):
+    train, test = load("arrays", arrays())
+    np.testing.assert_array_equal(train.images, pixels(12, seed=12))
+    np.testing.assert_array_equal(test.labels, labels(6))
+    assert train.classes == ("class 0", "class 1", "class 2")
+
+
+def test_grey_arrays_become_rgb(arrays):
+    grey = pixels(12, 32, 32)
+    train, _ = load("arrays", arrays(images=grey))
+    for channel in range(3):
+        np.testing.assert_array_equal(train.images[..., channel], grey)
+
+
+@pytest.mark.parametrize("shape", [(48, 48, 3), (16, 16, 3), (40, 64, 3), (64, 40), (1, 1)])
+def test_arrays_of_other_sizes_are_resized(arrays, shape):
+    train, _ = load("arrays", arrays(images=pixels(12, *shape)))
+    assert train.images.shape == (12, 32, 32, 3)
+
+
+def test_the_middle_square_is_resized(arrays):
+    images = np.zeros((12, 32, 96, 3), np.uint8)
+    images[:, :, 32:64] = pixels(12)
+    train, _ = load("arrays", arrays(images=images))
+    np.testing.assert_array_equal(train.images, pixels(12))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
+def test_labels_of_any_integer_type_are_read(arrays, dtype):
+    train, _ = load("arrays", arrays(labels=labels(12).astype(dtype)))
+    np.testing.assert_array_equal(train.labels, labels(12))
+
+
+def test_the_files_may_name_the_classes(arrays):
+    classes = np.array(["ant", "bee", "fly"])
+    np.savez(arrays() / "test.npz", images=pixels(6), labels=labels(6), classes=classes)
+    np.savez(arrays.__closure__ and arrays(classes=classes) / "test.npz", images=pixels(6), labels=labels(6), classes=classes)
+
+
+def test_inexact_copies_are_noted(arrays):
+    train, test = load("arrays", arrays(exact=np.arange(12) > 4))
+    assert any("5 of 12 images are marked as not exact copies" in note for note in train.notes)
+    assert not any("exact" in note for note in test.notes)
+
+
+def test_exact_copies_are_not_noted(arrays):
+    train, _ = load("arrays", arrays(exact=np.ones(12, bool)))
+    assert not any("exact" in note for note in train.notes)
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "classes"])
+def test_pickled_objects_are_refused(arrays, name):
+    with pytest.raises(DataError, match=r"train\.npz: not an \.npz file of plain arrays"):
+        load("arrays", arrays(**{name: np.array([object()] * 12)}))
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_a_missing_array_is_named(arrays, name):
+    with pytest.raises(DataError, match=rf"test\.npz: the array '{name}' is missing; it must hold images"):
+        load("arrays", arrays("test", **{name: None}))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        pixels(12).astype(np.float32),
+        pixels(12).astype(np.int64),
+        pixels(12).transpose(0, 3, 1, 2),
+        pixels(12, 32, 32, 4),
+        pixels(12, 3072),
+        pixels(0),
+    ],
+    ids=["float", "int64", "channels first", "four channels", "flat", "none"],
+)
+def test_images_of_another_kind_are_refused(arrays, images):
+    with pytest.raises(DataError, match=r"train\.npz: images must be \(N, H, W, 3\) or \(N, H, W\) of uint8"):
+        load("arrays", arrays(images=images, labels=labels(len(images))))
+
+
+@pytest.mark.parametrize(
+    "wrong", [labels(12).astype(float), labels(11), labels(12)[:, None], labels(12) > 0, labels(12).astype(str)], ids=str
+)
+def test_labels_of_another_kind_are_refused(arrays, wrong):
+    with pytest.raises(DataError, match=r"train\.npz: labels must be 12 whole numbers"):
+        load("arrays", arrays(labels=wrong))
+
+
+def test_negative_labels_are_refused(arrays):
+    with pytest.raises(DataError, match=r"train\.npz: labels start at -1; they must be 0, 1, 2"):
+        load("arrays", arrays(labels=labels(12) - 1))
+
+
+def test_a_label_without_images_is_refused(arrays):
+    with pytest.raises(DataError, match=r"train\.npz: a class has no image in this split: class 1"):
+        load("arrays", arrays(labels=2 * labels(12)))
+
+
+def test_a_class_that_only_one_split_has_is_refused(arrays):
+    with pytest.raises(DataError, match="training has the classes.*class 3.*test has"):
+        load("arrays", arrays(labels=labels(12, classes=4)))
+
+
+def test_fewer_class_names_than_labels_are_refused(arrays):
+    with pytest.raises(DataError, match=r"train\.npz: labels run from 0 to 2, but there are 2 classes"):
+        load("arrays", arrays(classes=np.array(["ant", "bee"])))
+
+
+def test_no_file_of_a_split_is_refused(arrays):
+    (arrays() / "test.npz").unlink()
+    with pytest.raises(DataError, match=r"data\.path: .* exactly one file \*test\*\.npz; found: none"):
+        load("arrays", arrays.__wrapped__ if False else None)
+
+
+def test_two_files_of_a_split_are_refused(arrays):
+    folder = arrays()
+    np.savez(folder / "more_train.npz", images=pixels(3), labels=labels(3))
+    with pytest.raises(DataError, match=r"\*train\*\.npz; found: more_train\.npz, train\.npz"):
+        load("arrays", folder)
+
+
+def test_a_text_file_is_no_array(arrays):
+    folder = arrays()
+    (folder / "train.npz").write_text("images")
+    with pytest.raises(DataError, match=r"train\.npz: not an \.npz file"):
+        load("arrays", folder)

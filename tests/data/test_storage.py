@@ -1,0 +1,189 @@
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from lgg.data.storage import ImageSet, read_header, read_images, write_images
+from lgg.errors import DataError
+
+CLASSES = ("cat", "dog", "fish")
+
+
+def image_set(count=9, classes=CLASSES, notes=("from a test",)):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return ImageSet(pixels, np.arange(count, dtype=np.int64) % len(classes), classes, notes)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "train.safetensors"
+    write_images(path, image_set(), {"source": "test", "mean": [0.1, 0.2, 0.3]})
+    return path
+
+
+def flip(path, position):
+    """Turn the last bit of one byte of the tensors; the smaller one, the labels, comes first in the file."""
+    content = bytearray(path.read_bytes())
+    start = 8 + struct.unpack("<Q", content[:8])[0]
+    content[start + position] ^= 1
+    path.write_bytes(content)
+
+
+# --- image sets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 32, 32, 1), (3, 32, 32, 4), (3, 3, 32, 32), (32, 32, 3)])
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(DataError, match=r"\(N, H, W, 3\)"):
+        ImageSet(np.zeros(shape, np.uint8), np.arange(3), CLASSES)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint16, np.int8, bool])
+def test_images_of_another_type_are_refused(dtype):
+    with pytest.raises(DataError, match="8 bits"):
+        ImageSet(np.zeros((3, 32, 32, 3), dtype), np.arange(3), CLASSES)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.arange(4), np.arange(3)[:, None], np.arange(3, dtype=np.int32), np.arange(3.0), np.int64(0)]
+)
+def test_labels_that_do_not_fit_the_images_are_refused(labels):
+    with pytest.raises(DataError, match="3 images, but labels"):
+        ImageSet(np.zeros((3, 32, 32, 3), np.uint8), np.asarray(labels), CLASSES)
+
+
+def test_a_class_without_an_image_is_named():
+    with pytest.raises(DataError, match="no image in this split: dog"):
+        ImageSet(np.zeros((3, 32, 32, 3), np.uint8), np.array([0, 2, 2]), CLASSES)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 255])
+def test_labels_out_of_range_are_refused(label):
+    with pytest.raises(DataError, match=f"{label}.*0 to 2"):
+        ImageSet(np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 2, label]), CLASSES)
+
+
+def test_the_hash_depends_on_pixels_labels_and_shape_alone():
+    whole = image_set()
+    assert whole.sha256 == image_set(notes=("another",)).sha256
+    assert whole.sha256 == ImageSet(whole.images, whole.labels, ("a", "b", "c")).sha256
+    brighter = whole.images.copy()
+    brighter[5, 7, 11, 2] ^= 1
+    others = [
+        ImageSet(brighter, whole.labels, CLASSES),
+        ImageSet(whole.images, whole.labels[::-1], CLASSES),
+        ImageSet(whole.images.reshape(9, 16, 64, 3), whole.labels, CLASSES),
+    ]
+    assert len({whole.sha256, *(other.sha256 for other in others)}) == 4
+
+
+def test_the_hash_does_not_depend_on_the_layout_in_memory():
+    whole = image_set()
+    turned = ImageSet(np.asfortranarray(whole.images), whole.labels.repeat(2)[::2], CLASSES)
+    assert turned.sha256 == whole.sha256
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_images_are_read_as_they_were_written(file, verify):
+    written, read = image_set(), read_images(file, verify=verify)
+    np.testing.assert_array_equal(read.images, written.images)
+    np.testing.assert_array_equal(read.labels, written.labels)
+    assert (read.images.dtype, read.labels.dtype) == (np.uint8, np.int64)
+    assert (read.classes, read.notes, read.sha256) == (written.classes, written.notes, written.sha256)
+
+
+def test_arrays_that_are_not_contiguous_are_written_in_order(tmp_path):
+    whole = image_set()
+    every_second = ImageSet(whole.images[::-2], whole.labels[::-2], CLASSES)
+    write_images(tmp_path / "x.safetensors", every_second)
+    read = read_images(tmp_path / "x.safetensors", verify=True)
+    np.testing.assert_array_equal(read.images, whole.images[::-2])
+    np.testing.assert_array_equal(read.labels, whole.labels[::-2])
+
+
+def test_the_header_describes_the_file(file):
+    assert read_header(file) == {
+        "format": "lgg-images-1",
+        "shape": [9, 32, 32, 3],
+        "dtype": "uint8",
+        "classes": list(CLASSES),
+        "notes": ["from a test"],
+        "sha256": image_set().sha256,
+        "source": "test",
+        "mean": [0.1, 0.2, 0.3],
+    }
+
+
+def test_names_in_any_script_are_kept(tmp_path):
+    classes = ("猫", "chien « gris »", "ψάρι")
+    write_images(tmp_path / "x.safetensors", image_set(classes=classes))
+    assert read_images(tmp_path / "x.safetensors").classes == classes
+
+
+def test_equal_images_give_equal_files(tmp_path):
+    for name in ("one", "two"):
+        write_images(tmp_path / name, image_set())
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("position", [9 * 8, 9 * 8 + 5000, -1 + 9 * 8 + 9 * 32 * 32 * 3])
+def test_verification_finds_one_flipped_bit_of_the_pixels(file, position):
+    flip(file, position)
+    with pytest.raises(DataError, match=r"train\.safetensors: the pixels are not those.* run the pipeline again"):
+        read_images(file, verify=True)
+
+
+def test_without_verification_a_flipped_bit_passes(file):
+    flip(file, 9 * 8)
+    read_images(file)
+
+
+@pytest.mark.xfail(strict=True, reason="labels are checked before the hash, without the path and what to do")
+def test_verification_finds_one_flipped_bit_of_the_labels(file):
+    flip(file, 7)
+    with pytest.raises(DataError, match=r"train\.safetensors.* run the pipeline again"):
+        read_images(file, verify=True)
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, 600, -1])
+@pytest.mark.parametrize("read", [read_header, read_images])
+def test_a_truncated_file_is_refused(file, size, read):
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(DataError, match=r"train\.safetensors: damaged.* run the pipeline again"):
+        read(file)
+
+
+def test_a_text_file_is_refused(tmp_path):
+    path = tmp_path / "text.safetensors"
+    path.write_text("These are no images, though this text is longer than a header must be.\n" * 10)
+    with pytest.raises(DataError, match=r"text\.safetensors: damaged, or no file of images"):
+        read_images(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"made by": "another"}, {"lgg": '{"format": "lgg-images-99"}'}])
+def test_a_safetensors_file_of_another_kind_is_refused(tmp_path, metadata):
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file({"weight": np.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(DataError, match=r"model\.safetensors: not a file of images written by lgg\. Remove it"):
+        read_images(path)
+
+
+def test_a_header_that_is_no_json_is_refused(tmp_path):
+    path = tmp_path / "broken.safetensors"
+    safetensors.numpy.save_file({"weight": np.zeros(3)}, path, metadata={"lgg": '{"format":'})
+    with pytest.raises(DataError, match=r"broken\.safetensors: damaged"):
+        read_header(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.safetensors: there is no such file"):
+        read_images(tmp_path / "nothing.safetensors")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="damaged, or no file of images"):
+        read_images(tmp_path)

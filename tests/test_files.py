@@ -1,0 +1,167 @@
+import hashlib
+import json
+import math
+import os
+import stat
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lgg.files import atomic_path, canonical_json, read_json, sha256_of_file, write_json, write_text
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SETTINGS = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+few = settings(max_examples=40, deadline=None)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- atomic_path --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "table.csv"
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_an_older_file_is_replaced_only_at_the_end(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_after_an_error_the_old_file_is_untouched_and_nothing_is_left_behind(tmp_path, error):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    before = path.stat()
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_after_an_error_no_file_is_there_that_was_not(tmp_path):
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "table.csv"):
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["figure.pdf", "model.safetensors", "figure.v2.png"])
+def test_the_temporary_file_has_the_same_suffix_and_lies_beside(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.suffix == (tmp_path / name).suffix
+        assert temporary.parent == tmp_path
+        assert temporary.name != name
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_permissions_follow_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "a")
+        now = os.umask(umask)
+    finally:
+        os.umask(before)
+    assert now == umask
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~umask
+
+
+def test_missing_folders_are_made(tmp_path):
+    write_text(tmp_path / "a" / "b" / "c.txt", "text")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
+
+
+def test_a_path_may_be_text(tmp_path):
+    with atomic_path(str(tmp_path / "a.txt")) as temporary:
+        temporary.write_text("text")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_two_writers_do_not_share_a_temporary_file(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as one, atomic_path(tmp_path / "a.txt") as other:
+        assert one != other
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(SETTINGS)
+def test_canonical_json_says_what_it_was_given(content):
+    assert json.loads(canonical_json(content)) == content
+
+
+@few
+@given(SETTINGS)
+def test_canonical_json_is_one_line_of_ascii(content):
+    text = canonical_json(content)
+    assert text.isascii()
+    assert text.isprintable()
+
+
+@few
+@given(st.dictionaries(st.text(), SETTINGS), st.randoms(use_true_random=False))
+def test_canonical_json_does_not_depend_on_the_order_of_keys(content, random):
+    keys = list(content)
+    random.shuffle(keys)
+    assert canonical_json({key: content[key] for key in keys}) == canonical_json(content)
+
+
+@few
+@given(st.lists(st.integers(), unique=True, min_size=2))
+def test_canonical_json_depends_on_the_order_of_lists(content):
+    assert canonical_json(content) != canonical_json(content[::-1])
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_canonical_json_refuses_what_is_no_number(number):
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json({"weight": [number]})
+
+
+def test_canonical_json_is_fixed():
+    # every recipe of every earlier run was written so: another spelling would run everything again
+    content = {"b": [1, 0.0005, 25.0, None, True], "a": {"µ": "x y"}}
+    assert canonical_json(content) == '{"a":{"\\u00b5":"x y"},"b":[1,0.0005,25.0,null,true]}'
+
+
+@few
+@given(SETTINGS)
+def test_json_files_are_read_as_they_were_written(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "content.json"
+    write_json(path, content)
+    assert read_json(path) == content
+
+
+def test_text_is_written_as_utf8_and_ends_json_with_a_line_break(tmp_path):
+    write_text(tmp_path / "a.txt", "λ\n")
+    write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "a.txt").read_bytes() == b"\xce\xbb\n"
+    assert (tmp_path / "a.json").read_bytes() == b"{}\n"
+
+
+# --- hashes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1])
+def test_the_hash_of_a_file_is_that_of_all_its_bytes(tmp_path, size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "file").write_bytes(content[:size])
+    assert sha256_of_file(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
