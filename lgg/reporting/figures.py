@@ -103,7 +103,7 @@ def draw_blocks(steps: Sequence[tuple[str, Sequence[int]]]) -> Figure:
     """
     _style()
     figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.35))
-    width, gap, height = 1.0, 0.45, 1.0
+    width, gap, height = 1.0, 0.5, 1.0
     for index, (name, shape) in enumerate(steps):
         left = index * (width + gap)
         residual = name.startswith("block")
@@ -113,11 +113,13 @@ def draw_blocks(steps: Sequence[tuple[str, Sequence[int]]]) -> Figure:
             FancyBboxPatch((left, 0), width, height, boxstyle=box, facecolor=(*color, 0.25), edgecolor=color)
         )
         axis.text(left + width / 2, 0.66, name, ha="center", va="center", fontsize=6.5, weight="bold")
-        axis.text(left + width / 2, 0.3, "×".join(map(str, shape)), ha="center", va="center", fontsize=5.5)
+        channels, *size = map(str, shape)
+        text = "\n".join([channels + " ×" if size else channels, *(["×".join(size)] if size else [])])
+        axis.text(left + width / 2, 0.3, text, ha="center", va="center", fontsize=6)
         if index:
             _arrow(axis, [(left - gap, 0.5), (left, 0.5)])
         if residual:
-            before, after = left - 0.7 * gap, left + width + 0.3 * gap
+            before, after = left - 0.35 * gap, left + width + 0.35 * gap
             _arrow(axis, [(before, 0.5), (before, 1.3), (after, 1.3), (after, 0.5)])
     axis.set(xlim=(-0.1, len(steps) * (width + gap) - gap + 0.1), ylim=(-0.15, 1.45))
     axis.set_axis_off()

@@ -36,7 +36,7 @@ def test_the_distribution_counts_draws_that_are_smaller_at_the_end():
 def test_figure_1_names_every_step_and_its_shape():
     figure = draw_blocks([("image", (3, 32, 32)), ("conv", (64, 32, 32)), ("block 1", (64, 32, 32)), ("linear", (10,))])
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["image", "3×32×32", "conv", "64×32×32", "block 1", "64×32×32", "linear", "10"]
+    assert texts == ["image", "3 ×\n32×32", "conv", "64 ×\n32×32", "block 1", "64 ×\n32×32", "linear", "10"]
     plt.close(figure)
 
 
