@@ -12,12 +12,16 @@ _EXPORTS = {
     "cosine_label_variation": ".graph",
     "normalized_label_variation": ".graph",
     "laplacian_eigenmaps": ".graph",
+    "losses": ".losses",
+    "models": ".models",
 }
 __all__ = [
     "cosine_label_variation",
     "label_variation",
     "laplacian",
     "laplacian_eigenmaps",
+    "losses",
+    "models",
     "normalized_label_variation",
     "similarity_graph",
     "total_variation",
@@ -25,6 +29,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lgg import losses, models
     from lgg.graph import (
         cosine_label_variation,
         label_variation,

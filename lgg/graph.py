@@ -6,12 +6,15 @@ distances are computed in at least float32, also inside an autocast region.
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
+
+# up to here subtracting costs no more than the product's overhead
+MOST_DIMENSIONS_SUBTRACTED = 512
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,12 +25,16 @@ def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        first: Any = args[0] if args else next(iter(kwargs.values()))
-        device = first.device.type if isinstance(first, Tensor) else "cpu"
-        with torch.autocast(device, enabled=False):
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        with torch.autocast(next((tensor.device.type for tensor in tensors), "cpu"), enabled=False):
             return function(*args, **kwargs)
 
     return wrapped
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32, or in float64 where it was float64."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def flatten_rows(x: Tensor) -> Tensor:
@@ -39,8 +46,7 @@ def flatten_rows(x: Tensor) -> Tensor:
         raise ValueError(
             f"a batch of representations has shape (B, ...) with B at least 1; this one has {tuple(x.shape)}"
         )
-    rows = x.flatten(1)
-    return rows if rows.dtype == torch.float64 else rows.float()
+    return at_least_float32(x.flatten(1))
 
 
 def unit_rows(x: Tensor) -> Tensor:
@@ -50,7 +56,8 @@ def unit_rows(x: Tensor) -> Tensor:
     """
     rows = flatten_rows(x)
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    present = norms > torch.finfo(rows.dtype).tiny
+    # below this a row is as good as zero, and the square of its norm, by which the gradient divides, would vanish
+    present = norms > torch.finfo(rows.dtype).tiny ** 0.5
     return rows * torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
 
 
@@ -58,15 +65,21 @@ def unit_rows(x: Tensor) -> Tensor:
 def pairwise_distances(x: Tensor, *, squared: bool = False) -> Tensor:
     """Return the Euclidean distances between the rows of `x` (B, ...), shape (B, B), zero on the diagonal.
 
-    The rows are centred first, which changes no distance and spares digits. Where two rows coincide the gradient of
-    their distance is taken to be zero.
+    Few dimensions are subtracted one by one, so that close rows far from the others keep all digits of their distance.
+    Many are left to a matrix product, whose rounding is relative to the spread of the batch; the rows are centred
+    first, which changes no distance and spares digits. Where two rows coincide, the gradient of their distance is
+    taken to be zero.
     """
     rows = flatten_rows(x)
+    if rows.shape[1] <= MOST_DIMENSIONS_SUBTRACTED:
+        distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+        return distances.square() if squared else distances
     rows = rows - rows.mean(dim=0, keepdim=True)
-    norms = rows.square().sum(dim=1)
-    squares = norms[:, None] + norms[None, :] - 2.0 * (rows @ rows.T)
-    off_diagonal = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
-    positive = off_diagonal & (squares > 0)
+    products = rows @ rows.T
+    # norms from the same product, so that the squares of equal rows cancel to zero
+    norms = products.diagonal()
+    squares = norms[:, None] + norms[None, :] - 2.0 * products
+    positive = squares > 0
     squares = torch.where(positive, squares, 0.0)
     return squares if squared else torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
 
@@ -157,6 +170,7 @@ def total_variation(adjacency: Tensor, signals: Tensor) -> Tensor:
     Eq. 4 writes the sum over i and j.
     """
     _check_square(adjacency)
+    adjacency = at_least_float32(adjacency)
     columns = signals.reshape(len(signals), -1).to(adjacency.dtype)
     if len(columns) != len(adjacency):
         raise ValueError(f"signals have one row for each of the {len(adjacency)} vertices; these have {len(columns)}")
@@ -177,8 +191,9 @@ def label_variation(adjacency: Tensor, labels: Tensor, *, power: int = 1, num_cl
         num_classes: where given, labels lie in 0..num_classes−1; saves a wait for the device. Without effect on the value.
     """
     _check_square(adjacency)
-    _check_labels(labels, len(adjacency))
+    check_labels(labels, len(adjacency))
     _check_power(power)
+    adjacency = at_least_float32(adjacency)
     if power == 1:
         return torch.where(labels[:, None] != labels[None, :], adjacency, 0.0).sum()
     matrix = laplacian(adjacency)
@@ -193,13 +208,15 @@ def cosine_label_variation(x: Tensor, labels: Tensor, *, power: int = 1, num_cla
     s_c and their total s, σ = ‖s‖² − Σ_c ‖s_c‖², and L U = diag(z·s) U − z (zᵀ U) gives the higher powers: time and
     memory grow linearly with B.
     """
-    _check_labels(labels, len(x))
+    check_labels(labels, len(x))
     _check_power(power)
     rows = unit_rows(x)
     v = one_hot(labels, num_classes).to(rows.dtype)
     if power == 1:
         sums = v.T @ rows
-        return sums.sum(dim=0).square().sum() - sums.square().sum()
+        # ‖s‖² − Σ_c ‖s_c‖² as the products of different classes, a sum in which nothing cancels
+        products = sums @ sums.T
+        return products.masked_fill(torch.eye(len(products), dtype=torch.bool, device=products.device), 0.0).sum()
     degrees = rows @ rows.sum(dim=0)
     # the self-similarities stand in the degrees and in z zᵀ alike, so they cancel
     return _trace_of_power(lambda u: degrees[:, None] * u - rows @ (rows.T @ u), v, power)
@@ -211,6 +228,8 @@ def normalized_label_variation(adjacency: Tensor, labels: Tensor) -> Tensor:
 
     This is the scale on which Figure 2 compares graphs of different depths. A graph without edges gives 0.
     """
+    _check_square(adjacency)
+    adjacency = at_least_float32(adjacency)
     total = adjacency.sum() - adjacency.diagonal().sum()
     return label_variation(adjacency, labels) / torch.where(total > 0, total, 1.0)
 
@@ -220,7 +239,7 @@ def laplacian_eigenmaps(adjacency: Tensor, dimensions: int = 2) -> Tensor:
 
     They are the solutions of L y = λ D y with the smallest λ, the constant one left out, each scaled so that
     D^1/2 y has length one and signed so that its largest entry in magnitude is positive. A vertex without edges is
-    placed at the origin.
+    placed at the origin; dimensions beyond the solutions that the other vertices have are zero.
 
     Raises ValueError unless 1 ≤ dimensions < B.
     """
@@ -239,7 +258,7 @@ def laplacian_eigenmaps(adjacency: Tensor, dimensions: int = 2) -> Tensor:
     constant = degrees.clamp_min(0.0).sqrt()
     constant = constant / constant.norm().clamp_min(torch.finfo(torch.float64).tiny)
     # Vertices without edges are lifted too: each would be a solution of its own.
-    lifted = matrix + 3.0 * (torch.outer(constant, constant) + torch.diag((~connected).double()))
+    lifted = matrix + 5.0 * torch.outer(constant, constant) + 3.0 * torch.diag((~connected).double())
     _, vectors = torch.linalg.eigh(lifted)
     coordinates: Tensor = inverse_root[:, None] * vectors[:, :dimensions]
     largest = coordinates.gather(0, coordinates.abs().argmax(dim=0, keepdim=True))
@@ -265,7 +284,8 @@ def _check_square(adjacency: Tensor) -> None:
         raise ValueError(f"an adjacency matrix has shape (B, B); this one has {tuple(adjacency.shape)}")
 
 
-def _check_labels(labels: Tensor, size: int) -> None:
+def check_labels(labels: Tensor, size: int) -> None:
+    """Raise ValueError unless `labels` are `size` integers in one row."""
     if labels.shape != (size,) or labels.is_floating_point() or labels.is_complex():
         raise ValueError(
             f"labels are one integer for each of the {size} inputs, shape ({size},); "

@@ -842,7 +842,7 @@ def test_every_public_name_resolves():
         "laplacian_eigenmaps",
     }
     for name in lgg.__all__:
-        assert callable(getattr(lgg, name))
+        assert getattr(lgg, name) is not None
 
 
 def test_unknown_name_is_an_attribute_error():
@@ -855,3 +855,51 @@ def test_importing_a_package_imports_no_torch(package):
     code = f"import sys, {package}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_tiny_rows_have_a_finite_gradient():
+    x = (torch.rand(4, 3) * 1e-21).requires_grad_()
+    lgg.cosine_label_variation(x, torch.arange(4)).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_close_rows_far_from_the_others_keep_the_digits_of_their_distances():
+    generator = torch.Generator().manual_seed(0)
+    rows = 10 * torch.eye(10).repeat_interleave(5, dim=0) + 1e-4 * torch.randn(50, 10, generator=generator)
+    exact = torch.cdist(rows.double(), rows.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    # subtraction of float32 values is exact to their last digit; squares, sum and root add a few roundings
+    torch.testing.assert_close(pairwise_distances(rows).double(), exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("dimensions", [3, 512, 513, 32768])
+def test_equal_rows_have_distance_zero(dimensions):
+    rows = torch.randn(16, dimensions, generator=torch.Generator().manual_seed(0))
+    rows[5] = rows[2]
+    assert pairwise_distances(rows)[2, 5] == 0
+    assert pairwise_distances(rows).diagonal().count_nonzero() == 0
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_both_ways_to_compute_distances_agree(squared, monkeypatch):
+    rows = torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    subtracted = pairwise_distances(rows, squared=squared)
+    monkeypatch.setattr("lgg.graph.MOST_DIMENSIONS_SUBTRACTED", 0)
+    torch.testing.assert_close(pairwise_distances(rows, squared=squared), subtracted)
+    assert torch.autograd.gradcheck(lambda x: pairwise_distances(x, squared=squared), (rows.requires_grad_(),))
+
+
+def test_dimensions_without_a_solution_are_zero():
+    adjacency = torch.zeros(5, 5)
+    adjacency[:3, :3] = 1
+    adjacency.fill_diagonal_(0)
+    coordinates = lgg.laplacian_eigenmaps(adjacency, 4)
+    assert coordinates[:, 2:].count_nonzero() == 0
+    assert (coordinates[:3, :2].abs().sum(dim=0) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.bfloat16])
+def test_weights_of_other_types_are_computed_in_float32(dtype):
+    adjacency = torch.tensor([[0, 1], [1, 0]]).to(dtype)
+    assert lgg.total_variation(adjacency, torch.tensor([0.0, 0.5])).item() == 0.25
+    assert lgg.label_variation(adjacency, torch.tensor([0, 1]), power=2).item() == 4 * 1.0
+    assert lgg.normalized_label_variation(adjacency, torch.tensor([0, 1])).item() == 1.0

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import nearest_neighbours, similarity_graph, symmetric_normalization
+from lgg.graph import check_labels, nearest_neighbours, similarity_graph, symmetric_normalization
 from lgg.losses._pairs import paired_layers
 
 Edges = Literal["all", "inter", "intra"]
@@ -77,6 +77,7 @@ class GraphDistillation(nn.Module):
         return torch.stack(terms).mean()
 
     def _distance(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        check_labels(labels, len(student))
         student_weights, teacher_weights = similarity_graph(student), similarity_graph(teacher)
         kept_teacher = self._neighbours(teacher_weights)
         kept_student = kept_teacher if self.neighbours == "teacher" else self._neighbours(student_weights)

@@ -1,6 +1,7 @@
 """The networks, and the one function that builds them by name."""
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,10 @@ def build(
     if name not in _EXPORTS:
         raise ValueError(f"there is no network {name!r}; there are {', '.join(sorted(_EXPORTS))}")
     network = getattr(importlib.import_module(module_of(name)), _EXPORTS[name][1])
+    arguments = {"num_classes": num_classes, "mean": mean, "std": std, **options}
     try:
-        model: ImageClassifier = network(num_classes=num_classes, mean=mean, std=std, **options)
+        inspect.signature(network).bind(**arguments)
     except TypeError as error:
         raise ValueError(f"network {name!r} does not take these options: {error}") from None
+    model: ImageClassifier = network(**arguments)
     return model

@@ -313,3 +313,11 @@ def test_unknown_options_are_refused(option, message):
 def test_representations_that_do_not_pair_up_are_refused(student, teacher, message):
     with pytest.raises(ValueError, match=message):
         GraphDistillation()(student, teacher, labels_of(4))
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1,), (3,)])
+@pytest.mark.parametrize("edges", ["all", "inter"])
+def test_labels_that_do_not_belong_to_the_batch_are_refused(shape, edges):
+    x = [torch.rand(4, 3)]
+    with pytest.raises(ValueError, match=r"one integer for each of the 4 inputs"):
+        GraphDistillation(edges=edges)(x, x, torch.zeros(shape, dtype=torch.int64))
