@@ -530,7 +530,7 @@ def test_the_documentation_is_written_below_its_mark(tmp_path):
 # --- agreement with the rest of the package -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["config", "recipes", "provenance", "digest"])
+@pytest.mark.parametrize("module", ["config", "recipes", "provenance", "digest", "workflow"])
 def test_reading_the_workflow_imports_no_torch(module):
     code = f"import sys, lgg.{module}; print(sorted({{'torch', 'torchvision', 'numpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
