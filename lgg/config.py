@@ -43,19 +43,28 @@ def _flag(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
-Percent = Annotated[Number, Field(ge=-100, le=100)]
-Count = Annotated[Whole, Field(ge=1)]
-Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+# a bound stands before the reader of text, or the JSON schema loses it
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
+Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False), BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+AtLeast2 = Annotated[int, Field(ge=2), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_takes_away(cls, given: Any) -> Any:
+        """Let an overlay take away keys of the base that its own choice (of a network, say) does not have."""
+        if not isinstance(given, Mapping):
+            return given
+        return {key: value for key, value in given.items() if value is not None or key in cls.model_fields}
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -85,7 +94,7 @@ class Data(_Section):
     class_names: list[str] | None = Field(
         default=None, description="names of the classes in the order of their labels; null: those that the source gives"
     )
-    mean: list[Number] | None = Field(
+    mean: list[Share] | None = Field(
         default=None,
         description="per-channel mean in [0, 1] that networks subtract; null: that of the training images",
     )
@@ -153,7 +162,7 @@ class WideResNet(_Section):
     """WideResNet-depth-width; its representations are stage1, stage2 and pool."""
 
     name: Literal["wide_resnet"]
-    depth: Annotated[Whole, Field(ge=10)] = Field(description="number of layers, 6n + 4")
+    depth: Annotated[int, Field(ge=10), BeforeValidator(_whole)] = Field(description="number of layers, 6n + 4")
     width: Positive = Field(description="stages have 16, 32 and 64 channels times this")
 
     @model_validator(mode="after")
@@ -208,8 +217,8 @@ class Training(_Section):
     schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
         description="the phases: constant ones are a multi-step schedule, [0, peak] then [peak, 0] is a one-cycle schedule"
     )
-    batch_size: Annotated[Whole, Field(ge=2)] = Field(default=128, description="images a step")
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = Field(default=0.9, description="of SGD")
+    batch_size: AtLeast2 = Field(default=128, description="images a step")
+    momentum: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)] = Field(default=0.9, description="of SGD")
     nesterov: Flag = Field(default=False, description="Nesterov's form of the momentum")
     weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on every parameter")
     augmentation: Literal["crop_and_flip", "none"] = Field(
@@ -401,7 +410,7 @@ class Geometry(_Section):
     architecture: PreActResNet18 = Field(description="the reference network, whose eight blocks Figure 1 draws")
     seed: Seed = Field(default=0, description="of the reference network's weights and batches")
     training: Training
-    classes: Annotated[Whole, Field(ge=2)] = Field(default=4, description="classes in a draw")
+    classes: AtLeast2 = Field(default=4, description="classes in a draw")
     images_per_class: Count = Field(default=5, description="training images of each class in a draw")
     k: Count = Field(default=5, description="nearest neighbours of each vertex")
     draws: Count = Field(default=100, description="independent draws behind the distribution; the first is Figure 2's")
@@ -472,6 +481,16 @@ class Config(_Section):
             if training and images is not None and training.batch_size > images:
                 raise ValueError(f"{path}.batch_size: {training.batch_size} is more than the {images} training images")
         known = CLASSES_OF_SOURCE.get(self.data.source)
+        if (
+            self.geometry
+            and known is not None
+            and images is not None
+            and self.geometry.images_per_class > images // known
+        ):
+            raise ValueError(
+                f"geometry.images_per_class: {self.geometry.images_per_class} is more than the {images // known} training "
+                "images of a class"
+            )
         if self.geometry and known is not None and self.geometry.classes > known:
             raise ValueError(
                 f"geometry.classes: {self.geometry.classes} is more than the {known} classes of {self.data.source}"
@@ -511,16 +530,18 @@ def _null_for_text(value: Any) -> Any:
 
 
 def _merge(lines: Iterable[str]) -> Iterator[str]:
-    """Join what the branches of a union expect at the same key into one line."""
+    """Join what the branches of a union expect at one key into one line; a mistake deeper inside it says more."""
     expected: dict[tuple[str, str], list[str]] = {}
     for line in lines:
-        match = re.fullmatch(r"(.*: expected )(.*)(, found .*)", line)
+        match = re.fullmatch(r"(.*?)(: expected )(.*)(, found .*)", line, re.DOTALL)
         if match is None:
             yield line
         else:
-            expected.setdefault((match[1], match[3]), []).append(match[2])
-    for (start, end), wanted in expected.items():
-        yield start + " or ".join(dict.fromkeys(wanted)) + end
+            expected.setdefault((match[1], match[4]), []).append(match[3])
+    places = {place for place, _ in expected}
+    for (place, found), wanted in expected.items():
+        if not any(other.startswith(f"{place}[") for other in places):
+            yield f"{place}: expected {' or '.join(dict.fromkeys(wanted))}{found}"
 
 
 def _describe(error: Any, raw: Mapping[str, Any]) -> str:
@@ -539,10 +560,10 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
     if kind in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
         valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
-        given = context.get("tag") or error["input"]
+        given = context.get("tag", error["input"])
         suffix = f".{context['discriminator'].strip(chr(39))}" if kind == "union_tag_invalid" else ""
-        nearest = _nearest(str(given), valid)
-        return f"{where}{suffix}: {given!r} is not a valid choice{nearest} Valid: {', '.join(valid)}"
+        nearest = _nearest(given, valid) if isinstance(given, str) else "."
+        return f"{where}{suffix}: {_shown(given)} is not a valid choice{nearest} Valid: {', '.join(valid)}"
     if kind == "value_error":
         inner = str(error["ctx"]["error"])
         if not path:  # a validator of the whole names full paths
@@ -552,6 +573,12 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
         return f"{where}: expected a section of keys and values, found {_shown(error['input'])}"
     if kind == "string_pattern_mismatch":
         return f"{where}: {error['input']!r} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
+    if kind == "too_short":
+        return f"{where}: the list needs at least {error['ctx']['min_length']} entry"
+    if kind == "string_too_long":
+        return f"{where}: the text is longer than {error['ctx']['max_length']} characters"
+    if kind == "invalid_key":
+        return f"{where}: names of keys are text, put {_shown(error['input'])} in quotes"
     message = error["msg"].removeprefix("Input should be ")
     return f"{where}: expected {message}, found {_shown(error['input'])}"
 
@@ -661,7 +688,9 @@ def json_schema() -> str:
 
     def without_required(node: Any) -> Any:
         if isinstance(node, dict):
-            return {k: without_required(v) for k, v in node.items() if not (k == "required" and isinstance(v, list))}
+            kept = {k: without_required(v) for k, v in node.items() if not (k == "required" and isinstance(v, list))}
+            # part of a section may fit several branches of a union
+            return {"anyOf" if k == "oneOf" else k: v for k, v in kept.items()}
         return [without_required(item) for item in node] if isinstance(node, list) else node
 
     return json.dumps(without_required(Config.model_json_schema()), indent=2, ensure_ascii=False) + "\n"

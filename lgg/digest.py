@@ -67,8 +67,20 @@ def _imports(module: str) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             # `from lgg.data import storage` names a module, `from lgg.graph import laplacian` a thing inside one
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            lazy = _lazy_exports(node.module)
+            names += [node.module + lazy[alias.name] for alias in node.names if alias.name in lazy]
         found += [name for name in names if name.split(".")[0] == PACKAGE and _path(name)]
     return tuple(found)
+
+
+@cache
+def _lazy_exports(module: str) -> dict[str, str]:
+    """Return the table `_EXPORTS` of a package: for each name the module, as ``.module``, that it is loaded from."""
+    path = _path(module) if module.split(".")[0] == PACKAGE else None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body if path else []:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_EXPORTS" for t in node.targets):
+            return {name: source for name, source in ast.literal_eval(node.value).items() if isinstance(source, str)}
+    return {}
 
 
 class _Essence(ast.NodeTransformer):
@@ -77,10 +89,11 @@ class _Essence(ast.NodeTransformer):
     A module named in `_EXPORTS` counts where it is used, not in every stage that imports the package.
     """
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
+        visited = self.generic_visit(node)
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
+            return node.orelse
+        return visited
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
         names = [target.id for target in node.targets if isinstance(target, ast.Name)]

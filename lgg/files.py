@@ -42,8 +42,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write `content` to `path` as indented JSON, atomically."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write `content` to `path` as indented JSON, atomically; ValueError for a number that is not finite."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:

@@ -33,7 +33,7 @@ def write(folder: Path, config: Config, repository: Path, data_files: list[str])
         old = read_json(path)
     except (OSError, ValueError):
         old = {}
-    if {key: value for key, value in old.items() if key != "written"} != content:
+    if not isinstance(old, dict) or {key: value for key, value in old.items() if key != "written"} != content:
         write_json(path, content | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
@@ -42,11 +42,12 @@ def describe(config: Config, repository: Path, data_files: list[str]) -> dict[st
     from lgg.data.storage import read_header  # numpy, which a dry run can do without
 
     headers = {Path(path).stem: read_header(path) for path in data_files if Path(path).exists()}
+    changes = _git(repository, "status", "--porcelain", "--untracked-files=no")
     return {
         "configuration": config.model_dump(mode="json"),
         "git": {
             "commit": _git(repository, "rev-parse", "HEAD"),
-            "uncommitted_changes": bool(_git(repository, "status", "--porcelain", "--untracked-files=no")),
+            "uncommitted_changes": None if changes is None else bool(changes),
         },
         "data": {
             name: {key: header[key] for key in ("shape", "classes", "notes", "sha256")}

@@ -173,7 +173,6 @@ def test_imports_for_type_checkers_are_not_followed(package):
     assert "lgg.files" not in import_closure("lgg.one")
 
 
-@pytest.mark.xfail(strict=True, reason="the else of TYPE_CHECKING is dropped with it")
 def test_what_replaces_imports_for_type_checkers_is_followed(package):
     module(
         package,
@@ -188,7 +187,6 @@ def test_importing_the_package_does_not_import_what_it_exports_lazily(package):
     assert not {"lgg.graph", "lgg.losses.hinton", "lgg.models.wide_resnet"} & import_closure("lgg.one")
 
 
-@pytest.mark.xfail(strict=True, reason="a name that a package exports lazily is not traced to its module")
 @pytest.mark.parametrize(
     ("text", "found"),
     [

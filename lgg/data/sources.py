@@ -1,13 +1,16 @@
 """Every data source behind one function, each giving RGB images of 32 × 32 pixels, 8 bits a channel."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lgg.data import photo_patches
 from lgg.data.storage import ImageSet
@@ -73,7 +76,7 @@ def _cifar(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
     folder = Path(data["path"] or "downloads")
     try:
         archives = [kind(folder, train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
             f"{kind.filename} could not be downloaded from {kind.url} ({error}). Either put that file into {folder.resolve()} "
             "yourself and run again, or unpack the images into .npz files and set data.source to arrays."
@@ -110,7 +113,7 @@ def _read_arrays(path: Path) -> ImageSet:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "labels", "classes", "exact") if name in file}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
     for name in ("images", "labels"):
         if name not in arrays:
@@ -129,8 +132,15 @@ def _read_arrays(path: Path) -> ImageSet:
     labels = labels.astype(np.int64)
     if labels.min() < 0:
         raise DataError(f"{path}: labels start at {labels.min()}; they must be 0, 1, 2, …")
-    classes = arrays.get("classes", [f"class {label}" for label in range(int(labels.max()) + 1)])
+    if labels.max() >= len(labels):
+        raise DataError(
+            f"{path}: labels go up to {labels.max()}, more than there are images; number the classes 0, 1, 2, …"
+        )
+    numbered = [f"class {label}" for label in range(int(labels.max()) + 1)]
+    classes = np.atleast_1d(arrays.get("classes", numbered)).astype(str)
     notes = [f"{path.name}: {len(images):,} images"]
+    if "exact" in arrays and arrays["exact"].shape != labels.shape:
+        raise DataError(f"{path}: exact must be {len(images)} truth values, not {arrays['exact'].shape}")
     if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
         notes.append(
             f"{path.name}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
@@ -160,13 +170,15 @@ def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 def _read_folder(folder: Path, classes: list[str]) -> ImageSet:
     images, labels = [], []
     for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise DataError(f"data.path: {folder / name} has no picture (*.png, *.jpg)")
         for path in files:
             try:
                 with Image.open(path) as image:
-                    images.append(_resize(image.convert("RGB")))
+                    if image.mode.startswith(("I", "F")):
+                        raise DataError(f"{path}: has more than 8 bits a channel ({image.mode}); convert it to 8 bits")
+                    images.append(_resize(ImageOps.exif_transpose(image).convert("RGB")))
             except (UnidentifiedImageError, OSError) as error:
                 raise DataError(f"{path}: cannot be read as a picture ({error}). Mend or remove it.") from None
             labels.append(label)

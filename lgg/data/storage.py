@@ -103,9 +103,14 @@ def read_images(path: str | Path, *, verify: bool = False) -> ImageSet:
     Raises DataError where the file is missing, damaged, of another kind, or does not have the SHA-256 it states.
     """
     header = read_header(path)
-    with safe_open(path, framework="numpy") as file:
-        images, labels = file.get_tensor("images"), file.get_tensor("labels")
-    data = ImageSet(images, labels, tuple(header["classes"]), tuple(header["notes"]))
-    if verify and data.sha256 != header["sha256"]:
-        raise DataError(f"{path}: the pixels are not those that were written. Remove it and run the pipeline again.")
+    advice = "Remove it and run the pipeline again."
+    try:
+        with safe_open(path, framework="numpy") as file:
+            images, labels = file.get_tensor("images"), file.get_tensor("labels")
+        data = ImageSet(images, labels, tuple(header["classes"]), tuple(header["notes"]))
+        changed = verify and data.sha256 != header["sha256"]
+    except (SafetensorError, KeyError, DataError) as error:
+        raise DataError(f"{path}: damaged ({error}). {advice}") from None
+    if changed:
+        raise DataError(f"{path}: the pixels are not those that were written. {advice}")
     return data

@@ -310,7 +310,6 @@ def test_a_text_file_is_no_array(arrays):
         load("arrays", folder)
 
 
-@pytest.mark.xfail(strict=True, reason="BadZipFile, EOFError and TypeError of numpy are not caught")
 @pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "a single array"])
 def test_a_damaged_file_of_arrays_is_refused(arrays, damage):
     path = arrays() / "train.npz"
