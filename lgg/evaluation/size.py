@@ -1,9 +1,9 @@
 """How large a network is: parameters, operations for one image, shapes of its blocks."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from lgg.models.base import ImageClassifier
 
@@ -18,10 +18,23 @@ def count_parameters(model: ImageClassifier) -> int:
 
 def count_operations(model: ImageClassifier, side: int = 32) -> int:
     """Return the multiply-accumulate operations of convolutions and linear layers for one image of `side` pixels."""
-    device = next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, side, side, device=device))
-    return int(counter.get_total_flops()) // 2
+    operations = 0
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal operations
+        weight = module.weight
+        # each output value is a sum over one filter, or one row of the matrix
+        operations += output[0].numel() * weight[0].numel()  # type: ignore[index]
+
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, side, side, device=next(model.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return operations
 
 
 def block_shapes(model: "PreActResNet18", side: int = 32) -> list[tuple[str, tuple[int, ...]]]:

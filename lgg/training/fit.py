@@ -15,6 +15,7 @@ from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
 from lgg.training.objectives import Objective
 from lgg.training.schedule import Phases, fresh_starts, learning_rate, total_epochs
+from lgg.training.sgd import SGD
 
 SECONDS_BETWEEN_LOG_LINES = 5.0
 
@@ -48,21 +49,14 @@ def fit(
     On one machine and thread count the same arguments, seed and initial weights give the same bits.
     """
     epochs = total_epochs(schedule)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=learning_rate(schedule, 0.0),
-        momentum=momentum,
-        nesterov=nesterov,
-        weight_decay=weight_decay,
-        fused=True,
-    )
+    optimizer = SGD(model.parameters(), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     model.to(memory_format=torch.channels_last)
     restarts = fresh_starts(schedule)
     history: list[dict[str, Any]] = []
     with _Progress(epochs, len(batches)) as progress:
         for epoch in range(epochs):
             if epoch in restarts:
-                optimizer.state.clear()
+                optimizer.forget()
             row = _train_epoch(model, objective, batches, optimizer, schedule, epoch, precision, progress)
             history.append(row)
             _check_finite(row, epochs)
@@ -75,7 +69,7 @@ def _train_epoch(
     model: ImageClassifier,
     objective: Objective,
     batches: Batches,
-    optimizer: torch.optim.Optimizer,
+    optimizer: SGD,
     schedule: Phases,
     epoch: int,
     precision: str,
@@ -90,13 +84,11 @@ def _train_epoch(
     rate = 0.0
     for index, (images, labels) in enumerate(batches.epoch(epoch)):
         rate = learning_rate(schedule, epoch + index / len(batches))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         with torch.autocast(batches.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             step = objective(model, images, labels)
         step.loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        optimizer.step(rate)
         with torch.no_grad():
             for name, value in {"loss": step.loss, **step.parts}.items():
                 sums[name] = sums[name] + value if name in sums else value.detach()
