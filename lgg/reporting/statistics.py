@@ -17,7 +17,8 @@ class Summary:
         mean: of the values.
         std: sample standard deviation (n − 1 in the denominator); NaN where n is 1.
         ci95_low, ci95_high: 95 % confidence interval of the mean by Student's t; NaN where n is 1.
-        p_value: two-sided t-test of mean zero; NaN where n is 1. Only differences have a use for it.
+        p_value: two-sided t-test of mean zero; NaN where n is 1 or the values are equal. Only
+            differences have a use for it.
     """
 
     n: int
@@ -39,9 +40,9 @@ def summarize(values: Iterable[float]) -> Summary:
     std = float(array.std(ddof=1))
     error = std / math.sqrt(n)
     margin = float(stdtrit(n - 1, 0.975)) * error
-    # equal values leave no doubt about the sign of their mean, unless it is zero
-    certain = 1.0 if mean == 0 else 0.0
-    p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error)) if error > 0 else certain
+    # values that are equal but for rounding have no spread to test against
+    spread = std > 1e-9 * float(np.abs(array).max())
+    p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error)) if spread else math.nan
     return Summary(n, mean, std, mean - margin, mean + margin, p_value)
 
 
