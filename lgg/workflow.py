@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from lgg.config import Config, check_paths, load
 from lgg.errors import ConfigError
@@ -29,9 +31,26 @@ def start(raw: dict[str, Any], root: Path) -> Config:
             f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
             "Install lgg and Snakemake into one virtual or conda environment."
         )
-    config = load(raw)
+    config = load(_in_order_of(_base(root), raw))
     check_paths(config, Path.cwd())
     return config
+
+
+def _base(root: Path) -> Any:
+    path = root / "config" / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _in_order_of(base: Any, raw: Any) -> Any:
+    """Return `raw` with its keys in the order of `base`, new ones last.
+
+    Snakemake merges the base into the overlays, so whatever an overlay mentions would come first, and the rows of a
+    table would move with it.
+    """
+    if not isinstance(base, Mapping) or not isinstance(raw, Mapping):
+        return raw
+    keys = [*(key for key in base if key in raw), *(key for key in raw if key not in base)]
+    return {key: _in_order_of(base.get(key), raw[key]) for key in keys}
 
 
 def _put_first(variable: str, folder: str) -> None:

@@ -7,6 +7,22 @@ import torch
 from torch import Tensor, nn
 
 
+class PointwiseConvolution(nn.Conv2d):
+    """A 1×1 convolution without bias that takes every `stride`-th pixel: the shortcut where the shape changes.
+
+    The pixels are taken first and convolved with stride 1, which gives the same values. PyTorch's strided 1×1
+    convolution on the CPU writes outside its memory in the backward pass where there are few input channels
+    (oneDNN issue 6035).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, 1, bias=False)
+        self.taken = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, :: self.taken, :: self.taken])
+
+
 class ImageClassifier(nn.Module):
     """Takes images in [0, 1], normalises them inside, and shows its representations on request.
 

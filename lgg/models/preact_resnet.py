@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import ImageClassifier
+from lgg.models.base import ImageClassifier, PointwiseConvolution
 
 
 class PreActBlock(nn.Module):
@@ -19,7 +19,7 @@ class PreActBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or channels_in != channels_out:
-            self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.shortcut = PointwiseConvolution(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the block's output and the outputs of its two ReLUs."""

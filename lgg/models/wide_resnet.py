@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import ImageClassifier
+from lgg.models.base import ImageClassifier, PointwiseConvolution
 
 STEM_CHANNELS = 16  # whatever the width, as in the published code
 
@@ -22,7 +22,7 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+                PointwiseConvolution(channels_in, channels_out, stride), nn.BatchNorm2d(channels_out)
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,96 @@
+import subprocess
+import sys
+
+import pytest
+from configurations import OVERLAYS, configured, read
+from expected_jobs import every_job
+from snakemake_runs import environment, plan, planned_jobs, snakemake, write_overlay
+
+pytestmark = pytest.mark.pipeline
+
+ONLY_THE_BASELINE = """
+distillation:
+  teacher: null
+  methods: {hinton: null, rkd_d: null, gkd: null, gkd_inter: null}
+"""
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+def test_a_first_run_has_the_jobs_that_the_configuration_asks_for(checkout, overlay):
+    configs = [f"config/{overlay}"] if overlay else []
+    settings = configured(*[read(name) for name in [overlay] if name])
+    assert plan(checkout, configs=configs) == every_job(settings)
+    assert not (checkout / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        pytest.param("geometry: null", id="no geometry"),
+        pytest.param("distillation: null", id="no distillation"),
+        pytest.param(ONLY_THE_BASELINE, id="no teacher"),
+    ],
+)
+def test_a_section_at_null_takes_its_jobs_away(checkout, tmp_path, overlay):
+    assert plan(checkout, configs=[write_overlay(tmp_path, overlay)]) == every_job(configured(overlay))
+
+
+def test_null_on_the_command_line_is_null(checkout):
+    assert plan(checkout, "--config", "geometry=null", configs=[]) == every_job(configured("geometry: null"))
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        pytest.param(
+            "distillation: {methods: {gkd: {wieght: 3}}}",
+            "distillation.methods.gkd.wieght: there is no such key; did you mean 'weight'?",
+            id="misspelt key",
+        ),
+        pytest.param("seeds: [0, 0]", "seeds: 0 stands there twice", id="a seed twice"),
+        pytest.param("run: ../elsewhere", "run: '../elsewhere' is not allowed", id="run outside results"),
+        pytest.param(
+            "distillation: {teacher: null}",
+            "methods.hinton learns from a teacher, but `teacher` is null",
+            id="methods without their teacher",
+        ),
+        pytest.param(
+            "data: {source: arrays, path: no/such/folder}", "data.path: there is no folder", id="data elsewhere"
+        ),
+    ],
+)
+def test_a_mistake_ends_with_one_message_before_anything_runs(checkout, tmp_path, overlay, message):
+    done = snakemake(checkout, "--cores", "1", configs=[write_overlay(tmp_path, overlay)])
+    assert done.returncode != 0
+    assert done.stdout.count(message) == 1
+    assert done.stdout.count("Nothing was run.") == 1
+    assert "Traceback" not in done.stdout
+    assert "Job stats" not in done.stdout
+    assert not (checkout / "results").exists()
+
+
+# --- what jobs ask for --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", "gpu=1"), ("cpu", "gpu=0")])
+def test_training_and_evaluation_ask_for_a_gpu_where_there_is_one(checkout, device, gpus):
+    jobs = planned_jobs(
+        checkout, "--resources", "gpu=4", "--config", f"resources={{device: {device}}}", configs=["config/cifar10.yaml"]
+    )
+    asked = {job.rule: job.fields["resources"].split(", ") for job in jobs}
+    with_network = {rule for rule in asked if rule.startswith(("train_", "distill_"))}
+    with_network |= {"evaluate_teacher", "evaluate_students"}
+    for rule, resources in asked.items():
+        assert (gpus if rule in with_network else "gpu=0") in resources, rule
+
+
+def test_reading_the_snakefile_imports_neither_torch_nor_torchvision(checkout, tmp_path):
+    for package in ("torch", "torchvision"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('imported while reading')", encoding="utf-8")
+    variables = {"PYTHONPATH": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", "import torch"], env=environment(**variables)).returncode != 0
+    assert plan(checkout, configs=[], variables=variables) == every_job(configured())

@@ -1,0 +1,103 @@
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import psutil
+import pytest
+from snakemake_runs import DIGITS, command, copy_checkout, environment, plan, planned_jobs, snakemake, write_overlay
+
+from lgg.training.checkpoint import load_model
+
+pytestmark = pytest.mark.pipeline
+
+GEOMETRY = "results/digits/geometry"
+REFERENCE_NETWORK = f"{GEOMETRY}/reference_network/model.safetensors"
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def kill_in_the_middle_of_training(folder, configs):
+    """Start a run, and kill Snakemake and all its jobs once the reference network has seen its first epoch."""
+    log = folder / "results/digits/logs/train_reference_network.log"
+    log.unlink()
+    run = subprocess.Popen(
+        command("--cores", "1", configs=configs),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: run.poll() is not None or (log.exists() and "epoch 1/" in log.read_text()), seconds=300)
+        assert run.poll() is None
+        processes = [run, *psutil.Process(run.pid).children(recursive=True)]
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    _, alive = psutil.wait_procs(processes[1:], timeout=30)
+    assert alive == []
+
+
+def test_a_killed_run_goes_on(copy_of_finished, tmp_path):
+    longer = write_overlay(tmp_path, "geometry: {training: {schedule: [{epochs: 4, learning_rate: 0.05}]}}")
+    configs = (DIGITS, longer)
+    outputs = [path for job in planned_jobs(copy_of_finished, configs=configs) for path in job.files("output")]
+    kill_in_the_middle_of_training(copy_of_finished, configs)
+    assert not (copy_of_finished / REFERENCE_NETWORK).exists()
+
+    unlocked = snakemake(copy_of_finished, "--unlock", configs=configs)
+    assert unlocked.returncode == 0, unlocked.stdout
+    done = snakemake(copy_of_finished, "--cores", "1", configs=configs)
+    assert done.returncode == 0, done.stdout
+    assert all((copy_of_finished / path).stat().st_size > 0 for path in outputs)
+    load_model(copy_of_finished / REFERENCE_NETWORK)
+    assert len(pd.read_csv((copy_of_finished / REFERENCE_NETWORK).with_name("history.csv"))) == 4
+    json.loads((copy_of_finished / GEOMETRY / "geometry.json").read_text(encoding="utf-8"))
+    assert plan(copy_of_finished, configs=configs) == {}
+
+
+def assert_failed(folder, done, rule, message):
+    """Check that `rule` failed with `message` in its log and on the screen, without a traceback or an output."""
+    assert done.returncode != 0
+    assert f"Error in rule {rule}" in done.stdout
+    log = (folder / f"results/digits/logs/{rule}.log").read_text(encoding="utf-8")
+    assert log.startswith("error: ")
+    assert message in log
+    assert message in done.stdout
+    assert "Traceback" not in log
+
+
+def test_a_training_that_diverges_ends_with_advice(copy_of_finished, tmp_path):
+    steep = write_overlay(tmp_path, "geometry: {training: {schedule: [{epochs: 1, learning_rate: 1e30}]}}")
+    (job,) = planned_jobs(copy_of_finished, REFERENCE_NETWORK, configs=(DIGITS, steep))
+    done = snakemake(copy_of_finished, "--cores", "1", REFERENCE_NETWORK, configs=(DIGITS, steep))
+    assert_failed(copy_of_finished, done, "train_reference_network", "training diverged in epoch 1 of 1")
+    assert "Lower the learning rate" in done.stdout
+    assert not any((copy_of_finished / path).exists() for path in job.files("output"))
+    # the run that was finished before still has its other results
+    assert (copy_of_finished / "results/digits/tables/table1.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param(b"not an archive", id="text"), pytest.param(b"PK\x03\x04 cut off", id="cut off")]
+)
+def test_data_that_cannot_be_read_end_with_the_name_of_the_file(tmp_path, content):
+    checkout = copy_checkout(tmp_path / "checkout")
+    own = checkout / "own"
+    own.mkdir()
+    for split in ("train", "test"):
+        (own / f"{split}.npz").write_bytes(content)
+    images = write_overlay(tmp_path, "data: {source: arrays, path: own, train_images: null, test_images: null}")
+    done = snakemake(checkout, "--cores", "1", configs=(DIGITS, images))
+    assert_failed(checkout, done, "prepare_data", "own/train.npz")
+    assert list((checkout / "results").rglob("*.safetensors")) == []
+    assert {path.name for path in (checkout / "results/digits/logs").iterdir()} == {"prepare_data.log"}

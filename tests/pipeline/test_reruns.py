@@ -1,0 +1,157 @@
+import ast
+
+import pytest
+from configurations import configured
+from expected_jobs import FIGURE1, FIGURE2, TABLE1, TEACHER, evaluations, every_job, retrained, retrained_geometry
+from snakemake_runs import DIGITS, ROOT, plan, write_overlay
+
+pytestmark = pytest.mark.pipeline
+
+SETTINGS = configured((ROOT / DIGITS).read_text(encoding="utf-8"))
+METHODS = SETTINGS.distillation.active_methods
+STUDENTS = retrained(SETTINGS, *METHODS)
+DISTILLED = retrained(SETTINGS, *(name for name, method in METHODS.items() if method.loss != "none"))
+GKD = retrained(SETTINGS, *(name for name, method in METHODS.items() if method.loss == "graph_distillation"))
+RKD_D = retrained(SETTINGS, "rkd_d")
+HINTON = retrained(SETTINGS, "hinton")
+DISTILLATION = TEACHER | STUDENTS
+GEOMETRY = retrained_geometry()
+EVALUATIONS = {"evaluate_teacher": 1} | evaluations(*METHODS) | TABLE1
+EVERYTHING = every_job(SETTINGS)
+
+
+# --- configuration ------------------------------------------------------------------------------------------------
+
+
+NEW_SEED = {"train_student baseline": 1, **{f"distill_student {name}": 1 for name in METHODS if name != "baseline"}}
+
+# changes of distillation and of geometry touch different jobs, so some share a dry run
+CONFIGURATION_CHANGES = {
+    # methods
+    "{distillation: {methods: {gkd: {weight: 5}}}, geometry: {k: 3}}": retrained(SETTINGS, "gkd") | FIGURE2,
+    "{distillation: {methods: {gkd_inter: {edges: intra}}}, geometry: {draws: 6}}": retrained(SETTINGS, "gkd_inter")
+    | FIGURE2,
+    "{distillation: {methods: {hinton: {temperature: 2}}}, geometry: {training: {batch_size: 50}}}": HINTON | GEOMETRY,
+    "{distillation: {methods: {rkd_d: {layers: [pool]}}}, geometry: {draw_seed: 1}}": RKD_D | FIGURE2,
+    "distillation: {methods: {gkd_k: {label: GKD 5, loss: graph_distillation, k: 5}}}": {
+        "distill_student gkd_k": 2,
+        **evaluations("gkd_k"),
+        **TABLE1,
+    },
+    "distillation: {methods: {gkd: {label: Ours}}}": TABLE1,
+    "distillation: {methods: {gkd: {paper_error: 9.7}}}": TABLE1,
+    "distillation: {methods: {gkd_inter: null}}": TABLE1,
+    "distillation: {baseline: hinton}": TABLE1,
+    # seeds
+    "seeds: [0, 1, 2]": NEW_SEED | evaluations(*METHODS) | TABLE1,
+    "seeds: [1, 0]": evaluations(*METHODS) | TABLE1,
+    # networks and training
+    "distillation: {training: {schedule: [{epochs: 2, learning_rate: 0.05}]}}": DISTILLATION,
+    "distillation: {training: {momentum: 0.8}}": DISTILLATION,
+    "{distillation: {teacher: {seed: 7}}, geometry: {seed: 1}}": TEACHER | DISTILLED | evaluations(*METHODS) | GEOMETRY,
+    "{distillation: {student: {architecture: {width: 0.75}}}, geometry: {architecture: {base_width: 9}}}": STUDENTS
+    | FIGURE1
+    | GEOMETRY,
+    # data
+    "data: {seed: 1}": EVERYTHING,
+    # both splits come from one job
+    "data: {test_images: 110}": EVERYTHING,
+    "run: other": EVERYTHING,
+    # what no result depends on
+    "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
+    "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}}": {},
+    # the same values in other words
+    "{data: {class_names: null}, distillation: {training: {weight_decay: 5e-4, nesterov: false}}}": {},
+    # rows of Table 1 stay in their order
+    "distillation: {methods: {gkd: {weight: 25, power: 1, k: null}}}": {},
+}
+
+
+@pytest.mark.parametrize(("overlay", "expected"), CONFIGURATION_CHANGES.items(), ids=CONFIGURATION_CHANGES)
+def test_a_change_of_the_configuration_reruns_what_it_touches(finished, tmp_path, overlay, expected):
+    assert plan(finished, configs=(DIGITS, write_overlay(tmp_path, overlay))) == expected
+
+
+def test_without_a_change_nothing_runs(finished):
+    assert plan(finished) == {}
+
+
+# --- code ---------------------------------------------------------------------------------------------------------
+
+
+CODE_CHANGES = {
+    "graph.py": DISTILLED | FIGURE2,
+    "losses/relational.py": RKD_D,
+    "losses/graph_distillation.py": GKD,
+    "losses/hinton.py": HINTON,
+    "losses/_pairs.py": RKD_D | GKD,
+    "models/preact_resnet.py": FIGURE1 | GEOMETRY,
+    "models/wide_resnet.py": DISTILLATION,
+    "models/base.py": DISTILLATION | FIGURE1 | GEOMETRY,
+    "data/sources.py": EVERYTHING,
+    "data/photo_patches.py": EVERYTHING,
+    "data/batches.py": DISTILLATION | GEOMETRY,
+    "training/fit.py": DISTILLATION | GEOMETRY,
+    "training/objectives.py": DISTILLATION | GEOMETRY,
+    "evaluation/accuracy.py": EVALUATIONS,
+    "evaluation/size.py": EVALUATIONS | FIGURE1,
+    "evaluation/geometry.py": FIGURE2,
+    "reporting/tables.py": TABLE1,
+    "reporting/figures.py": FIGURE1 | {"draw_figure2": 1},
+    "stages/distill_student.py": DISTILLED,
+    "stages/networks.py": DISTILLATION | GEOMETRY,
+    "files.py": EVERYTHING,
+}
+CODE_WITHOUT_RESULTS = ("config.py", "recipes.py", "digest.py", "provenance.py", "workflow.py")
+
+
+def append(path, text):
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"\n\n{text}\n")
+
+
+@pytest.mark.parametrize(("module", "expected"), CODE_CHANGES.items(), ids=CODE_CHANGES)
+def test_a_change_of_code_reruns_what_it_touches(copy_of_finished, module, expected):
+    append(copy_of_finished / "lgg" / module, "_EDITED = 1")
+    assert plan(copy_of_finished) == expected
+
+
+def test_code_that_no_result_comes_from_reruns_nothing(copy_of_finished):
+    for module in CODE_WITHOUT_RESULTS:
+        append(copy_of_finished / "lgg" / module, "_EDITED = 1")
+    assert plan(copy_of_finished) == {}
+
+
+def test_comments_and_docstrings_rerun_nothing(copy_of_finished):
+    for path in (copy_of_finished / "lgg").rglob("*.py"):
+        reword_docstrings(path)
+        append(path, "# a remark")
+    for path in (copy_of_finished / "Snakefile", *(copy_of_finished / "workflow").rglob("*.smk")):
+        append(path, "# a remark")
+    assert plan(copy_of_finished) == {}
+
+
+def reword_docstrings(path):
+    """Add a word to each docstring of a module, by position, so that everything else stays as it is."""
+    lines = path.read_bytes().split(b"\n")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, documented)]
+    docstrings = [node.body[0].value for node in nodes if ast.get_docstring(node) is not None]
+    for docstring in sorted(docstrings, key=lambda text: (text.end_lineno, text.end_col_offset), reverse=True):
+        line, quotes = docstring.end_lineno - 1, docstring.end_col_offset - 3
+        assert lines[line][quotes : quotes + 3] == b'"""'
+        lines[line] = lines[line][:quotes] + b" Indeed." + lines[line][quotes:]
+    path.write_bytes(b"\n".join(lines))
+
+
+def test_a_touched_file_with_the_same_content_reruns_nothing(copy_of_finished):
+    for path in (copy_of_finished / "lgg").rglob("*.py"):
+        path.touch()
+    (copy_of_finished / "Snakefile").touch()
+    (copy_of_finished / DIGITS).touch()
+    assert plan(copy_of_finished) == {}
+
+
+def test_a_lost_result_is_made_again_alone(copy_of_finished):
+    (copy_of_finished / "results" / SETTINGS.run / "tables" / "table1.md").unlink()
+    assert plan(copy_of_finished) == TABLE1

@@ -1,0 +1,53 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from configurations import overlaid, read
+
+from lgg.errors import ConfigError
+from lgg.workflow import gpus_per_job, one_of, start
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    monkeypatch.setenv("PYTHONPATH", "")
+
+
+def test_jobs_find_this_python_and_this_package():
+    start(overlaid(), ROOT)
+    assert os.environ["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert os.environ["PYTHONPATH"] == str(ROOT)
+
+
+def test_what_an_overlay_mentions_keeps_its_place():
+    """Snakemake hands the overlay's keys over first."""
+    raw = overlaid()
+    methods = raw["distillation"]["methods"]
+    raw["distillation"]["methods"] = {"new": methods["gkd"] | {"label": "New"}, "gkd": methods.pop("gkd"), **methods}
+    assert list(start(raw, ROOT).distillation.methods) == [*read()["distillation"]["methods"], "new"]
+
+
+def test_an_environment_without_python_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python9"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="there is no `python` for the jobs"):
+        start(overlaid(), ROOT)
+
+
+@pytest.mark.parametrize(("device", "present", "gpus"), [("cuda", 0, 1), ("cpu", 1, 0), ("auto", 0, 0), ("auto", 1, 1)])
+def test_jobs_ask_for_a_gpu_where_there_is_one(monkeypatch, tmp_path, device, present, gpus):
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr("lgg.workflow.GPU_FILES", (str(tmp_path / ("nvidia0" if present else "absent")),))
+    assert gpus_per_job(start(overlaid({"resources": {"device": device}}), ROOT)) == gpus
+
+
+def test_patterns_match_the_names_alone():
+    import re
+
+    assert re.fullmatch(one_of(["gkd", "a.b"]), "gkd")
+    assert not re.fullmatch(one_of(["gkd", "a.b"]), "axb")
+    assert not re.search(one_of([]), "")
