@@ -1,6 +1,6 @@
 # Latent geometry graphs: the paper's experiments as a workflow.
 #   snakemake --cores all                                                     the embedded demonstration
-#   snakemake --cores all --resources gpu=4 --configfile config/cifar10.yaml  the paper
+#   snakemake --cores all --resources gpu=1 --configfile config/cifar10.yaml  the paper
 from snakemake.utils import min_version
 
 min_version("9.0")
