@@ -15,9 +15,12 @@ def main(arguments: Namespace) -> None:
         row["name"]: pd.read_csv(path) for row, path in zip(recipe["rows"], arguments.evaluations, strict=True)
     }
     table = table1(recipe["rows"], evaluations, recipe["baseline"])
-    notes = read_header(arguments.test)["notes"]
+    # notes that both splits share stand once
+    notes = list(
+        dict.fromkeys(note for path in (arguments.train, arguments.test) for note in read_header(path)["notes"])
+    )
     write_table1(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
 
 
 if __name__ == "__main__":
-    run(main, inputs=("test",), lists=("evaluations",), outputs=("csv", "md", "tex"))
+    run(main, inputs=("train", "test"), lists=("evaluations",), outputs=("csv", "md", "tex"))

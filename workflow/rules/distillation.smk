@@ -164,6 +164,7 @@ if settings.distillation:
 
     rule assemble_table1:
         input:
+            train=TRAIN_IMAGES,
             test=TEST_IMAGES,
             evaluations=[
                 f"{DISTILLATION}/{name}/evaluation.csv" for name in [*(["teacher"] if TEACHER else []), *METHODS]
@@ -187,6 +188,7 @@ if settings.distillation:
             recipe=recipes.assemble_table1(settings.distillation).settings,
             code=recipes.assemble_table1(settings.distillation).code,
         shell:
-            "python -m lgg.stages.assemble_table1 --recipe {params.recipe:q} --test {input.test:q}"
+            "python -m lgg.stages.assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
+            " --test {input.test:q}"
             " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"
             " --out-tex {output.tex:q} > {log:q} 2>&1"
