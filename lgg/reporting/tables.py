@@ -85,7 +85,8 @@ def write_table1(table: pd.DataFrame, notes: Sequence[str], *, csv: Path, markdo
     legend = [
         f"Errors on {table['test_images'].iloc[0]:,} test images: mean over seeds ± standard deviation, 95 % confidence "
         "interval of the mean by Student's t in brackets. Gain: error of the baseline minus error of the row, paired by "
-        "seed; p: two-sided paired t-test. One seed has no spread and no interval. Sizes in percent of the first row's.",
+        "seed; p: two-sided paired t-test. One seed has no spread and no interval. "
+        "Sizes in percent of the teacher's, or of the baseline's where there is no teacher.",
         "Paper: Lassance, Gripon, Ortega 2021, Table 1: CIFAR-10, WideResNet28-1 and 28-0.5, 10 seeds.",
         *notes,
     ]
