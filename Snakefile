@@ -12,7 +12,10 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/geometry.smk"
+include: "workflow/rules/corruptions.smk"
 include: "workflow/rules/distillation.smk"
+include: "workflow/rules/embedding.smk"
+include: "workflow/rules/robustness.smk"
 
 
 rule all:

@@ -12,10 +12,12 @@ _EXPORTS = {
     "cosine_label_variation": ".graph",
     "normalized_label_variation": ".graph",
     "laplacian_eigenmaps": ".graph",
+    "attacks": ".attacks",
     "losses": ".losses",
     "models": ".models",
 }
 __all__ = [
+    "attacks",
     "cosine_label_variation",
     "label_variation",
     "laplacian",
@@ -29,7 +31,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lgg import losses, models
+    from lgg import attacks, losses, models
     from lgg.graph import (
         cosine_label_variation,
         label_variation,

@@ -22,6 +22,28 @@ TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
 CLASSES_OF_SOURCE = {"photo_patches": 10, "digits": 10, "cifar10": 10, "cifar100": 100}
 IMAGES_OF_SOURCE = {"digits": (1438, 359), "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}
+CorruptionName = Literal[
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+    "speckle_noise",
+    "gaussian_blur",
+    "spatter",
+    "saturate",
+]
+BENCHMARK_CORRUPTIONS: tuple[CorruptionName, ...] = get_args(CorruptionName)[:15]
 WIDE_RESNET_LAYERS = ("stage1", "stage2", "pool")
 PREACT_RESNET18_LAYERS = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
 
@@ -50,6 +72,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
 Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False), BeforeValidator(_number)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+CountOrNone = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Severity = Annotated[int, Field(ge=1, le=5), BeforeValidator(_whole)]
+Decibels = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False), BeforeValidator(_number)]
 AtLeast2 = Annotated[int, Field(ge=2), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -154,6 +179,13 @@ class Data(_Section):
             return 4000
         return self.train_images or self.available("train_images")
 
+    @property
+    def testing_images(self) -> int | None:
+        """Number of test images; None where only the files tell."""
+        if self.test_images is None and self.source == "photo_patches":
+            return 1000
+        return self.test_images or self.available("test_images")
+
 
 # --- networks and training ----------------------------------------------------------------------------------------
 
@@ -247,6 +279,25 @@ class Training(_Section):
         if self.nesterov and self.momentum == 0:
             raise ValueError("`nesterov` needs a momentum above 0")
         return self
+
+
+def _check_methods(methods: Mapping[str, Any], baseline: str, table: str) -> None:
+    """Refuse no methods, a baseline that is none of them, and labels that are not distinct."""
+    if not methods:
+        raise ValueError(f"`methods` is empty: {table} needs at least the baseline")
+    if baseline not in methods:
+        raise ValueError(f"`baseline` is {baseline!r}, which is no entry of `methods`{_nearest(baseline, methods)}")
+    labels = [method.label for method in methods.values()]
+    for name, method in methods.items():
+        if labels.count(method.label) > 1:
+            raise ValueError(f"methods.{name}.label: two methods are labelled {method.label!r}")
+
+
+def _check_neighbours(key: str, k: int | None, training: Training) -> None:
+    if k is not None and k > training.batch_size:
+        raise ValueError(
+            f"{key}: {k} neighbours cannot be found in batches of {training.batch_size} (training.batch_size)"
+        )
 
 
 # --- Section 4.1: distillation --------------------------------------------------------------------------------------
@@ -359,28 +410,17 @@ class Distillation(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         methods = self.active_methods
-        if not methods:
-            raise ValueError("`methods` is empty: Table 1 needs at least the baseline")
         if "teacher" in methods:
             raise ValueError("`methods` has an entry named teacher; that name is taken by the teacher itself")
-        if self.baseline not in methods:
-            raise ValueError(
-                f"`baseline` is {self.baseline!r}, which is no entry of `methods`{_nearest(self.baseline, methods)}"
-            )
-        labels = [method.label for method in methods.values()]
+        _check_methods(methods, self.baseline, "Table 1")
         for name, method in methods.items():
-            if labels.count(method.label) > 1:
-                raise ValueError(f"methods.{name}.label: two methods are labelled {method.label!r}")
             if method.loss != "none" and self.teacher is None:
                 raise ValueError(
                     f"methods.{name} learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null"
                 )
             self._check_layers(name, method)
-            if isinstance(method, GraphMethod) and method.k is not None and method.k > self.training.batch_size:
-                raise ValueError(
-                    f"methods.{name}.k: {method.k} neighbours cannot be found in batches of {self.training.batch_size} "
-                    "(training.batch_size)"
-                )
+            if isinstance(method, GraphMethod):
+                _check_neighbours(f"methods.{name}.k", method.k, self.training)
         return self
 
     def _check_layers(self, name: str, method: _Method) -> None:
@@ -399,6 +439,327 @@ class Distillation(_Section):
             raise ValueError(
                 f"methods.{name}.layers: teacher and student have different layers; name those that both have"
             )
+
+
+# --- Section 4.2: embeddings ----------------------------------------------------------------------------------------
+
+Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"]
+
+
+class _EmbeddingMethod(_Section):
+    """A row of Table 2."""
+
+    label: str = Field(description="name of the row")
+    paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
+    paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the loss's constructor."""
+        shared = {*_EmbeddingMethod.model_fields, "loss", "weight", "classifier"}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in shared}
+
+
+class CrossEntropyEmbedding(_EmbeddingMethod):
+    """Cross-entropy; the logits are the embedding."""
+
+    loss: Literal["cross_entropy"]
+    classifier: Literal["own", "nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"] = Field(
+        default="own", description="whose error stands in Table 2; own: the class of the largest logit"
+    )
+
+
+class _MetricEmbedding(_EmbeddingMethod):
+    weight: Positive = Field(default=1.0, description="factor of the loss")
+    classifier: Classifier = Field(
+        default="nearest_neighbours",
+        description="whose error stands in Table 2; all of them stand in its supplement. nearest_neighbours: 10 of them; "
+        "svm: support vector machine with an RBF kernel",
+    )
+    normalize_embeddings: Flag = Field(
+        default=False, description="scale embeddings to length one, in the loss and for classifiers"
+    )
+
+
+class LabelVariationEmbedding(_MetricEmbedding):
+    """Label variation of the graph of the embeddings (the paper, Section 4.2)."""
+
+    loss: Literal["label_variation"]
+    similarity: Literal["rbf", "rbf_squared", "cosine"] = Field(
+        default="rbf",
+        description="rbf: exp(−α·distance); rbf_squared: exp(−α·distance²); cosine: for non-negative ones",
+    )
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels")
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    normalize: Flag = Field(default=False, description="normalise the graph, D^-1/2 A D^-1/2")
+    self_loops: Flag = Field(default=False, description="with normalize: count each vertex's similarity with itself")
+    power: Count = Field(default=1, description="p of tr(VᵀLᵖV)")
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean", description="sum: tr(VᵀLᵖV); mean: divided by the pairs of inputs of different classes"
+    )
+
+
+class TripletEmbedding(_MetricEmbedding):
+    """Batch-hard triplets (Hermans, Beyer, Leibe 2017)."""
+
+    loss: Literal["triplet"]
+    margin: Positive | Literal["soft"] = Field(
+        default=0.2,
+        description="by which other classes should be farther away than the own one; soft: as far as they can, by a softplus",
+    )
+
+
+EmbeddingMethod = Annotated[
+    CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding, Field(discriminator="loss")
+]
+
+
+class EmbeddingFigure(_Section):
+    """Figure A1: embeddings of the training images in the plane while networks learn."""
+
+    methods: Annotated[list[str], Field(min_length=1)] = Field(
+        description="rows of the figure, from the top; cross-entropy gets a layer of 2 units before its classifier, "
+        "others 2 outputs"
+    )
+    epochs: Annotated[list[CountOrNone], Field(min_length=1)] = Field(
+        description="panels between the initialisation and the end, which are always drawn: numbers of epochs trained"
+    )
+    seed: Seed = Field(default=0, description="of weights and batches")
+
+
+class Embedding(_Section):
+    """Section 4.2: Table 2 and Figure A1."""
+
+    architecture: PreActResNet18
+    dimensions: Count | None = Field(
+        default=None,
+        description="of the embeddings; null: the number of classes. Cross-entropy always has a logit a class",
+    )
+    training: Training = Field(description="of all methods alike")
+    baseline: str = Field(default="cross_entropy", description="the method that relative MCE and differences refer to")
+    methods: dict[Name, EmbeddingMethod | None] = Field(
+        description="rows of Table 2 by name; a new entry is a new row, null takes one away"
+    )
+    figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
+
+    @property
+    def active_methods(self) -> "dict[str, CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding]":
+        """The methods without those that an overlay took away."""
+        return {name: method for name, method in self.methods.items() if method is not None}
+
+    @property
+    def figure_epochs(self) -> list[int]:
+        """Epochs after which Figure A1 is drawn, 0 and the last included."""
+        return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        methods = self.active_methods
+        _check_methods(methods, self.baseline, "Table 2")
+        for name, method in methods.items():
+            if isinstance(method, LabelVariationEmbedding):
+                _check_neighbours(f"methods.{name}.k", method.k, self.training)
+                if method.self_loops and not method.normalize:
+                    raise ValueError(
+                        f"methods.{name}.self_loops changes degrees only, which nothing divides by unless "
+                        "`normalize` is true"
+                    )
+        for name in self.figure.methods if self.figure else []:
+            if name not in methods:
+                raise ValueError(f"figure.methods: {name!r} is no entry of `methods`{_nearest(name, methods)}")
+        if self.figure and max(self.figure.epochs) > self.training.epochs:
+            raise ValueError(
+                f"figure.epochs: {max(self.figure.epochs)} is after the last epoch, {self.training.epochs}"
+            )
+        return self
+
+
+# --- Section 4.3: robustness ------------------------------------------------------------------------------------------
+
+
+class Smoothness(_Section):
+    """The label variation regulariser (the paper, Section 4.3, Eq. 9)."""
+
+    weight: NonNegative = Field(
+        default=1e-4, description="γ, beside cross-entropy; the published code's γᵖ is 0.01² = 1e-4 for batches of 100"
+    )
+    power: Count = Field(default=2, description="p of tr(VᵀLᵖV)")
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean", description="over pairs of consecutive layers: mean (published code) or sum (the paper's text)"
+    )
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    normalize: Flag = Field(default=False, description="normalise the graphs, D^-1/2 A D^-1/2")
+
+
+class Parseval(_Section):
+    """Parseval networks (Cisse et al. 2017): orthonormal weights, scaled convolutions, averaged residuals."""
+
+    beta: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False), BeforeValidator(_number)] = Field(
+        default=0.01, description="β of the retraction after every step"
+    )
+
+
+class AdversarialTraining(_Section):
+    """Training on PGD's images (Madry et al. 2018)."""
+
+    epsilon: Share = Field(default=8 / 255, description="largest change of a value in [0, 1]")
+    step_size: Share = Field(default=2 / 255, description="change of a value in one step")
+    steps: Count = Field(default=7, description="steps of the attack on every batch")
+    random_start: Flag = Field(default=True, description="start at a random point within epsilon")
+
+
+class PublishedAccuracy(_Section):
+    """Accuracies of the published networks, in percent."""
+
+    clean: Percent | None = Field(default=None, description="test images as they are")
+    fgsm_pixels: Percent | None = Field(default=None, description="FGSM on pixels")
+    fgsm_normalized: Percent | None = Field(default=None, description="FGSM on normalised inputs")
+    gaussian_noise: Percent | None = Field(default=None, description="Gaussian noise")
+    dropout: Percent | None = Field(default=None, description="dropout after each block")
+    quantized_weights: Percent | None = Field(default=None, description="weights cut to few bits")
+    pgd: Percent | None = Field(default=None, description="PGD")
+
+
+class RobustMethod(_Section):
+    """A row of Table 3: cross-entropy with none, one or several of three defences."""
+
+    label: str = Field(description="name of the row")
+    smoothness: Smoothness | None = Field(default=None, description="null: without the label variation regulariser")
+    parseval: Parseval | None = Field(default=None, description="null: an ordinary network")
+    adversarial: AdversarialTraining | None = Field(default=None, description="null: trained on the images as they are")
+    supplement: Flag = Field(
+        default=False, description="true: only in Table 3's supplement, without corruptions; for sweeps"
+    )
+    paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
+    paper_fgsm_error: Percent | None = Field(
+        default=None, description="error under FGSM that the paper gives, in percent"
+    )
+    paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
+    published: PublishedAccuracy | None = Field(default=None, description="for the second robustness table")
+
+
+class PgdTest(_Section):
+    """Projected gradient descent within an L∞ ball."""
+
+    epsilon: Share = Field(default=0.01, description="largest change of a value in [0, 1]")
+    step_size: Share = Field(default=0.002, description="change of a value in one step")
+    steps: Count = Field(default=20, description="steps of a start")
+    restarts: Count = Field(default=1, description="starts; the first at the image, others at random; the worst counts")
+
+
+class RobustnessTests(_Section):
+    """What networks are put to beside corruptions."""
+
+    images: Count | None = Field(
+        default=None, description="test images under attack, drawn evenly from all classes; null: all"
+    )
+    seed: Seed = Field(default=0, description="of noise, dropout, random starts and the choice of images")
+    fgsm_snr: Decibels = Field(default=33.0, description="signal-to-noise ratio of FGSM, in dB")
+    curve_snrs: Annotated[list[Decibels], Field(min_length=1)] = Field(
+        default=[60.0, 50.0, 45.0, 40.0, 36.0, 33.0, 30.0, 25.0, 20.0],
+        description="signal-to-noise ratios of the curve of accuracy under FGSM, in dB",
+    )
+    noise_std: NonNegative = Field(default=0.1, description="standard deviation of Gaussian noise on values in [0, 1]")
+    dropout_rate: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)] = Field(
+        default=0.25, description="of dropout after each block"
+    )
+    weight_bits: Annotated[int, Field(ge=2, le=16), BeforeValidator(_whole)] = Field(
+        default=5, description="to which weights are cut"
+    )
+    pgd: PgdTest = Field(default=PgdTest(), description="as in the published code")
+    strong_pgd: PgdTest = Field(
+        default=PgdTest(steps=50, restarts=3), description="more steps and restarts: a check for gradient masking"
+    )
+    deepfool_images: CountOrNone = Field(
+        default=100, description="images for DeepFool, one at a time slow; 0: without DeepFool"
+    )
+
+
+class Robustness(_Section):
+    """Section 4.3: Table 3 and the second robustness table."""
+
+    architecture: PreActResNet18
+    training: Training = Field(description="of all methods alike")
+    baseline: str = Field(default="baseline", description="the method that relative MCE and differences refer to")
+    methods: dict[Name, RobustMethod | None] = Field(
+        description="rows of Table 3 by name; a new entry is a new row, null takes one away"
+    )
+    tests: RobustnessTests = Field(default=RobustnessTests(), description="attacks and other tests")
+
+    @property
+    def active_methods(self) -> dict[str, RobustMethod]:
+        """The methods without those that an overlay took away."""
+        return {name: method for name, method in self.methods.items() if method is not None}
+
+    @property
+    def table_methods(self) -> dict[str, RobustMethod]:
+        """The methods that stand in Table 3 itself."""
+        return {name: method for name, method in self.active_methods.items() if not method.supplement}
+
+    @property
+    def sweep(self) -> dict[str, float]:
+        """γ of the methods that are the regulariser alone and alike but for γ."""
+        alone = {
+            name: method.smoothness
+            for name, method in self.active_methods.items()
+            if method.smoothness and not method.parseval and not method.adversarial
+        }
+        kinds = [smoothness.model_copy(update={"weight": 0.0}) for smoothness in alone.values()]
+        return {
+            name: smoothness.weight
+            for (name, smoothness), kind in zip(alone.items(), kinds, strict=True)
+            if kind == kinds[0]
+        }
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        methods = self.active_methods
+        _check_methods(methods, self.baseline, "Table 3")
+        if methods[self.baseline].supplement:
+            raise ValueError(f"methods.{self.baseline}.supplement: the baseline must stand in Table 3 itself")
+        for name, method in methods.items():
+            if method.smoothness:
+                _check_neighbours(f"methods.{name}.smoothness.k", method.smoothness.k, self.training)
+        return self
+
+
+class Corruptions(_Section):
+    """The corrupted test images of Tables 2 and 3 (Hendrycks and Dietterich 2019)."""
+
+    source: Literal["generated", "cifar10_c"] = Field(
+        default="generated",
+        description="generated: made here from the published definitions; cifar10_c: the official archive (2.9 GB)",
+    )
+    path: str | None = Field(
+        default=None,
+        description="cifar10_c: where CIFAR-10-C.tar is or will be downloaded, `downloads/CIFAR-10-C.tar` by default",
+    )
+    names: Annotated[list[CorruptionName], Field(min_length=1)] = Field(
+        default=list(BENCHMARK_CORRUPTIONS), description="which corruptions; by default the 15 of the benchmark"
+    )
+    severities: Annotated[list[Severity], Field(min_length=1)] = Field(
+        default=[1, 2, 3, 4, 5], description="which severities"
+    )
+    images: Count | None = Field(
+        default=None, description="number of test images corrupted, drawn evenly from all classes; null: all"
+    )
+    seed: Seed = Field(default=0, description="of the generated corruptions and of the choice of images")
+    keep: Flag = Field(
+        default=False,
+        description="generated: keep them all in results/RUN/data/corruptions.tar (2.9 GB for 10,000 images) instead of "
+        "making them anew for each method",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source == "generated" and self.path is not None:
+            raise ValueError("source generated reads no archive: leave `path` at null")
+        if self.source == "cifar10_c" and self.keep:
+            raise ValueError("`keep` is for generated corruptions; the archive is kept anyway")
+        for key, values in (("names", self.names), ("severities", self.severities)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"`{key}` has an entry twice")
+        return self
 
 
 # --- Section 3.3: geometry ------------------------------------------------------------------------------------------
@@ -464,7 +825,10 @@ class Config(_Section):
     )
     data: Data
     geometry: Geometry | None = Field(default=None, description="null: no Figures 1 and 2")
+    corruptions: Corruptions = Field(default=Corruptions())
     distillation: Distillation | None = Field(default=None, description="null: no Table 1")
+    embedding: Embedding | None = Field(default=None, description="null: no Table 2 and no Figure A1")
+    robustness: Robustness | None = Field(default=None, description="null: no Table 3")
     resources: Resources
 
     @model_validator(mode="after")
@@ -475,11 +839,33 @@ class Config(_Section):
         trainings = {
             "geometry.training": self.geometry and self.geometry.training,
             "distillation.training": self.distillation and self.distillation.training,
+            "embedding.training": self.embedding and self.embedding.training,
+            "robustness.training": self.robustness and self.robustness.training,
         }
         images = self.data.training_images
         for path, training in trainings.items():
             if training and images is not None and training.batch_size > images:
                 raise ValueError(f"{path}.batch_size: {training.batch_size} is more than the {images} training images")
+        if self.corruptions.source == "cifar10_c" and self.data.source not in ("cifar10", "arrays"):
+            raise ValueError(
+                f"corruptions.source: cifar10_c holds CIFAR-10's test images, the data are {self.data.source}; take generated"
+            )
+        if self.corruptions.source == "cifar10_c" and self.data.test_images is not None:
+            raise ValueError(
+                "data.test_images: the archive cifar10_c follows CIFAR-10's 10,000 test images: leave it at null, and set "
+                "corruptions.images to take fewer of them"
+            )
+        available = self.data.testing_images
+        counts = {
+            "corruptions.images": self.corruptions.images,
+            "robustness.tests.images": self.robustness and self.robustness.tests.images,
+            "robustness.tests.deepfool_images": self.robustness and self.robustness.tests.deepfool_images,
+        }
+        for path, count in counts.items():
+            if count and available and count > available:
+                raise ValueError(f"{path}: {count} is more than the {available} test images")
+            if count and count < self.data.classes_at_least:
+                raise ValueError(f"{path}: {count} images cannot show all {self.data.classes_at_least} classes")
         known = CLASSES_OF_SOURCE.get(self.data.source)
         if (
             self.geometry

@@ -6,7 +6,7 @@ distances are computed in at least float32, also inside an autocast region.
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Literal, ParamSpec, TypeVar, get_args
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -40,12 +40,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 def flatten_rows(x: Tensor) -> Tensor:
     """Return `x` of shape (B, ...) as a matrix (B, d) in float32, or in float64 where it was float64.
 
+    Columns stand in the order of memory: no similarity depends on it, and images with channels last need no copy.
     Raises ValueError where `x` has fewer than two axes or no rows.
     """
     if x.dim() < 2 or x.shape[0] == 0:
         raise ValueError(
             f"a batch of representations has shape (B, ...) with B at least 1; this one has {tuple(x.shape)}"
         )
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)
     return at_least_float32(x.flatten(1))
 
 
@@ -55,10 +58,15 @@ def unit_rows(x: Tensor) -> Tensor:
     A row of zeros has no direction: it stays zero, is similar to nothing, and receives no gradient.
     """
     rows = flatten_rows(x)
+    return rows * _inverse_norms(rows)
+
+
+def _inverse_norms(rows: Tensor) -> Tensor:
+    """Return one over the length of each row (B, d), shape (B, 1); zero for a row that is as good as zero."""
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    # below this a row is as good as zero, and the square of its norm, by which the gradient divides, would vanish
+    # below this the square of the norm, by which the gradient divides, would vanish
     present = norms > torch.finfo(rows.dtype).tiny ** 0.5
-    return rows * torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
+    return torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
 
 
 @_outside_autocast
@@ -206,20 +214,57 @@ def cosine_label_variation(x: Tensor, labels: Tensor, *, power: int = 1, num_cla
 
     The value is that of ``label_variation(similarity_graph(x), labels, power=power)``. With unit rows z, class sums
     s_c and their total s, σ = ‖s‖² − Σ_c ‖s_c‖², and L U = diag(z·s) U − z (zᵀ U) gives the higher powers: time and
-    memory grow linearly with B.
+    memory grow linearly with B. Powers 1 and 2 have their gradient in closed form, which can be taken once.
     """
     check_labels(labels, len(x))
     _check_power(power)
-    rows = unit_rows(x)
+    rows = flatten_rows(x)
     v = one_hot(labels, num_classes).to(rows.dtype)
-    if power == 1:
-        sums = v.T @ rows
-        # ‖s‖² − Σ_c ‖s_c‖² as the products of different classes, a sum in which nothing cancels
-        products = sums @ sums.T
-        return products.masked_fill(torch.eye(len(products), dtype=torch.bool, device=products.device), 0.0).sum()
+    if power <= 2:
+        value: Tensor = _CosineLabelVariation.apply(rows, v, power)
+        return value
+    rows = unit_rows(rows)
     degrees = rows @ rows.sum(dim=0)
     # the self-similarities stand in the degrees and in z zᵀ alike, so they cancel
     return _trace_of_power(lambda u: degrees[:, None] * u - rows @ (rows.T @ u), v, power)
+
+
+class _CosineLabelVariation(torch.autograd.Function):
+    """tr(Vᵀ Lᵖ V) of the full cosine graph for p = 1, 2, from few passes over the representations.
+
+    With P = z s (B, C), the products of unit rows z_i and class sums s_c = Σ_{j∈c} z_j, the matrix LV has rows
+    (Σ_c P_ic) V_i − P_i. σ = ⟨V, LV⟩ for p = 1 and ‖LV‖² for p = 2. With Q = ∂σ/∂P, ∂σ/∂z = Q sᵀ + V (Qᵀ z).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, v: Tensor, power: int) -> Tensor:
+        """Return σ for rows x (B, d) and the one-hot label matrix v (B, C)."""
+        inverse_norms = _inverse_norms(x)
+        sums = (v * inverse_norms).T @ x
+        products = (x @ sums.T) * inverse_norms
+        between = products * (1.0 - v)  # similarities to other classes, of which nothing is subtracted
+        degrees = between.sum(dim=1, keepdim=True)
+        lv = degrees * v - between
+        ctx.save_for_backward(x, v, inverse_norms, sums, products, lv)
+        ctx.power = power
+        return degrees.sum() if power == 1 else lv.square().sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return ∂σ/∂x times `gradient`."""
+        x, v, inverse_norms, sums, products, lv = ctx.saved_tensors
+        others = 1.0 - v
+        q = others if ctx.power == 1 else 2.0 * others * ((lv * v).sum(dim=1, keepdim=True) - lv)
+        weighted = (q * inverse_norms).T @ x
+        # z·∂σ/∂z, which the derivative of z = x/‖x‖ takes away along z
+        along = (q * products).sum(dim=1, keepdim=True) + (v * (x @ weighted.T)).sum(
+            dim=1, keepdim=True
+        ) * inverse_norms
+        scale = gradient * inverse_norms
+        both = torch.cat([q, v], dim=1) * scale
+        result = torch.addmm(x * (-along * inverse_norms * scale), both, torch.cat([sums, weighted]))
+        return result, None, None
 
 
 @_outside_autocast

@@ -4,12 +4,13 @@ Snakemake compares both with those of the last run. A recipe holds just the sett
 no labels, no resources, no paths of results. Imports neither torch nor torchvision.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lgg import models
-from lgg.config import Config, Data, Geometry, Training
+from lgg.config import Config, Corruptions, Data, Embedding, Geometry, RobustMethod, Robustness, Training
 from lgg.config import Distillation as DistillationConfig
 from lgg.digest import code_digest
 from lgg.files import canonical_json
@@ -108,6 +109,162 @@ def assemble_table1(distillation: DistillationConfig) -> Recipe:
     order = [name for name in ("teacher", *distillation.active_methods) if name in rows]
     settings = {"rows": [{"name": name, **rows[name]} for name in order], "baseline": distillation.baseline}
     return _recipe("assemble_table1", settings)
+
+
+# --- corruptions ---------------------------------------------------------------------------------------------------
+
+
+def _corrupted(corruptions: Corruptions) -> dict[str, Any]:
+    """Return what decides the pixels of the corrupted images; where they are kept does not."""
+    return corruptions.model_dump(mode="json", include={"source", "names", "severities", "images", "seed"})
+
+
+def keep_corruptions(corruptions: Corruptions) -> Recipe:
+    return _recipe("keep_corruptions", corruptions.model_dump(mode="json", include={"names", "seed"}))
+
+
+def draw_corruptions(corruptions: Corruptions) -> Recipe:
+    return _recipe("draw_corruptions", _corrupted(corruptions))
+
+
+def draw_corruption_errors(methods: Mapping[str, Any]) -> Recipe:
+    rows = _labels(methods)
+    for row, method in zip(rows, methods.values(), strict=True):
+        row["classifier"] = getattr(method, "classifier", None)  # embeddings have one, networks judge themselves
+    return _recipe("draw_corruption_errors", {"rows": rows})
+
+
+def _labels(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
+    # a list, since the order of the rows is part of a table or figure and canonical JSON sorts keys
+    return [{"name": name, "label": method.label} for name, method in methods.items()]
+
+
+# --- Section 4.2 ---------------------------------------------------------------------------------------------------
+
+
+def _embedding_network(embedding: Embedding, method_name: str, seed: int) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of an embedding's training, and the modules it chooses by name."""
+    method = embedding.active_methods[method_name]
+    settings = _network(embedding.architecture, embedding.training, seed) | {"loss": method.loss}
+    chosen = [models.module_of(embedding.architecture.name)]
+    if method.loss == "cross_entropy":
+        return settings, chosen
+    settings |= {"options": method.options, "weight": method.weight, "dimensions": embedding.dimensions}
+    return settings, [*chosen, f"lgg.losses.{method.loss}"]
+
+
+def train_embedding(embedding: Embedding, method_name: str, seed: int) -> Recipe:
+    settings, chosen = _embedding_network(embedding, method_name, seed)
+    return _recipe("train_embedding", settings, *chosen)
+
+
+def train_plane_embedding(embedding: Embedding, method_name: str) -> Recipe:
+    if embedding.figure is None:
+        raise ValueError("there is no Figure A1")
+    settings, chosen = _embedding_network(embedding, method_name, embedding.figure.seed)
+    if embedding.active_methods[method_name].loss == "cross_entropy":
+        settings["architecture"]["bottleneck"] = 2
+    else:
+        settings["dimensions"] = 2
+    return _recipe("train_plane_embedding", settings | {"epochs": embedding.figure_epochs}, *chosen)
+
+
+def evaluate_embeddings(
+    embedding: Embedding, corruptions: Corruptions, seeds: Sequence[int], method_name: str
+) -> Recipe:
+    method = embedding.active_methods[method_name]
+    settings = {
+        "seeds": seeds,
+        "own_classifier": method.loss == "cross_entropy",
+        "unit_length": getattr(method, "normalize_embeddings", False),
+        "corruptions": _corrupted(corruptions),
+    }
+    return _recipe("evaluate_embeddings", settings, models.module_of(embedding.architecture.name))
+
+
+def assemble_table2(embedding: Embedding) -> Recipe:
+    rows = [
+        {
+            "name": name,
+            "label": method.label,
+            "classifier": method.classifier,
+            "paper": {"clean_error": method.paper_clean_error, "relative_mce": method.paper_relative_mce},
+        }
+        for name, method in embedding.active_methods.items()
+    ]
+    return _recipe("assemble_table2", {"rows": rows, "baseline": embedding.baseline})
+
+
+def draw_figure_a1(embedding: Embedding) -> Recipe:
+    figure = embedding.figure
+    chosen = {name: embedding.active_methods[name] for name in (figure.methods if figure else [])}
+    return _recipe("draw_figure_a1", {"rows": _labels(chosen), "epochs": embedding.figure_epochs})
+
+
+# --- Section 4.3 ---------------------------------------------------------------------------------------------------
+
+
+def train_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
+    method = robustness.active_methods[method_name]
+    settings = _network(robustness.architecture, robustness.training, seed)
+    chosen = [models.module_of(robustness.architecture.name)]
+    defences: dict[str, Any] = {"smoothness": None, "parseval": None, "adversarial": None}
+    if method.smoothness:
+        options = method.smoothness.model_dump(mode="json")
+        defences["smoothness"] = {"weight": options.pop("weight"), "options": options}
+        chosen.append("lgg.losses.smoothness")
+    if method.parseval:
+        settings["architecture"]["parseval"] = True
+        defences["parseval"] = method.parseval.model_dump(mode="json")
+        chosen.append("lgg.losses.parseval")
+    if method.adversarial:
+        defences["adversarial"] = method.adversarial.model_dump(mode="json")
+        chosen.append("lgg.attacks")
+    return _recipe("train_robust_network", settings | defences, *chosen)
+
+
+def evaluate_robustness(robustness: Robustness, seeds: Sequence[int], method_name: str) -> Recipe:
+    settings = {
+        "seeds": seeds,
+        "is_baseline": method_name == robustness.baseline,
+        "tests": robustness.tests.model_dump(mode="json"),
+    }
+    return _recipe("evaluate_robustness", settings, models.module_of(robustness.architecture.name))
+
+
+def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions, seeds: Sequence[int]) -> Recipe:
+    settings = {"seeds": seeds, "corruptions": _corrupted(corruptions)}
+    return _recipe("evaluate_corruptions", settings, models.module_of(robustness.architecture.name))
+
+
+def assemble_table3(robustness: Robustness, table: str) -> Recipe:
+    """Return the recipe of one of Section 4.3's tables: "table3", "table3_supplement" or "robustness"."""
+    methods = robustness.active_methods if table == "table3_supplement" else robustness.table_methods
+    rows = [{"name": name, "label": method.label, "paper": _paper(method, table)} for name, method in methods.items()]
+    tests = robustness.tests.model_dump(mode="json")
+    return _recipe("assemble_table3", {"table": table, "rows": rows, "baseline": robustness.baseline, "tests": tests})
+
+
+def _paper(method: RobustMethod, table: str) -> dict[str, Any]:
+    """Return the paper's figures for a row; the published networks' accuracies in the second robustness table."""
+    if table == "robustness":
+        return method.published.model_dump(mode="json") if method.published else {}
+    return {
+        "clean_error": method.paper_clean_error,
+        "fgsm_normalized": method.paper_fgsm_error,
+        "relative_mce": method.paper_relative_mce,
+    }
+
+
+def draw_snr_curves(robustness: Robustness) -> Recipe:
+    settings = {"rows": _labels(robustness.table_methods), "fgsm_snr": robustness.tests.fgsm_snr}
+    return _recipe("draw_snr_curves", settings)
+
+
+def draw_weight_sweep(robustness: Robustness) -> Recipe:
+    rows = [{"name": name, "weight": weight} for name, weight in robustness.sweep.items()]
+    settings = {"rows": rows, "fgsm_snr": robustness.tests.fgsm_snr}
+    return _recipe("draw_weight_sweep", settings)
 
 
 def source_files(data: Data) -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lgg.data import photo_patches
+from lgg.data.draws import draw_evenly
 from lgg.data.storage import ImageSet
 from lgg.errors import DataError
 
@@ -213,17 +214,6 @@ def _subset(data: ImageSet, count: int | None, seed: int, key: str) -> ImageSet:
     """Return `count` images, as evenly from all classes as they allow, in their old order; all where count is None."""
     if count is None or count == len(data.labels):
         return data
-    if count > len(data.labels):
-        raise DataError(f"{key}: {count} images are asked for, but there are only {len(data.labels)}")
-    if count < len(data.classes):
-        raise DataError(f"{key}: {count} images cannot show all {len(data.classes)} classes")
-    order = np.random.default_rng(seed).permutation(len(data.labels))
-    labels = data.labels[order]
-    # rank of each image within its class: taking the lowest ranks takes from all classes in turn
-    rank = np.empty(len(labels), dtype=np.int64)
-    for label in range(len(data.classes)):
-        members = labels == label
-        rank[members] = np.arange(members.sum())
-    chosen = np.sort(order[np.argsort(rank, kind="stable")[:count]])
+    chosen = draw_evenly(data.labels, count, seed, key)
     notes = (*data.notes, f"{count:,} of {len(data.labels):,} images, drawn evenly from the classes (seed {seed})")
     return replace(data, images=data.images[chosen], labels=data.labels[chosen], notes=notes)

@@ -1,4 +1,4 @@
-"""The losses, one a file. Each is a module that returns an unweighted scalar."""
+"""The losses, one a file, each a module that returns an unweighted scalar; and the Parseval retraction beside them."""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +6,26 @@ from lgg._lazy import lazy_attributes
 
 # class: its module. A configuration names a loss by its module, `loss: relational`.
 _EXPORTS = {
+    "BatchHardTriplet": ".triplet",
     "GraphDistillation": ".graph_distillation",
     "HintonDistillation": ".hinton",
+    "LabelVariation": ".label_variation",
+    "LabelVariationSmoothness": ".smoothness",
     "RelationalDistillation": ".relational",
+    "parseval_retract_": ".parseval",
+    "parseval_retraction_": ".parseval",
 }
-__all__ = ["GraphDistillation", "HintonDistillation", "RelationalDistillation", "build"]
+__all__ = [
+    "BatchHardTriplet",
+    "GraphDistillation",
+    "HintonDistillation",
+    "LabelVariation",
+    "LabelVariationSmoothness",
+    "RelationalDistillation",
+    "build",
+    "parseval_retract_",
+    "parseval_retraction_",
+]
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +34,11 @@ if TYPE_CHECKING:
 
     from lgg.losses.graph_distillation import GraphDistillation
     from lgg.losses.hinton import HintonDistillation
+    from lgg.losses.label_variation import LabelVariation
+    from lgg.losses.parseval import parseval_retract_, parseval_retraction_
     from lgg.losses.relational import RelationalDistillation
+    from lgg.losses.smoothness import LabelVariationSmoothness
+    from lgg.losses.triplet import BatchHardTriplet
 
 __getattr__ = lazy_attributes(__name__, _EXPORTS)
 
@@ -29,7 +48,8 @@ def build(name: str, **options: "Any") -> "nn.Module":
 
     Raises ValueError for a name that no loss has.
     """
-    classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items()}
+    # the retraction is no loss
+    classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items() if module != ".parseval"}
     if name not in classes:
         raise ValueError(f"there is no loss {name!r}; there are {', '.join(sorted(classes))}")
     loss: nn.Module = __getattr__(classes[name])(**options)

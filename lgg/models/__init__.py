@@ -37,7 +37,8 @@ def build(
     ``model(x, return_representations=True)`` gives (logits, list of the tensors named by ``model.layers``).
 
     Args:
-        name: "wide_resnet" (options `depth`, `width`) or "preact_resnet18" (option `base_width`).
+        name: "wide_resnet" (options `depth`, `width`) or "preact_resnet18" (options `base_width`, `parseval`,
+            `bottleneck`).
         num_classes: number of outputs.
         mean, std: per-channel constants that the network normalises its images with; those of CIFAR-10 by default.
 

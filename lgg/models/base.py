@@ -7,7 +7,32 @@ import torch
 from torch import Tensor, nn
 
 
-class PointwiseConvolution(nn.Conv2d):
+class Convolution(nn.Conv2d):
+    """A convolution without bias over `size` × `size` pixels, zeros around the image so that its size is kept.
+
+    Args:
+        channels_in, channels_out: number of channels.
+        size: side of the filters in pixels, odd.
+        stride: step in pixels.
+        scaled: convolve with W/√(2·size² + 1) in place of the stored weight W, as in Parseval networks (Cisse et al.
+            2017). Where the rows of W are orthonormal no distance then grows, since overlapping windows stretch
+            distances at most `size` times.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, size: int, stride: int = 1, *, scaled: bool = False
+    ) -> None:
+        super().__init__(channels_in, channels_out, size, stride, padding=size // 2, bias=False)
+        self.scale = (2 * size**2 + 1) ** -0.5 if scaled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        # the weight has far fewer values than the activations
+        weight = self.weight if self.scale is None else self.weight * self.scale
+        out: Tensor = self._conv_forward(x, weight, None)
+        return out
+
+
+class PointwiseConvolution(Convolution):
     """A 1×1 convolution without bias that takes every `stride`-th pixel: the shortcut where the shape changes.
 
     The pixels are taken first and convolved with stride 1, which gives the same values. PyTorch's strided 1×1
@@ -15,8 +40,8 @@ class PointwiseConvolution(nn.Conv2d):
     (oneDNN issue 6035).
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__(channels_in, channels_out, 1, bias=False)
+    def __init__(self, channels_in: int, channels_out: int, stride: int, *, scaled: bool = False) -> None:
+        super().__init__(channels_in, channels_out, 1, scaled=scaled)
         self.taken = stride
 
     def forward(self, x: Tensor) -> Tensor:

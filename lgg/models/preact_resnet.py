@@ -5,28 +5,34 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import ImageClassifier, PointwiseConvolution
+from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution
 
 
 class PreActBlock(nn.Module):
-    """bn-relu-conv-bn-relu-conv plus shortcut; the shortcut is a 1×1 convolution of the first relu where shapes change."""
+    """bn-relu-conv-bn-relu-conv plus shortcut; the shortcut is a 1×1 convolution of the first relu where shapes change.
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    With `parseval` the convolutions are scaled, and the output is the mean of the two in place of their sum, a convex
+    combination (Cisse et al. 2017).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, *, parseval: bool = False) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.conv1 = Convolution(channels_in, channels_out, 3, stride, scaled=parseval)
         self.bn2 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.shortcut: nn.Conv2d | None = None
+        self.conv2 = Convolution(channels_out, channels_out, 3, scaled=parseval)
+        self.parseval = parseval
+        self.shortcut: PointwiseConvolution | None = None
         if stride != 1 or channels_in != channels_out:
-            self.shortcut = PointwiseConvolution(channels_in, channels_out, stride)
+            self.shortcut = PointwiseConvolution(channels_in, channels_out, stride, scaled=parseval)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the block's output and the outputs of its two ReLUs."""
         first = F.relu(self.bn1(x))
         second = F.relu(self.bn2(self.conv1(first)))
         residual = x if self.shortcut is None else self.shortcut(first)
-        return self.conv2(second) + residual, [first, second]
+        out = self.conv2(second) + residual
+        return 0.5 * out if self.parseval else out, [first, second]
 
 
 class PreActResNet18(ImageClassifier):
@@ -36,22 +42,48 @@ class PreActResNet18(ImageClassifier):
     output of block b, seen after its ReLU, is therefore the first representation of block b + 1. With base width 64
     and 10 classes it has 11,171,146 parameters; as in the published code no batch normalisation stands before the
     last ReLU.
+
+    Args:
+        num_classes: number of outputs.
+        mean, std: per-channel constants (3 values each).
+        base_width: w.
+        parseval: scale every convolution's weight by 1/√(2·kh·kw + 1) in the forward pass and take the mean of branch
+            and shortcut for their sum, as Parseval networks do (Cisse et al. 2017).
+        bottleneck: units of a linear layer between pooling and classifier, whose output is then one more
+            representation, the last and the only one with negative values; None is without.
+
+    Raises ValueError for a width or bottleneck below 1.
     """
 
     layers = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
 
-    def __init__(self, *, num_classes: int, mean: Sequence[float], std: Sequence[float], base_width: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        base_width: int = 64,
+        parseval: bool = False,
+        bottleneck: int | None = None,
+    ) -> None:
         super().__init__(mean, std)
         if base_width < 1:
             raise ValueError(f"base_width is the number of channels of the first blocks: at least 1, not {base_width}")
-        self.conv = nn.Conv2d(3, base_width, 3, padding=1, bias=False)
+        if bottleneck is not None and bottleneck < 1:
+            raise ValueError(f"bottleneck is the number of units before the classifier: at least 1, not {bottleneck}")
+        self.conv = Convolution(3, base_width, 3, scaled=parseval)
         widths = [base_width * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
         strides = (1, 1, 2, 1, 2, 1, 2, 1)
         self.blocks = nn.ModuleList(
-            PreActBlock(before, width, stride)
+            PreActBlock(before, width, stride, parseval=parseval)
             for before, width, stride in zip([base_width, *widths[:-1]], widths, strides, strict=True)
         )
-        self.classifier = nn.Linear(widths[-1], num_classes)
+        self.bottleneck: nn.Linear | None = None
+        if bottleneck is not None:
+            self.bottleneck = nn.Linear(widths[-1], bottleneck)
+            self.layers = (*self.layers, "bottleneck")
+        self.classifier = nn.Linear(bottleneck or widths[-1], num_classes)
 
     def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = self.conv(x)
@@ -61,4 +93,8 @@ class PreActResNet18(ImageClassifier):
             representations += relus
         last = F.relu(x)
         representations.append(last)
-        return self.classifier(last.mean(dim=(2, 3))), representations
+        pooled = last.mean(dim=(2, 3))
+        if self.bottleneck is not None:
+            pooled = self.bottleneck(pooled)
+            representations.append(pooled)
+        return self.classifier(pooled), representations

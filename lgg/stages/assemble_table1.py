@@ -5,7 +5,7 @@ from argparse import Namespace
 import pandas as pd
 
 from lgg.data.storage import read_header
-from lgg.reporting.tables import table1, write_table1
+from lgg.reporting.distillation_table import table1, write_table1
 from lgg.stages.command import run
 
 

@@ -6,7 +6,8 @@ from lgg import models
 from lgg.data.storage import read_header
 from lgg.evaluation.size import block_shapes
 from lgg.models.preact_resnet import PreActResNet18
-from lgg.reporting.figures import draw_blocks, save_figure
+from lgg.reporting.figures import save_figure
+from lgg.reporting.geometry_figures import draw_blocks
 from lgg.stages.command import run
 
 

@@ -3,7 +3,8 @@
 from argparse import Namespace
 
 from lgg.files import read_json
-from lgg.reporting.figures import draw_graphs, draw_label_variation, save_figure
+from lgg.reporting.figures import save_figure
+from lgg.reporting.geometry_figures import draw_graphs, draw_label_variation
 from lgg.stages.command import run
 
 

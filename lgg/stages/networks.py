@@ -4,6 +4,7 @@ import platform
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,31 +15,50 @@ from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
 from lgg.files import atomic_path, write_json
+from lgg.models.base import ImageClassifier
 from lgg.training.checkpoint import save_model
 from lgg.training.fit import fit
 from lgg.training.objectives import Objective
 from lgg.training.schedule import total_epochs
 
 
-def train_and_save(arguments: Namespace, make_objective: Callable[[torch.device], Objective]) -> None:
+def train_and_save(
+    arguments: Namespace,
+    make_objective: Callable[[torch.device], Objective],
+    *,
+    after_step: Callable[[ImageClassifier], None] | None = None,
+    after_epoch: Callable[[ImageClassifier, ImageSet, torch.device, int], None] | None = None,
+) -> None:
     """Train the network of ``arguments.recipe`` on ``arguments.train`` and write model, history and metrics.
 
-    Weights and batches follow from the recipe's seed alone, so students of one seed start alike and see the same
-    batches whatever their method.
+    Weights and batches follow from the recipe's seed alone, so networks of one seed start alike and see the same
+    batches whatever their method. The network has an output for each class, or ``recipe["dimensions"]`` where given.
+
+    Args:
+        make_objective: called with the device.
+        after_step: called with the network after each step of the optimiser.
+        after_epoch: called with the network, the training images, the device, and the number of epochs trained, from 0.
     """
     recipe, training = arguments.recipe, dict(arguments.recipe["training"])
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
     batches = make_batches(data, training.pop("batch_size"), recipe["seed"], training.pop("augmentation"), device)
     architecture = recipe["architecture"] | {
-        "num_classes": len(data.classes),
+        "num_classes": recipe.get("dimensions") or len(data.classes),
         "mean": header["mean"],
         "std": header["std"],
     }
     torch.manual_seed(recipe["seed"])
     model = models.build(**architecture).to(device)
     began = time.perf_counter()
-    history = fit(model, make_objective(device), batches, **training)
+    history = fit(
+        model,
+        make_objective(device),
+        batches,
+        **training,
+        after_step=after_step and partial(after_step, model),
+        after_epoch=after_epoch and partial(after_epoch, model, data, device),
+    )
     seconds = time.perf_counter() - began
     save_model(arguments.out_model, model, architecture, {"recipe": recipe, "data_sha256": header["sha256"]})
     with atomic_path(arguments.out_history) as temporary:

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ def fit(
     nesterov: bool = False,
     weight_decay: float = 5e-4,
     precision: str = "float32",
+    after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place by stochastic gradient descent and return its history, one row an epoch.
 
@@ -40,9 +42,12 @@ def fit(
         schedule: the phases of the learning rate, which also say how many epochs there are.
         momentum, nesterov, weight_decay: of SGD; the decay is on every parameter.
         precision: "float32", or "bfloat16" for autocast (weights stay float32).
+        after_step: called after every step of the optimiser, for constraints on the weights.
+        after_epoch: called with the number of epochs trained, first with 0; may use the model, whose mode is set again.
 
     Returns rows with `epoch` (from 1), `learning_rate` (of its last step), `loss` and its unweighted parts (means over
-    the batches), `train_error` (percent, on augmented images as they were trained on), and `seconds`.
+    the batches), `train_error` (percent, on augmented images as they were trained on; absent where the objective has no
+    logits), and `seconds` (without `after_epoch`).
 
     Raises TrainingDiverged when the loss of an epoch is not a finite number.
 
@@ -53,14 +58,18 @@ def fit(
     model.to(memory_format=torch.channels_last)
     restarts = fresh_starts(schedule)
     history: list[dict[str, Any]] = []
+    if after_epoch is not None:
+        after_epoch(0)
     with _Progress(epochs, len(batches)) as progress:
         for epoch in range(epochs):
             if epoch in restarts:
                 optimizer.forget()
-            row = _train_epoch(model, objective, batches, optimizer, schedule, epoch, precision, progress)
+            row = _train_epoch(model, objective, batches, optimizer, schedule, epoch, precision, after_step, progress)
             history.append(row)
             _check_finite(row, epochs)
             progress.epoch(row)
+            if after_epoch is not None:
+                after_epoch(epoch + 1)
     model.eval()
     return history
 
@@ -73,6 +82,7 @@ def _train_epoch(
     schedule: Phases,
     epoch: int,
     precision: str,
+    after_step: Callable[[], None] | None,
     progress: "_Progress",
 ) -> dict[str, Any]:
     model.train()
@@ -89,17 +99,20 @@ def _train_epoch(
             step = objective(model, images, labels)
         step.loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(rate)
+        if after_step is not None:
+            after_step()
         with torch.no_grad():
             for name, value in {"loss": step.loss, **step.parts}.items():
                 sums[name] = sums[name] + value if name in sums else value.detach()
-            wrong += (step.logits.argmax(dim=1) != labels).sum()
-        seen += len(labels)
+            if step.logits is not None:
+                wrong += (step.logits.argmax(dim=1) != labels).sum()
+                seen += len(labels)
         progress.step()
     return {
         "epoch": epoch + 1,
         "learning_rate": rate,
         **{name: value.item() / len(batches) for name, value in sums.items()},
-        "train_error": 100.0 * wrong.item() / seen,
+        **({"train_error": 100.0 * wrong.item() / seen} if seen else {}),
         "seconds": time.perf_counter() - began,
     }
 
@@ -145,8 +158,7 @@ class _Progress:
         self.printed = now
         left = (now - self.began) / row["epoch"] * (self.epochs - row["epoch"])
         print(
-            f"epoch {row['epoch']}/{self.epochs}: {parts}, train error {row['train_error']:.2f} %, "
-            f"{row['seconds']:.1f} s, about {left:.0f} s left",
+            f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {left:.0f} s left",
             file=sys.stderr,
             flush=True,
         )
@@ -154,4 +166,5 @@ class _Progress:
 
 def _describe_losses(row: dict[str, Any]) -> str:
     names: Sequence[str] = [name for name in row if name not in ("epoch", "learning_rate", "train_error", "seconds")]
-    return ", ".join(f"{name} {row[name]:.4f}" for name in names)
+    error = [f"train error {row['train_error']:.2f} %"] if "train_error" in row else []
+    return ", ".join([*(f"{name} {row[name]:.4f}" for name in names), *error])

@@ -1,10 +1,10 @@
 """What training minimises: an objective takes the network and a batch and returns its loss in parts.
 
-The factors λ and T² stand here; the losses themselves are unweighted.
+The factors λ, γ and T² stand here; the losses themselves are unweighted.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,13 +21,13 @@ class Step:
 
     Attributes:
         loss: the scalar to minimise.
-        logits: (B, C), for the training error.
         parts: the unweighted terms that make up the loss, for the history.
+        logits: (B, C), for the training error; None where the outputs are no logits.
     """
 
     loss: Tensor
-    logits: Tensor
     parts: dict[str, Tensor]
+    logits: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -42,7 +42,7 @@ class CrossEntropy:
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
         logits = model(images)
         task = F.cross_entropy(logits.float(), labels)
-        return Step(task, logits, {"task": task})
+        return Step(task, {"task": task}, logits)
 
 
 class Distillation:
@@ -80,7 +80,54 @@ class Distillation:
         }
         task = F.cross_entropy(logits.float(), labels)
         distillation = self.criterion(**{name: available[name] for name in self.wanted})
-        return Step(task + self.weight * distillation, logits, {"task": task, "distillation": distillation})
+        return Step(task + self.weight * distillation, {"task": task, "distillation": distillation}, logits)
+
+
+class MetricLearning:
+    """L = w L_embedding (Section 4.2): a loss of the network's outputs and the labels, without cross-entropy.
+
+    Args:
+        criterion: called with outputs (B, d) and labels (B,), a module that returns an unweighted scalar.
+        weight: w.
+    """
+
+    def __init__(self, criterion: nn.Module, weight: float) -> None:
+        self.criterion = criterion
+        self.weight = weight
+
+    def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
+        loss = self.criterion(model(images), labels)
+        return Step(self.weight * loss, {"embedding": loss})
+
+
+class Robust:
+    """L = L_task + γ L_reg (Section 4.3), each term on attacked images where there is an attack.
+
+    Args:
+        regularizer: called with all representations and the labels; None leaves the term out.
+        weight: γ.
+        attack: ``attack(model, images, labels)`` returns the images to train on; None takes them as they are.
+    """
+
+    def __init__(
+        self,
+        regularizer: nn.Module | None = None,
+        weight: float = 0.0,
+        attack: Callable[[ImageClassifier, Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        self.regularizer = regularizer
+        self.weight = weight
+        self.attack = attack
+
+    def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
+        if self.attack is not None:
+            images = self.attack(model, images, labels)
+        if self.regularizer is None:
+            return CrossEntropy()(model, images, labels)
+        logits, representations = model(images, return_representations=True)
+        task = F.cross_entropy(logits.float(), labels)
+        smoothness = self.regularizer(representations, labels)
+        return Step(task + self.weight * smoothness, {"task": task, "smoothness": smoothness}, logits)
 
 
 def select_layers(

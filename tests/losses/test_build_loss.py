@@ -15,7 +15,10 @@ def test_every_public_name_resolves():
     [
         ("graph_distillation", {"k": 3, "edges": "inter"}, "GraphDistillation"),
         ("hinton", {"temperature": 4.0}, "HintonDistillation"),
+        ("label_variation", {"similarity": "rbf_squared", "reduction": "mean"}, "LabelVariation"),
         ("relational", {}, "RelationalDistillation"),
+        ("smoothness", {"power": 1, "reduction": "sum"}, "LabelVariationSmoothness"),
+        ("triplet", {"margin": 0.5}, "BatchHardTriplet"),
     ],
 )
 def test_loss_is_built_by_the_name_of_its_module_with_its_options(name, options, loss):
@@ -27,5 +30,7 @@ def test_loss_is_built_by_the_name_of_its_module_with_its_options(name, options,
 def test_unknown_loss_is_refused():
     with pytest.raises(ValueError, match=r"no loss 'hinton_kd'; there are .*hinton, .*relational"):
         lgg.losses.build("hinton_kd")
+    with pytest.raises(ValueError, match="no loss 'parseval'"):
+        lgg.losses.build("parseval")
     with pytest.raises(AttributeError, match=r"module 'lgg\.losses' has no attribute 'Hinton'"):
         _ = lgg.losses.Hinton

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lgg
-from lgg.losses import GraphDistillation, RelationalDistillation
+from lgg.losses import GraphDistillation, LabelVariationSmoothness, RelationalDistillation
 
 WEIGHT = 25  # λ of both distillations in the paper
 LABEL_VARIATION = {
@@ -60,3 +60,14 @@ def test_smoothness_of_label_variation(power):
     variations = [lgg.cosine_label_variation(x, LABELS, power=power).item() for x in STUDENT]
     gaps = [abs(after - before) for before, after in pairwise(variations)]
     assert sum(gaps) / len(gaps) == exactly(SMOOTHNESS[power])
+
+
+@pytest.mark.parametrize("power", SMOOTHNESS)
+def test_smoothness_loss(power):
+    loss = LabelVariationSmoothness(power=power)
+    assert loss(STUDENT, LABELS).item() == exactly(SMOOTHNESS[power])
+    # two gaps
+    summed = LabelVariationSmoothness(power=power, reduction="sum")
+    assert summed(STUDENT, LABELS).item() == exactly(2 * SMOOTHNESS[power])
+    # with every neighbour kept the graphs themselves are formed
+    assert LabelVariationSmoothness(power=power, k=11)(STUDENT, LABELS).item() == exactly(SMOOTHNESS[power])

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 
 from lgg import models
 from lgg.evaluation.size import count_operations, count_parameters
+from lgg.models.base import Convolution
 
 NEUTRAL = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SMALL = [
     ("wide_resnet", {"depth": 10, "width": 0.5}),
     ("wide_resnet", {"depth": 16, "width": 1}),
     ("preact_resnet18", {"base_width": 4}),
+    ("preact_resnet18", {"base_width": 4, "parseval": True}),
 ]
 
 
@@ -161,26 +163,98 @@ def test_wide_network_is_its_description():
     torch.testing.assert_close(logits, F.linear(shown[2], model.classifier.weight, model.classifier.bias))
 
 
-def test_preact_network_is_its_description():
-    model = build("preact_resnet18", base_width=4, **NEUTRAL)
+@pytest.mark.parametrize("parseval", [False, True])
+@pytest.mark.parametrize("bottleneck", [None, 2])
+def test_preact_network_is_its_description(parseval, bottleneck):
+    model = build("preact_resnet18", base_width=4, parseval=parseval, bottleneck=bottleneck, **NEUTRAL)
     x = images()
-    h = F.conv2d(x, model.conv.weight, padding=1)
+    # the weights of filters of 3 × 3 pixels and of 1 × 1 are divided by √19 and √3
+    by_size = {3: 1 / math.sqrt(2 * 3 * 3 + 1), 1: 1 / math.sqrt(2 * 1 * 1 + 1)} if parseval else {3: 1.0, 1: 1.0}
+    part = 0.5 if parseval else 1.0
+    h = F.conv2d(x, model.conv.weight, padding=1) * by_size[3]
     shown = []
     assert len(model.blocks) == 8
     for number, block in enumerate(model.blocks):
         first = F.relu(normalised(h, block.bn1))
         stride = 2 if number in (2, 4, 6) else 1
-        second = F.relu(normalised(F.conv2d(first, block.conv1.weight, stride=stride, padding=1), block.bn2))
+        inner = F.conv2d(first, block.conv1.weight, stride=stride, padding=1) * by_size[3]
+        second = F.relu(normalised(inner, block.bn2))
         if stride == 2:
-            h = F.conv2d(first, block.shortcut.weight, stride=2)
-        h = F.conv2d(second, block.conv2.weight, padding=1) + h
+            h = F.conv2d(first, block.shortcut.weight, stride=2) * by_size[1]
+        h = part * F.conv2d(second, block.conv2.weight, padding=1) * by_size[3] + part * h
         shown += [first, second]
     shown.append(F.relu(h))
+    penultimate = shown[-1].mean(dim=(2, 3))
+    if bottleneck:
+        penultimate = F.linear(penultimate, model.bottleneck.weight, model.bottleneck.bias)
+        shown.append(penultimate)
     logits, representations = model(x, return_representations=True)
     for actual, expected in zip(representations, shown, strict=True):
         torch.testing.assert_close(actual, expected)
-    pooled = shown[-1].mean(dim=(2, 3))
-    torch.testing.assert_close(logits, F.linear(pooled, model.classifier.weight, model.classifier.bias))
+    torch.testing.assert_close(logits, F.linear(penultimate, model.classifier.weight, model.classifier.bias))
+
+
+def test_preact_network_is_drawn_layer_by_layer_whatever_its_options():
+    torch.manual_seed(0)
+    expected = [torch.nn.Conv2d(3, 4, 3, bias=False).weight]
+    for number, (before, width) in enumerate(pairwise((4, 4, 4, 8, 8, 16, 16, 32, 32))):
+        expected += [torch.nn.Conv2d(before, width, 3, bias=False).weight]
+        expected += [torch.nn.Conv2d(width, width, 3, bias=False).weight]
+        if number in (2, 4, 6):
+            expected += [torch.nn.Conv2d(before, width, 1, bias=False).weight]
+    state = torch.get_rng_state()
+    for options, linear in (({}, (32, 10)), ({"parseval": True}, (32, 10)), ({"bottleneck": 2}, (32, 2))):
+        torch.set_rng_state(state)
+        last = torch.nn.Linear(*linear)
+        torch.manual_seed(0)
+        model = models.build("preact_resnet18", num_classes=10, base_width=4, **options)
+        drawn = [p for name, p in model.named_parameters() if p.dim() > 1][: len(expected) + 1]
+        for one, other in zip(drawn, [*expected, last.weight], strict=True):
+            assert torch.equal(one, other)
+
+
+def test_options_of_the_preact_network_are_no_parameters_of_their_own():
+    plain, parseval, narrow = (
+        models.build("preact_resnet18", num_classes=10, base_width=4, **options)
+        for options in ({}, {"parseval": True}, {"bottleneck": 2})
+    )
+    assert plain.state_dict().keys() == parseval.state_dict().keys()
+    assert narrow.state_dict().keys() - plain.state_dict().keys() == {"bottleneck.weight", "bottleneck.bias"}
+    assert count_parameters(plain) == count_parameters(parseval)
+    # 32 pooled values to 2 units to 10 classes, with biases, in place of 32 to 10
+    assert count_parameters(narrow) - count_parameters(plain) == (32 * 2 + 2 + 2 * 10 + 10) - (32 * 10 + 10)
+    assert count_operations(plain) == count_operations(parseval)
+    assert count_operations(narrow) - count_operations(plain) == (32 * 2 + 2 * 10) - 32 * 10
+
+
+def test_bottleneck_is_the_last_representation_of_its_network_only():
+    plain = models.build("preact_resnet18", num_classes=10, base_width=2)
+    narrow = models.build("preact_resnet18", num_classes=10, base_width=2, bottleneck=3)
+    assert narrow.layers == (*plain.layers, "bottleneck")
+    assert models.build("preact_resnet18", num_classes=10, base_width=2).layers == plain.layers
+    _, shown = narrow(images(5).float(), return_representations=True)
+    assert shown[-1].shape == (5, 3)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])
+def test_scaled_convolution_with_orthonormal_rows_lets_no_distance_grow(size, stride):
+    torch.manual_seed(0)
+    layer = Convolution(4, 3, size, stride, scaled=True).double()
+    torch.nn.init.orthogonal_(layer.weight)
+    x, y = torch.randn(2, 50, 4, 8, 8, dtype=torch.float64)
+    ratio = (layer(x) - layer(y)).flatten(1).norm(dim=1) / (x - y).flatten(1).norm(dim=1)
+    assert ratio.max() <= size / math.sqrt(2 * size**2 + 1)
+    plain = Convolution(4, 3, size, stride).double()
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(plain(x), layer(x) * math.sqrt(2 * size**2 + 1))
+
+
+def test_scaled_convolution_keeps_channels_last_and_passes_the_gradient_to_the_stored_weight():
+    layer = Convolution(4, 3, 3, scaled=True).to(memory_format=torch.channels_last)
+    out = layer(torch.rand(2, 4, 8, 8).to(memory_format=torch.channels_last))
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    out.sum().backward()
+    assert layer.weight.grad.count_nonzero() == layer.weight.numel()
 
 
 def test_weights_are_drawn_from_the_generator_of_torch():
@@ -247,6 +321,12 @@ def test_width_without_a_channel_is_refused(width):
 def test_base_width_without_a_channel_is_refused(base_width):
     with pytest.raises(ValueError, match=f"at least 1, not {base_width}"):
         models.build("preact_resnet18", num_classes=10, base_width=base_width)
+
+
+@pytest.mark.parametrize("bottleneck", [0, -4])
+def test_bottleneck_without_a_unit_is_refused(bottleneck):
+    with pytest.raises(ValueError, match=f"bottleneck is .* at least 1, not {bottleneck}"):
+        models.build("preact_resnet18", num_classes=10, bottleneck=bottleneck)
 
 
 @pytest.mark.parametrize(

@@ -1,54 +1,51 @@
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
+from skimage.color import rgb2lab
 
-from lgg.reporting.figures import draw_blocks, draw_graphs, draw_label_variation, save_figure
-
-GRAPH = {
-    "dimensions": 3072,
-    "label_variation": 0.5,
-    "coordinates": [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]],
-    "edges": [[0, 2, 0.9], [1, 3, 0.4]],
-}
+from lgg.reporting.figures import CLASS_COLORS, PAGE_WIDTH, save_figure, set_style
 
 
-@pytest.fixture
-def shown():
-    return {"classes": ["cat", "cat", "dog", "dog"], "graphs": {"image": GRAPH, "pooling": GRAPH | {"edges": []}}}
+def draw():
+    set_style()
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 2.0))
+    axis.scatter([1, 2], [3, 4], rasterized=True)
+    axis.set_title("a title")
+    return figure
 
 
-def test_figure_2_has_a_panel_a_depth_with_its_label_variation(shown):
-    figure = draw_graphs(shown)
-    assert [axis.get_title() for axis in figure.axes] == ["image (3,072 dimensions)", "pooling (3,072 dimensions)"]
-    assert {axis.get_xlabel() for axis in figure.axes} == {"label variation 0.50"}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog", "edge between classes"]
-    assert [len(axis.collections[0].get_segments()) for axis in figure.axes] == [2, 0]
-    plt.close(figure)
-
-
-def test_the_distribution_counts_draws_that_are_smaller_at_the_end():
-    figure = draw_label_variation({"image": [0.8, 0.7, 0.2], "block 4": [0.5, 0.5, 0.5], "pooling": [0.1, 0.9, 0.1]})
-    assert figure.axes[1].get_title() == "smaller at pooling than at image in 2 of 3"
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["image", "block 4", "pooling"]
-    plt.close(figure)
-
-
-def test_figure_1_names_every_step_and_its_shape():
-    figure = draw_blocks([("image", (3, 32, 32)), ("conv", (64, 32, 32)), ("block 1", (64, 32, 32)), ("linear", (10,))])
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["image", "3 ×\n32×32", "conv", "64 ×\n32×32", "block 1", "64 ×\n32×32", "linear", "10"]
-    plt.close(figure)
-
-
-def test_files_are_whole_and_the_same_each_time(shown, tmp_path):
+def test_files_are_whole_and_the_same_each_time(tmp_path):
     contents = []
     for _ in range(2):
-        save_figure(draw_graphs(shown), tmp_path / "figure.pdf", tmp_path / "figure.png")
+        save_figure(draw(), tmp_path / "figure.pdf", tmp_path / "figure.png")
         contents.append([(tmp_path / f"figure.{kind}").read_bytes() for kind in ("pdf", "png")])
     assert contents[0] == contents[1]
     assert contents[0][0].startswith(b"%PDF")
     assert b"/FontFile2" in contents[0][0], "fonts are embedded"
     with Image.open(tmp_path / "figure.png") as image:
-        assert image.width > 1000
+        assert image.width == 200 * PAGE_WIDTH
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pdf", "figure.png"]
     assert not plt.get_fignums()
+
+
+# what people with one kind of cone missing see, on linear RGB: Machado, Oliveira, Fernandes 2009, Table 1, severity 1.0
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colour_blind_readers_can_tell_the_classes_apart(vision):
+    rgb = np.array([to_rgb(color) for color in (*CLASS_COLORS, "white")])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.transpose(VISION[vision])).clip(0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    assert len(CLASS_COLORS) == 10
+    # a difference of 2.3 in CIELAB is just noticeable side by side; small points far apart need several times that
+    assert distances[~np.eye(len(lab), dtype=bool)].min() > 5 * 2.3

@@ -3,85 +3,77 @@ import math
 import pandas as pd
 import pytest
 
-from lgg.reporting.tables import table1, write_table1
-
-ROWS = [
-    {"name": "teacher", "label": "Teacher", "paper_error": 7.27, "paper_gain": None},
-    {"name": "baseline", "label": "Baseline", "paper_error": 10.34, "paper_gain": None},
-    {"name": "gkd", "label": "GKD & more_100%", "paper_error": 9.71, "paper_gain": 0.63},
-]
-
-
-def evaluation(errors, agreements=None, parameters=25, operations=27):
-    return pd.DataFrame(
-        {
-            "seed": range(len(errors)),
-            "images": 1000,
-            "error": errors,
-            "agreement": agreements if agreements else [float("nan")] * len(errors),
-            "parameters": parameters,
-            "operations": operations,
-        }
-    )
+from lgg.reporting.statistics import Summary, summarize
+from lgg.reporting.tables import interval_cells, number_cell, summary_columns, write_forms
 
 
 @pytest.fixture
-def evaluations():
-    return {
-        "teacher": evaluation([7.0], parameters=100, operations=100),
-        "baseline": evaluation([10.0, 12.0, 11.0], [90.0, 91.0, 92.0]),
-        # other order of seeds: pairing must go by seed
-        "gkd": evaluation([10.5, 9.0, 11.5], [93.0, 94.0, 95.0]).assign(seed=[2, 0, 1]),
+def paths(tmp_path):
+    return {"csv": tmp_path / "a.csv", "markdown": tmp_path / "a.md", "latex": tmp_path / "a.tex"}
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def test_columns_hold_the_summary_or_nothing():
+    assert summary_columns("error", Summary(3, 1.0, 2.0, 3.0, 4.0, 0.5)) == {
+        "error_mean": 1.0,
+        "error_std": 2.0,
+        "error_ci95_low": 3.0,
+        "error_ci95_high": 4.0,
     }
+    nothing = summary_columns("error", None)
+    assert list(nothing) == ["error_mean", "error_std", "error_ci95_low", "error_ci95_high"]
+    assert all(math.isnan(value) for value in nothing.values())
 
 
-def test_table_1(evaluations):
-    table = table1(ROWS, evaluations, "baseline").set_index("name")
-    assert table["error_mean"].to_dict() == pytest.approx({"teacher": 7.0, "baseline": 11.0, "gkd": 31 / 3})
-    assert table["seeds"].to_dict() == {"teacher": 1, "baseline": 3, "gkd": 3}
-    # seed by seed 1.0, 0.5, 0.5
-    assert table.loc["gkd", "gain_mean"] == pytest.approx(2 / 3)
-    assert table.loc["gkd", "gain_std"] == pytest.approx(math.sqrt(1 / 12))
-    assert table.loc["gkd", "gain_ci95_low"] < 2 / 3 < table.loc["gkd", "gain_ci95_high"]
-    assert table.loc["gkd", "agreement_mean"] == 94.0
-    assert table.loc[["teacher", "baseline"], "gain_mean"].isna().all()
-    assert math.isnan(table.loc["teacher", "agreement_mean"])
-    assert table.loc["gkd", "operations_percent"] == 27.0
-    assert table.loc["gkd", "parameters_percent"] == 25.0
-    assert table.loc["gkd", "paper_error"] == 9.71
+def test_cells_show_what_is_known():
+    rows = [
+        summary_columns("gain", Summary(3, 1.25, 0.5, -0.04, 2.54, 0.06)),
+        summary_columns("gain", summarize([7.0])),
+    ]
+    table = pd.DataFrame([*rows, summary_columns("gain", None)])
+    assert interval_cells(table, "gain", digits=1) == ["1.2 ± 0.5 [-0.0, 2.5]", "7.0", "–"]
+    assert interval_cells(table, "gain", signed=True) == ["+1.25 ± 0.50 [-0.04, +2.54]", "+7.00", "–"]
+    assert [number_cell(value) for value in (1.0, None, math.nan)] == ["1.00", "–", "–"]
 
 
-def test_without_a_teacher_sizes_are_those_of_the_baseline(evaluations):
-    del evaluations["teacher"]
-    for name in evaluations:
-        evaluations[name]["agreement"] = float("nan")
-    table = table1(ROWS[1:], evaluations, "baseline").set_index("name")
-    assert table.loc["baseline", "operations_percent"] == 100.0
-    assert table["agreement_mean"].isna().all()
+def test_several_tables_stand_below_each_other(paths):
+    first, second = pd.DataFrame({"": ["row"], "Error": ["1 | 2"]}), pd.DataFrame({"": ["row"], "Gain": ["3"]})
+    write_forms(pd.DataFrame({"error": [1 / 3]}), [("First", first), (None, second)], ["One.", "Two."], **paths)
+    assert read(paths["csv"]) == "error\n0.333333\n"
+    blocks = read(paths["markdown"]).split("\n\n")
+    assert blocks[0] == "**First**"
+    assert r"1 \| 2" in blocks[1], "a bar would begin another column"
+    assert "Gain" in blocks[2]
+    assert blocks[3:] == ["One.", "Two.\n"]
+    latex = read(paths["latex"])
+    assert latex.startswith("% One.\n% Two.\n% First\n\\begin{tabular}{lr}")
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
 
 
-def test_the_three_files_say_the_same(evaluations, tmp_path):
-    table = table1(ROWS, evaluations, "baseline")
-    paths = {kind: tmp_path / "tables" / f"table1.{kind}" for kind in ("csv", "md", "tex")}
-    write_table1(table, ["98 of 60,000 images are copies"], csv=paths["csv"], markdown=paths["md"], latex=paths["tex"])
-    again = pd.read_csv(paths["csv"])
-    pd.testing.assert_frame_equal(again, table, check_dtype=False, rtol=1e-5)
-    markdown = paths["md"].read_text(encoding="utf-8")
-    lines = {line.split("|")[1].strip(): line for line in markdown.splitlines() if line.startswith("|")}
-    assert "10.33 ± 1.26 [7.21, 13.46]" in lines["GKD & more_100%"]
-    assert "+0.67 ± 0.29 [-0.05, +1.38]" in lines["GKD & more_100%"]
-    assert "9.71" in lines["GKD & more_100%"]
-    assert "98 of 60,000 images are copies" in markdown
-    assert "1,000 test images" in markdown
-    latex = paths["tex"].read_text(encoding="utf-8")
-    assert r"GKD \& more\_100\%" in latex
-    assert r"10.33 $\pm$ 1.26" in latex
-    assert latex.count(r"\\") == 4
+def test_columns_may_share_a_heading(paths):
+    shown = pd.DataFrame([["row", "1", "2"]], columns=["", "Paper", "Paper"])
+    write_forms(shown, [(None, shown)], [], **paths)
+    assert read(paths["markdown"]).splitlines()[0].count("Paper") == 2
+    assert r" & Paper & Paper \\" in read(paths["latex"])
 
 
-def test_one_seed_shows_no_spread(evaluations, tmp_path):
-    single = {name: frame.iloc[:1].assign(seed=0) for name, frame in evaluations.items()}
-    paths = {kind: tmp_path / f"table1.{kind}" for kind in ("csv", "md", "tex")}
-    write_table1(table1(ROWS, single, "baseline"), [], csv=paths["csv"], markdown=paths["md"], latex=paths["tex"])
-    body = [line for line in paths["md"].read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    assert not any("±" in line or "nan" in line.lower() for line in body)
+SPECIAL = {
+    "a & b": r"a \& b",
+    "100 % of $5": r"100 \% of \$5",
+    "x_1^2 {a}": r"x\_1\textasciicircum{}2 \{a\}",
+    "C:\\temp~#1": r"C:\textbackslash{}temp\textasciitilde{}\#1",
+    "σ = 0.1 ± ∞ – “quoted”": r"$\sigma$ = 0.1 $\pm$ $\infty$ -- ``quoted''",
+    "**9.71** ± 0.29": r"\textbf{9.71} $\pm$ 0.29",
+    "**1** and **2_3**": r"\textbf{1} and \textbf{2\_3}",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SPECIAL.items(), ids=range(len(SPECIAL)))
+def test_latex_prints_what_is_written(paths, text, expected):
+    shown = pd.DataFrame({text: [text]})
+    write_forms(shown, [(None, shown)], [], **paths)
+    lines = read(paths["latex"]).splitlines()
+    assert [line for line in lines if line.endswith(r"\\")] == [rf"{expected} \\"] * 2

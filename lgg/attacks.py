@@ -1,0 +1,177 @@
+"""Attacks on the pixels of images: FGSM at a signal-to-noise ratio and PGD in an L∞ ball (Section 4.3, Appendix D).
+
+A network is any module that gives logits (B, C) for images (B, 3, H, W) in [0, 1]. It is attacked in evaluation mode,
+so that the statistics of its batch normalisation stay as they are, and gets its mode back, also where an attack fails.
+Only gradients with respect to the images are computed: autograd leaves out the work that leads to weights alone.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lgg.graph import at_least_float32
+
+Form = Literal["pixels", "normalized"]
+
+
+def fgsm(model: nn.Module, images: Tensor, labels: Tensor, snr: float = 33.0, *, form: Form = "pixels") -> Tensor:
+    """Return the images after the fast gradient sign method (Goodfellow et al. 2015), (B, 3, H, W) in pixel units.
+
+    The noise of an image x of n values is ε·sign(∂loss/∂x) with ε = ‖x‖₂ / (√n · 10^(snr/20)), so that the ratio of
+    signal to noise is `snr` decibels.
+
+    Args:
+        model: the network attacked.
+        images: (B, 3, H, W) in [0, 1].
+        labels: (B,) the true classes.
+        snr: in decibels; infinity leaves the images as they are.
+        form: "pixels": x is the image and the result is clamped to [0, 1]. "normalized", which Table 3 prints: x is the
+            image as the network normalises it, (image − mean) / std, and nothing is clamped; the result is turned back
+            to pixel units, so that the network sees x plus its noise.
+
+    Raises ValueError for an unknown form, and for "normalized" where the network has no `mean` and `std`.
+    """
+    return add_noise(model, images, loss_gradient(model, images, labels).sign(), snr, form=form)
+
+
+def add_noise(model: nn.Module, images: Tensor, signs: Tensor, snr: float, *, form: Form = "pixels") -> Tensor:
+    """Return the images with noise along `signs` (B, 3, H, W) at `snr` decibels; the second half of `fgsm`.
+
+    The signs do not depend on the ratio, so one gradient serves many. Raises ValueError as `fgsm` does.
+    """
+    images = images.detach()
+    if form == "pixels":
+        return (images + noise_scale(images, snr) * signs).clamp(0, 1)
+    if form == "normalized":
+        mean, std = _normalization(model)
+        return images + std * noise_scale((images - mean) / std, snr) * signs
+    raise ValueError(f"there is no form {form!r} of FGSM; there are {', '.join(get_args(Form))}")
+
+
+def noise_scale(x: Tensor, snr: float) -> Tensor:
+    """Return ε = ‖x‖₂ / (√n · 10^(snr/20)) of each of the inputs `x` (B, ...) of n values, shape (B, 1, …, 1)."""
+    norms: Tensor = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True)
+    return norms / math.sqrt(x[0].numel()) * math.pow(10, -snr / 20)
+
+
+def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the gradient of each image's cross-entropy with respect to its pixels, (B, 3, H, W)."""
+    with torch.enable_grad(), evaluation_mode(model):
+        return _gradient(model, images.detach(), labels)
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    restarts: int = 1,
+    random_start: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the images after projected gradient ascent on the cross-entropy (Madry et al. 2018), (B, 3, H, W).
+
+    Every step adds `step_size` times the sign of the gradient and goes back to the nearest image that differs from the
+    original by at most `epsilon` in each value and lies in [0, 1]. A start takes as many passes through the network as
+    it has steps, and one more where there are several starts to compare.
+
+    Args:
+        model: the network attacked.
+        images: (B, 3, H, W) in [0, 1].
+        labels: (B,) the true classes.
+        epsilon: radius of the L∞ ball, in pixel units.
+        step_size: of one step, in pixel units.
+        steps: number of steps, at least 1.
+        restarts: number of starts, at least 1. The first is at the image, the others are uniform in the ball. Each
+            image gets the result with the largest loss among those that are misclassified, or among all where none is.
+        random_start: whether the first start is random too.
+        generator: of the random starts. They are drawn on its device, so a generator on the CPU gives the same starts
+            on every device; without one they are drawn on the images' device.
+
+    Raises ValueError for arguments outside these ranges.
+    """
+    _check_search(epsilon, step_size, steps, restarts)
+    clean = images.detach()
+    lowest, highest = (clean - epsilon).clamp(0, 1), (clean + epsilon).clamp(0, 1)
+
+    def search(start: Tensor) -> Tensor:
+        x = start.clamp(lowest, highest)
+        for _ in range(steps):
+            x = (x + step_size * _gradient(model, x, labels).sign()).clamp(lowest, highest)
+        return x
+
+    with torch.enable_grad(), evaluation_mode(model):
+        best = search(clean + epsilon * _uniform_like(clean, generator) if random_start else clean)
+        if restarts == 1:
+            return best
+        losses, wrong = _assess(model, best, labels)
+        for _ in range(restarts - 1):
+            found = search(clean + epsilon * _uniform_like(clean, generator))
+            found_losses, found_wrong = _assess(model, found, labels)
+            better = torch.where(found_wrong == wrong, found_losses > losses, found_wrong)
+            best = torch.where(better[:, None, None, None], found, best)
+            losses, wrong = torch.where(better, found_losses, losses), wrong | found_wrong
+    return best
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode, and each of its modules back into its own mode afterwards."""
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True
+
+
+def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    images = images.detach().requires_grad_()
+    # a sum, so that an image's gradient does not depend on how many others there are
+    loss = F.cross_entropy(at_least_float32(model(images)), labels, reduction="sum")
+    return torch.autograd.grad(loss, images)[0]
+
+
+def _assess(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of each image (B,) and whether it is misclassified (B,).
+
+    Not under no_grad, so that the cast weights that autocast keeps from here serve the caller's own pass, gradients too.
+    """
+    logits = at_least_float32(model(images)).detach()
+    return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(dim=1) != labels
+
+
+def _uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return numbers uniform in [−1, 1), in shape, type, device and memory format those of `x`."""
+    device = x.device if generator is None else generator.device
+    drawn = torch.rand(x.shape, generator=generator, device=device, dtype=x.dtype)
+    return torch.empty_like(x).copy_(2 * drawn - 1)
+
+
+def _normalization(model: nn.Module) -> tuple[Tensor, Tensor]:
+    mean, std = getattr(model, "mean", None), getattr(model, "std", None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        raise ValueError(
+            f"form 'normalized' needs a network that normalises its images inside, with tensors `mean` and `std`, as "
+            f"lgg.models.build gives it; {type(model).__name__} has none. Use form 'pixels', or give it these buffers."
+        )
+    return mean, std
+
+
+def _check_search(epsilon: float, step_size: float, steps: int, restarts: int) -> None:
+    # written so that NaN is refused too
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon is the radius of a ball: at least 0, not {epsilon}")
+    if not step_size > 0:
+        raise ValueError(f"step_size must be larger than 0, not {step_size}")
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"steps and restarts are at least 1, not {steps} and {restarts}")

@@ -1,0 +1,331 @@
+"""Corrupted test sets in one file: the official CIFAR-10-C.tar, or the same layout with sets generated here.
+
+The tar is not compressed and holds `CIFAR-10-C/NAME.npy` (5N, H, W, 3) uint8, the N images at severity 1, then 2, … 5,
+and `CIFAR-10-C/labels.npy` (5N,), the N labels five times over. Pixels are read in place, without unpacking.
+"""
+
+import errno
+import hashlib
+import io
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES, unknown_name, unknown_severity
+from lgg.data.corruptions import corrupt
+from lgg.errors import DataError
+from lgg.files import atomic_path
+
+ARCHIVE_URL = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
+ARCHIVE_MD5 = "56bf5dcef84df0e2308c6dcbcbbd8499"
+ARCHIVE_BYTES = 2_918_471_680
+FOLDER = "CIFAR-10-C"
+LABELS = "labels"
+
+ATTEMPTS = 5  # in a row without a new byte
+PAUSE = 2.0  # seconds before another attempt
+TIMEOUT = 60.0  # seconds without a byte
+BLOCK = 1 << 20  # bytes
+IMAGES_AT_ONCE = 2_000  # while an archive is written
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+# --- downloading ----------------------------------------------------------------------------------------------------
+
+
+def download(path: str | Path, *, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, size: int = ARCHIVE_BYTES) -> None:
+    """Put the file at `url`, of `size` bytes and hexadecimal `md5`, at `path`; go on where an earlier call was cut off.
+
+    What has come so far lies in PATH.part. A file already at `path` is checked and kept. Raises DataError where the
+    network or the disk does not allow it, and where the file is not the one expected.
+    """
+    path = Path(path)
+    if path.exists():
+        if path.stat().st_size != size or _md5(path) != md5:
+            raise DataError(f"{path}: not the file expected (MD5 {md5}). Remove it and run again.")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    _fetch(part, path, url, size)
+    if (found := _md5(part)) != md5:
+        part.unlink()
+        raise DataError(
+            f"{path}: what came from {url} has the MD5 {found}, not {md5}. It was removed; run again, or put the right "
+            f"file at {path.absolute()} yourself."
+        )
+    part.replace(path)
+
+
+def _fetch(part: Path, path: Path, url: str, size: int) -> None:
+    """Fill `part` up to `size` bytes, in as many attempts as bring it further."""
+    yourself = f"Or fetch it elsewhere and put it at {path.absolute()} yourself."
+    failures, reason = 0, "the connection was closed"
+    while (held := _size(part)) != size:
+        if held > size:
+            part.unlink()
+            raise DataError(
+                f"{path}: {url} sent more than the {size:,} bytes expected. They were removed; run again. {yourself}"
+            )
+        if (free := shutil.disk_usage(part.parent).free) < size - held:
+            raise DataError(
+                f"{path}: {size - held:,} bytes are missing, but the disk has only {free:,} free. Make room and run "
+                "again; the download goes on where it was."
+            )
+        try:
+            _fetch_once(part, held, url, size)
+        except HTTPError as error:
+            reason = str(error)
+            if error.code < 500 and error.code not in (408, 416, 429):
+                raise DataError(f"{path}: {url} answers {error}. Check the address. {yourself}") from None
+            if error.code == 416:  # the server knows no such range: what we hold is of another file
+                part.unlink(missing_ok=True)
+        except (OSError, HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise DataError(
+                    f"{path}: the disk is full. Make room and run again; the download goes on where it was."
+                ) from None
+            reason = str(error) or type(error).__name__
+        failures = 0 if _size(part) > held else failures + 1
+        if failures >= ATTEMPTS:
+            raise DataError(
+                f"{path}: could not be downloaded from {url} ({reason}); {_size(part):,} of {size:,} bytes are there. "
+                f"Check the network and run again to go on. {yourself}"
+            )
+        if _size(part) < size:
+            time.sleep(PAUSE)
+
+
+def _fetch_once(part: Path, held: int, url: str, size: int) -> None:
+    """Append to `part` what one connection sends from the byte `held` on."""
+    request = Request(url, headers={"Range": f"bytes={held}-"} if held else {})
+    with urlopen(request, timeout=TIMEOUT) as response:
+        goes_on = bool(held) and response.status == 206 and _begins_at(response, held)
+        with (
+            part.open("ab" if goes_on else "wb") as file,
+            tqdm(total=size, initial=held if goes_on else 0, unit="B", unit_scale=True, desc=part.stem) as progress,
+        ):
+            while block := response.read(BLOCK):
+                file.write(block)
+                progress.update(len(block))
+                if file.tell() > size:
+                    return
+
+
+def _begins_at(response: HTTPResponse, held: int) -> bool:
+    return (response.headers.get("Content-Range") or "").startswith(f"bytes {held}-")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Member:
+    """Where the numbers of one .npy file lie: byte offset in the archive, shape and type."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class CorruptionArchive:
+    """An archive of corrupted images, of which only what is used is read.
+
+    Raises DataError where `path` is missing, damaged, cut short, or holds something else.
+
+    Attributes:
+        names: the corruptions it holds, in the paper's order.
+        labels: (N,), of the N images that every corruption has at every severity.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        members = self._members()
+        labels = members.pop(LABELS, None)
+        known = [name for name in (*NAMES, *EXTRA_NAMES) if name in members]
+        self.names: tuple[str, ...] = (*known, *sorted(set(members) - set(known)))
+        if labels is None or not self.names:
+            what = f"{FOLDER}/{LABELS}.npy" if labels is None else f"a corruption, {FOLDER}/NAME.npy"
+            raise DataError(f"{self._path}: does not hold {what}. {self._advice}")
+        if len(labels.shape) != 1 or labels.shape[0] % len(SEVERITIES) or not np.issubdtype(labels.dtype, np.integer):
+            raise self._wrong(LABELS, f"labels are whole numbers (5N,), not {labels.shape} of {labels.dtype}")
+        everything = np.asarray(self._map(labels)).astype(np.int64).reshape(len(SEVERITIES), -1)
+        if (everything != everything[0]).any():
+            raise self._wrong(LABELS, "the labels differ from severity to severity")
+        self.labels: NDArray[np.int64] = everything[0]
+        for name, member in members.items():
+            if member.dtype != np.uint8 or len(member.shape) != 4 or member.shape[0] != everything.size:
+                raise self._wrong(
+                    name,
+                    f"images are ({everything.size}, H, W, 3) of uint8, for as many labels, not {member.shape} of "
+                    f"{member.dtype}",
+                )
+            if member.shape[3] != 3:
+                raise self._wrong(name, f"images have 3 channels, not {member.shape[3]}")
+        self._images = members
+
+    def images(self, name: str, severity: int) -> NDArray[np.uint8]:
+        """Return (N, H, W, 3) uint8 of one corruption at one severity, mapped from the file and read-only.
+
+        Raises DataError where the archive has no such corruption, or severity is not 1 to 5.
+        """
+        if name not in self._images:
+            raise DataError(f"{self._path}: {unknown_name(name, self.names)}")
+        if severity not in SEVERITIES or isinstance(severity, bool):
+            raise DataError(f"{self._path}: {unknown_severity(severity)}")
+        count = len(self.labels)
+        return self._map(self._images[name])[(severity - 1) * count : severity * count]
+
+    @property
+    def _advice(self) -> str:
+        return "Remove it and run again, or put a whole one there."
+
+    def _wrong(self, name: str, reason: str) -> DataError:
+        return DataError(f"{self._path}: {FOLDER}/{name}.npy cannot be used: {reason}. {self._advice}")
+
+    def _map(self, member: _Member) -> NDArray[Any]:
+        return np.memmap(self._path, member.dtype, "r", member.offset, member.shape)
+
+    def _members(self) -> dict[str, _Member]:
+        """Return the .npy files of the archive by their names, after reading nothing but headers."""
+        if not self._path.is_file():
+            raise DataError(f"{self._path}: there is no such file")
+        length = self._path.stat().st_size
+        found = {}
+        try:
+            with tarfile.open(self._path, "r:") as archive, self._path.open("rb") as file:
+                end = 0
+                for entry in archive:
+                    end = entry.offset_data + (-(-entry.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+                    name = Path(entry.name)
+                    if entry.isfile() and name.suffix == ".npy":
+                        found[name.stem] = self._member(file, entry, name.stem)
+                # a file that is cut off between two members, or whose next header is damaged, reads as a shorter one
+                file.seek(end)
+                whole = end < length and not any(file.read(tarfile.BLOCKSIZE))
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise DataError(f"{self._path}: damaged, cut short, or no tar file ({error}). {self._advice}") from None
+        if not whole:
+            raise DataError(f"{self._path}: damaged or cut short after byte {end:,}. {self._advice}")
+        return found
+
+    def _member(self, file: BinaryIO, entry: tarfile.TarInfo, name: str) -> _Member:
+        """Return where the numbers of the .npy file `entry` lie; DataError where it holds no plain array."""
+        file.seek(entry.offset_data)
+        try:
+            version = np.lib.format.read_magic(file)
+            readers = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            if version not in readers:
+                raise self._wrong(name, f"it is of the unknown .npy version {version}")
+            shape, fortran_order, dtype = readers[version](file)
+        except ValueError as error:
+            raise self._wrong(name, str(error)) from None
+        if dtype.hasobject:
+            raise self._wrong(name, "it holds Python objects, which are not read")
+        if fortran_order and len(shape) > 1:
+            raise self._wrong(name, "its numbers are in column order")
+        header = file.tell() - entry.offset_data
+        if header + int(np.prod(shape, dtype=object)) * dtype.itemsize != entry.size:
+            raise self._wrong(name, f"it has {entry.size - header:,} bytes, which do not make {shape} of {dtype}")
+        return _Member(file.tell(), shape, dtype)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_archive(
+    path: str | Path,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    workers: int = 1,
+) -> None:
+    """Write an archive of `images` (N, S, S, 3) under every one of `names` at every severity, atomically.
+
+    Pixels are those of `corrupt`; they go to the file in parts, so that memory holds one part of one set. Raises
+    DataError as `corrupt` does, ValueError where there are not as many labels as images.
+    """
+    if labels.shape != images.shape[:1] or not len(images):
+        raise ValueError(f"{len(images)} images need as many labels and at least one, not {labels.shape}")
+    for name in names:
+        corrupt(images[:1], name, 1)  # a wrong name or image is told before hours of work, not after
+    shape = (len(SEVERITIES) * len(images), *images.shape[1:])
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        everything = np.tile(labels.astype(np.int64), len(SEVERITIES))
+        _add(archive, LABELS, everything.shape, everything.dtype, iter([everything]))
+        for name in names:
+            _add(archive, name, shape, np.dtype(np.uint8), _sets(images, name, seed, workers))
+
+
+def _sets(images: NDArray[np.uint8], name: str, seed: int, workers: int) -> Iterator[NDArray[np.uint8]]:
+    for severity in SEVERITIES:
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            part = images[start : start + IMAGES_AT_ONCE]
+            positions = np.arange(start, start + len(part))
+            yield corrupt(part, name, severity, seed=seed, positions=positions, workers=workers)
+
+
+def _add(
+    archive: tarfile.TarFile,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    parts: Iterator[NDArray[Any]],
+) -> None:
+    """Add `FOLDER`/`name`.npy, an array of `shape` and `dtype` that comes in `parts`."""
+    header = io.BytesIO()
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, description)
+    entry = tarfile.TarInfo(f"{FOLDER}/{name}.npy")
+    entry.size = len(header.getvalue()) + int(np.prod(shape)) * dtype.itemsize
+    archive.addfile(entry, _Parts(header.getvalue(), parts))
+
+
+class _Parts(io.BufferedIOBase):
+    """A file to read from whose content is made while it is read."""
+
+    def __init__(self, start: bytes, parts: Iterator[NDArray[Any]]) -> None:
+        self._held = memoryview(start)
+        self._parts = parts
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next `size` bytes, fewer only at the end."""
+        taken = bytearray()
+        while size is None or size < 0 or len(taken) < size:
+            if not self._held:
+                part = next(self._parts, None)
+                if part is None:
+                    break
+                self._held = np.ascontiguousarray(part).data.cast("B")
+                continue
+            length = len(self._held) if size is None or size < 0 else size - len(taken)
+            taken += self._held[:length]
+            self._held = self._held[length:]
+        return bytes(taken)

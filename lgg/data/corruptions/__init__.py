@@ -1,0 +1,13 @@
+"""The corruptions of CIFAR-10-C (Hendrycks and Dietterich 2019), from their definitions, seeded and for many images at once."""
+
+from typing import TYPE_CHECKING
+
+from lgg._lazy import lazy_attributes
+from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES
+
+__all__ = ["EXTRA_NAMES", "NAMES", "SEVERITIES", "corrupt"]
+
+if TYPE_CHECKING:
+    from lgg.data.corruptions.generate import corrupt
+
+__getattr__ = lazy_attributes(__name__, {"corrupt": ".generate"})

@@ -1,0 +1,83 @@
+"""Pictures of frost on glass, drawn by rule: the photographs of the official generator are not shipped here."""
+
+import math
+import threading
+from functools import lru_cache
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+COUNT = 5  # the official generator has six photographs and draws from the first five
+SIDES = 5  # the side of a texture, in sides of the image that is cut from it
+CANVAS = 640  # pixels on which the crystals are drawn, finer than they are used
+FERNS = (34, 46, 26, 58, 40)  # large crystals of each texture
+HAZE = (0.25, 0.16, 0.36, 0.2, 0.3)  # share of white that lies between them
+ICE = ((0.86, 0.94, 1.0), (0.95, 0.98, 1.0), (0.78, 0.9, 1.0), (0.92, 0.96, 0.98), (0.84, 0.95, 0.97))  # RGB of ice
+BRANCHING = math.radians(60)  # ice grows on a lattice of hexagons
+
+_ONE_AT_A_TIME = threading.Lock()  # several workers need them at once; one is to draw
+
+
+def frost_textures(side: int) -> NDArray[np.uint8]:
+    """Return COUNT textures (COUNT, 5 · side, 5 · side, 3) for images of `side` pixels, the same at every call.
+
+    Feathers of ice crystals lie over a haze that is denser in some places than in others. The pictures grow with
+    `side`, so that crystals keep their size relative to the image. Their means lie around 100 of 255 and their
+    deviations around 40, as a guess at photographs of frost; the statistics of the official ones are not claimed.
+    Drawing takes about a second and is done once in a process.
+    """
+    with _ONE_AT_A_TIME:
+        return _textures(side)
+
+
+@lru_cache(maxsize=2)
+def _textures(side: int) -> NDArray[np.uint8]:
+    size = (SIDES * side, SIDES * side)
+    pictures = (Image.fromarray(_texture(index)) for index in range(COUNT))
+    textures = np.stack([np.asarray(picture.resize(size, Image.Resampling.LANCZOS)) for picture in pictures])
+    textures.flags.writeable = False
+    return textures
+
+
+@lru_cache(maxsize=COUNT)
+def _texture(index: int) -> NDArray[np.uint8]:
+    chance, random = Random(index), np.random.Generator(np.random.Philox(key=index))
+    canvas = Image.new("L", (CANVAS, CANVAS))
+    draw = ImageDraw.Draw(canvas)
+    for _ in range(FERNS[index]):
+        root = (CANVAS * chance.random(), CANVAS * chance.random())
+        _grow(draw, chance, root, 2 * math.pi * chance.random(), (0.2 + 0.35 * chance.random()) * CANVAS, 2)
+    crystals = ndimage.gaussian_filter(np.asarray(canvas, dtype=np.float32) / 255, 0.7)
+    halo = ndimage.gaussian_filter(crystals, 6)
+    cloud = ndimage.zoom(random.standard_normal((12, 12)), CANVAS / 12, order=3, mode="nearest", grid_mode=True)
+    haze = HAZE[index] * (1 + 0.5 * np.tanh(cloud))
+    grain = ndimage.gaussian_filter(random.standard_normal((CANVAS, CANVAS)), 1) * 0.25
+    ice = np.clip(haze * (1 + grain) + 0.75 * crystals + 0.55 * halo, 0, 1)
+    return np.asarray(255 * ice[..., None] * np.array(ICE[index]), dtype=np.uint8)
+
+
+def _grow(
+    draw: ImageDraw.ImageDraw,
+    chance: Random,
+    root: tuple[float, float],
+    angle: float,
+    length: float,
+    order: int,
+) -> None:
+    """Draw a crystal from `root` on, in the direction `angle` (radians), and branches on both sides down to order 0."""
+    steps = (1, 8, 16)[order]
+    x, y = root
+    for step in range(steps):
+        left = 1 - step / steps
+        angle += 0.1 * (chance.random() - 0.5)
+        tip = (x + length / steps * math.cos(angle), y + length / steps * math.sin(angle))
+        brightness = (140 + 50 * order) * (0.55 + 0.45 * left) * (0.7 + 0.3 * chance.random())
+        draw.line([(x, y), tip], fill=min(255, int(brightness)), width=max(1, round(1.2 * (order + 1) * left)))
+        x, y = tip
+        if order and step:
+            for sign in (-1, 1):
+                reach = length * left * (0.2 + 0.25 * chance.random())
+                _grow(draw, chance, tip, angle + sign * BRANCHING, reach, order - 1)

@@ -1,0 +1,82 @@
+"""One door to every corruption: by name and severity, in chunks, on several cores."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES, unknown_name, unknown_severity
+from lgg.data.corruptions import blur, digital, noise, weather
+from lgg.data.corruptions.pixels import Bytes
+from lgg.data.corruptions.randomness import Streams
+from lgg.errors import DataError
+
+LEAST_SIDE = 8  # pixels; below, a third of the side and the small image of `pixelate` come to nothing
+PIXELS_AT_ONCE = 128 * 32 * 32  # what a worker treats together still lies in a core's cache
+
+Corruption = Callable[[Bytes, int, Streams], Bytes]
+CORRUPTIONS: dict[str, Corruption] = {
+    name: function
+    for name in (*NAMES, *EXTRA_NAMES)
+    for module in (noise, blur, weather, digital)
+    if (function := getattr(module, name, None)) is not None and function.__module__ == module.__name__
+}
+
+
+def corrupt(
+    images: Bytes,
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    positions: NDArray[np.int64] | None = None,
+    workers: int = 1,
+) -> Bytes:
+    """Return images (N, S, S, 3) uint8 under the corruption `name` of CIFAR-10-C at `severity` 1 to 5.
+
+    The constants are CIFAR's own. Lengths in pixels stay as they are for images of another size than 32, but for
+    elastic_transform, pixelate, zoom_blur and the textures of frost, which are relative to the side. `positions` (N,)
+    are the images' indices in their data set, 0 to N − 1 unless told otherwise: randomness depends on `seed`,
+    `name`, `severity` and an image's own position, so an image comes out the same, bit by bit, in any batch or order
+    and with any number of `workers` (threads).
+
+    Hendrycks and Dietterich 2019, with the settings of its CIFAR generator. Raises DataError for a name or severity
+    that does not exist and for images that are not square, RGB, 8 bits and at least 8 pixels wide, ValueError for
+    positions that do not fit the images.
+    """
+    _check(images, name, severity)
+    if positions is None:
+        positions = np.arange(len(images))
+    if positions.shape != images.shape[:1] or not np.issubdtype(positions.dtype, np.integer):
+        raise ValueError(f"{len(images)} images need as many positions, not {positions.shape} of {positions.dtype}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    numbers = positions.astype(np.int64)
+    corrupted = np.empty(images.shape, dtype=np.uint8)
+    step = max(1, PIXELS_AT_ONCE // images[0, ..., 0].size) if len(images) else 1
+
+    def treat(start: int) -> None:
+        part = slice(start, start + step)
+        streams = Streams(seed, name, severity, numbers[part])
+        corrupted[part] = CORRUPTIONS[name](np.ascontiguousarray(images[part]), severity, streams)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(treat, range(0, len(images), step)):
+            pass
+    return corrupted
+
+
+def _check(images: Bytes, name: str, severity: int) -> None:
+    if name not in CORRUPTIONS:
+        raise DataError(f"corruptions: {unknown_name(name, tuple(CORRUPTIONS))}")
+    if severity not in SEVERITIES or isinstance(severity, bool):
+        raise DataError(f"corruptions: {unknown_severity(severity)}")
+    shape = images.shape
+    if images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
+        raise DataError(
+            f"corruptions: images must be square RGB, (N, S, S, 3) of uint8, not {shape} of {images.dtype}; "
+            "cut or resize them first"
+        )
+    if shape[1] < LEAST_SIDE:
+        raise DataError(f"corruptions: images must be at least {LEAST_SIDE} pixels wide, not {shape[1]}")

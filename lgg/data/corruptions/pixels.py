@@ -1,0 +1,190 @@
+"""Between bytes and numbers, and the resampling and filtering that several corruptions share.
+
+Images are (N, S, S, C); numbers stand for intensities from 0 to 1. Every function treats each image alone and adds in
+a fixed order, so that an image comes out the same, bit by bit, in whatever batch it is.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+# a whole grey level may come out of single precision as a little less, which truncation would make one level less
+MARGIN = 1e-3  # grey levels
+
+
+def to_unit(images: Bytes) -> Floats:
+    """Return intensities 0 to 1 of grey levels 0 to 255."""
+    return images * np.float32(1 / 255)
+
+
+def to_bytes(values: Floats) -> Bytes:
+    """Return grey levels of intensities, clipped and truncated, as the official generator does; `values` is overwritten."""
+    values *= np.float32(255)
+    values += np.float32(MARGIN)
+    np.clip(values, 0, 255, out=values)
+    return values.astype(np.uint8)
+
+
+def value_of(values: Floats) -> Floats:
+    """Return (N, S, S): V of HSV, the largest of the three channels."""
+    largest: Floats = np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
+    return largest
+
+
+def grey(values: Floats) -> Floats:
+    """Return (N, S, S): luma of RGB, ITU-R BT.601."""
+    red, green, blue = (values[..., channel] for channel in range(3))
+    luma: Floats = red * np.float32(0.299) + green * np.float32(0.587) + blue * np.float32(0.114)
+    return luma
+
+
+# --- linear maps of the pixels --------------------------------------------------------------------------------------
+
+
+def apply_map(matrix: sparse.csr_array, images: NDArray[np.generic]) -> Floats:
+    """Return images (N, S, S, C) whose pixels are the linear map `matrix` (S², S²) of the pixels of `images`.
+
+    A sparse product adds in the order of the matrix's entries, however many images there are; a dense one need not.
+    """
+    count, side, _, channels = images.shape
+    columns = images.reshape(count, side * side, channels).transpose(1, 0, 2).astype(np.float32, order="C")
+    mapped = matrix @ columns.reshape(side * side, count * channels)
+    return np.ascontiguousarray(mapped.reshape(side * side, count, channels).transpose(1, 0, 2)).reshape(images.shape)
+
+
+def filter_map(kernel: NDArray[np.float64], side: int, border: Literal["edge", "reflect"]) -> sparse.csr_array:
+    """Return the map (S², S²) that correlates an image with `kernel` (odd, odd).
+
+    Beyond the border the outermost pixel goes on (`edge`) or the image is mirrored at it (`reflect`).
+    """
+    reach = [length // 2 for length in kernel.shape]
+    source = np.pad(np.arange(side * side).reshape(side, side), [(length, length) for length in reach], mode=border)
+    entries = [
+        (weight, source[row : row + side, column : column + side].ravel())
+        for (row, column), weight in np.ndenumerate(kernel)
+        if weight
+    ]
+    weights = np.concatenate([np.full(side * side, weight) for weight, _ in entries])
+    columns = np.concatenate([taken for _, taken in entries])
+    rows = np.tile(np.arange(side * side), len(entries))
+    whole = sparse.coo_array((weights, (rows, columns)), shape=(side * side, side * side))
+    return whole.tocsr().astype(np.float32)
+
+
+def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
+    """Return a two-dimensional Gaussian of standard deviation `sigma` pixels, cut at 4 σ, that sums to one."""
+    reach = int(4 * sigma + 0.5)
+    line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    square: NDArray[np.float64] = np.outer(line, line) / line.sum() ** 2
+    return square
+
+
+@lru_cache(maxsize=16)
+def gaussian_map(sigma: float, side: int) -> sparse.csr_array:
+    """Return the map that blurs with `gaussian_kernel`; the outermost pixels go on beyond the border."""
+    return filter_map(gaussian_kernel(sigma), side, "edge")
+
+
+def zoom_map(factor: float, side: int) -> sparse.csr_array:
+    """Return the map that enlarges the middle of an image by `factor` ≥ 1, linearly interpolated, and keeps its size.
+
+    The middle is ⌈S / factor⌉ pixels wide; its enlargement is cut to S pixels.
+    """
+    width = int(np.ceil(side / factor))
+    start = (side - width) // 2
+    enlarged = ndimage.zoom(np.eye(width), (factor, 1), order=1)
+    trim = (len(enlarged) - side) // 2
+    line = sparse.csr_array(np.pad(enlarged[trim : trim + side], ((0, 0), (start, side - width - start))))
+    return sparse.kron(line, line, format="csr").astype(np.float32)
+
+
+# --- motion blur ----------------------------------------------------------------------------------------------------
+
+
+def motion_kernel(radius: int, sigma: float) -> NDArray[np.float64]:
+    """Return the weights (2 · radius + 1,) of ImageMagick's motion blur: half a Gaussian, from its peak on."""
+    weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
+    return np.asarray(weights / weights.sum())
+
+
+def motion_offsets(radius: int, angles: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (N, 2 · radius + 1, 2): the row and column offsets of the pixels on a line at `angles` (N,), in degrees.
+
+    An angle of 0 takes pixels to the right, of 90 pixels below.
+    """
+    steps = np.arange(2 * radius + 1)
+    directions = np.stack([np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=-1)
+    lines: NDArray[np.int64] = np.ceil(steps[None, :, None] * directions[:, None, :] - 0.5).astype(np.int64)
+    return lines
+
+
+def motion_blur(images: Floats, radius: int, sigma: float, angles: NDArray[np.float64]) -> Floats:
+    """Return images (N, S, S, C), each blurred along its own direction `angles` (N,), in degrees.
+
+    The weights and lengths are those of ImageMagick's MotionBlurImage, `radius` and `sigma` in pixels; the outermost
+    pixels go on beyond the border.
+    """
+    weights = motion_kernel(radius, sigma)
+    weights = weights[weights > 1e-7]  # less does not show in single precision
+    offsets = motion_offsets(radius, angles)[:, : len(weights)]
+    lowest, highest = offsets.min(axis=(0, 1)), offsets.max(axis=(0, 1))
+    count, side, _, channels = images.shape
+    padded = np.pad(images, ((0, 0), *zip(-lowest, highest, strict=True), (0, 0)), mode="edge")
+    planes = [np.ascontiguousarray(padded[..., channel]).ravel() for channel in range(channels)]
+    index = np.arange(padded[..., 0].size).reshape(padded.shape[:3])
+    unmoved = index[:, -lowest[0] : side - lowest[0], -lowest[1] : side - lowest[1]]
+    steps = offsets @ np.array([padded.shape[2], 1])
+    blurred = np.zeros((channels, count, side, side), dtype=np.float32)
+    places, taken = np.empty_like(unmoved, order="C"), np.empty_like(blurred[0])
+    for number, weight in enumerate(weights.astype(np.float32)):
+        np.add(unmoved, steps[:, number, None, None], out=places)
+        for plane, total in zip(planes, blurred, strict=True):
+            plane.take(places, out=taken, mode="clip")  # nothing is out of bounds; this mode needs no copy
+            np.multiply(taken, weight, out=taken)
+            total += taken
+    return np.ascontiguousarray(np.moveaxis(blurred, 0, 3))
+
+
+# --- sampling -------------------------------------------------------------------------------------------------------
+
+
+def mirror_at_centre(indices: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Return indices folded into 0 … S − 1 by mirrors in the middle of the outermost pixels: c b | a b c | b a."""
+    folded = np.abs(indices) % (2 * side - 2)
+    return np.asarray(np.minimum(folded, 2 * side - 2 - folded))
+
+
+def mirror_at_edge(indices: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Return indices folded into 0 … S − 1 by mirrors at the outer edges of the outermost pixels: b a | a b c | c b."""
+    folded = indices % (2 * side)
+    return np.asarray(np.minimum(folded, 2 * side - 1 - folded))
+
+
+def sample(
+    images: Floats, rows: Floats, columns: Floats, mirror: Callable[[NDArray[np.int64], int], NDArray[np.int64]]
+) -> Floats:
+    """Return images (N, S, S, C) read at `rows` and `columns` (N, S, S), in pixels, linearly interpolated."""
+    count, side, _, channels = images.shape
+    first = (np.arange(count) * side * side)[:, None, None]
+    upper, left = np.floor(rows), np.floor(columns)
+    down, right = rows - upper, columns - left
+    top, start = upper.astype(np.int64), left.astype(np.int64)
+    lines = [first + mirror(top + step, side) * side for step in (0, 1)]
+    places = [mirror(start + step, side) for step in (0, 1)]
+    corners = [[line + place for place in places] for line in lines]
+    sampled = np.empty_like(images)
+    for channel in range(channels):
+        plane = np.ascontiguousarray(images[..., channel]).ravel()
+        above, below = (
+            (from_left := plane.take(at_left)) + (plane.take(at_right) - from_left) * right
+            for at_left, at_right in corners
+        )
+        sampled[..., channel] = above + (below - above) * down
+    return sampled

@@ -1,0 +1,197 @@
+"""Snow, frost, fog, brightness and spatter."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage, sparse
+
+from lgg.data.corruptions.edges import canny, equalize
+from lgg.data.corruptions.frost_textures import COUNT, frost_textures
+from lgg.data.corruptions.pixels import (
+    Bytes,
+    Floats,
+    apply_map,
+    grey,
+    motion_blur,
+    to_bytes,
+    to_unit,
+    value_of,
+    zoom_map,
+)
+from lgg.data.corruptions.randomness import Streams
+
+# mean and deviation of the flakes, their enlargement, least value of a flake, radius and deviation of their motion, and
+# the share of the image that is not whitened
+SNOW = (
+    (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+    (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+)
+SNOW_ANGLES = (-135.0, -45.0)  # degrees
+FROST = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # weight of the image, weight of the frost
+FOG = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))  # thickness, decay of the fractal's steps
+ADDED_BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
+# mean and deviation of the liquid, deviation of its blur, least value, then strength (water) or blur (mud), mud or not
+SPATTER = (
+    (0.62, 0.1, 0.7, 0.7, 0.5, False),
+    (0.65, 0.1, 0.8, 0.7, 0.5, False),
+    (0.65, 0.3, 1, 0.69, 0.5, False),
+    (0.65, 0.1, 0.7, 0.69, 0.6, True),
+    (0.65, 0.1, 0.5, 0.68, 0.6, True),
+)
+WATER: Floats = np.array([175 / 255, 238 / 255, 238 / 255], dtype=np.float32)  # pale turquoise
+MUD: Floats = np.array([63 / 255, 42 / 255, 20 / 255], dtype=np.float32)  # brown
+
+
+def snow(images: Bytes, severity: int, streams: Streams) -> Bytes:
+    """Return w · x + (1 − w) · max(x, 1.5 · grey(x) + 0.5) + flakes + flakes turned by 180°, with w the last of SNOW.
+
+    Flakes are normal noise, enlarged, of which small values are removed, blurred by motion downwards; in pixels, for
+    an image of any size.
+    """
+    *_, share = SNOW[severity - 1]
+    clean = to_unit(images)
+    flakes = snow_flakes(severity, images.shape[1], streams)
+    whitened = np.maximum(clean, grey(clean)[..., None] * np.float32(1.5) + np.float32(0.5))
+    snowy: Floats = clean * np.float32(share) + whitened * np.float32(1 - share)
+    snowy += flakes[..., None]
+    snowy += flakes[:, ::-1, ::-1, None]
+    return to_bytes(snowy)
+
+
+def snow_flakes(severity: int, side: int, streams: Streams) -> Floats:
+    """Return the layer of flakes (N, S, S), 0 to 1, in steps of 1/255."""
+    mean, deviation, zoom, least, radius, blur, _ = SNOW[severity - 1]
+    noise = np.float32(mean) + np.float32(deviation) * streams.normal(side, side)
+    low, high = SNOW_ANGLES
+    angles = low + (high - low) * streams.uniform().astype(np.float64)
+    flakes = apply_map(_zoom_map(zoom, side), noise[..., None])
+    flakes[flakes < least] = 0
+    # the official generator hands 8 bits to ImageMagick, truncated, and gets 8 bits back, rounded
+    blurred = motion_blur(to_unit(to_bytes(flakes)), int(radius), blur, angles)[..., 0]
+    return np.asarray(np.floor(blurred * 255 + np.float32(0.5)) * np.float32(1 / 255))
+
+
+def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:
+    """Return a · x + b · frost, with frost a random piece of a random texture of `frost_textures`.
+
+    From the third severity on a falls as well, so images get darker again as they are covered more: the distance to
+    the clean image need not grow, but the ratio b / a does.
+    """
+    of_image, of_frost = FROST[severity - 1]
+    side = images.shape[1]
+    textures = frost_textures(side)
+    choice = streams.integers(COUNT)
+    corner = streams.integers(textures.shape[1] - side, 2)
+    pieces = sliding_window_view(textures, (side, side), axis=(1, 2))[choice, corner[:, 0], corner[:, 1]]
+    frosted = images * np.float32(of_image / 255)
+    frosted += np.moveaxis(pieces, 1, 3) * np.float32(of_frost / 255)
+    return to_bytes(frosted)
+
+
+def fog(images: Bytes, severity: int, streams: Streams) -> Bytes:
+    """Return (x + a · fractal) · max(x) / (max(x) + a), with max(x) the largest value of the image."""
+    thickness, decay = FOG[severity - 1]
+    side = images.shape[1]
+    foggy = to_unit(images)
+    brightest = foggy.max(axis=(1, 2, 3), keepdims=True)
+    foggy += np.float32(thickness) * plasma_fractal(side, decay, streams)[..., None]
+    foggy *= brightest / (brightest + np.float32(thickness))
+    return to_bytes(foggy)
+
+
+def plasma_fractal(side: int, decay: float, streams: Streams) -> Floats:
+    """Return (N, S, S): the upper left part of height maps by the diamond-square algorithm, each from 0 to 1.
+
+    The map's own side is the next power of two, and it goes on beyond its edges from the opposite one. The middles
+    of squares, then those of their sides, are the mean of their four neighbours and a uniform step; the steps' square
+    root shrinks by `decay` from each scale to the next.
+    """
+    size = 1 << (side - 1).bit_length()
+    noise = 2 * streams.uniform(size * size) - 1
+    heights = np.zeros((len(noise), size, size), dtype=np.float32)
+    used, wibble, step = 0, 100.0, size
+
+    def steps(like: Floats) -> Floats:
+        nonlocal used
+        number = like[0].size
+        used += number
+        return noise[:, used - number : used].reshape(like.shape) * np.float32(wibble**2)
+
+    while step >= 2:
+        half = step // 2
+        corners = heights[:, ::step, ::step]
+        pairs = corners + np.roll(corners, -1, axis=1)
+        squares = heights[:, half::step, half::step]
+        squares[...] = (pairs + np.roll(pairs, -1, axis=2)) / 4 + steps(squares)
+        rows, columns = heights[:, ::step, half::step], heights[:, half::step, ::step]
+        rows[...] = (squares + np.roll(squares, 1, axis=1) + corners + np.roll(corners, -1, axis=2)) / 4 + steps(rows)
+        columns[...] = (squares + np.roll(squares, 1, axis=2) + corners + np.roll(corners, -1, axis=1)) / 4 + steps(
+            columns
+        )
+        step, wibble = half, wibble / decay
+    heights -= heights.min(axis=(1, 2), keepdims=True)
+    heights /= heights.max(axis=(1, 2), keepdims=True)
+    return heights[:, :side, :side]
+
+
+def brightness(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001 — one signature for all
+    """Return images whose V of HSV is greater by c, up to 1, with H and S as they were.
+
+    At fixed H and S the colour is proportional to V; black, which has neither, becomes grey.
+    """
+    clean = to_unit(images)
+    value = value_of(clean)
+    brighter = np.minimum(value + np.float32(ADDED_BRIGHTNESS[severity - 1]), 1)
+    black = value == 0
+    clean *= (brighter / np.where(black, 1, value))[..., None]
+    clean[black] = brighter[black][:, None]
+    return to_bytes(clean)
+
+
+def spatter(images: Bytes, severity: int, streams: Streams) -> Bytes:
+    """Return images with drops of water (severities 1 to 3) or stains of mud (4, 5) on them; lengths are in pixels.
+
+    Edges and distances are those of `lgg.data.corruptions.edges` and SciPy in place of OpenCV's; distances are exact
+    where OpenCV approximates them. Severities change the liquid, so the distance to the clean image need not grow.
+    """
+    mean, deviation, blur, least, strength, mud = SPATTER[severity - 1]
+    side = images.shape[1]
+    liquid = np.float32(mean) + np.float32(deviation) * streams.normal(side, side)
+    liquid = _blurred(liquid, blur)
+    liquid[liquid < least] = 0
+    clean = to_unit(images)
+    if mud:
+        stain = _blurred((liquid > least).astype(np.float32), strength)
+        stain[stain < 0.8] = 0
+        clean += stain[..., None] * (MUD - clean)
+        return to_bytes(clean)
+    drops = _water(to_bytes(liquid))
+    thickest = drops.max(axis=(1, 2), keepdims=True)
+    drops *= np.float32(strength) / np.where(thickest == 0, 1, thickest)
+    clean += drops[..., None] * WATER
+    return to_bytes(clean)
+
+
+def _water(liquid: Bytes) -> Floats:
+    """Return the thickness of drops (N, S, S): the liquid times a relief of the distance to its edges."""
+    distance = ndimage.distance_transform_edt(~canny(liquid, 50, 150), sampling=(1e6, 1, 1))
+    relief = equalize(_box(np.minimum(distance, 20).astype(np.float32)).astype(np.uint8)).astype(np.float32)
+    slope = np.array([[[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]], dtype=np.float32)
+    relief = np.clip(ndimage.correlate(relief, slope, mode="mirror"), 0, 255)
+    return np.asarray(liquid * np.rint(_box(relief)), dtype=np.float32)
+
+
+def _box(images: Floats) -> Floats:
+    return np.asarray(ndimage.uniform_filter(images, (1, 3, 3), mode="mirror"))
+
+
+def _blurred(images: Floats, deviation: float) -> Floats:
+    return np.asarray(ndimage.gaussian_filter(images, (0, deviation, deviation), mode="nearest"))
+
+
+@lru_cache(maxsize=8)
+def _zoom_map(factor: float, side: int) -> sparse.csr_array:
+    return zoom_map(factor, side)

@@ -1,0 +1,62 @@
+"""The corrupted test images on which networks are evaluated, in a stream: never more than one set in memory."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgg.data.corruption_archive import CorruptionArchive
+from lgg.data.corruptions import corrupt
+from lgg.data.draws import draw_evenly
+from lgg.data.storage import ImageSet
+from lgg.errors import DataError
+
+CLEAN = "none"
+
+
+def choose_images(labels: NDArray[np.int64], settings: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Return the positions (n,) of the test images that `settings` (`images`, `seed`) evaluate, in order."""
+    return draw_evenly(labels, settings["images"], settings["seed"], "corruptions.images")
+
+
+def corrupted_images(
+    data: ImageSet,
+    positions: NDArray[np.int64],
+    settings: Mapping[str, Any],
+    *,
+    archive: Path | None = None,
+    workers: int = 1,
+) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
+    """Yield corruption, severity and images (n, H, W, 3): first the clean ones ("none", 0), then each set of `settings`.
+
+    Args:
+        data: the test images.
+        positions: (n,) which of them.
+        settings: `names`, `severities` and `seed` of the corruptions.
+        archive: read the images from this file instead of making them.
+        workers: CPU workers that make them.
+
+    Raises DataError where the archive does not belong to these test images.
+    """
+    images = np.ascontiguousarray(data.images[positions])
+    yield CLEAN, 0, images
+    kept = None if archive is None else _open(archive, data)
+    for name in settings["names"]:
+        for severity in settings["severities"]:
+            if kept is not None:
+                yield name, severity, np.ascontiguousarray(kept.images(name, severity)[positions])
+            else:
+                made = corrupt(images, name, severity, seed=settings["seed"], positions=positions, workers=workers)
+                yield name, severity, made
+
+
+def _open(path: Path, data: ImageSet) -> CorruptionArchive:
+    archive = CorruptionArchive(path)
+    if not np.array_equal(archive.labels, data.labels):
+        raise DataError(
+            f"{path}: its labels are not those of the {len(data.labels):,} test images. It belongs to other images, or to "
+            "another order of them; remove it, or set corruptions.source to generated."
+        )
+    return archive

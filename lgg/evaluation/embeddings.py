@@ -1,0 +1,145 @@
+"""Classifiers fitted on the frozen features of a network (Section 4.2, Table 2)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lgg.data.batches import in_order
+from lgg.errors import DataError
+from lgg.graph import unit_rows
+from lgg.models.base import ImageClassifier
+
+CLASSIFIERS = ("nearest_neighbours", "svm", "logistic_regression", "nearest_centroid")
+NEIGHBOURS = 10
+# megabytes of kernel rows kept by the support vector machine
+KERNEL_CACHE = 1000
+
+
+def features(
+    model: ImageClassifier,
+    images: Tensor,
+    *,
+    layer: str | None = None,
+    unit_length: bool = False,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """Return the output of the network for each image, or its representation `layer` flattened, (N, d) on the CPU.
+
+    With `unit_length` each row is scaled to length one. `images` are (N, H, W, 3) uint8; `model` lies on `device` and is
+    put into evaluation mode. Raises ValueError for a layer that the model does not have.
+    """
+    if layer is not None and layer not in model.layers:
+        raise ValueError(f"the network has no layer {layer!r}; it has {', '.join(model.layers)}")
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for batch in in_order(images, batch_size, device):
+            output, representations = model(batch, return_representations=True)
+            shown = output if layer is None else representations[model.layers.index(layer)]
+            parts.append((unit_rows(shown) if unit_length else shown.flatten(1).float()).cpu())
+    return torch.cat(parts).numpy()
+
+
+@dataclass(frozen=True)
+class EmbeddingClassifier:
+    """A classifier with the mean (d,) and the spread of its training features, by which it sees others too."""
+
+    mean: NDArray[np.float64]
+    spread: float
+    estimator: Any
+
+    def predict(self, features: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the predicted class of each row of `features` (N, d), shape (N,)."""
+        predicted: NDArray[np.int64] = self.estimator.predict((features - self.mean) / self.spread)
+        return predicted
+
+
+def fit(
+    name: str,
+    features: NDArray[Any],
+    labels: NDArray[np.int64],
+    seed: int,
+    *,
+    num_classes: int | None = None,
+    workers: int = 1,
+) -> EmbeddingClassifier:
+    """Return the classifier `name`, fitted to the features (N, d) of training images and their labels (N,).
+
+    The features are centred and divided by one number, the root of the mean of their variances. They are not
+    standardised one by one: label variation shapes distances, which that would distort, and a feature that hardly
+    varies among training images would be blown up and outweigh all others on corrupted ones. One scale for all keeps
+    every neighbourhood, and gives the constants of the support vector machine (C = 1, kernel exp(−‖xi − xj‖²/d)) and of
+    logistic regression (C = 1) the same meaning whatever the size of the embeddings. Where all features are the same,
+    the classifier gives the most frequent class.
+
+    Args:
+        name: "nearest_neighbours", the most frequent class among the 10 nearest (all, where there are fewer);
+            "svm", a support vector machine with an RBF kernel; "logistic_regression"; or "nearest_centroid".
+        features: (N, d).
+        labels: (N,) integers from 0.
+        seed: of what a classifier leaves to chance. The same seed gives the same predictions.
+        num_classes: number of classes; None is the largest label plus one.
+        workers: threads of the search for nearest neighbours, without effect on the predictions.
+
+    Raises:
+        ValueError: for an unknown name, or features and labels that do not belong together.
+        DataError: where a class has no training image, there are fewer than two classes, or features are not finite.
+    """
+    from sklearn.dummy import DummyClassifier
+
+    if name not in CLASSIFIERS:
+        raise ValueError(f"there is no classifier {name!r}; there are {', '.join(CLASSIFIERS)}")
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(f"features are (N, d) and labels (N,); these have shapes {features.shape} and {labels.shape}")
+    _check_training_set(features, labels, num_classes)
+    mean = features.mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(features.var(axis=0, dtype=np.float64).mean()))
+    # a network whose training has collapsed gives all images one embedding: what is left is to name one class
+    collapsed = spread <= np.finfo(np.float32).eps * np.abs(features).max()
+    scale = 1.0 if collapsed else spread
+    estimator = (
+        DummyClassifier(strategy="most_frequent") if collapsed else _estimator(name, len(features), seed, workers)
+    )
+    return EmbeddingClassifier(mean, scale, estimator.fit((features - mean) / scale, labels))
+
+
+def _check_training_set(features: NDArray[Any], labels: NDArray[np.int64], num_classes: int | None) -> None:
+    present = np.unique(labels)
+    classes = num_classes if num_classes is not None else int(present.max(initial=-1)) + 1
+    if classes < 2:
+        raise DataError("embedding: a classifier tells at least two classes apart; give training images of two or more")
+    missing = sorted(set(range(classes)) - set(present.tolist()))
+    if missing:
+        raise DataError(
+            f"embedding: no training image has class {', '.join(map(str, missing))}, so no classifier can learn it; "
+            "give training images of every class"
+        )
+    if not np.isfinite(features).all():
+        raise DataError(
+            "embedding: the network's features of the training images are not all finite; train it anew, with a lower "
+            "learning rate"
+        )
+
+
+def _estimator(name: str, count: int, seed: int, workers: int) -> Any:
+    """Return the unfitted scikit-learn classifier; each import here, so that only the one used is paid for."""
+    if name == "nearest_neighbours":
+        from sklearn.neighbors import KNeighborsClassifier
+
+        return KNeighborsClassifier(n_neighbors=min(NEIGHBOURS, count), n_jobs=workers)
+    if name == "svm":
+        from sklearn.svm import SVC
+
+        return SVC(kernel="rbf", C=1.0, gamma="scale", cache_size=KERNEL_CACHE, random_state=seed)
+    if name == "logistic_regression":
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(C=1.0, max_iter=1000, random_state=seed)
+    from sklearn.neighbors import NearestCentroid
+
+    return NearestCentroid()

@@ -1,0 +1,257 @@
+"""Predictions of a network that is disturbed: attacks, noise, dropout, coarse weights, DeepFool (Section 4.3).
+
+Networks lie on `device` and are put into evaluation mode; images are (N, H, W, 3) uint8, labels (N,). Predictions are
+classes, (N,) int64 on the CPU.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lgg.attacks import Form, add_noise, loss_gradient
+from lgg.data.batches import in_order
+from lgg.evaluation.accuracy import predict
+from lgg.models.base import ImageClassifier
+
+#: takes a network, images (B, 3, H, W) in [0, 1] and labels (B,), and returns attacked images in pixel units
+Attack = Callable[[ImageClassifier, Tensor, Tensor], Tensor]
+
+
+def predict_under_attack(
+    model: ImageClassifier,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    *,
+    target: ImageClassifier | None = None,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the predictions for images after `attack` on `model`, made by `target` where there is one (transfer)."""
+    judge = model if target is None else target
+    model.eval()
+    judge.eval()
+    predicted = []
+    for batch, batch_labels in _with_labels(images, labels, batch_size, device):
+        attacked = attack(model, batch, batch_labels)
+        predicted.append(_classes(judge, attacked))
+    return torch.cat(predicted).cpu()
+
+
+def fgsm_curve(
+    model: ImageClassifier,
+    images: Tensor,
+    labels: Tensor,
+    snrs: Sequence[float],
+    *,
+    form: Form = "pixels",
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> dict[float, Tensor]:
+    """Return the predictions under `lgg.attacks.fgsm` for each signal-to-noise ratio in decibels, in their order.
+
+    One gradient serves all ratios. Raises ValueError as `fgsm` does.
+    """
+    model.eval()
+    predicted: dict[float, list[Tensor]] = {snr: [] for snr in snrs}
+    for batch, batch_labels in _with_labels(images, labels, batch_size, device):
+        signs = loss_gradient(model, batch, batch_labels).sign()
+        for snr, parts in predicted.items():
+            parts.append(_classes(model, add_noise(model, batch, signs, snr, form=form)))
+    return {snr: torch.cat(parts).cpu() for snr, parts in predicted.items()}
+
+
+def predict_with_noise(
+    model: ImageClassifier,
+    images: Tensor,
+    *,
+    std: float,
+    seed: int,
+    clamp: bool = True,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the predictions for images with Gaussian noise of standard deviation `std`, in pixel units of [0, 1].
+
+    The sum is clamped to [0, 1] unless `clamp` is False. The noise of an image depends on the seed and on its position
+    alone, not on the batch size or the device.
+
+    Raises ValueError where `std` is negative.
+    """
+    if not std >= 0:
+        raise ValueError(f"std is a standard deviation: at least 0, not {std}")
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    predicted = []
+    for batch in in_order(images, batch_size, device):
+        # one draw an image: torch draws large tensors in groups of 16, so that joint draws would depend on the batch
+        noise = torch.stack([torch.randn(batch.shape[1:], generator=generator) for _ in batch]).to(batch.device)
+        noisy = batch + std * noise
+        predicted.append(_classes(model, noisy.clamp(0, 1) if clamp else noisy))
+    return torch.cat(predicted).cpu()
+
+
+def predict_with_dropout(
+    model: ImageClassifier,
+    images: Tensor,
+    *,
+    rate: float,
+    seed: int,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the predictions of a network whose blocks each lose a share `rate` of their output values.
+
+    Every value of the output of every module in `model.blocks` is set to zero with probability `rate`, and otherwise
+    divided by 1 − rate. What an image loses depends on the seed and on its position alone, not on the batch size or
+    the device.
+
+    Raises ValueError where `rate` is not in [0, 1) or the network has no `blocks`.
+    """
+    with _dropout_after_blocks(model, rate, seed):
+        return predict(model, images, batch_size=batch_size, device=device)
+
+
+def predict_with_quantized_weights(
+    model: ImageClassifier,
+    images: Tensor,
+    *,
+    bits: int,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the predictions of a copy of the network with weights of `bits` bits; see `quantized`."""
+    return predict(quantized(model, bits), images, batch_size=batch_size, device=device)
+
+
+def quantized(model: ImageClassifier, bits: int) -> ImageClassifier:
+    """Return a copy of the network whose weights with more than one axis are rounded to `bits` bits.
+
+    Biases and batch normalisation keep theirs. See `quantize` for the levels.
+    """
+    coarse = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in coarse.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(quantize(parameter, bits))
+    return coarse
+
+
+def quantize(weight: Tensor, bits: int) -> Tensor:
+    """Return `weight`, of any shape, with each value at the nearest of 2^bits − 1 levels.
+
+    The levels are evenly spaced from −max|weight| to max|weight|, so that zero is one of them.
+
+    Raises ValueError where `bits` is less than 2.
+    """
+    if bits < 2:
+        raise ValueError(f"weights need at least 2 bits to have a level on either side of zero, not {bits}")
+    steps = 2 ** (bits - 1) - 1
+    largest = weight.abs().amax()
+    # an all-zero weight stays zero
+    largest = torch.where(largest > 0, largest, 1)
+    # the largest comes last in the product, so that it stays exactly itself
+    rounded: Tensor = (weight / largest * steps).round() / steps * largest
+    return rounded
+
+
+def deepfool_norms(
+    model: ImageClassifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int = 50,
+    candidates: int = 10,
+    overshoot: float = 0.02,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return ‖r‖₂ / ‖image‖₂ of the perturbation r that DeepFool finds, (N,) float32 on the CPU, in pixel units.
+
+    Its mean over images is ρ_adv (Moosavi-Dezfooli et al. 2016, Eq. 15); larger is more robust. It is NaN for images
+    that the network gets wrong without it, and infinite where DeepFool finds nothing in `steps` steps. Attacked images
+    stay in [0, 1].
+
+    Args:
+        model: the network.
+        images, labels: (N, H, W, 3) uint8 and (N,) the true classes.
+        steps: the most linearisations of the network.
+        candidates: how many of the likeliest classes are considered.
+        overshoot: the share by which the perturbation is lengthened to cross the border.
+        batch_size: images attacked together; no image's value depends on it beyond rounding.
+        device: where the network lies.
+
+    Needs the package foolbox (ImportError without it).
+    """
+    from foolbox.attacks.deepfool import L2DeepFoolAttack
+    from foolbox.models.pytorch import PyTorchModel
+
+    labels = labels.cpu()
+    right = (predict(model, images, batch_size=batch_size, device=device) == labels).nonzero()[:, 0]
+    # foolbox adds to the gradients of every weight that wants one
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    network = PyTorchModel(frozen, bounds=(0, 1), device=device)
+    attack = L2DeepFoolAttack(steps=steps, candidates=candidates, overshoot=overshoot)
+    norms = torch.full((len(images),), torch.nan)
+    for start in range(0, len(right), batch_size):
+        part = right[start : start + batch_size]
+        batch = next(in_order(images[part.to(images.device)], len(part), device))
+        attacked, _, found = attack(network, batch, labels[part].to(device), epsilons=None)
+        relative = _lengths(attacked - batch) / _lengths(batch)
+        norms[part] = torch.where(found, relative, torch.inf).cpu()
+    return norms
+
+
+def _lengths(x: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3))
+    return lengths
+
+
+def _with_labels(
+    images: Tensor, labels: Tensor, batch_size: int, device: torch.device | str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(in_order(images, batch_size, device), torch.split(labels.to(device), batch_size), strict=True)
+
+
+def _classes(model: ImageClassifier, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = model(images)
+        return logits.argmax(dim=1)
+
+
+@contextmanager
+def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Iterator[None]:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is the share of values dropped: at least 0 and less than 1, not {rate}")
+    blocks = getattr(model, "blocks", None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise ValueError(
+            f"dropout goes after the modules of `blocks`, which {type(model).__name__} does not have; use preact_resnet18"
+        )
+    hooks = [
+        block.register_forward_hook(_dropout(rate, torch.Generator().manual_seed(seed * 1_000_003 + number)))
+        for number, block in enumerate(blocks)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _dropout(rate: float, generator: torch.Generator) -> Callable[..., Any]:
+    """Return a hook that drops values of a block's output, alone or followed by others in a tuple."""
+
+    def drop(x: Tensor) -> Tensor:
+        # drawn in the order of the images, on the CPU, so that batch size and device make no difference
+        kept = torch.rand(x.shape, generator=generator) >= rate
+        return x * kept.to(x.device) / (1 - rate)
+
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
+        return drop(output) if isinstance(output, Tensor) else (drop(output[0]), *output[1:])
+
+    return hook

@@ -1,0 +1,70 @@
+"""The label variation regulariser: class boundaries that change little from layer to layer (Section 4.3, Eq. 9)."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lgg.graph import check_labels, cosine_label_variation, label_variation, similarity_graph
+
+Reduction = Literal["mean", "sum"]
+
+
+class LabelVariationSmoothness(nn.Module):
+    """Change |σ(l+1) − σ(l)| of the label variation of cosine latent geometry graphs, mean over consecutive layers.
+
+    Args:
+        power: the p of σ = tr(Vᵀ Lᵖ V).
+        reduction: over pairs of consecutive layers, "mean" (the published code) or "sum" (the paper's text, Eq. 9).
+        k: number of nearest neighbours kept for each vertex (itself not counted); None keeps every edge. In a batch of
+            fewer than k inputs every edge is kept.
+        normalize: take D^-1/2 A D^-1/2 for A.
+
+    By default no (B, B) matrix is formed. σ is computed in at least float32, also inside an autocast region. Where two
+    consecutive layers have the same label variation their gap has a gradient of zero.
+
+    Raises ValueError for an unknown word, or a k or power below 1.
+    """
+
+    def __init__(
+        self, power: int = 2, reduction: Reduction = "mean", k: int | None = None, normalize: bool = False
+    ) -> None:
+        super().__init__()
+        if reduction not in get_args(Reduction):
+            raise ValueError(f"reduction is one of {', '.join(get_args(Reduction))}, not {reduction!r}")
+        for name, number in (("k", 1 if k is None else k), ("power", power)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number}")
+        self.power = power
+        self.reduction: Reduction = reduction
+        self.k = k
+        self.normalize = normalize
+
+    def forward(self, representations: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Return the loss, a scalar; at least two representations (B, ...) in the order of depth, `labels` (B,).
+
+        Raises ValueError where there are fewer, or where a batch and the labels are of different sizes.
+        """
+        if any(isinstance(given, Tensor) for given in (representations,)):
+            raise ValueError("representations are a list of tensors, one for each layer; put a single tensor in a list")
+        if len(representations) < 2:
+            raise ValueError(
+                f"label variation is compared from layer to layer: at least two are needed, not {len(representations)}"
+            )
+        for layer, x in enumerate(representations):
+            if len(x) != len(labels):
+                raise ValueError(f"layer {layer}: the batch has {len(x)} inputs, there are {len(labels)} labels")
+        check_labels(labels, len(labels))
+        # once for all layers: with the number of classes known, none of them waits for the device
+        classes, numbered = torch.unique(labels, return_inverse=True)
+        variations = torch.stack([self._variation(x, numbered, len(classes)) for x in representations])
+        gaps = variations.diff().abs()
+        return gaps.mean() if self.reduction == "mean" else gaps.sum()
+
+    def _variation(self, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+        if self.k is None and not self.normalize:
+            return cosine_label_variation(x, labels, power=self.power, num_classes=num_classes)
+        k = None if self.k is None else min(self.k, len(x))
+        adjacency = similarity_graph(x, k=k, normalize=self.normalize)
+        return label_variation(adjacency, labels, power=self.power, num_classes=num_classes)

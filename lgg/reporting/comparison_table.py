@@ -1,0 +1,237 @@
+"""Tables of methods by metrics, each method against a baseline: Tables 2, 3 and the further robustness tests."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lgg.reporting.statistics import Summary, paired_difference, summarize
+from lgg.reporting.tables import ABSENT, interval_cells, number_cell, summary_columns, write_forms
+
+UNDEFINED = "undefined"
+METRICS_ABREAST = 4  # beyond that a line of "mean ± std [low, high]" no longer fits a page
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a column measures.
+
+    Attributes:
+        name: as the columns of the CSV begin, e.g. "clean_error".
+        heading: for people, without the unit.
+        unit: of the values; "" for none. Differences of percentages are in points.
+        lower_is_better: says which mean is printed in bold.
+        digits: after the decimal point, in Markdown and LaTeX.
+    """
+
+    name: str
+    heading: str
+    unit: str = "%"
+    lower_is_better: bool = True
+    digits: int = 2
+
+    @property
+    def column(self) -> str:
+        """Heading with unit."""
+        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+
+    @property
+    def difference_column(self) -> str:
+        """Heading with the unit of a difference."""
+        unit = "points" if self.unit == "%" else self.unit
+        return f"{self.heading} ({unit})" if unit else self.heading
+
+
+def comparison_table(
+    rows: Sequence[Mapping[str, Any]],
+    values: Mapping[str, Mapping[str, Mapping[int, float]]],
+    metrics: Sequence[Metric],
+    baseline: str,
+    *,
+    images: Mapping[str, int],
+) -> pd.DataFrame:
+    """Return a row a method and, for each metric, its summary, its difference to the baseline and the paper's figure.
+
+    Args:
+        rows: in order; each with `name`, `label` and `paper`: the paper's figure by metric, where it has one.
+        values: by row, metric and seed. A row may lack a metric; a metric with a value that is not finite is undefined
+            for that row, since a mean over the other seeds would be of another population.
+        metrics: in order.
+        baseline: name of the row that the others are compared with.
+        images: by metric, the number of test images behind each value.
+
+    For each metric the columns _mean, _std, _ci95_low, _ci95_high and _seeds (how many have a value), the same after
+    {metric}_difference (row − baseline over the seeds that both have; NaN for the baseline itself), {metric}_p_value
+    (two-sided paired t-test; NaN at one seed), {metric}_images and paper_{metric}. Raises ValueError where a row or the
+    baseline has no values, or a metric has no value in any row or no number of images.
+    """
+    names = [row["name"] for row in rows]
+    if missing := [name for name in (*names, baseline) if name not in values or name not in names]:
+        raise ValueError(f"rows {names} need values each, and the baseline is one of them: nothing for {missing}")
+    measured_metrics = {name for own in values.values() for name, by_seed in own.items() if by_seed}
+    if unmeasured := [metric.name for metric in metrics if metric.name not in measured_metrics]:
+        raise ValueError(f"no row has a value of {unmeasured}; there are {sorted(measured_metrics)}")
+    if uncounted := [metric.name for metric in metrics if metric.name not in images]:
+        raise ValueError(f"how many images {uncounted} were measured on must be given; images has {sorted(images)}")
+    table = []
+    for row in rows:
+        own = values[row["name"]]
+        columns: dict[str, Any] = {
+            "name": row["name"],
+            "label": row["label"],
+            "baseline": baseline,
+            "seeds": len({seed for metric in metrics for seed in own.get(metric.name, {})}),
+        }
+        for metric in metrics:
+            measured, reference = own.get(metric.name, {}), values[baseline].get(metric.name, {})
+            difference = _difference(measured, reference) if row["name"] != baseline else None
+            columns |= summary_columns(metric.name, summarize(measured.values()) if _is_defined(measured) else None)
+            columns[f"{metric.name}_seeds"] = len(measured)
+            columns |= summary_columns(f"{metric.name}_difference", difference)
+            columns[f"{metric.name}_difference_seeds"] = difference.n if difference else 0
+            columns[f"{metric.name}_p_value"] = difference.p_value if difference else math.nan
+            columns[f"{metric.name}_images"] = images[metric.name]
+            paper = row["paper"].get(metric.name)
+            columns[f"paper_{metric.name}"] = math.nan if paper is None else float(paper)
+        table.append(columns)
+    return pd.DataFrame(table)
+
+
+def _is_defined(measured: Mapping[int, float]) -> bool:
+    return bool(measured) and all(math.isfinite(value) for value in measured.values())
+
+
+def _difference(measured: Mapping[int, float], reference: Mapping[int, float]) -> Summary | None:
+    if not (_is_defined(measured) and _is_defined(reference) and measured.keys() & reference.keys()):
+        return None
+    return paired_difference(dict(measured), dict(reference))
+
+
+def write_table(
+    table: pd.DataFrame,
+    metrics: Sequence[Metric],
+    legend: Sequence[str],
+    *,
+    csv: Path,
+    markdown: Path,
+    latex: Path,
+    title: str | None = None,
+) -> None:
+    """Write what `comparison_table` gives in its three forms, each atomically.
+
+    Markdown and LaTeX show the means beside the paper's figures, at most four metrics abreast, and the differences to
+    the baseline below. What the columns are is said first in the legend; `legend` adds the paper's source, what was
+    trained for how long, and notes about the data.
+    """
+    groups = _abreast(metrics)
+    heading = "Difference to the baseline, paired by seed"
+    shown: list[tuple[str | None, pd.DataFrame]] = [(None, _means(table, group)) for group in groups]
+    shown[0] = (title, shown[0][1])
+    if (table["name"] != table["baseline"]).any():
+        differences = [_differences(table, group) for group in groups]
+        shown += [(heading if index == 0 else None, cells) for index, cells in enumerate(differences)]
+    write_forms(table, shown, [_explain(table, metrics, shown), *legend], csv=csv, markdown=markdown, latex=latex)
+
+
+def _abreast(metrics: Sequence[Metric]) -> list[Sequence[Metric]]:
+    """Split into as few groups as can be, all of about the same size."""
+    count = math.ceil(len(metrics) / METRICS_ABREAST)
+    size, longer = divmod(len(metrics), count)
+    starts = [index * size + min(index, longer) for index in range(count + 1)]
+    return [metrics[start:stop] for start, stop in pairwise(starts)]
+
+
+def _baseline_label(table: pd.DataFrame) -> str:
+    return str(table.loc[table["name"] == table["baseline"], "label"].iloc[0])
+
+
+def _means(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    columns: list[tuple[str, Sequence[object]]] = [("", list(table["label"]))]
+    for metric in metrics:
+        cells = interval_cells(table, metric.name, digits=metric.digits)
+        cells = _say_seeds(cells, table[f"{metric.name}_seeds"], table["seeds"])
+        for row, seeds in enumerate(table[f"{metric.name}_seeds"]):
+            if seeds and math.isnan(table[f"{metric.name}_mean"].iloc[row]):
+                cells[row] = UNDEFINED
+        columns.append((metric.column, _best_in_bold(cells, metric)))
+        if table[f"paper_{metric.name}"].notna().any():
+            columns.append(("Paper", _best_in_bold(_published(table[f"paper_{metric.name}"]), metric)))
+    columns.append(("Seeds", list(table["seeds"])))
+    return _frame(columns)
+
+
+def _published(figures: pd.Series) -> list[str]:
+    """Return published figures with the digits that they were published with: as many as the longest of the column."""
+    digits = max(len(f"{figure:.10g}".partition(".")[2]) for figure in figures.dropna())
+    return [number_cell(figure, f"{{:.{digits}f}}") for figure in figures]
+
+
+def _differences(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    others = table[table["name"] != table["baseline"]]
+    columns: list[tuple[str, Sequence[object]]] = [("", list(others["label"]))]
+    for metric in metrics:
+        name = f"{metric.name}_difference"
+        cells = interval_cells(others, name, digits=metric.digits, signed=True)
+        columns.append((metric.difference_column, _say_seeds(cells, others[f"{name}_seeds"], others["seeds"])))
+        columns.append(("p", [number_cell(value, "{:.2g}") for value in others[f"{metric.name}_p_value"]]))
+    return _frame(columns)
+
+
+def _frame(columns: Sequence[tuple[str, Sequence[object]]]) -> pd.DataFrame:
+    # several columns may be headed "Paper"
+    headings, contents = zip(*columns, strict=True)
+    return pd.DataFrame(list(zip(*contents, strict=True)), columns=list(headings))
+
+
+def _say_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> list[str]:
+    """Add the number of seeds to the cells where it is not the row's."""
+    return [
+        f"{cell} (n = {count})" if 0 < count != seeds else cell
+        for cell, count, seeds in zip(cells, counts, usual, strict=True)
+    ]
+
+
+def _best_in_bold(cells: Sequence[str], metric: Metric) -> list[str]:
+    """Put the first number of the best cells in bold: all that print the same, none where there is nothing to beat."""
+    numbers = pd.to_numeric(pd.Series([cell.partition(" ")[0] for cell in cells]), errors="coerce")
+    if numbers.nunique() < 2:
+        return list(cells)
+    best = numbers.min() if metric.lower_is_better else numbers.max()
+    marked = []
+    for cell, number in zip(cells, numbers, strict=True):
+        first, space, rest = cell.partition(" ")
+        marked.append(f"**{first}**{space}{rest}" if number == best else cell)
+    return marked
+
+
+def _images(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
+    """Return on how many test images what was measured, the largest number first."""
+    headings: dict[int, list[str]] = {}
+    for metric in metrics:
+        headings.setdefault(int(table[f"{metric.name}_images"].iloc[0]), []).append(metric.heading)
+    if len(headings) == 1:
+        return f"{next(iter(headings)):,} test images"
+    parts = [f"{count:,} test images ({'; '.join(headings[count])})" for count in sorted(headings, reverse=True)]
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _explain(table: pd.DataFrame, metrics: Sequence[Metric], shown: Sequence[tuple[str | None, pd.DataFrame]]) -> str:
+    printed = {str(cell) for _, cells in shown for cell in cells.to_numpy().ravel()}
+    sentences = [
+        f"Measured on {_images(table, metrics)}: mean over seeds ± standard deviation, 95 % confidence interval of the "
+        "mean by Student's t in brackets; the best mean in bold.",
+        f"Difference: the row minus “{_baseline_label(table)}”, paired by seed; p: two-sided paired t-test, not "
+        "corrected for the number of comparisons.",
+        "One seed has no spread, no interval and no p.",
+    ]
+    if any("n = " in cell for cell in printed):
+        sentences.append("n: seeds of a cell that has fewer than its row.")
+    if ABSENT in printed:
+        sentences.append(f"{ABSENT}: not measured or not published.")
+    if UNDEFINED in printed:
+        sentences.append(f"{UNDEFINED}: a seed's value is not a finite number.")
+    return " ".join(sentences)

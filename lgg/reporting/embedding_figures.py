@@ -1,0 +1,108 @@
+"""Figure A1: two-dimensional embeddings of the training set in the course of training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from lgg.reporting.figures import CLASS_COLORS, MARKERS, PAGE_WIDTH, set_style
+
+
+def draw_embeddings(
+    rows: Mapping[str, Mapping[int, NDArray[np.floating[Any]]]],
+    labels: NDArray[np.integer[Any]],
+    class_names: Sequence[str],
+    *,
+    label_variation: Mapping[str, Mapping[int, float]] | None = None,
+    most_points: int = 5000,
+) -> Figure:
+    """Return Figure A1 (Appendix E): a row an objective, a panel an epoch, axes alike within a row.
+
+    Args:
+        rows: by objective and number of epochs trained (0 is the initialisation), the coordinates (N, 2).
+        labels: (N,), places in `class_names`.
+        class_names: one for each class; beyond ten, colours come again with another marker.
+        label_variation: by objective and epoch, printed below the panels.
+        most_points: where there are more, as many are drawn at random, the same ones in every panel.
+
+    Raises ValueError where coordinates and labels do not fit together, or the rows have not the same number of epochs.
+    """
+    if len({len(panels) for panels in rows.values()}) != 1:
+        raise ValueError(
+            f"every row needs as many epochs, not { ({name: list(panels) for name, panels in rows.items()}) }"
+        )
+    for name, panels in rows.items():
+        for epoch, coordinates in panels.items():
+            if coordinates.shape != (len(labels), 2):
+                raise ValueError(f"{name}, epoch {epoch}: {len(labels)} labels, but points {coordinates.shape}")
+    set_style()
+    columns = len(next(iter(rows.values())))
+    # in random order, so that no class lies on top of the others
+    drawn = np.random.default_rng(0).permutation(len(labels))[:most_points]
+    side = (PAGE_WIDTH - 0.3) / columns
+    size = (PAGE_WIDTH, len(rows) * (side + (0.4 if label_variation else 0.25)) + 0.7)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for axes_row, (name, panels) in zip(axes, rows.items(), strict=True):
+        low, high = _limits([coordinates[drawn] for coordinates in panels.values()])
+        for axis, (epoch, coordinates) in zip(axes_row, panels.items(), strict=True):
+            _draw_points(axis, coordinates[drawn], labels[drawn])
+            axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[], aspect="equal")
+            axis.set_title(_title(epoch, last=epoch == max(panels)))
+            if label_variation:
+                value = label_variation[name][epoch]
+                axis.set_xlabel(f"label variation {value:{',.0f' if value >= 100 else '.3g'}}", fontsize=7)
+        axes_row[0].set_ylabel(name)
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=color, label=class_name, markersize=5)
+        for class_name, (color, marker) in zip(class_names, map(_look, range(len(class_names))), strict=True)
+    ]
+    points = f"{len(drawn):,} of {len(labels):,} images, drawn at random" if len(drawn) < len(labels) else None
+    rows_of_names = -(-len(handles) // 10)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=-(-len(handles) // rows_of_names),
+        frameon=False,
+        title=points,
+        title_fontsize=7,
+        fontsize=7,
+        handletextpad=0.1,
+        columnspacing=1.0,
+    )
+    return figure
+
+
+def _title(epoch: int, *, last: bool) -> str:
+    if epoch == 0:
+        return "initialisation"
+    return f"end (epoch {epoch})" if last else f"epoch {epoch}"
+
+
+def _limits(
+    panels: Sequence[NDArray[np.floating[Any]]],
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Return the lower left and upper right corner of the square that holds the points of all panels."""
+    points = np.concatenate(panels)
+    low, high = points.min(axis=0), points.max(axis=0)
+    half = 0.55 * max(float((high - low).max()), 1e-12)
+    centre = (low + high) / 2
+    return centre - half, centre + half
+
+
+def _look(number: int) -> tuple[str, str]:
+    return CLASS_COLORS[number % len(CLASS_COLORS)], MARKERS[number // len(CLASS_COLORS) % len(MARKERS)]
+
+
+def _draw_points(axis: Axes, points: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> None:
+    looks = [_look(int(label)) for label in labels]
+    for marker in dict.fromkeys(marker for _, marker in looks):
+        own = [index for index, (_, other) in enumerate(looks) if other == marker]
+        colors = [looks[index][0] for index in own]
+        # thousands of points as vectors would make a file of many megabytes
+        x, y = points[own].T
+        axis.scatter(x, y, c=colors, marker=marker, s=3, linewidth=0, alpha=0.7, rasterized=True)

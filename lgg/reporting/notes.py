@@ -1,0 +1,35 @@
+"""What stands below tables: on how many images, seeds and steps something was measured, and what the data are."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+
+def data_notes(notes: Iterable[Sequence[str]]) -> list[str]:
+    """Return the notes of several splits; those that they share stand once."""
+    return list(dict.fromkeys(note for split in notes for note in split))
+
+
+def corruption_notes(errors: pd.DataFrame, baseline_label: str, undefined: Sequence[str]) -> list[str]:
+    """Return what relative and plain MCE were measured on, and where the relative one has no value.
+
+    Args:
+        errors: the baseline's, with `seed`, `corruption`, `severity` and `images`.
+        baseline_label: name of its row.
+        undefined: corruptions under which the baseline's error does not rise.
+    """
+    corrupted = errors[errors["severity"] > 0]
+    names = list(dict.fromkeys(corrupted["corruption"]))
+    notes = [
+        f"MCE: mean over {len(names)} corruptions of the sum of errors over {corrupted['severity'].nunique()} severities, "
+        f"each in percent of {baseline_label}'s, on {corrupted['images'].iloc[0]:,} test images (Hendrycks and Dietterich "
+        "2019); relative MCE: with the clean error on the same images subtracted first. The baseline's errors are "
+        "averaged over its seeds, so it has a mean of 100 and a spread; intervals do not count the uncertainty of that "
+        "average."
+    ]
+    if undefined:
+        notes.append(
+            f"Relative MCE is undefined here: under {', '.join(undefined)} the error of {baseline_label} does not rise, so "
+            "the measure would divide by zero or less."
+        )
+    return notes

@@ -1,0 +1,221 @@
+"""Figures beside Table 3: what the corruptions look like, and error by corruption, severity, attack and weight."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lgg.reporting.figures import MARKERS, PAGE_WIDTH, PALETTE, set_style
+from lgg.reporting.statistics import Summary, summarize
+
+CLEAN = "clean"
+TABLE3_SNR = 33.0  # decibels: the attack of the paper's Table 3
+FORMS = {"pixels": "noise on pixels", "normalized": "noise on normalised images"}
+
+
+def draw_corruption_examples(examples: Mapping[str, Sequence[NDArray[np.uint8]]], clean: NDArray[np.uint8]) -> Figure:
+    """Return one image under each corruption (rows) at each severity (columns), the clean image beside.
+
+    Args:
+        examples: by corruption, the image at severities 1, 2, … in order, each (H, W, 3).
+        clean: (H, W, 3).
+    """
+    set_style()
+    height, width = clean.shape[:2]
+    gap = max(1, width // 16)
+    severities = max(len(images) for images in examples.values())
+    # the clean image stands a little apart
+    lefts = [0, *(gap * 3 + place * (width + gap) for place in range(1, severities + 1))]
+    tops = [row * (height + gap) for row in range(len(examples))]
+    mosaic = np.full((tops[-1] + height, lefts[-1] + width, 3), 255, dtype=np.uint8)
+    for top, images in zip(tops, examples.values(), strict=True):
+        for left, image in zip(lefts, (clean, *images), strict=False):
+            mosaic[top : top + height, left : left + width] = image
+    # inches a pixel: large enough for the eye, small enough for the 15 corruptions to stand on one page
+    scale = min(0.7 / width, 9.0 / mosaic.shape[0])
+    figure, axis = plt.subplots(figsize=(mosaic.shape[1] * scale + 1.4, mosaic.shape[0] * scale + 0.4))
+    axis.imshow(mosaic, interpolation="nearest")
+    columns = [left + (width - 1) / 2 for left in lefts]
+    axis.set_xticks(columns, [CLEAN, *map(str, range(1, severities + 1))])
+    axis.set_yticks([top + (height - 1) / 2 for top in tops], [_readable(name) for name in examples])
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    middle = (columns[1] + columns[-1]) / 2
+    axis.annotate("severity", (middle, 1), (0, 18), ("data", "axes fraction"), "offset points", ha="center")
+    sns.despine(figure, left=True, bottom=True)
+    return figure
+
+
+def _readable(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def draw_corruption_heatmap(errors: pd.DataFrame) -> Figure:
+    """Return the error in percent, mean over severities and seeds, by method (rows) and corruption (columns).
+
+    A column "clean" stands first, apart from the corruptions.
+    """
+    set_style()
+    if CLEAN in errors:
+        errors = errors[[CLEAN, *errors.columns.drop(CLEAN)]]
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.5 + 0.3 * len(errors)))
+    sns.heatmap(
+        errors.rename(columns=_readable),
+        ax=axis,
+        annot=True,
+        fmt=".1f",
+        annot_kws={"fontsize": 6.5 if errors.shape[1] > 10 else 8},
+        cmap="cividis",
+        linewidths=0.5,
+        cbar_kws={"label": "error (%)", "pad": 0.02, "aspect": 12},
+    )
+    if CLEAN in errors:
+        axis.axvline(1, color="white", linewidth=4)
+    plt.setp(axis.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
+    plt.setp(axis.get_yticklabels(), rotation=0)
+    axis.set(xlabel="", ylabel="")
+    return figure
+
+
+def draw_error_against_severity(errors: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Return the error by severity of corruption, a line a method.
+
+    Args:
+        errors: `method` (label), `severity` (0 for clean images), `seed` and `error`: percent, mean over corruptions.
+        methods: labels in the order of the tables, which gives the colours.
+    """
+    set_style()
+    figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.2))
+    for method, frame in _by_method(errors, methods):
+        _draw_line(axis, _summaries(frame, "severity", "error"), **_look(methods, method))
+    severities = sorted(errors["severity"].unique())
+    axis.set_xticks(severities, [str(severity) if severity else CLEAN for severity in severities])
+    axis.set(xlabel="severity of corruption", ylabel="error (%), mean over corruptions")
+    axis.set_ylim(bottom=0)
+    axis.set_title(_spread(errors, "method", "severity"))
+    axis.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Return the accuracy under FGSM by signal-to-noise ratio, a panel for each form of the attack, a line a method.
+
+    Args:
+        curves: `method` (label), `form` ("pixels" or "normalized"), `snr` in decibels (infinity for clean images),
+            `seed` and `accuracy` in percent.
+        methods: labels in the order of the tables, which gives the colours.
+
+    The attack grows stronger to the right.
+    """
+    set_style()
+    forms = [form for form in FORMS if form in set(curves["form"])]
+    figure, axes = plt.subplots(
+        1, len(forms), figsize=(PAGE_WIDTH * (1.0 if len(forms) > 1 else 0.6), 3.3), sharey=True, squeeze=False
+    )
+    finite = sorted(snr for snr in curves["snr"].unique() if math.isfinite(snr))
+    clean_at = finite[-1] + 0.15 * max(finite[-1] - finite[0], 1.0)
+    for axis, form in zip(axes[0], forms, strict=True):
+        for method, frame in _by_method(curves[curves["form"] == form], methods):
+            look, summaries = _look(methods, method), _summaries(frame, "snr", "accuracy")
+            attacked = {snr: summary for snr, summary in summaries.items() if math.isfinite(snr)}
+            _draw_line(axis, attacked, **look)
+            if math.inf in summaries and attacked:
+                last = max(attacked)
+                _draw_clean(axis, clean_at, summaries[math.inf], (last, attacked[last].mean), look)
+        ticks = [snr for snr in range(0, 1000, 5) if finite[0] <= snr <= finite[-1]]
+        if finite[0] <= TABLE3_SNR <= finite[-1]:
+            axis.axvline(TABLE3_SNR, color="0.6", linewidth=0.8, zorder=0)
+            # its own tick would overlap with a near one
+            ticks = [round(TABLE3_SNR), *(snr for snr in ticks if abs(snr - TABLE3_SNR) > 2)]
+        axis.set_xticks([*ticks, clean_at], [*map(str, ticks), CLEAN])
+        axis.set_xlim(clean_at + 1, finite[0] - 1)
+        axis.set(xlabel="signal-to-noise ratio (dB)", title=FORMS[form])
+    axes[0, 0].set_ylabel("accuracy (%)")
+    axes[0, 0].set_ylim(bottom=0)
+    # a method may have been attacked in one form only
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_legend_handles_labels()[0]}
+    figure.legend(
+        handles=[lines[method] for method in methods if method in lines],
+        loc="outside lower center",
+        ncols=len(forms) + 1,
+        frameon=False,
+        title=_spread(curves, "method", "form", "snr"),
+    )
+    sns.despine(figure)
+    return figure
+
+
+def _draw_clean(axis: Axes, x: float, clean: Summary, link_to: tuple[float, float], look: Mapping[str, Any]) -> None:
+    """Draw the accuracy without attack at the axis' far side; dotted, since no scale leads there."""
+    axis.plot([link_to[0], x], [link_to[1], clean.mean], color=look["color"], linewidth=0.8, linestyle=":")
+    axis.plot([x], [clean.mean], color=look["color"], marker=look["marker"], markersize=4, linestyle="")
+    if clean.n > 1:
+        axis.plot([x, x], [clean.ci95_low, clean.ci95_high], color=look["color"], linewidth=1)
+
+
+def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
+    """Return the errors, clean and under FGSM, by the weight γ of the regulariser; the baseline (γ = 0) as dashes.
+
+    Args:
+        sweep: `weight`, `seed`, `clean_error` and `fgsm_error` in percent.
+    """
+    set_style()
+    figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.2))
+    without, weighted = sweep[sweep["weight"] == 0], sweep[sweep["weight"] > 0]
+    measures = ("clean_error", "fgsm_error")
+    for column, label in zip(measures, ("clean images", "FGSM"), strict=True):
+        look = {"color": PALETTE[measures.index(column)], "marker": MARKERS[measures.index(column)]}
+        _draw_line(axis, _summaries(weighted, "weight", column), **look, label=label)
+        if len(without):
+            label = f"{label}, without regulariser"
+            axis.axhline(without[column].mean(), color=look["color"], linestyle="--", linewidth=1, label=label)
+    axis.set_xscale("log")
+    axis.set(xlabel="weight γ of the regulariser", ylabel="error (%)")
+    axis.set_ylim(bottom=0)
+    axis.set_title(_spread(sweep, "weight"))
+    axis.legend(frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def _by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str, pd.DataFrame]]:
+    if unknown := sorted(set(frame["method"]) - set(methods)):
+        raise ValueError(f"the methods {unknown} are not among those that have a colour: {list(methods)}")
+    present = set(frame["method"])
+    return [(method, frame[frame["method"] == method]) for method in methods if method in present]
+
+
+def _look(methods: Sequence[str], method: str) -> dict[str, Any]:
+    """Return colour and marker by the method's place, so that a method looks alike in all figures."""
+    place = list(methods).index(method)
+    return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)], "label": method}
+
+
+def _summaries(frame: pd.DataFrame, by: str, column: str) -> dict[float, Summary]:
+    return {float(key): summarize(frame.loc[frame[by] == key, column]) for key in sorted(frame[by].unique())}
+
+
+def _draw_line(axis: Axes, summaries: Mapping[float, Summary], **look: Any) -> None:
+    """Draw the means and, where there are two seeds or more, a band of their 95 % confidence intervals."""
+    x = list(summaries)
+    axis.plot(x, [summary.mean for summary in summaries.values()], linewidth=1.2, markersize=4, **look)
+    low = [summary.ci95_low for summary in summaries.values()]
+    high = [summary.ci95_high for summary in summaries.values()]
+    axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def _spread(frame: pd.DataFrame, *by: str) -> str:
+    counts = frame.groupby(list(by))["seed"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    if most == 1:
+        return "one seed"
+    seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
+    return f"mean and 95 % interval, {seeds}"

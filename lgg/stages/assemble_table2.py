@@ -1,0 +1,122 @@
+"""Table 2 from the errors of embeddings, and its supplement with every classifier."""
+
+from argparse import Namespace
+from typing import Any
+
+import pandas as pd
+
+from lgg.data.storage import read_header
+from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
+from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.notes import corruption_notes, data_notes
+from lgg.stages.command import run
+
+CLEAN = Metric("clean_error", "Clean error")
+RELATIVE = Metric("relative_mce", "Relative MCE", unit="")
+PLAIN = Metric("plain_mce", "Plain MCE", unit="")
+MEAN = Metric("mean_corruption_error", "Mean corruption error")
+
+CLASSIFIERS = {
+    "own": "its own largest logit",
+    "nearest_neighbours": "10 nearest neighbours",
+    "svm": "support vector machine (RBF)",
+    "logistic_regression": "logistic regression",
+    "nearest_centroid": "nearest centroid",
+}
+PAPER = "Paper: Lassance, Gripon, Ortega 2021, Table 2: CIFAR-10, ResNet18."
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    rows = {row["name"]: row for row in recipe["rows"]}
+    clean = {name: pd.read_csv(path) for name, path in zip(rows, arguments.evaluations, strict=True)}
+    corrupted = {name: pd.read_csv(path) for name, path in zip(rows, arguments.corruptions, strict=True)}
+    baseline = recipe["baseline"]
+    reference = _by(corrupted[baseline], rows[baseline]["classifier"])
+
+    def values(name: str, classifier: str) -> dict[str, dict[int, float]]:
+        own = _by(clean[name], classifier)
+        under = _by(corrupted[name], classifier)
+        return {
+            "clean_error": {int(seed): float(error) for seed, error in zip(own["seed"], own["error"], strict=True)},
+            "relative_mce": relative_mce(under, reference),
+            "plain_mce": plain_mce(under, reference),
+            "mean_corruption_error": mean_corruption_error(under),
+        }
+
+    counts = {
+        "clean_error": int(clean[baseline]["images"].iloc[0]),
+        **dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0])),
+    }
+    legend = [
+        PAPER,
+        f"Classifiers were fitted to the embeddings of {clean[baseline]['training_images'].iloc[0]:,} training images: "
+        + "; ".join(f"{row['label']}: {CLASSIFIERS[row['classifier']]}" for row in rows.values())
+        + ".",
+        *corruption_notes(reference, rows[baseline]["label"], undefined_corruptions(reference)),
+        *data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test)),
+    ]
+    table = comparison_table(
+        list(rows.values()),
+        {name: values(name, row["classifier"]) for name, row in rows.items()},
+        [CLEAN, RELATIVE, PLAIN],
+        baseline,
+        images=counts,
+    )
+    write_table(
+        table,
+        [CLEAN, RELATIVE, PLAIN],
+        legend,
+        csv=arguments.out_csv,
+        markdown=arguments.out_md,
+        latex=arguments.out_tex,
+    )
+    every = [
+        _supplement_row(row, classifier, baseline) for row in rows.values() for classifier in _classifiers(clean, row)
+    ]
+    metrics = [CLEAN, RELATIVE, PLAIN, MEAN]
+    supplement = comparison_table(
+        every,
+        {row["name"]: values(row["method"], row["classifier"]) for row in every},
+        metrics,
+        baseline,
+        images=counts,
+    )
+    write_table(
+        supplement,
+        metrics,
+        legend,
+        csv=arguments.out_supplement_csv,
+        markdown=arguments.out_supplement_md,
+        latex=arguments.out_supplement_tex,
+        title="Every classifier on every embedding",
+    )
+
+
+def _by(table: pd.DataFrame, classifier: str) -> pd.DataFrame:
+    return table[table["classifier"] == classifier].drop(columns="classifier")
+
+
+def _classifiers(clean: dict[str, pd.DataFrame], row: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(clean[row["name"]]["classifier"]))
+
+
+def _supplement_row(row: dict[str, Any], classifier: str, baseline: str) -> dict[str, Any]:
+    """Return the row of a method and a classifier; the baseline with its own classifier keeps the baseline's name."""
+    is_baseline = row["name"] == baseline and classifier == row["classifier"]
+    return {
+        "name": baseline if is_baseline else f"{row['name']}/{classifier}",
+        "label": f"{row['label']}, {CLASSIFIERS[classifier]}",
+        "method": row["name"],
+        "classifier": classifier,
+        "paper": {},
+    }
+
+
+if __name__ == "__main__":
+    run(
+        main,
+        inputs=("train", "test"),
+        lists=("evaluations", "corruptions"),
+        outputs=("csv", "md", "tex", "supplement_csv", "supplement_md", "supplement_tex"),
+    )

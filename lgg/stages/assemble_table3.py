@@ -1,0 +1,125 @@
+"""Table 3, its supplement, or the second robustness table, from the errors of networks under attacks and corruptions."""
+
+from argparse import Namespace
+from typing import Any
+
+import pandas as pd
+
+from lgg.data.storage import read_header
+from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
+from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.notes import corruption_notes, data_notes
+from lgg.stages.command import run
+
+Values = dict[str, dict[int, float]]
+
+RELATIVE = Metric("relative_mce", "Relative MCE", unit="")
+PLAIN = Metric("plain_mce", "Plain MCE", unit="")
+MEAN = Metric("mean_corruption_error", "Mean corruption error")
+PAPER = (
+    "Paper: Lassance, Gripon, Ortega 2021, Table 3: CIFAR-10, PreActResNet18, 10 seeds; its FGSM is the one on normalised "
+    "inputs."
+)
+PUBLISHED = (
+    "Paper: accuracies of the networks published with the paper's code, CIFAR-10, mean of 10, where an attack's constants "
+    "are those given here."
+)
+
+
+def _metrics(table: str, tests: dict[str, Any]) -> list[Metric]:
+    snr = f"{tests['fgsm_snr']:g} dB"
+    if table == "table3":
+        return [Metric("clean_error", "Clean error"), Metric("fgsm_normalized", f"FGSM error, {snr}"), RELATIVE, PLAIN]
+    if table == "table3_supplement":
+        steps = {name: f"{tests[name]['steps']} × {tests[name]['restarts']}" for name in ("pgd", "strong_pgd")}
+        return [
+            Metric("clean_error", "Clean"),
+            Metric("fgsm_normalized", f"FGSM, normalised inputs, {snr}"),
+            Metric("fgsm_pixels", f"FGSM, pixels, {snr}"),
+            Metric("pgd", f"PGD, {steps['pgd']}"),
+            Metric("strong_pgd", f"PGD, {steps['strong_pgd']}"),
+            Metric("transfer_fgsm", f"FGSM from baseline, pixels, {snr}"),
+            Metric("transfer_pgd", f"PGD from baseline, {steps['pgd']}"),
+            MEAN,
+            *(
+                [Metric("deepfool", "DeepFool ‖r‖/‖x‖", unit="", digits=4, lower_is_better=False)]
+                if tests["deepfool_images"]
+                else []
+            ),
+        ]
+    return [
+        Metric("clean", "Clean", lower_is_better=False),
+        Metric("fgsm_pixels", f"FGSM, pixels, {snr}", lower_is_better=False),
+        Metric("fgsm_normalized", f"FGSM, normalised inputs, {snr}", lower_is_better=False),
+        Metric("gaussian_noise", f"Gaussian noise, σ = {tests['noise_std']:g}", lower_is_better=False),
+        Metric("dropout", f"Dropout {tests['dropout_rate']:g}", lower_is_better=False),
+        Metric("quantized_weights", f"Weights of {tests['weight_bits']} bits", lower_is_better=False),
+        Metric("pgd", f"PGD, {tests['pgd']['steps']} steps", lower_is_better=False),
+    ]
+
+
+def _measured(evaluation: pd.DataFrame, snr: float) -> Values:
+    """Return value by test and seed; of FGSM's curve the one ratio that tables show."""
+    shown = evaluation[~evaluation["test"].str.startswith("fgsm_") | (evaluation["level"] == snr)]
+    return {
+        str(test): {int(seed): float(value) for seed, value in zip(rows["seed"], rows["value"], strict=True)}
+        for test, rows in shown.groupby("test")
+    }
+
+
+def _corruption_values(errors: pd.DataFrame, reference: pd.DataFrame) -> Values:
+    return {
+        "relative_mce": relative_mce(errors, reference),
+        "plain_mce": plain_mce(errors, reference),
+        "mean_corruption_error": mean_corruption_error(errors),
+    }
+
+
+def _accuracies(errors: Values) -> Values:
+    return {test: {seed: 100.0 - error for seed, error in by_seed.items()} for test, by_seed in errors.items()}
+
+
+def _notes(tests: dict[str, Any]) -> list[str]:
+    pgd, strong = tests["pgd"], tests["strong_pgd"]
+    return [
+        f"FGSM at a signal-to-noise ratio of {tests['fgsm_snr']:g} dB. PGD: L∞, ε = {pgd['epsilon']:.3g}, step "
+        f"{pgd['step_size']:.3g}, {pgd['steps']} steps from the image, {pgd['restarts']} start(s), on pixels; the stronger "
+        f"one, a check for gradient masking: ε = {strong['epsilon']:.3g}, step {strong['step_size']:.3g}, "
+        f"{strong['steps']} steps, {strong['restarts']} start(s). From baseline: crafted on the baseline network of the next "
+        "seed. Gaussian noise on pixels, clamped; dropout after each block; weights at 2^bits − 1 even levels a tensor.",
+    ]
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    tests, baseline, rows = recipe["tests"], recipe["baseline"], recipe["rows"]
+    evaluations = {path.parent.name: pd.read_csv(path) for path in arguments.evaluations}
+    corrupted = {path.parent.name: pd.read_csv(path) for path in arguments.corruptions}
+    reference = corrupted[baseline]
+    values: dict[str, Values] = {}
+    for row in rows:
+        name = row["name"]
+        errors = _measured(evaluations[name], tests["fgsm_snr"])
+        errors["clean_error"] = errors["clean"]
+        if recipe["table"] == "robustness":
+            values[name] = _accuracies(errors)
+        else:
+            values[name] = errors | (_corruption_values(corrupted[name], reference) if name in corrupted else {})
+    metrics = _metrics(recipe["table"], tests)
+    images = {str(test): int(part["images"].iloc[0]) for test, part in evaluations[baseline].groupby("test")}
+    images["clean_error"] = images["clean"]
+    images |= dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0]))
+    has_mce = any(metric.name == RELATIVE.name for metric in metrics)
+    table = comparison_table(rows, values, metrics, baseline, images=images)
+    label = next(row["label"] for row in rows if row["name"] == baseline)
+    legend = [
+        PUBLISHED if recipe["table"] == "robustness" else PAPER,
+        *_notes(tests),
+        *(corruption_notes(reference, label, undefined_corruptions(reference)) if has_mce else []),
+        *data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test)),
+    ]
+    write_table(table, metrics, legend, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
+
+
+if __name__ == "__main__":
+    run(main, inputs=("train", "test"), lists=("evaluations", "corruptions"), outputs=("csv", "md", "tex"))

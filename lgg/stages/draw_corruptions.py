@@ -1,0 +1,27 @@
+"""A figure of one test image under every corruption at every severity."""
+
+from argparse import Namespace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgg.data.storage import read_images
+from lgg.evaluation.corruptions import CLEAN, choose_images, corrupted_images
+from lgg.reporting.figures import save_figure
+from lgg.reporting.robustness_figures import draw_corruption_examples
+from lgg.stages.command import run
+
+
+def main(arguments: Namespace) -> None:
+    settings = arguments.recipe
+    data = read_images(arguments.test)
+    first = choose_images(data.labels, settings)[:1]
+    made: dict[str, list[NDArray[np.uint8]]] = {}
+    for name, _, images in corrupted_images(data, first, settings, archive=arguments.corruptions):
+        made.setdefault(name, []).append(images[0])
+    (clean,) = made.pop(CLEAN)
+    save_figure(draw_corruption_examples(made, clean), arguments.out_pdf, arguments.out_png)
+
+
+if __name__ == "__main__":
+    run(main, inputs=("test",), optional=("corruptions",), outputs=("pdf", "png"))

@@ -1,0 +1,25 @@
+"""Figure A1: embeddings of the training images in the plane, at initialisation, on the way and at the end of training."""
+
+from argparse import Namespace
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from lgg.data.storage import read_images
+from lgg.reporting.embedding_figures import draw_embeddings
+from lgg.reporting.figures import save_figure
+from lgg.stages.command import run
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    data = read_images(arguments.train)
+    rows = {}
+    for row, path in zip(recipe["rows"], arguments.positions, strict=True):
+        positions = load_file(path)
+        rows[row["label"]] = {epoch: np.asarray(positions[f"epoch{epoch}"]) for epoch in recipe["epochs"]}
+    save_figure(draw_embeddings(rows, data.labels, data.classes), arguments.out_pdf, arguments.out_png)
+
+
+if __name__ == "__main__":
+    run(main, inputs=("train",), lists=("positions",), outputs=("pdf", "png"))

@@ -1,0 +1,162 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lgg.data.corruptions import EXTRA_NAMES, NAMES, SEVERITIES, corrupt
+from lgg.errors import DataError
+
+ALL = (*NAMES, *EXTRA_NAMES)
+WITHOUT_CHANCE = {
+    "defocus_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+    "gaussian_blur",
+    "saturate",
+}
+# the published constants do not move these ever further from the clean image; their own tests say what they do
+NOT_MONOTONE = {"glass_blur", "motion_blur", "frost", "elastic_transform", "spatter", "saturate"}
+every_name = pytest.mark.parametrize("name", ALL)
+
+
+def test_names_are_those_of_the_paper():
+    assert len(NAMES) == 15 and len(EXTRA_NAMES) == 4 and len(set(ALL)) == 19
+    assert NAMES[0] == "gaussian_noise" and NAMES[-1] == "jpeg_compression"
+    assert SEVERITIES == (1, 2, 3, 4, 5)
+
+
+def test_names_are_had_without_heavy_imports():
+    command = (
+        "import sys; from lgg.data.corruptions import NAMES; print({'numpy', 'torch', 'scipy'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", command], capture_output=True, text=True).stdout == "set()\n"
+
+
+# --- randomness ---------------------------------------------------------------------------------------------------
+
+
+@every_name
+@pytest.mark.parametrize("severity", [3, 5])
+def test_an_image_comes_out_the_same_in_any_batch_order_and_with_any_workers(photographs, name, severity):
+    whole = corrupt(photographs, name, severity, seed=7)
+    assert whole.shape == photographs.shape and whole.dtype == np.uint8
+    order = np.random.default_rng(1).permutation(len(photographs))
+    assert np.array_equal(corrupt(photographs[order], name, severity, seed=7, positions=order, workers=3), whole[order])
+    for index in (0, 5, 199):
+        alone = corrupt(photographs[index : index + 1], name, severity, seed=7, positions=np.array([index]))
+        assert np.array_equal(alone[0], whole[index])
+
+
+@every_name
+def test_another_seed_gives_another_set_where_chance_is_at_work(photographs, name):
+    few = photographs[:40]
+    one, two = (corrupt(few, name, 5, seed=seed) for seed in (0, 1))
+    elsewhere = corrupt(few, name, 5, positions=np.arange(40) + 1000)
+    same = name in WITHOUT_CHANCE
+    assert np.array_equal(one, two) is same and np.array_equal(one, elsewhere) is same
+
+
+@every_name
+def test_equal_images_at_different_positions_differ_where_chance_is_at_work(photographs, name):
+    copies = corrupt(np.repeat(photographs[:1], 30, axis=0), name, 5)
+    assert (len(np.unique(copies, axis=0)) == 1) is (name in WITHOUT_CHANCE)
+
+
+def test_images_may_be_mapped_from_a_file_and_are_not_changed(photographs, tmp_path):
+    np.save(tmp_path / "images.npy", photographs)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    for name in ALL:
+        assert np.array_equal(corrupt(mapped[:4], name, 2), corrupt(photographs[:4], name, 2))
+    assert np.array_equal(mapped, photographs)
+
+
+# --- severities ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in NOT_MONOTONE])
+def test_images_get_further_from_the_clean_ones(photographs, name):
+    distances = [
+        np.abs(corrupt(photographs, name, severity) - photographs.astype(float)).mean() for severity in SEVERITIES
+    ]
+    assert distances[0] > 0
+    assert distances == sorted(set(distances))
+
+
+def test_motion_blur_differs_by_chance_only_between_the_two_severities_of_one_deviation(photographs):
+    distances = [
+        np.abs(corrupt(photographs, "motion_blur", severity) - photographs.astype(float)).mean()
+        for severity in SEVERITIES
+    ]
+    assert distances[0] < distances[1] < min(distances[2:4])
+    assert distances[2] == pytest.approx(distances[3], rel=0.1)  # radius 6 and 8 hold all of a deviation of 2
+    assert max(distances[2:4]) < distances[4]
+
+
+def test_two_rounds_of_glass_are_further_off_than_one(photographs):
+    distances = [
+        np.abs(corrupt(photographs, "glass_blur", severity) - photographs.astype(float)).mean()
+        for severity in SEVERITIES
+    ]
+    assert 0 < max(distances[:3]) < min(distances[3:])
+
+
+@pytest.mark.parametrize("name", ["frost", "elastic_transform", "saturate", "spatter"])
+def test_every_severity_changes_the_images(photographs, name):
+    for severity in SEVERITIES:
+        assert (corrupt(photographs[:40], name, severity) != photographs[:40]).any(axis=(1, 2, 3)).mean() > 0.9
+
+
+@every_name
+@pytest.mark.parametrize("side", [8, 17, 64])
+def test_images_may_have_any_side(name, side):
+    images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
+    corrupted = corrupt(images, name, 5)
+    assert corrupted.shape == images.shape and not np.array_equal(corrupted, images)
+
+
+def test_no_images_give_no_images():
+    assert corrupt(np.zeros((0, 32, 32, 3), np.uint8), "fog", 1).shape == (0, 32, 32, 3)
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(photographs):
+    with pytest.raises(
+        DataError, match=r"'gausian_noise'; did you mean 'gaussian_noise'\? Valid: gaussian_noise, shot"
+    ):
+        corrupt(photographs, "gausian_noise", 1)
+
+
+@pytest.mark.parametrize("severity", [0, 6, -1, 2.5, "3", None, True])
+def test_other_severities_are_refused(photographs, severity):
+    with pytest.raises(DataError, match="1 to 5"):
+        corrupt(photographs, "fog", severity)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 32, 24, 3), (2, 32, 32, 1), (2, 32, 32), (32, 32, 3), (2, 3, 32, 32), (2, 4, 4, 3)]
+)
+def test_images_of_another_shape_are_refused(shape):
+    with pytest.raises(DataError, match="images must be"):
+        corrupt(np.zeros(shape, np.uint8), "fog", 1)
+
+
+def test_images_of_another_type_are_refused():
+    with pytest.raises(DataError, match="uint8"):
+        corrupt(np.zeros((2, 32, 32, 3), np.float32), "fog", 1)
+
+
+@pytest.mark.parametrize("positions", [np.arange(3), np.arange(2.0), np.array([0, -1]), np.zeros((2, 1), int)])
+def test_positions_that_do_not_fit_are_a_programmers_mistake(positions):
+    with pytest.raises(ValueError, match="position"):
+        corrupt(np.zeros((2, 32, 32, 3), np.uint8), "fog", 1, positions=positions)
+
+
+def test_there_is_at_least_one_worker(photographs):
+    with pytest.raises(ValueError, match="workers"):
+        corrupt(photographs, "fog", 1, workers=0)

@@ -1,0 +1,358 @@
+import hashlib
+import io
+import tarfile
+import threading
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from lgg.data import corruption_archive
+from lgg.data.corruption_archive import CorruptionArchive, download, write_archive
+from lgg.data.corruptions import SEVERITIES, corrupt
+from lgg.errors import DataError
+
+COUNT = 7
+NAMES = ("fog", "pixelate", "gaussian_noise")
+LABELS = np.arange(COUNT, dtype=np.int64) % 3
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def file(tmp_path, images):
+    path = tmp_path / "kept.tar"
+    write_archive(path, images, LABELS, NAMES, seed=3, workers=2)
+    return path
+
+
+def bytes_of(array, allow_pickle=False):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=allow_pickle)
+    return buffer.getvalue()
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(f"CIFAR-10-C/{name}.npy")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+GOOD = {
+    "labels": bytes_of(np.tile(np.arange(4, dtype=np.uint8), 5)),
+    "fog": bytes_of(np.zeros((20, 32, 32, 3), np.uint8)),
+}
+
+
+# --- written and read again ---------------------------------------------------------------------------------------
+
+
+def test_what_is_read_is_what_corrupt_gives(file, images):
+    archive = CorruptionArchive(file)
+    assert archive.labels.dtype == np.int64 and np.array_equal(archive.labels, LABELS)
+    for name in NAMES:
+        for severity in SEVERITIES:
+            assert np.array_equal(archive.images(name, severity), corrupt(images, name, severity, seed=3))
+
+
+def test_names_come_in_the_order_of_the_paper(file):
+    assert CorruptionArchive(file).names == ("gaussian_noise", "fog", "pixelate")
+
+
+def test_the_parts_in_which_it_is_written_do_not_show(file, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(corruption_archive, "IMAGES_AT_ONCE", 3)
+    write_archive(tmp_path / "parts.tar", images, LABELS, NAMES, seed=3)
+    assert (tmp_path / "parts.tar").read_bytes() == file.read_bytes()
+
+
+def test_the_layout_is_the_official_one(file):
+    with tarfile.open(file, "r:") as archive:
+        for name in NAMES:
+            array = np.load(io.BytesIO(archive.extractfile(f"CIFAR-10-C/{name}.npy").read()), allow_pickle=False)
+            assert array.shape == (5 * COUNT, 32, 32, 3) and array.dtype == np.uint8
+        labels = np.load(io.BytesIO(archive.extractfile("CIFAR-10-C/labels.npy").read()), allow_pickle=False)
+    assert np.array_equal(labels, np.tile(LABELS, 5))
+
+
+def test_pixels_are_mapped_and_read_only(file):
+    images = CorruptionArchive(file).images("fog", 2)
+    assert isinstance(images, np.memmap) and images.filename == file
+    assert not images.flags.writeable and not images.flags.owndata
+
+
+def test_nothing_is_left_of_an_archive_that_could_not_be_written(images, tmp_path):
+    with pytest.raises(DataError, match="'fgo'; did you mean 'fog'"):
+        write_archive(tmp_path / "kept.tar", images, LABELS, ["fog", "fgo"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_must_fit_the_images(images, tmp_path):
+    with pytest.raises(ValueError, match="labels"):
+        write_archive(tmp_path / "kept.tar", images, LABELS[:-1], NAMES)
+
+
+def test_a_corruption_that_is_not_there_is_answered_with_the_nearest(file):
+    with pytest.raises(DataError, match=r"kept.tar: there is no corruption 'pixelated'; did you mean 'pixelate'\?"):
+        CorruptionArchive(file).images("pixelated", 1)
+
+
+@pytest.mark.parametrize("severity", [0, 6, True, "1"])
+def test_severities_are_1_to_5(file, severity):
+    with pytest.raises(DataError, match="1 to 5"):
+        CorruptionArchive(file).images("fog", severity)
+
+
+# --- files that cannot be used ------------------------------------------------------------------------------------
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nothing.tar: there is no such file"):
+        CorruptionArchive(tmp_path / "nothing.tar")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello" * 500, b"\0" * 10_240], ids=["empty", "text", "zeros"])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "other.tar"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"other.tar: .*Remove it"):
+        CorruptionArchive(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.9])
+def test_an_archive_that_is_cut_short_is_refused(file, share):
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match=r"kept.tar: damaged|cut short"):
+        CorruptionArchive(file)
+
+
+def test_an_archive_that_is_cut_off_between_members_is_refused(file):
+    with tarfile.open(file, "r:") as archive:
+        last = archive.getmembers()[-1]
+    file.write_bytes(file.read_bytes()[: last.offset])
+    with pytest.raises(DataError, match="cut short"):
+        CorruptionArchive(file)
+
+
+def test_a_damaged_header_is_found(file):
+    with tarfile.open(file, "r:") as archive:
+        last = archive.getmembers()[-1]
+    content = bytearray(file.read_bytes())
+    content[last.offset + 5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        CorruptionArchive(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("fog", bytes_of(np.array([None, 1] * 10, dtype=object), True), "Python objects"),
+        ("fog", bytes_of(np.zeros((20, 32, 32, 3), np.float32)), "float32"),
+        ("fog", bytes_of(np.zeros((19, 32, 32, 3), np.uint8)), r"\(20, H, W, 3\)"),
+        ("fog", bytes_of(np.zeros((20, 3, 32, 32), np.uint8)), "3 channels"),
+        ("fog", bytes_of(np.zeros((20, 32), np.uint8)), r"\(20, H, W, 3\)"),
+        ("fog", bytes_of(np.asfortranarray(np.zeros((20, 32, 32, 3), np.uint8))), "column order"),
+        ("fog", bytes_of(np.zeros((20, 32, 32, 3), np.uint8))[:-1], "bytes, which do not make"),
+        ("fog", b"no array at all", "magic"),
+        ("labels", bytes_of(np.zeros(20)), "float64"),
+        ("labels", bytes_of(np.zeros((4, 5), np.uint8)), r"\(5N,\)"),
+        ("labels", bytes_of(np.zeros(19, np.uint8)), r"\(5N,\)"),
+        ("labels", bytes_of(np.arange(20)), "differ from severity to severity"),
+    ],
+)
+def test_a_member_with_other_content_is_named(tmp_path, name, content, message):
+    path = tmp_path / "other.tar"
+    write_tar(path, GOOD | {name: content})
+    with pytest.raises(DataError, match=rf"other.tar: CIFAR-10-C/{name}.npy cannot be used: .*{message}"):
+        CorruptionArchive(path)
+
+
+@pytest.mark.parametrize(("missing", "message"), [("labels", "labels.npy"), ("fog", "NAME.npy")])
+def test_labels_and_a_corruption_must_be_there(tmp_path, missing, message):
+    path = tmp_path / "other.tar"
+    write_tar(path, {name: content for name, content in GOOD.items() if name != missing})
+    with pytest.raises(DataError, match=message):
+        CorruptionArchive(path)
+
+
+# --- downloading --------------------------------------------------------------------------------------------------
+
+CONTENT = np.random.default_rng(1).bytes(300_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """A server of CONTENT that closes connections after `cut` bytes and keeps what it was asked for."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.cut, self.knows_ranges, self.status, self.ranges = CONTENT, None, True, None, []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/archive.tar"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        asked = self.headers.get("Range")
+        server.ranges.append(asked)
+        if server.status:
+            self.send_error(server.status)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.knows_ranges else 0
+        rest = server.content[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: server.cut])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(corruption_archive, "PAUSE", 0.0)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fetch(path, server):
+    download(path, url=server.url, md5=MD5, size=len(CONTENT))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "archive.tar"
+
+
+def part_of(path):
+    return path.with_name(path.name + ".part")
+
+
+def test_a_file_is_downloaded_and_renamed(server, path):
+    fetch(path, server)
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_is_there_is_not_fetched_again(server, path):
+    fetch(path, server)
+    fetch(path, server)
+    assert len(server.ranges) == 1
+
+
+def test_another_file_that_is_there_is_left_alone(server, path):
+    path.parent.mkdir()
+    path.write_bytes(b"mine")
+    with pytest.raises(DataError, match="not the file expected"):
+        fetch(path, server)
+    assert path.read_bytes() == b"mine" and not server.ranges
+
+
+def test_a_connection_that_is_cut_is_gone_on_with(server, path):
+    server.cut = 130_000
+    fetch(path, server)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=130000-", "bytes=260000-"]
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_was_cut_off(server, path):
+    path.parent.mkdir()
+    part_of(path).write_bytes(CONTENT[:1234])
+    fetch(path, server)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1234-"]
+
+
+def test_a_server_that_knows_no_ranges_is_asked_for_everything(server, path):
+    server.knows_ranges = False
+    path.parent.mkdir()
+    part_of(path).write_bytes(b"x" * 1234)
+    fetch(path, server)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_server_that_always_gives_up_is_given_up_and_the_part_is_kept(server, path):
+    server.knows_ranges, server.cut = False, 1000
+    with pytest.raises(DataError, match=r"1,000 of 300,000 bytes are there.*run again"):
+        fetch(path, server)
+    assert part_of(path).stat().st_size == 1000 and not path.exists()
+    assert len(server.ranges) <= 2 * corruption_archive.ATTEMPTS
+
+
+def test_a_wrong_checksum_is_told_and_the_part_is_removed(server, path):
+    server.content = bytes(len(CONTENT))
+    with pytest.raises(DataError, match=rf"has the MD5 .*, not {MD5}.*put the right file at .*archive.tar yourself"):
+        fetch(path, server)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_longer_file_is_told_and_removed(server, path):
+    server.content = CONTENT + b"more"
+    with pytest.raises(DataError, match="more than the 300,000 bytes"):
+        fetch(path, server)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_part_of_another_longer_file_is_removed(server, path):
+    path.parent.mkdir()
+    part_of(path).write_bytes(CONTENT + b"more")
+    with pytest.raises(DataError, match="run again"):
+        fetch(path, server)
+    fetch(path, server)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("status", "attempts"), [(404, 1), (403, 1), (503, 5), (429, 5)])
+def test_only_errors_that_may_pass_are_tried_again(server, path, status, attempts):
+    server.status = status
+    with pytest.raises(DataError, match=f"{status}.*put it at .*archive.tar yourself"):
+        fetch(path, server)
+    assert len(server.ranges) == attempts
+
+
+def test_without_a_network_people_are_told_to_put_the_file_there(server, path):
+    url = server.url
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(DataError, match=r"could not be downloaded.*put it at .*archive.tar yourself"):
+        download(path, url=url, md5=MD5, size=len(CONTENT))
+
+
+def test_a_disk_that_is_too_small_is_told_beforehand(server, path, monkeypatch):
+    usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(corruption_archive.shutil, "disk_usage", lambda _: usage(10, 0, 10))
+    with pytest.raises(DataError, match=r"300,000 bytes are missing, but the disk has only 10 free"):
+        fetch(path, server)
+    assert not server.ranges
+
+
+def test_a_disk_that_fills_up_is_told(server, path, monkeypatch):
+    def full(**options):
+        raise OSError(corruption_archive.errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(corruption_archive, "tqdm", full)
+    with pytest.raises(DataError, match=r"the disk is full\. Make room and run again"):
+        fetch(path, server)
+    assert len(server.ranges) == 1
+
+
+def test_the_official_archive_is_named():
+    assert corruption_archive.ARCHIVE_URL.startswith("https://zenodo.org/records/2535967/")
+    # 19 corruptions, each of 50,000 images and a header, and the labels, padded to tar's blocks
+    assert 0 < corruption_archive.ARCHIVE_BYTES - 19 * 50_000 * 32 * 32 * 3 < 1_000_000
+    assert len(corruption_archive.ARCHIVE_MD5) == 32

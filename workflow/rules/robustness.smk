@@ -1,0 +1,235 @@
+# Section 4.3, Table 3 and the second robustness table. Reads data/; writes below robustness/ a network for each method
+# and seed with its history and metrics, its errors under attacks and other tests and under corruptions, and
+# tables/table3, table3_supplement, robustness, figures/robustness_corruptions, robustness_severity, snr_curves, and
+# where the methods hold a sweep of γ, weight_sweep.
+
+if settings.robustness:
+    ROBUSTNESS = f"{RESULTS}/robustness"
+    DEFENCES = settings.robustness.active_methods
+    TABLE3_METHODS = settings.robustness.table_methods
+    ROBUSTNESS_TABLES = ("table3", "table3_supplement", "robustness")
+    CORRUPTION_ERRORS = [f"{ROBUSTNESS}/{name}/corruptions.csv" for name in TABLE3_METHODS]
+
+    targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ROBUSTNESS_TABLES for kind in ("csv", "md", "tex")]
+    targets += [
+        f"{RESULTS}/figures/{name}.{kind}"
+        for name in (
+            "robustness_corruptions",
+            "robustness_severity",
+            "snr_curves",
+            *(["weight_sweep"] if len(settings.robustness.sweep) > 1 else []),
+        )
+        for kind in ("pdf", "png")
+    ]
+
+    rule train_robust_network:
+        input:
+            train=TRAIN_IMAGES,
+        output:
+            model=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/model.safetensors",
+            history=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/history.csv",
+            metrics=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/metrics.json",
+        log:
+            f"{RESULTS}/logs/train_robust_network/{{method}}_seed{{seed}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train_robust_network/{{method}}_seed{{seed}}.tsv"
+        wildcard_constraints:
+            method=one_of(DEFENCES),
+            seed=one_of(map(str, settings.seeds)),
+        conda:
+            ENVIRONMENT
+        threads: TRAIN.threads
+        resources:
+            gpu=GPUS,
+            mem_mb=TRAIN.mem_mb,
+            runtime=TRAIN.runtime,
+        params:
+            recipe=lambda wildcards: recipes.train_robust_network(
+                settings.robustness, wildcards.method, int(wildcards.seed)
+            ).settings,
+            code=lambda wildcards: recipes.train_robust_network(
+                settings.robustness, wildcards.method, int(wildcards.seed)
+            ).code,
+        shell:
+            "python -m lgg.stages.train_robust_network --recipe {params.recipe:q} --threads {threads}"
+            " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
+            " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
+
+    rule evaluate_robustness:
+        input:
+            test=TEST_IMAGES,
+            models=expand(
+                f"{ROBUSTNESS}/{{{{method}}}}/seed{{seed}}/model.safetensors",
+                seed=settings.seeds,
+            ),
+            baselines=expand(
+                f"{ROBUSTNESS}/{settings.robustness.baseline}/seed{{seed}}/model.safetensors",
+                seed=settings.seeds,
+            ),
+        output:
+            evaluation=f"{ROBUSTNESS}/{{method}}/evaluation.csv",
+        log:
+            f"{RESULTS}/logs/evaluate_robustness/{{method}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/evaluate_robustness/{{method}}.tsv"
+        wildcard_constraints:
+            method=one_of(DEFENCES),
+        conda:
+            ENVIRONMENT
+        threads: EVALUATE.threads
+        resources:
+            gpu=GPUS,
+            mem_mb=EVALUATE.mem_mb,
+            runtime=EVALUATE.runtime,
+        params:
+            recipe=lambda wildcards: recipes.evaluate_robustness(
+                settings.robustness, settings.seeds, wildcards.method
+            ).settings,
+            code=lambda wildcards: recipes.evaluate_robustness(
+                settings.robustness, settings.seeds, wildcards.method
+            ).code,
+        shell:
+            "python -m lgg.stages.evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
+            " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} --baselines {input.baselines:q}"
+            " --out-evaluation {output.evaluation:q} > {log:q} 2>&1"
+
+    rule evaluate_corruptions:
+        input:
+            test=TEST_IMAGES,
+            models=expand(
+                f"{ROBUSTNESS}/{{{{method}}}}/seed{{seed}}/model.safetensors",
+                seed=settings.seeds,
+            ),
+            archive=ARCHIVE,
+        output:
+            corruptions=f"{ROBUSTNESS}/{{method}}/corruptions.csv",
+        log:
+            f"{RESULTS}/logs/evaluate_corruptions/{{method}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/evaluate_corruptions/{{method}}.tsv"
+        wildcard_constraints:
+            method=one_of(TABLE3_METHODS),
+        conda:
+            ENVIRONMENT
+        threads: EVALUATE.threads
+        resources:
+            gpu=GPUS,
+            mem_mb=EVALUATE.mem_mb,
+            runtime=EVALUATE.runtime,
+        params:
+            recipe=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).settings,
+            code=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).code,
+            archive="--corruptions" if ARCHIVE else "",
+        shell:
+            "python -m lgg.stages.evaluate_corruptions --recipe {params.recipe:q} --threads {threads}"
+            " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q}"
+            " {params.archive} {input.archive:q} --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
+
+    rule assemble_table3:
+        input:
+            train=TRAIN_IMAGES,
+            test=TEST_IMAGES,
+            evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in DEFENCES],
+            corruptions=CORRUPTION_ERRORS,
+        output:
+            csv=f"{RESULTS}/tables/{{table}}.csv",
+            md=f"{RESULTS}/tables/{{table}}.md",
+            tex=f"{RESULTS}/tables/{{table}}.tex",
+        log:
+            f"{RESULTS}/logs/assemble_table3/{{table}}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/assemble_table3/{{table}}.tsv"
+        wildcard_constraints:
+            table=one_of(ROBUSTNESS_TABLES),
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        params:
+            recipe=lambda wildcards: recipes.assemble_table3(settings.robustness, wildcards.table).settings,
+            code=lambda wildcards: recipes.assemble_table3(settings.robustness, wildcards.table).code,
+        shell:
+            "python -m lgg.stages.assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
+            " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
+            " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q} > {log:q} 2>&1"
+
+    rule draw_robustness_corruptions:
+        input:
+            corruptions=CORRUPTION_ERRORS,
+        output:
+            heatmap_pdf=f"{RESULTS}/figures/robustness_corruptions.pdf",
+            heatmap_png=f"{RESULTS}/figures/robustness_corruptions.png",
+            severity_pdf=f"{RESULTS}/figures/robustness_severity.pdf",
+            severity_png=f"{RESULTS}/figures/robustness_severity.png",
+        log:
+            f"{RESULTS}/logs/draw_robustness_corruptions.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_robustness_corruptions.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        params:
+            recipe=recipes.draw_corruption_errors(TABLE3_METHODS).settings,
+            code=recipes.draw_corruption_errors(TABLE3_METHODS).code,
+        shell:
+            "python -m lgg.stages.draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
+            " --out-heatmap_pdf {output.heatmap_pdf:q} --out-heatmap_png {output.heatmap_png:q}"
+            " --out-severity_pdf {output.severity_pdf:q} --out-severity_png {output.severity_png:q} > {log:q} 2>&1"
+
+    rule draw_snr_curves:
+        input:
+            evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in TABLE3_METHODS],
+        output:
+            pdf=f"{RESULTS}/figures/snr_curves.pdf",
+            png=f"{RESULTS}/figures/snr_curves.png",
+        log:
+            f"{RESULTS}/logs/draw_snr_curves.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_snr_curves.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        params:
+            recipe=recipes.draw_snr_curves(settings.robustness).settings,
+            code=recipes.draw_snr_curves(settings.robustness).code,
+        shell:
+            "python -m lgg.stages.draw_snr_curves --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+
+    if len(settings.robustness.sweep) > 1:
+
+        rule draw_weight_sweep:
+            input:
+                baseline=f"{ROBUSTNESS}/{settings.robustness.baseline}/evaluation.csv",
+                evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in settings.robustness.sweep],
+            output:
+                pdf=f"{RESULTS}/figures/weight_sweep.pdf",
+                png=f"{RESULTS}/figures/weight_sweep.png",
+            log:
+                f"{RESULTS}/logs/draw_weight_sweep.log",
+            benchmark:
+                f"{RESULTS}/benchmarks/draw_weight_sweep.tsv"
+            conda:
+                ENVIRONMENT
+            threads: LIGHT.threads
+            resources:
+                gpu=0,
+                mem_mb=LIGHT.mem_mb,
+                runtime=LIGHT.runtime,
+            params:
+                recipe=recipes.draw_weight_sweep(settings.robustness).settings,
+                code=recipes.draw_weight_sweep(settings.robustness).code,
+            shell:
+                "python -m lgg.stages.draw_weight_sweep --recipe {params.recipe:q} --baseline {input.baseline:q}"
+                " --evaluations {input.evaluations:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
