@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lgg
-from lgg.graph import nearest_neighbours, one_hot, pairwise_distances, symmetric_normalization, unit_rows
+from lgg.graph import flatten_rows, nearest_neighbours, one_hot, pairwise_distances, symmetric_normalization, unit_rows
 
 SIMILARITIES = ("cosine", "rbf", "rbf_squared")
 few_examples = settings(max_examples=25, deadline=None)
@@ -904,3 +904,24 @@ def test_weights_of_other_types_are_computed_in_float32(dtype):
     assert lgg.total_variation(adjacency, torch.tensor([0.0, 0.5])).item() == 0.25
     assert lgg.label_variation(adjacency, torch.tensor([0, 1]), power=2).item() == 4 * 1.0
     assert lgg.normalized_label_variation(adjacency, torch.tensor([0, 1])).item() == 1.0
+
+
+# --- memory formats -----------------------------------------------------------------------------------------------
+
+
+def test_channels_last_in_memory_is_read_without_a_copy():
+    x = torch.rand(4, 3, 5, 5).contiguous(memory_format=torch.channels_last)
+    assert flatten_rows(x).data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_the_memory_format_changes_neither_value_nor_gradient(power):
+    labels = random_labels(6)
+    x = torch.rand(6, 3, 4, 4, dtype=torch.float64)
+    outcomes = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        leaf = x.clone().contiguous(memory_format=layout).requires_grad_()
+        value = lgg.cosine_label_variation(leaf, labels, power=power)
+        value.backward()
+        outcomes.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(outcomes[0], outcomes[1])

@@ -13,6 +13,7 @@ from lgg.data.corruptions.randomness import Streams
 from lgg.errors import DataError
 
 LEAST_SIDE = 8  # pixels; below, a third of the side and the small image of `pixelate` come to nothing
+ONE_THREAD = ("pixelate", "jpeg_compression")  # Pillow's work on small images holds the interpreter; threads only wait
 PIXELS_AT_ONCE = 128 * 32 * 32  # what a worker treats together still lies in a core's cache
 
 Corruption = Callable[[Bytes, int, Streams], Bytes]
@@ -61,7 +62,7 @@ def corrupt(
         streams = Streams(seed, name, severity, numbers[part])
         corrupted[part] = CORRUPTIONS[name](np.ascontiguousarray(images[part]), severity, streams)
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(1 if name in ONE_THREAD else workers) as pool:
         for _ in pool.map(treat, range(0, len(images), step)):
             pass
     return corrupted

@@ -85,9 +85,11 @@ def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:
     textures = frost_textures(side)
     choice = streams.integers(COUNT)
     corner = streams.integers(textures.shape[1] - side, 2)
-    pieces = sliding_window_view(textures, (side, side), axis=(1, 2))[choice, corner[:, 0], corner[:, 1]]
+    pieces = np.empty_like(images)
+    for piece, texture, (top, left) in zip(pieces, choice, corner, strict=True):
+        piece[...] = textures[texture, top : top + side, left : left + side]
     frosted = images * np.float32(of_image / 255)
-    frosted += np.moveaxis(pieces, 1, 3) * np.float32(of_frost / 255)
+    frosted += pieces * np.float32(of_frost / 255)
     return to_bytes(frosted)
 
 
