@@ -568,6 +568,8 @@ class Embedding(_Section):
         for name in self.figure.methods if self.figure else []:
             if name not in methods:
                 raise ValueError(f"figure.methods: {name!r} is no entry of `methods`{_nearest(name, methods)}")
+        if self.figure and len(set(self.figure.methods)) != len(self.figure.methods):
+            raise ValueError("figure.methods: a method stands there twice")
         if self.figure and max(self.figure.epochs) > self.training.epochs:
             raise ValueError(
                 f"figure.epochs: {max(self.figure.epochs)} is after the last epoch, {self.training.epochs}"
@@ -947,6 +949,8 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
     if kind in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
         valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        if str(error["loc"][-1]).startswith("literal["):  # a branch of a union: the others have a line each too
+            return f"{where}: expected {' or '.join(map(repr, valid))}, found {_shown(error['input'])}"
         given = context.get("tag", error["input"])
         suffix = f".{context['discriminator'].strip(chr(39))}" if kind == "union_tag_invalid" else ""
         nearest = _nearest(given, valid) if isinstance(given, str) else "."
@@ -955,7 +959,7 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
         inner = str(error["ctx"]["error"])
         if not path:  # a validator of the whole names full paths
             return inner
-        return f"{where}.{inner}" if inner.startswith("methods.") else f"{where}: {inner}"
+        return f"{where}.{inner}" if inner.startswith(("methods.", "figure.")) else f"{where}: {inner}"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return f"{where}: expected a section of keys and values, found {_shown(error['input'])}"
     if kind == "string_pattern_mismatch":
