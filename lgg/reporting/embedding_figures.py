@@ -86,9 +86,12 @@ def _title(epoch: int, *, last: bool) -> str:
 def _limits(
     panels: Sequence[NDArray[np.floating[Any]]],
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Return the lower left and upper right corner of the square that holds the points of all panels."""
+    """Return the lower left and upper right corner of the square around the points of all panels.
+
+    One point in a hundred at either end of an axis may lie outside: a few far ones would leave the rest no room.
+    """
     points = np.concatenate(panels)
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = np.quantile(points, (0.01, 0.99), axis=0)
     half = 0.55 * max(float((high - low).max()), 1e-12)
     centre = (low + high) / 2
     return centre - half, centre + half

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lgg.reporting.figures import MARKERS, PAGE_WIDTH, PALETTE, set_style
-from lgg.reporting.statistics import Summary, summarize
+from lgg.reporting.statistics import summarize
 
 CLEAN = "clean"
+SEEDS_OF_A_BAND = 3
 TABLE3_SNR = 33.0  # decibels: the attack of the paper's Table 3
 FORMS = {"pixels": "noise on pixels", "normalized": "noise on normalised images"}
 
@@ -94,13 +95,12 @@ def draw_error_against_severity(errors: pd.DataFrame, methods: Sequence[str]) ->
     set_style()
     figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.2))
     for method, frame in _by_method(errors, methods):
-        _draw_line(axis, _summaries(frame, "severity", "error"), **_look(methods, method))
+        _draw_line(axis, frame, "severity", "error", **_look(methods, method))
     severities = sorted(errors["severity"].unique())
     axis.set_xticks(severities, [str(severity) if severity else CLEAN for severity in severities])
     axis.set(xlabel="severity of corruption", ylabel="error (%), mean over corruptions")
-    axis.set_ylim(bottom=0)
-    axis.set_title(_spread(errors, "method", "severity"))
-    axis.legend(frameon=False)
+    _set_percent_limits(axis)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, title=_spread(errors, "method", "severity"))
     sns.despine(figure)
     return figure
 
@@ -124,12 +124,13 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str]) -> F
     clean_at = finite[-1] + 0.15 * max(finite[-1] - finite[0], 1.0)
     for axis, form in zip(axes[0], forms, strict=True):
         for method, frame in _by_method(curves[curves["form"] == form], methods):
-            look, summaries = _look(methods, method), _summaries(frame, "snr", "accuracy")
-            attacked = {snr: summary for snr, summary in summaries.items() if math.isfinite(snr)}
-            _draw_line(axis, attacked, **look)
-            if math.inf in summaries and attacked:
-                last = max(attacked)
-                _draw_clean(axis, clean_at, summaries[math.inf], (last, attacked[last].mean), look)
+            look, attacked = _look(methods, method), frame[np.isfinite(frame["snr"])]
+            _draw_line(axis, attacked, "snr", "accuracy", **look)
+            clean = frame.loc[np.isinf(frame["snr"]), "accuracy"]
+            if len(clean) and len(attacked):
+                last = attacked["snr"].max()
+                nearest = attacked.loc[attacked["snr"] == last, "accuracy"].mean()
+                _draw_clean(axis, clean_at, clean, (last, nearest), look)
         ticks = [snr for snr in range(0, 1000, 5) if finite[0] <= snr <= finite[-1]]
         if finite[0] <= TABLE3_SNR <= finite[-1]:
             axis.axvline(TABLE3_SNR, color="0.6", linewidth=0.8, zorder=0)
@@ -153,12 +154,15 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str]) -> F
     return figure
 
 
-def _draw_clean(axis: Axes, x: float, clean: Summary, link_to: tuple[float, float], look: Mapping[str, Any]) -> None:
+def _draw_clean(
+    axis: Axes, x: float, clean: "pd.Series[float]", link_to: tuple[float, float], look: Mapping[str, Any]
+) -> None:
     """Draw the accuracy without attack at the axis' far side; dotted, since no scale leads there."""
-    axis.plot([link_to[0], x], [link_to[1], clean.mean], color=look["color"], linewidth=0.8, linestyle=":")
-    axis.plot([x], [clean.mean], color=look["color"], marker=look["marker"], markersize=4, linestyle="")
-    if clean.n > 1:
-        axis.plot([x, x], [clean.ci95_low, clean.ci95_high], color=look["color"], linewidth=1)
+    axis.plot([link_to[0], x], [link_to[1], clean.mean()], color=look["color"], linewidth=0.8, linestyle=":")
+    axis.plot([x], [clean.mean()], color=look["color"], marker=look["marker"], markersize=4, linestyle="")
+    if len(clean) >= SEEDS_OF_A_BAND:
+        summary = summarize(clean)
+        axis.plot([x, x], [summary.ci95_low, summary.ci95_high], color=look["color"], linewidth=1)
 
 
 def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
@@ -173,15 +177,14 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
     measures = ("clean_error", "fgsm_error")
     for column, label in zip(measures, ("clean images", "FGSM"), strict=True):
         look = {"color": PALETTE[measures.index(column)], "marker": MARKERS[measures.index(column)]}
-        _draw_line(axis, _summaries(weighted, "weight", column), **look, label=label)
+        _draw_line(axis, weighted, "weight", column, **look, label=label)
         if len(without):
             label = f"{label}, without regulariser"
             axis.axhline(without[column].mean(), color=look["color"], linestyle="--", linewidth=1, label=label)
     axis.set_xscale("log")
     axis.set(xlabel="weight γ of the regulariser", ylabel="error (%)")
-    axis.set_ylim(bottom=0)
-    axis.set_title(_spread(sweep, "weight"))
-    axis.legend(frameon=False)
+    _set_percent_limits(axis)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, title=_spread(sweep, "weight"))
     sns.despine(figure)
     return figure
 
@@ -199,17 +202,27 @@ def _look(methods: Sequence[str], method: str) -> dict[str, Any]:
     return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)], "label": method}
 
 
-def _summaries(frame: pd.DataFrame, by: str, column: str) -> dict[float, Summary]:
-    return {float(key): summarize(frame.loc[frame[by] == key, column]) for key in sorted(frame[by].unique())}
+def _draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any) -> None:
+    """Draw the mean of `column` against `by`, and its spread over seeds.
+
+    With three seeds or more that is a band, their 95 % confidence interval. Fewer give an interval so wide that it would
+    hide the rest, so each of two seeds has a thin line.
+    """
+    groups = frame.groupby(by)[column]
+    axis.plot(groups.mean().index, groups.mean(), linewidth=1.2, markersize=4, **look)
+    least = frame.groupby(by)["seed"].nunique().min()
+    if least >= SEEDS_OF_A_BAND:
+        summaries = [summarize(values) for _, values in groups]
+        low, high = ([getattr(summary, end) for summary in summaries] for end in ("ci95_low", "ci95_high"))
+        axis.fill_between(groups.mean().index, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    elif frame["seed"].nunique() > 1:
+        for _, own in frame.sort_values(by).groupby("seed"):
+            axis.plot(own[by], own[column], color=look["color"], linewidth=0.5, alpha=0.5)
 
 
-def _draw_line(axis: Axes, summaries: Mapping[float, Summary], **look: Any) -> None:
-    """Draw the means and, where there are two seeds or more, a band of their 95 % confidence intervals."""
-    x = list(summaries)
-    axis.plot(x, [summary.mean for summary in summaries.values()], linewidth=1.2, markersize=4, **look)
-    low = [summary.ci95_low for summary in summaries.values()]
-    high = [summary.ci95_high for summary in summaries.values()]
-    axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+def _set_percent_limits(axis: Axes) -> None:
+    """Begin at zero, and end where percentages do; the bands of few seeds reach beyond."""
+    axis.set_ylim(0, min(axis.get_ylim()[1], 102.0))
 
 
 def _spread(frame: pd.DataFrame, *by: str) -> str:
@@ -218,4 +231,6 @@ def _spread(frame: pd.DataFrame, *by: str) -> str:
     if most == 1:
         return "one seed"
     seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
-    return f"mean and 95 % interval, {seeds}"
+    if least >= SEEDS_OF_A_BAND:
+        return f"mean and 95 % interval, {seeds}"
+    return f"mean; {seeds}, thin lines: fewer than {SEEDS_OF_A_BAND}"

@@ -79,15 +79,29 @@ def _accuracies(errors: Values) -> Values:
     return {test: {seed: 100.0 - error for seed, error in by_seed.items()} for test, by_seed in errors.items()}
 
 
-def _notes(tests: dict[str, Any]) -> list[str]:
+def _notes(table: str, tests: dict[str, Any]) -> list[str]:
     pgd, strong = tests["pgd"], tests["strong_pgd"]
-    return [
-        f"FGSM at a signal-to-noise ratio of {tests['fgsm_snr']:g} dB. PGD: L∞, ε = {pgd['epsilon']:.3g}, step "
-        f"{pgd['step_size']:.3g}, {pgd['steps']} steps from the image, {pgd['restarts']} start(s), on pixels; the stronger "
-        f"one, a check for gradient masking: ε = {strong['epsilon']:.3g}, step {strong['step_size']:.3g}, "
-        f"{strong['steps']} steps, {strong['restarts']} start(s). From baseline: crafted on the baseline network of the next "
-        "seed. Gaussian noise on pixels, clamped; dropout after each block; weights at 2^bits − 1 even levels a tensor.",
-    ]
+    notes = [f"FGSM at a signal-to-noise ratio of {tests['fgsm_snr']:g} dB."]
+    if table != "table3":
+        notes.append(f"PGD on pixels: {_described(pgd)}.")
+    if table == "table3_supplement":
+        notes.append(
+            f"The stronger PGD, a check for gradient masking: {_described(strong)}. From baseline: crafted on the baseline "
+            "network of the next seed. DeepFool: median of the perturbation's relative L2 norm over those of its images "
+            "that a network gets right; larger is more robust."
+        )
+    if table == "robustness":
+        notes.append(
+            "Gaussian noise on pixels, clamped; dropout after each block; weights at 2^bits − 1 even levels a tensor."
+        )
+    return [" ".join(notes)]
+
+
+def _described(pgd: dict[str, Any]) -> str:
+    return (
+        f"L∞, ε = {pgd['epsilon']:.3g}, steps of {pgd['step_size']:.3g}, {pgd['steps']} from each of {pgd['restarts']} "
+        "start(s), the first at the image"
+    )
 
 
 def main(arguments: Namespace) -> None:
@@ -108,13 +122,14 @@ def main(arguments: Namespace) -> None:
     metrics = _metrics(recipe["table"], tests)
     images = {str(test): int(part["images"].iloc[0]) for test, part in evaluations[baseline].groupby("test")}
     images["clean_error"] = images["clean"]
+    images["deepfool"] = tests["deepfool_images"]
     images |= dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0]))
     has_mce = any(metric.name == RELATIVE.name for metric in metrics)
     table = comparison_table(rows, values, metrics, baseline, images=images)
     label = next(row["label"] for row in rows if row["name"] == baseline)
     legend = [
         PUBLISHED if recipe["table"] == "robustness" else PAPER,
-        *_notes(tests),
+        *_notes(recipe["table"], tests),
         *(corruption_notes(reference, label, undefined_corruptions(reference)) if has_mce else []),
         *data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test)),
     ]

@@ -57,16 +57,17 @@ def test_panels_are_rows_by_epochs(rows, labels):
         np.testing.assert_allclose(in_order(points_of(axis)[0]), in_order(coordinates))
 
 
-def test_axes_are_alike_within_a_row_and_hold_every_point(rows, labels):
+def test_axes_are_alike_within_a_row_and_hold_nearly_every_point(rows, labels):
     axes = np.reshape(draw_embeddings(rows, labels, ["cat", "dog", "ship"]).axes, (2, 3))
     for row in axes:
         assert len({(axis.get_xlim(), axis.get_ylim()) for axis in row}) == 1
         (left, right), (bottom, top) = row[0].get_xlim(), row[0].get_ylim()
         assert right - left == pytest.approx(top - bottom)
-        for axis in row:
-            assert axis.get_aspect() == 1.0
-            points, _ = points_of(axis)
-            assert ((points > [left, bottom]) & (points < [right, top])).all()
+        assert all(axis.get_aspect() == 1.0 for axis in row)
+        points = np.concatenate([points_of(axis)[0] for axis in row])
+        inside = ((points > [left, bottom]) & (points < [right, top])).all(axis=1)
+        # of one axis one point in a hundred at either end may be left out
+        assert inside.mean() >= 0.96
     assert axes[0, 0].get_xlim() != axes[1, 0].get_xlim()
 
 

@@ -38,6 +38,10 @@ def tidy(random, column, methods=METHODS, seeds=3, **levels):
     return pd.Series(random.uniform(5, 95, len(index)), index=index, name=column).reset_index()
 
 
+def legend_title(figure):
+    return figure.legends[0].get_title().get_text()
+
+
 def lines_by_label(axis):
     return {line.get_label(): line for line in axis.get_lines() if not line.get_label().startswith("_")}
 
@@ -98,21 +102,33 @@ def test_error_against_severity_is_the_mean_with_its_interval(random):
         assert band.y0 == pytest.approx(min(summary.ci95_low for summary in summaries))
         assert band.y1 == pytest.approx(max(summary.ci95_high for summary in summaries))
     assert [label.get_text() for label in axis.get_xticklabels()] == ["clean", "1", "2", "3", "4", "5"]
-    assert axis.get_title() == "mean and 95 % interval, 3 seeds"
+    assert legend_title(axis.figure) == "mean and 95 % interval, 3 seeds"
+    assert axis.get_ylim()[0] == 0
+    assert axis.get_ylim()[1] <= 102
 
 
 def test_one_seed_has_a_line_and_no_band(random):
     axis = draw_error_against_severity(tidy(random, "error", seeds=1, severity=range(6)), METHODS).axes[0]
-    assert axis.get_title() == "one seed"
-    assert len(lines_by_label(axis)) == 3
-    drawn = [vertices for band in axis.collections for path in band.get_paths() for vertices in path.vertices]
-    assert not np.isfinite(drawn).any()
+    assert legend_title(axis.figure) == "one seed"
+    assert len(axis.get_lines()) == len(lines_by_label(axis)) == 3
+    assert not axis.collections
+
+
+def test_two_seeds_have_thin_lines_and_no_band(random):
+    errors = tidy(random, "error", seeds=2, severity=range(6))
+    axis = draw_error_against_severity(errors, METHODS).axes[0]
+    assert legend_title(axis.figure) == "mean; 2 seeds, thin lines: fewer than 3"
+    assert not axis.collections
+    thin = [line.get_ydata() for line in axis.get_lines() if line not in lines_by_label(axis).values()]
+    assert len(thin) == 2 * len(METHODS)
+    expected = errors[(errors["method"] == METHODS[0]) & (errors["seed"] == 1)].sort_values("severity")["error"]
+    assert any(np.allclose(values, expected) for values in thin)
 
 
 def test_the_number_of_seeds_is_said_where_it_differs(random):
     errors = tidy(random, "error", severity=range(6))
     errors = errors[(errors["method"] != "Parseval") | (errors["seed"] < 2)]
-    assert draw_error_against_severity(errors, METHODS).axes[0].get_title() == "mean and 95 % interval, 2 to 3 seeds"
+    assert legend_title(draw_error_against_severity(errors, METHODS)) == "mean; 2 to 3 seeds, thin lines: fewer than 3"
 
 
 def test_a_method_looks_alike_in_all_figures_whoever_else_is_there(random):

@@ -1,0 +1,42 @@
+import pandas as pd
+
+from lgg.reporting.notes import corruption_notes, data_notes
+
+
+def errors(corruptions=("fog", "snow"), severities=(1, 5), images=1234):
+    rows = [
+        {"seed": seed, "corruption": name, "severity": severity, "images": images, "error": 10.0 * severity}
+        for seed in (0, 1)
+        for name, severity in [("none", 0), *((name, level) for name in corruptions for level in severities)]
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_notes_that_splits_share_stand_once_and_in_their_order():
+    assert data_notes([["from photographs", "train only"], ["from photographs", "test only"]]) == [
+        "from photographs",
+        "train only",
+        "test only",
+    ]
+    assert data_notes([[], []]) == []
+
+
+def test_the_mce_is_said_to_be_of_so_many_corruptions_severities_and_images():
+    (note,) = corruption_notes(errors(), "Cross-entropy", [])
+    assert "2 corruptions" in note
+    assert "2 severities" in note
+    assert "1,234 test images" in note
+    assert "in percent of Cross-entropy's" in note
+
+
+def test_the_clean_images_are_no_corruption():
+    (note,) = corruption_notes(errors(corruptions=("fog",), severities=(1, 2, 3)), "Baseline", [])
+    assert "1 corruption" in note
+    assert "3 severities" in note
+
+
+def test_an_undefined_relative_mce_is_explained_with_the_corruptions_that_make_it_so():
+    defined, undefined = corruption_notes(errors(), "Baseline", ["fog", "snow"])
+    assert "undefined" not in defined
+    assert "fog, snow" in undefined
+    assert "the error of Baseline does not rise" in undefined
