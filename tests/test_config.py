@@ -8,17 +8,22 @@ from typing import Any, get_args
 
 import jsonschema
 import pytest
+import yaml
 from configurations import CONFIG, OVERLAYS, configured, overlaid, read
 
+from lgg import attacks, losses
 from lgg import config as declared
-from lgg import losses
 from lgg.config import ConfigError, check_paths, json_schema, keys_table, load
+from lgg.data import corruption_names
 from lgg.models.preact_resnet import PreActResNet18
 from lgg.models.wide_resnet import WideResNet
 from lgg.training.fit import fit
 
 #: words of the library that validates, not of the person who wrote the configuration
 JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation|NoneType", re.IGNORECASE)
+
+#: the sections of the paper that have tables and figures of their own
+SECTIONS = ("geometry", "distillation", "embedding", "robustness")
 
 #: an overlay, the path of the key that is wrong, and what else the message must say
 MISTAKES = [
@@ -142,8 +147,8 @@ MISTAKES = [
     ("data: {source: arrays, path: x, train_images: 1}", "data", "train_images", "2 classes"),
     ("geometry: {k: 20}", "geometry", "k", "20 images", "19"),
     ("geometry: {classes: 11}", "geometry.classes:", "10 classes"),
-    ("geometry: {training: {batch_size: 4001}}", "geometry.training.batch_size:", "4000|4,000"),
-    ("distillation: {training: {batch_size: 4001}}", "distillation.training.batch_size:", "4000|4,000"),
+    ("geometry: {training: {batch_size: 3001}}", "geometry.training.batch_size:", "3000|3,000"),
+    ("distillation: {training: {batch_size: 3001}}", "distillation.training.batch_size:", "3000|3,000"),
     ("data: {train_images: 40}", "training.batch_size:", "40"),
     ("distillation: {teacher: null}", "distillation.methods.hinton", "teacher", "null"),
     ("distillation: {baseline: basline}", "distillation", "baseline", "did you mean 'baseline'"),
@@ -180,6 +185,128 @@ MISTAKES = [
         "[first, last]",
     ),
     ("distillation: {training: {momentum: 0, nesterov: true}}", "distillation.training", "nesterov", "momentum"),
+    # corruptions
+    ("corruptions: {severity: [1]}", "corruptions.severity:", "'severities'"),
+    ("corruptions: null", "corruptions:", "section", "found nothing"),
+    ("corruptions: {source: cifar10c}", "corruptions.source:", "'cifar10_c'"),
+    ("corruptions: {source: cifar10_c}", "corruptions.source:", "photo_patches", "generated"),
+    ("{data: {source: cifar100}, corruptions: {source: cifar10_c}}", "corruptions.source:", "cifar100"),
+    (
+        "{data: {source: cifar10, test_images: 1000}, corruptions: {source: cifar10_c}}",
+        "data.test_images:",
+        "null",
+        "corruptions.images",
+    ),
+    ("{data: {source: cifar10}, corruptions: {source: cifar10_c, keep: true}}", "corruptions:", "`keep`", "generated"),
+    ("corruptions: {path: archive.tar}", "corruptions:", "`path`", "null"),
+    ("corruptions: {names: [gausian_noise]}", "corruptions.names[0]:", "did you mean 'gaussian_noise'"),
+    ("corruptions: {names: [fog, 5]}", "corruptions.names[1]:", "5 is not a valid choice"),
+    ("corruptions: {names: fog}", "corruptions.names:", "list"),
+    ("corruptions: {names: [fog, snow, fog]}", "corruptions:", "`names`", "twice"),
+    ("corruptions: {severities: [5, 6]}", "corruptions.severities[1]:", "found 6"),
+    ("corruptions: {severities: [0]}", "corruptions.severities[0]:", "found 0"),
+    ("corruptions: {severities: 5}", "corruptions.severities:", "list"),
+    ("corruptions: {severities: [1, 1]}", "corruptions:", "`severities`", "twice"),
+    ("corruptions: {images: 1001}", "corruptions.images:", "1001", "1000 test images"),
+    ("{data: {test_images: 30}, corruptions: {images: 40}}", "corruptions.images:", "40", "30 test images"),
+    ("corruptions: {images: 9}", "corruptions.images:", "9 images", "10 classes"),
+    ("corruptions: {keep: sometimes}", "corruptions.keep:", "'sometimes'"),
+    # embeddings
+    ("embedding: {methods: {label_variation: {similarty: rbf}}}", "label_variation.similarty:", "'similarity'"),
+    (
+        "embedding: {methods: {label_variation: {similarity: euclidean}}}",
+        "embedding.methods.label_variation.similarity:",
+        "rbf, rbf_squared, cosine",
+    ),
+    ("embedding: {methods: {label_variation: {margin: 1}}}", "label_variation.margin:", "no such key"),
+    ("embedding: {methods: {triplet: {k: 5}}}", "embedding.methods.triplet.k:", "no such key"),
+    ("embedding: {methods: {cross_entropy: {weight: 5}}}", "embedding.methods.cross_entropy.weight:", "no such key"),
+    ("embedding: {methods: {triplet: {margin: hard}}}", "triplet.margin:", "number", "'soft', found 'hard'"),
+    ("embedding: {methods: {triplet: {margin: 0}}}", "triplet.margin:", "greater than 0", "'soft', found 0"),
+    ("embedding: {methods: {triplet: {margin: null}}}", "triplet.margin:", "'soft', found nothing"),
+    ("embedding: {methods: {triplet: {weight: 0}}}", "embedding.methods.triplet.weight:", "found 0"),
+    ("embedding: {methods: {triplet: {classifier: own}}}", "embedding.methods.triplet.classifier:", "svm"),
+    ("embedding: {methods: {triplet: {loss: triplets}}}", "embedding.methods.triplet.loss:", "'triplet'"),
+    ("embedding: {methods: {new: {label: New}}}", "embedding.methods.new", "loss", "missing"),
+    ("embedding: {methods: {label_variation: {k: 65}}}", "embedding.methods.label_variation.k:", "65", "64"),
+    (
+        "embedding: {methods: {label_variation: {self_loops: true}}}",
+        "embedding.methods.label_variation.self_loops",
+        "`normalize`",
+    ),
+    (
+        "embedding: {methods: {triplet: {label: Cross-entropy}}}",
+        "embedding.methods.cross_entropy.label:",
+        "'Cross-entropy'",
+    ),
+    ("embedding: {baseline: cross_entrpy}", "embedding", "baseline", "did you mean 'cross_entropy'"),
+    ("embedding: {methods: {cross_entropy: null}}", "embedding", "baseline", "no entry"),
+    (
+        "embedding: {methods: {cross_entropy: null, label_variation: null, triplet: null}}",
+        "embedding",
+        "methods",
+        "empty",
+    ),
+    ("embedding: {figure: {methods: [triplets]}}", "embedding.figure.methods:", "did you mean 'triplet'"),
+    ("embedding: {figure: {methods: [triplet, triplet]}}", "embedding.figure.methods:", "twice"),
+    ("embedding: {figure: {epochs: [1, 400]}}", "embedding.figure.epochs:", "400", "the last epoch"),
+    ("embedding: {figure: {epochs: [-1]}}", "embedding.figure.epochs[0]:", "found -1"),
+    ("embedding: {figure: {epochs: 2}}", "embedding.figure.epochs:", "list"),
+    ("embedding: {dimensions: 0}", "embedding.dimensions:", "found 0"),
+    ("embedding: {architecture: {name: wide_resnet}}", "embedding.architecture.name:", "'preact_resnet18'"),
+    ("embedding: {training: {batch_size: 3001}}", "embedding.training.batch_size:", "3000|3,000"),
+    # robustness
+    (
+        "robustness: {methods: {regularizer: {smoothness: {weigth: 1}}}}",
+        "robustness.methods.regularizer.smoothness.weigth:",
+        "'weight'",
+    ),
+    (
+        "robustness: {methods: {regularizer: {smoothness: {lambda: 1}}}}",
+        "robustness.methods.regularizer.smoothness.lambda:",
+        "'weight'",
+    ),
+    ("robustness: {methods: {regularizer: {smoothnes: {}}}}", "methods.regularizer.smoothnes:", "'smoothness'"),
+    ("robustness: {methods: {parseval: {parseval: 0.01}}}", "methods.parseval.parseval:", "section", "found 0.01"),
+    ("robustness: {methods: {parseval: {parseval: {beta: 0.6}}}}", "methods.parseval.parseval.beta:", "0.5"),
+    ("robustness: {methods: {parseval: {loss: none}}}", "robustness.methods.parseval.loss:", "no such key"),
+    (
+        "robustness: {methods: {adversarial: {adversarial: {steps: 0}}}}",
+        "robustness.methods.adversarial.adversarial.steps:",
+        "found 0",
+    ),
+    # 8 of 255 in units of [0, 1]
+    (
+        "robustness: {methods: {adversarial: {adversarial: {epsilon: 8}}}}",
+        "robustness.methods.adversarial.adversarial.epsilon:",
+        "equal to 1",
+    ),
+    (
+        "robustness: {methods: {regularizer: {smoothness: {k: 101}}}}",
+        "robustness.methods.regularizer.smoothness.k:",
+        "101",
+        "100",
+    ),
+    ("robustness: {methods: {parseval: {label: Baseline}}}", "robustness.methods.baseline.label:", "'Baseline'"),
+    ("robustness: {baseline: base}", "robustness", "baseline", "did you mean 'baseline'"),
+    ("robustness: {methods: {baseline: null}}", "robustness", "baseline", "no entry"),
+    ("robustness: {methods: {baseline: {supplement: true}}}", "robustness.methods.baseline.supplement:", "Table 3"),
+    (
+        "robustness: {methods: {baseline: {published: {fgsm: 3}}}}",
+        "robustness.methods.baseline.published.fgsm:",
+        "'fgsm_pixels'",
+    ),
+    ("robustness: {training: {batch_size: 3001}}", "robustness.training.batch_size:", "3000|3,000"),
+    ("robustness: {tests: {images: 1001}}", "robustness.tests.images:", "1001", "1000 test images"),
+    ("robustness: {tests: {images: 9}}", "robustness.tests.images:", "9 images", "10 classes"),
+    ("robustness: {tests: {deepfool_images: 1001}}", "robustness.tests.deepfool_images:", "1000 test images"),
+    ("robustness: {tests: {deepfool_images: 9}}", "robustness.tests.deepfool_images:", "10 classes"),
+    ("robustness: {tests: {deepfool_images: -1}}", "robustness.tests.deepfool_images:", "found -1"),
+    ("robustness: {tests: {curve_snrs: [300]}}", "robustness.tests.curve_snrs[0]:", "200"),
+    ("robustness: {tests: {weight_bits: 1}}", "robustness.tests.weight_bits:", "found 1"),
+    ("robustness: {tests: {dropout_rate: 1}}", "robustness.tests.dropout_rate:", "less than 1"),
+    ("robustness: {tests: {pgd: {step_size: -0.1}}}", "robustness.tests.pgd.step_size:", "-0.1"),
+    ("robustness: {tests: {pgd: null}}", "robustness.tests.pgd:", "section", "found nothing"),
 ]
 
 
@@ -196,8 +323,7 @@ def message(*overlays: str | dict[str, Any]) -> str:
 @pytest.mark.parametrize("overlays", [[], *([name] for name in OVERLAYS)])
 def test_every_committed_configuration_loads(overlays):
     configuration = configured(*map(read, overlays))
-    assert configuration.distillation is not None
-    assert configuration.geometry is not None
+    assert all(getattr(configuration, section) is not None for section in SECTIONS)
 
 
 def test_each_committed_configuration_has_its_own_run():
@@ -211,9 +337,28 @@ def test_the_paper_s_settings_stand_in_its_configuration():
     assert paper.distillation.training.epochs == 200
     assert [paper.distillation.teacher.architecture.width, paper.distillation.student.architecture.width] == [1.0, 0.5]
     assert paper.distillation.active_methods["gkd"].weight == 25.0
+    assert paper.embedding is not None and paper.robustness is not None
+    assert paper.embedding.architecture.base_width == paper.robustness.architecture.base_width == 64
+    label_variation = paper.embedding.active_methods["label_variation"]
+    assert isinstance(label_variation, declared.LabelVariationEmbedding)
+    # Section 4.2: rbf with α = 2, every edge; classified by the 10 nearest neighbours
+    assert (label_variation.similarity, label_variation.rbf_scale, label_variation.k) == ("rbf", 2.0, None)
+    assert label_variation.classifier == "nearest_neighbours"
+    # Section 4.3: 50 epochs at 0.1 and 50 at 0.001, batches of 100, γ = 0.01² with p = 2, β = 0.01, FGSM at 33 dB
+    assert [(phase.epochs, phase.learning_rate) for phase in paper.robustness.training.schedule] == [
+        (50.0, 0.1),
+        (50.0, 0.001),
+    ]
+    assert paper.robustness.training.batch_size == 100
+    both = paper.robustness.active_methods["both"]
+    assert both.smoothness is not None and both.parseval is not None
+    assert (both.smoothness.weight, both.smoothness.power, both.parseval.beta) == (1e-4, 2, 0.01)
+    assert paper.robustness.tests.fgsm_snr == 33.0
+    assert len(paper.corruptions.names) == 15
+    assert paper.corruptions.severities == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("section", ["geometry", "distillation"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_of_the_paper_may_be_null(section):
     assert getattr(configured(f"{section}: null"), section) is None
 
@@ -235,6 +380,78 @@ def test_a_new_method_is_a_new_row():
     distillation = configured("distillation: {methods: {gkd_k5: {label: five, loss: graph_distillation, k: 5}}}")
     assert distillation.distillation is not None
     assert list(distillation.distillation.active_methods)[-1] == "gkd_k5"
+
+
+def test_rows_are_taken_away_and_added_in_every_section():
+    configuration = configured(
+        "embedding: {methods: {triplet: null, soft: {label: Soft, loss: triplet, margin: soft}}}",
+        "robustness: {methods: {both: null, new: {label: New, adversarial: {}}}}",
+    )
+    assert configuration.embedding is not None and configuration.robustness is not None
+    assert list(configuration.embedding.active_methods) == ["cross_entropy", "label_variation", "soft"]
+    defences = configuration.robustness.active_methods
+    assert "both" not in defences
+    assert list(defences)[-1] == "new"
+
+
+def test_a_supplement_s_rows_do_not_stand_in_table_3():
+    robustness = configured("robustness: {methods: {both: {supplement: true}}}").robustness
+    assert robustness is not None
+    assert robustness.active_methods.keys() - robustness.table_methods.keys() >= {"both"}
+    assert not any(method.supplement for method in robustness.table_methods.values())
+
+
+def test_a_sweep_is_the_regulariser_alone_and_alike_but_for_its_weight():
+    methods = """
+      low: {label: Low, smoothness: {weight: 0.001}}
+      high: {label: High, smoothness: {weight: 0.1}, supplement: true}
+      power: {label: Power, smoothness: {weight: 0.01, power: 1}}
+      with_parseval: {label: With, smoothness: {weight: 0.2}, parseval: {}}
+      attacked: {label: Attacked, smoothness: {weight: 0.3}, adversarial: {}}
+      without: {label: Without}
+    """
+    raw = read()
+    raw["robustness"] |= {"baseline": "without", "methods": yaml.safe_load(methods)}
+    robustness = load(raw).robustness
+    assert robustness is not None
+    assert robustness.sweep == {"low": 0.001, "high": 0.1}
+
+
+@pytest.mark.parametrize(("epochs", "drawn"), [([1, 2], [0, 1, 2, 3]), ([3, 0, 0], [0, 3]), ([2], [0, 2, 3])])
+def test_figure_a1_is_drawn_at_the_beginning_and_at_the_end_too(epochs, drawn):
+    schedule = [{"epochs": 3, "learning_rate": 0.1}]
+    embedding = configured({"embedding": {"training": {"schedule": schedule}, "figure": {"epochs": epochs}}}).embedding
+    assert embedding is not None
+    assert embedding.figure_epochs == drawn
+
+
+def test_by_default_the_corruptions_are_those_of_the_benchmark_at_every_severity():
+    corruptions = declared.Corruptions()
+    assert tuple(corruptions.names) == corruption_names.NAMES
+    assert tuple(corruptions.severities) == corruption_names.SEVERITIES
+    assert (corruptions.source, corruptions.images) == ("generated", None)
+
+
+@pytest.mark.parametrize("source", ["cifar10", "arrays"])
+def test_the_archive_goes_with_cifar10_however_it_is_read(source):
+    data = {"source": source, "path": "images"}
+    corruptions = configured({"data": data, "corruptions": {"source": "cifar10_c", "path": "my.tar"}}).corruptions
+    assert (corruptions.source, corruptions.path) == ("cifar10_c", "my.tar")
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "corruptions: {images: 1000}",
+        "corruptions: {images: 10}",
+        "robustness: {tests: {images: 1000, deepfool_images: 10}}",
+        "robustness: {tests: {deepfool_images: 0}}",
+        "robustness: {methods: {regularizer: {smoothness: {k: 100}}}}",
+        "embedding: {methods: {label_variation: {k: 64, normalize: true, self_loops: true}}}",
+    ],
+)
+def test_bounds_are_inside(overlay):
+    configured(overlay)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +477,25 @@ def test_a_new_method_is_a_new_row():
         ("distillation.methods.gkd", "null", None),
         ("geometry", "null", None),
         ("resources.train.threads", "2", 2),
+        ("corruptions.images", "20", 20),
+        ("corruptions.images", "null", None),
+        ("corruptions.severities", ["1", "5"], [1, 5]),
+        ("corruptions.keep", "true", True),
+        ("embedding.dimensions", "3", 3),
+        ("embedding.dimensions", "null", None),
+        ("embedding.figure", "null", None),
+        ("embedding.figure.epochs", ["1"], [1]),
+        ("embedding.methods.triplet.margin", "soft", "soft"),
+        ("embedding.methods.triplet.margin", "0.5", 0.5),
+        ("embedding.methods.label_variation.rbf_scale", "1", 1.0),
+        ("embedding.methods.label_variation.self_loops", "false", False),
+        ("robustness.methods.regularizer.smoothness.weight", "1e-3", 1e-3),
+        ("robustness.methods.regularizer.smoothness", "null", None),
+        ("robustness.methods.parseval.parseval.beta", "0.5", 0.5),
+        ("robustness.methods.both.supplement", "true", True),
+        ("robustness.tests.curve_snrs", ["30", "-3.5"], [30.0, -3.5]),
+        ("robustness.tests.deepfool_images", "0", 0),
+        ("robustness.tests.strong_pgd.epsilon", ".05", 0.05),
     ],
 )
 def test_text_that_config_on_the_command_line_hands_over_is_read(path, text, value):
@@ -312,6 +548,11 @@ def test_a_mistake_is_named_with_its_key_and_what_would_be_right(overlay, fragme
         ("data: {source: null}", "data.source"),
         ("distillation: {training: {schedule: []}}", "distillation.training.schedule"),
         ("distillation: {methods: {gkd: {layers: []}}}", "distillation.methods.gkd.layers"),
+        ("corruptions: {names: []}", "corruptions.names"),
+        ("corruptions: {severities: []}", "corruptions.severities"),
+        ("embedding: {figure: {methods: []}}", "embedding.figure.methods"),
+        ("embedding: {figure: {epochs: []}}", "embedding.figure.epochs"),
+        ("robustness: {tests: {curve_snrs: []}}", "robustness.tests.curve_snrs"),
     ],
 )
 def test_lengths_and_missing_values_are_told_in_plain_words(overlay, path):
@@ -324,6 +565,10 @@ def test_lengths_and_missing_values_are_told_in_plain_words(overlay, path):
 def test_one_bad_learning_rate_of_two_is_one_mistake():
     text = message("distillation: {training: {schedule: [{epochs: 1, learning_rate: [0.1, fast]}]}}")
     assert "has a mistake:\n  distillation.training.schedule[0].learning_rate[1]: " in text
+
+
+def test_a_margin_that_is_neither_number_nor_word_is_one_mistake():
+    assert "has a mistake:\n" in message("embedding: {methods: {triplet: {margin: hard}}}")
 
 
 def test_an_empty_loss_is_shown_as_it_was_written():
@@ -456,6 +701,11 @@ def test_the_schema_accepts_every_committed_file(name, schema):
         {"distillation": {"methods": {"gkd": {"edges": "inter"}}}},
         {"distillation": {"student": {"architecture": {"width": 0.25}}}},
         {"geometry": None},
+        {"embedding": {"methods": {"triplet": {"margin": "soft"}}}},
+        {"embedding": {"figure": {"epochs": [1]}}},
+        {"robustness": {"methods": {"regularizer": {"smoothness": {"k": 5}}}}},
+        {"robustness": {"tests": {"strong_pgd": {"restarts": 5}}}},
+        {"corruptions": {"names": ["fog"], "keep": True}},
     ],
     ids=str,
 )
@@ -482,6 +732,10 @@ def test_the_schema_accepts_an_overlay_that_several_methods_could_be(schema):
         pytest.param(
             {"geometry": {"classes": 1}},
         ),
+        {"corruptions": {"severities": [6]}},
+        {"corruptions": {"names": ["gausian_noise"]}},
+        {"embedding": {"methods": {"triplet": {"loss": "triplet", "margin": "hard"}}}},
+        {"robustness": {"methods": {"parseval": {"parseval": {"beta": 0.6}}}}},
     ],
     ids=str,
 )
@@ -540,6 +794,7 @@ def test_training_settings_are_arguments_of_fit_with_the_same_defaults():
     fields = declared.Training.model_fields
     settings = set(fields) - {"batch_size", "augmentation"}
     keywords = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    keywords -= {"after_step", "after_epoch"}  # what a stage does on the way
     assert settings == keywords
     for name in settings - {"schedule"}:
         assert fields[name].default == parameters[name].default
@@ -557,6 +812,79 @@ def test_options_of_a_method_are_arguments_of_its_loss_with_the_same_defaults(na
     for option, parameter in parameters.items():
         if parameter.default is not parameter.empty:
             assert fields[option].default == parameter.default
+
+
+@pytest.mark.parametrize(
+    ("method", "differing"),
+    [
+        # the paper's σ itself is the loss's default; as an objective its size must not depend on the batch
+        (declared.LabelVariationEmbedding, {"reduction"}),
+        (declared.TripletEmbedding, set()),
+    ],
+)
+def test_options_of_an_embedding_are_arguments_of_its_loss_with_the_same_defaults(method, differing):
+    (name,) = get_args(method.model_fields["loss"].annotation)
+    options = method(label="x", loss=name).options
+    parameters = inspect.signature(type(losses.build(name, **options))).parameters
+    assert set(options) == set(parameters)
+    defaults = {option: parameter.default for option, parameter in parameters.items()}
+    assert {option for option in options if options[option] != defaults[option]} == differing
+
+
+def test_cross_entropy_has_no_options():
+    assert declared.CrossEntropyEmbedding(label="x", loss="cross_entropy").options == {}
+
+
+def test_the_regulariser_s_keys_are_its_weight_and_the_arguments_of_its_loss_with_the_same_defaults():
+    options = declared.Smoothness().model_dump()
+    del options["weight"]
+    parameters = inspect.signature(type(losses.build("smoothness", **options))).parameters
+    assert options == {option: parameter.default for option, parameter in parameters.items()}
+
+
+def test_parseval_s_key_is_an_argument_of_the_retraction():
+    assert {"model", *declared.Parseval.model_fields} == set(inspect.signature(losses.parseval_retract_).parameters)
+
+
+@pytest.mark.parametrize("section", [declared.AdversarialTraining, declared.PgdTest])
+def test_keys_of_pgd_are_arguments_of_the_attack(section):
+    keywords = {
+        name
+        for name, parameter in inspect.signature(attacks.pgd).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert set(section.model_fields) <= keywords
+    required = {name for name in keywords if inspect.signature(attacks.pgd).parameters[name].default is inspect._empty}
+    assert required <= set(section.model_fields)
+
+
+@pytest.mark.parametrize("option", ["similarity", "reduction"])
+def test_choices_of_label_variation_are_those_of_its_loss(option):
+    from lgg.losses import label_variation
+
+    choices = get_args(getattr(label_variation, option.capitalize()))
+    assert set(get_args(declared.LabelVariationEmbedding.model_fields[option].annotation)) == set(choices)
+
+
+def test_choices_of_the_regulariser_are_those_of_its_loss():
+    from lgg.losses import smoothness
+
+    assert set(get_args(declared.Smoothness.model_fields["reduction"].annotation)) == set(
+        get_args(smoothness.Reduction)
+    )
+
+
+def test_classifiers_are_those_of_the_evaluation():
+    from lgg.evaluation.embeddings import CLASSIFIERS
+    from lgg.stages.evaluate_embeddings import OWN
+
+    assert get_args(declared.Classifier) == CLASSIFIERS
+    assert get_args(declared.CrossEntropyEmbedding.model_fields["classifier"].annotation) == (OWN, *CLASSIFIERS)
+
+
+def test_corruptions_are_those_that_can_be_made():
+    assert get_args(declared.CorruptionName) == (*corruption_names.NAMES, *corruption_names.EXTRA_NAMES)
+    assert declared.BENCHMARK_CORRUPTIONS == corruption_names.NAMES
 
 
 @pytest.mark.parametrize("option", ["edges", "neighbours", "order"])

@@ -11,13 +11,36 @@ from lgg.data import sources
 METHODS = {"hinton", "rkd_d", "gkd", "gkd_inter"}
 DISTILLED = {f"distill_student {method}" for method in METHODS}
 WIDE_RESNETS = {"train_teacher", "train_student", *DISTILLED}
-TRAININGS = {*WIDE_RESNETS, "train_reference_network"}
+EMBEDDINGS = {"cross_entropy", "label_variation", "triplet"}
+EMBEDDED = {f"train_embedding {method}" for method in EMBEDDINGS}
+PLANES = {"train_plane_embedding cross_entropy", "train_plane_embedding label_variation"}
+LABEL_VARIATION = {"train_embedding label_variation", "train_plane_embedding label_variation"}
+JUDGED = {f"evaluate_embeddings {method}" for method in EMBEDDINGS}
+DEFENCES = set(configured().robustness.active_methods)
+DEFENDED = {f"train_robust_network {method}" for method in DEFENCES}
+REGULARIZED = {
+    f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.smoothness
+}
+PARSEVAL = {f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.parseval}
+ATTACKED = {f"evaluate_robustness {method}" for method in DEFENCES}
+TABLES3 = {"assemble_table3 table3", "assemble_table3 table3_supplement", "assemble_table3 robustness"}
+CORRUPTED = {*JUDGED, "evaluate_corruptions", "draw_corruptions"}
+ERROR_FIGURES = {
+    "draw_corruptions",
+    "draw_embedding_corruptions",
+    "draw_robustness_corruptions",
+    "draw_snr_curves",
+    "draw_weight_sweep",
+}
+PREACT_RESNETS = {"train_reference_network", *EMBEDDED, *PLANES, *DEFENDED}
+TRAININGS = {*WIDE_RESNETS, *PREACT_RESNETS}
+EVALUATIONS = {"evaluate_networks", "evaluate_geometry", *JUDGED, *ATTACKED, "evaluate_corruptions"}
 
 
 def recipes_of(configuration):
-    """Return the recipe of every stage, those of students for seed 0."""
+    """Return the recipe of every stage, those of trained networks for seed 0."""
     distillation, geometry = configuration.distillation, configuration.geometry
-    return {
+    return corruption_recipes_of(configuration) | {
         "prepare_data": recipes.prepare_data(configuration),
         "train_reference_network": recipes.train_reference_network(geometry),
         "evaluate_geometry": recipes.evaluate_geometry(geometry),
@@ -32,6 +55,39 @@ def recipes_of(configuration):
         },
         "evaluate_networks": recipes.evaluate_networks(distillation.student.architecture, configuration.seeds),
         "assemble_table1": recipes.assemble_table1(distillation),
+    }
+
+
+def corruption_recipes_of(configuration):
+    """Return the recipe of every stage of Sections 4.2 and 4.3, those of trained networks for seed 0."""
+    corruptions, seeds = configuration.corruptions, configuration.seeds
+    embedding, robustness = configuration.embedding, configuration.robustness
+    embeddings, defences = embedding.active_methods, robustness.active_methods
+    return {
+        "keep_corruptions": recipes.keep_corruptions(corruptions),
+        "draw_corruptions": recipes.draw_corruptions(corruptions),
+        **{f"train_embedding {name}": recipes.train_embedding(embedding, name, 0) for name in embeddings},
+        **{
+            f"train_plane_embedding {name}": recipes.train_plane_embedding(embedding, name)
+            for name in embedding.figure.methods
+        },
+        **{
+            f"evaluate_embeddings {name}": recipes.evaluate_embeddings(embedding, corruptions, seeds, name)
+            for name in embeddings
+        },
+        "assemble_table2": recipes.assemble_table2(embedding),
+        "draw_figure_a1": recipes.draw_figure_a1(embedding),
+        "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
+        **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
+        **{f"evaluate_robustness {name}": recipes.evaluate_robustness(robustness, seeds, name) for name in defences},
+        "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions, seeds),
+        **{
+            f"assemble_table3 {table}": recipes.assemble_table3(robustness, table)
+            for table in ("table3", "table3_supplement", "robustness")
+        },
+        "draw_robustness_corruptions": recipes.draw_corruption_errors(robustness.table_methods),
+        "draw_snr_curves": recipes.draw_snr_curves(robustness),
+        "draw_weight_sweep": recipes.draw_weight_sweep(robustness),
     }
 
 
@@ -51,13 +107,50 @@ def backwards(node):
 
 
 def test_the_order_of_keys_does_not_matter():
-    assert changed(recipes_of(configured()), recipes_of(load(backwards(read())))) == {"assemble_table1"}
+    # but for the order of rows
+    reported = {name for name in recipes_of(configured()) if name.startswith(("assemble_table", "draw_"))}
+    reported -= {"draw_figure1", "draw_figure2", "draw_figure_a1", "draw_corruptions"}
+    assert changed(recipes_of(configured()), recipes_of(load(backwards(read())))) == reported
 
 
 def test_the_order_of_methods_is_the_order_of_the_rows():
     methods = configured().distillation.active_methods
     rows = json.loads(recipes_of(configured())["assemble_table1"].settings)["rows"]
     assert [row["name"] for row in rows] == ["teacher", *methods]
+
+
+@pytest.mark.parametrize(
+    ("stage", "methods"),
+    [
+        ("assemble_table2", configured().embedding.active_methods),
+        ("draw_embedding_corruptions", configured().embedding.active_methods),
+        ("draw_figure_a1", configured().embedding.figure.methods),
+        ("assemble_table3 table3", configured().robustness.table_methods),
+        ("assemble_table3 robustness", configured().robustness.table_methods),
+        ("assemble_table3 table3_supplement", configured().robustness.active_methods),
+        ("draw_robustness_corruptions", configured().robustness.table_methods),
+        ("draw_snr_curves", configured().robustness.table_methods),
+        ("draw_weight_sweep", configured().robustness.sweep),
+    ],
+)
+def test_rows_of_the_other_tables_and_figures_stand_in_the_order_of_their_methods(stage, methods):
+    rows = json.loads(recipes_of(configured())[stage].settings)["rows"]
+    assert [row["name"] for row in rows] == list(methods)
+
+
+def test_rows_carry_the_paper_s_figures():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+
+    def paper(stage, name):
+        return next(row["paper"] for row in settings[stage]["rows"] if row["name"] == name)
+
+    assert paper("assemble_table2", "label_variation") == {"clean_error": 5.63, "relative_mce": 90.33}
+    assert paper("assemble_table2", "triplet") == {"clean_error": None, "relative_mce": None}
+    for table in ("table3", "table3_supplement"):
+        given = paper(f"assemble_table3 {table}", "regularizer")
+        assert given == {"clean_error": 13.2, "fgsm_normalized": 49.5, "relative_mce": 97.6}
+    assert paper("assemble_table3 robustness", "both")["dropout"] == 56.2
+    assert paper("assemble_table3 robustness", "adversarial") == {}
 
 
 @pytest.mark.parametrize("spelling", ["25", "25.0", "2.5e1", "'25'"])
@@ -96,7 +189,7 @@ def test_a_default_gives_the_same_recipe_written_out():
         ("distillation: {teacher: {seed: 1}}", {"train_teacher"}),
         ("distillation: {teacher: {architecture: {depth: 16}}}", {"train_teacher"}),
         ("distillation: {student: {architecture: {depth: 16}}}", WIDE_RESNETS - {"train_teacher"}),
-        ("seeds: [0, 1, 2]", {"evaluate_networks"}),
+        ("seeds: [0, 1, 2]", EVALUATIONS - {"evaluate_geometry"}),
         ("geometry: {draws: 10}", {"evaluate_geometry"}),
         ("geometry: {draw_seed: 1}", {"evaluate_geometry"}),
         ("geometry: {k: 3}", {"evaluate_geometry"}),
@@ -107,6 +200,100 @@ def test_a_default_gives_the_same_recipe_written_out():
         ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
         ("data: {seed: 1}", {"prepare_data"}),
         ("data: {source: digits}", {"prepare_data"}),
+        # corruptions
+        ("corruptions: {keep: true}", set()),
+        ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions"}),
+        ("corruptions: {seed: 1}", {*CORRUPTED, "keep_corruptions"}),
+        # all severities of all images are kept
+        ("corruptions: {severities: [1, 5]}", CORRUPTED),
+        ("corruptions: {images: 70}", CORRUPTED),
+        (
+            "{data: {source: cifar10}, corruptions: {source: cifar10_c, path: here.tar}}",
+            {*CORRUPTED, "prepare_data"},
+        ),
+        # Section 4.2
+        (
+            "embedding: {methods: {triplet: {label: Triplets}}}",
+            {"assemble_table2", "draw_embedding_corruptions"},
+        ),
+        (
+            "embedding: {methods: {label_variation: {label: LV}}}",
+            {"assemble_table2", "draw_embedding_corruptions", "draw_figure_a1"},
+        ),
+        ("embedding: {methods: {triplet: {paper_clean_error: 1, paper_relative_mce: 2}}}", {"assemble_table2"}),
+        ("embedding: {baseline: triplet}", {"assemble_table2"}),
+        (
+            "embedding: {methods: {triplet: {classifier: svm}}}",
+            {"assemble_table2", "draw_embedding_corruptions"},
+        ),
+        ("embedding: {methods: {triplet: {margin: soft}}}", {"train_embedding triplet"}),
+        ("embedding: {methods: {label_variation: {weight: 2}}}", LABEL_VARIATION),
+        ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
+        (
+            "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
+            {*LABEL_VARIATION, "evaluate_embeddings label_variation"},
+        ),
+        # cross-entropy has a logit a class, and the plane has two dimensions
+        ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
+        ("embedding: {training: {momentum: 0.5}}", {*EMBEDDED, *PLANES}),
+        (
+            "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
+            {*EMBEDDED, *PLANES, "draw_figure_a1"},
+        ),
+        ("embedding: {architecture: {base_width: 4}}", {*EMBEDDED, *PLANES}),
+        ("embedding: {figure: {epochs: [0]}}", {*PLANES, "draw_figure_a1"}),
+        ("embedding: {figure: {seed: 1}}", PLANES),
+        ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
+        (
+            "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
+            {"train_embedding new", "evaluate_embeddings new", "assemble_table2", "draw_embedding_corruptions"},
+        ),
+        ("embedding: {methods: {triplet: null}}", {"assemble_table2", "draw_embedding_corruptions"}),
+        # Section 4.3
+        (
+            "robustness: {methods: {both: {label: Two}}}",
+            {*TABLES3, "draw_robustness_corruptions", "draw_snr_curves"},
+        ),
+        (
+            "robustness: {methods: {both: {paper_clean_error: 1}}}",
+            {"assemble_table3 table3", "assemble_table3 table3_supplement"},
+        ),
+        ("robustness: {methods: {both: {published: {clean: 1}}}}", {"assemble_table3 robustness"}),
+        (
+            "robustness: {methods: {both: {supplement: true}}}",
+            {
+                "assemble_table3 table3",
+                "assemble_table3 robustness",
+                "draw_robustness_corruptions",
+                "draw_snr_curves",
+            },
+        ),
+        ("robustness: {baseline: both}", {*TABLES3, "evaluate_robustness baseline", "evaluate_robustness both"}),
+        (
+            "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
+            {"train_robust_network regularizer", "draw_weight_sweep"},
+        ),
+        ("robustness: {methods: {both: {smoothness: {reduction: sum}}}}", {"train_robust_network both"}),
+        ("robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}", {"train_robust_network parseval"}),
+        ("robustness: {methods: {adversarial: {adversarial: {steps: 5}}}}", {"train_robust_network adversarial"}),
+        ("robustness: {training: {momentum: 0.5}}", DEFENDED),
+        ("robustness: {architecture: {base_width: 4}}", DEFENDED),
+        (
+            "robustness: {tests: {fgsm_snr: 30}}",
+            {*ATTACKED, *TABLES3, "draw_snr_curves", "draw_weight_sweep"},
+        ),
+        ("robustness: {tests: {noise_std: 0.2}}", {*ATTACKED, *TABLES3}),
+        ("robustness: {tests: {strong_pgd: {steps: 5}}}", {*ATTACKED, *TABLES3}),
+        (
+            "robustness: {methods: {new: {label: New, adversarial: {}}}}",
+            {
+                "train_robust_network new",
+                "evaluate_robustness new",
+                *TABLES3,
+                "draw_robustness_corruptions",
+                "draw_snr_curves",
+            },
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -136,6 +323,69 @@ def test_a_distillation_recipe_holds_the_options_of_its_loss():
     }
 
 
+def test_networks_of_one_section_differ_by_seed_alone():
+    configuration = configured()
+    for one, other in (
+        [recipes.train_embedding(configuration.embedding, "triplet", seed) for seed in (0, 7)],
+        [recipes.train_robust_network(configuration.robustness, "both", seed) for seed in (0, 7)],
+    ):
+        assert json.loads(other.settings) == json.loads(one.settings) | {"seed": 7}
+        assert one.code == other.code
+
+
+def test_an_embedding_s_recipe_holds_the_options_of_its_loss():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+    one = settings["train_embedding label_variation"]
+    assert (one["loss"], one["weight"], one["dimensions"]) == ("label_variation", 1.0, None)
+    assert one["options"] == {
+        "similarity": "rbf",
+        "rbf_scale": 2.0,
+        "k": None,
+        "normalize": False,
+        "self_loops": False,
+        "power": 1,
+        "normalize_embeddings": True,
+        "reduction": "mean",
+    }
+    assert "weight" not in settings["train_embedding cross_entropy"]
+    for method in EMBEDDINGS:
+        judged = settings[f"evaluate_embeddings {method}"]
+        assert judged["own_classifier"] == (method == "cross_entropy")
+        assert judged["unit_length"] == (method == "label_variation")
+
+
+def test_figure_a1_draws_in_the_plane():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+    assert settings["train_plane_embedding label_variation"]["dimensions"] == 2
+    assert settings["train_plane_embedding cross_entropy"]["architecture"]["bottleneck"] == 2
+    assert "bottleneck" not in settings["train_embedding cross_entropy"]["architecture"]
+    embedding = configured().embedding
+    for name in PLANES:
+        assert settings[name]["epochs"] == embedding.figure_epochs == settings["draw_figure_a1"]["epochs"]
+    assert {0, embedding.training.epochs} < set(embedding.figure_epochs)
+
+
+def test_without_a_figure_a1_it_has_no_recipe():
+    without = configured("embedding: {figure: null}").embedding
+    with pytest.raises(ValueError, match="no Figure A1"):
+        recipes.train_plane_embedding(without, "triplet")
+
+
+def test_a_defence_that_a_method_lacks_is_null_in_its_recipe():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+    defences = ("smoothness", "parseval", "adversarial")
+    for name, method in configured().robustness.active_methods.items():
+        recipe = settings[f"train_robust_network {name}"]
+        assert [recipe[one] is None for one in defences] == [getattr(method, one) is None for one in defences]
+        assert recipe["architecture"].get("parseval", False) == (method.parseval is not None)
+    both = settings["train_robust_network both"]
+    assert both["smoothness"] == {
+        "weight": 1e-4,
+        "options": {"power": 2, "reduction": "mean", "k": None, "normalize": False},
+    }
+    assert both["parseval"] == {"beta": 0.01}
+
+
 @pytest.mark.parametrize("stage", sorted(recipes_of(configured())))
 def test_settings_are_one_canonical_line_of_json(stage):
     settings = recipes_of(configured())[stage].settings
@@ -145,7 +395,12 @@ def test_settings_are_one_canonical_line_of_json(stage):
 
 
 def test_the_recipe_of_the_data_is_what_the_sources_read():
-    recipe = recipes.prepare_data(configured("data: {source: digits, train_images: 200, test_images: 10}"))
+    small = {
+        "data": {"source": "digits", "train_images": 200, "test_images": 10},
+        **dict.fromkeys(("geometry", "distillation", "embedding", "robustness")),
+        "corruptions": {"images": None},
+    }
+    recipe = recipes.prepare_data(configured(small))
     train, test = sources.load(json.loads(recipe.settings))
     assert (len(train.labels), len(test.labels)) == (200, 10)
 
@@ -171,21 +426,63 @@ def committed():
         ("lgg.losses.relational", {"distill_student rkd_d"}),
         ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
         ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
-        ("lgg.losses", DISTILLED),
-        ("lgg.graph", DISTILLED | {"evaluate_geometry"}),
-        ("lgg.models.wide_resnet", WIDE_RESNETS | {"evaluate_networks"}),
-        ("lgg.models.preact_resnet", {"train_reference_network", "evaluate_geometry", "draw_figure1"}),
+        ("lgg.losses.label_variation", LABEL_VARIATION),
+        ("lgg.losses.triplet", {"train_embedding triplet"}),
+        ("lgg.losses.smoothness", REGULARIZED),
+        ("lgg.losses.parseval", PARSEVAL),
+        ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
+        (
+            "lgg.graph",
+            {
+                *DISTILLED,
+                "evaluate_geometry",
+                *LABEL_VARIATION,
+                "train_embedding triplet",
+                *REGULARIZED,
+                *PARSEVAL,
+                "train_robust_network adversarial",
+                "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
+                *JUDGED,
+                *ATTACKED,
+            },
+        ),
+        ("lgg.attacks", {"train_robust_network adversarial", *ATTACKED}),
+        ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_networks"}),
+        (
+            "lgg.models.preact_resnet",
+            {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, *ATTACKED, "evaluate_corruptions"},
+        ),
         ("lgg.data.photo_patches", {"prepare_data"}),
         ("lgg.data.sources", {"prepare_data"}),
-        ("lgg.data.batches", TRAININGS | {"evaluate_networks", "evaluate_geometry"}),
+        ("lgg.data.draws", {"prepare_data", *CORRUPTED, *ATTACKED}),
+        ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
+        *(
+            (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
+            for module in sorted({path.stem for path in (digest.ROOT / "data" / "corruptions").glob("[a-z]*.py")})
+        ),
+        ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
         ("lgg.training.fit", TRAININGS),
+        ("lgg.training.objectives", TRAININGS),
         ("lgg.training.schedule", TRAININGS),
-        ("lgg.evaluation.accuracy", {"evaluate_networks"}),
+        ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
         ("lgg.evaluation.geometry", {"evaluate_geometry"}),
-        ("lgg.reporting.tables", {"assemble_table1"}),
-        ("lgg.reporting.statistics", {"assemble_table1"}),
+        ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
+        ("lgg.evaluation.robustness", ATTACKED),
+        ("lgg.evaluation.corruptions", CORRUPTED),
+        ("lgg.evaluation.corruption_error", {"assemble_table2", *TABLES3}),
+        ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
+        ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
+        ("lgg.reporting.distillation_table", {"assemble_table1"}),
+        ("lgg.reporting.notes", {"assemble_table2", *TABLES3}),
+        ("lgg.reporting.embedding_figures", {"draw_figure_a1"}),
+        ("lgg.reporting.robustness_figures", ERROR_FIGURES),
         ("lgg.stages.distill_student", DISTILLED),
         ("lgg.stages.train_network", {"train_teacher", "train_student", "train_reference_network"}),
+        ("lgg.stages.train_embedding", {*EMBEDDED, *PLANES}),
+        ("lgg.stages.train_plane_embedding", PLANES),
+        ("lgg.stages.train_robust_network", DEFENDED),
+        ("lgg.stages.networks", TRAININGS),
+        ("lgg.stages.assemble_table3", TABLES3),
         ("lgg.config", set()),
         ("lgg.recipes", set()),
         ("lgg.digest", set()),

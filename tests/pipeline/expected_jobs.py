@@ -6,6 +6,14 @@ TEACHER = {"train_teacher": 1, "evaluate_teacher": 1}
 TABLE1 = {"assemble_table1": 1}
 FIGURE1 = {"draw_figure1": 1}
 FIGURE2 = {"evaluate_geometry": 1, "draw_figure2": 1}
+FIGURE_A1 = {"draw_figureA1": 1}
+EXAMPLES = {"draw_corruptions": 1}
+EMBEDDING_ERRORS = {"draw_embedding_corruptions": 1}
+TABLE2 = {"assemble_table2": 1}
+ROBUSTNESS_ERRORS = {"draw_robustness_corruptions": 1}
+SNR_CURVES = {"draw_snr_curves": 1}
+# Table 3, its supplement and the second robustness table
+TABLES3 = {"assemble_table3": 3}
 
 
 def trainings(config: Config, *methods: str) -> dict[str, int]:
@@ -30,12 +38,73 @@ def retrained_geometry() -> dict[str, int]:
     return {"train_reference_network": 1} | FIGURE2
 
 
+# --- Section 4.2 --------------------------------------------------------------------------------------------------
+
+
+def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
+    """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1."""
+    figure = config.embedding.figure
+    planes = {f"train_plane_embedding {name}": 1 for name in methods if figure and name in figure.methods}
+    return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes
+
+
+def embedding_evaluations(*methods: str) -> dict[str, int]:
+    """Return the jobs that evaluate embeddings and show how."""
+    return {f"evaluate_embeddings {name}": 1 for name in methods} | TABLE2 | EMBEDDING_ERRORS
+
+
+def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
+    jobs = embedding_trainings(config, *methods) | embedding_evaluations(*methods)
+    return jobs | (FIGURE_A1 if any(job.startswith("train_plane_embedding") for job in jobs) else {})
+
+
+# --- Section 4.3 --------------------------------------------------------------------------------------------------
+
+
+def robust_trainings(config: Config, *methods: str) -> dict[str, int]:
+    return {f"train_robust_network {name}": len(config.seeds) for name in methods}
+
+
+def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
+    """Return the jobs that put `methods` to attacks and other tests, and show how they did."""
+    jobs = {f"evaluate_robustness {name}": 1 for name in methods} | TABLES3
+    jobs |= SNR_CURVES if set(methods) & set(config.robustness.table_methods) else {}
+    sweep = {*config.robustness.sweep, config.robustness.baseline} if len(config.robustness.sweep) > 1 else set()
+    return jobs | ({"draw_weight_sweep": 1} if set(methods) & sweep else {})
+
+
+def corruption_evaluations(config: Config, *methods: str) -> dict[str, int]:
+    """Return the jobs that put those of `methods` that stand in Table 3 to corruptions, and show how they did."""
+    shown = [name for name in methods if name in config.robustness.table_methods]
+    return {f"evaluate_corruptions {name}": 1 for name in shown} | (ROBUSTNESS_ERRORS | TABLES3 if shown else {})
+
+
+def retrained_defences(config: Config, *methods: str) -> dict[str, int]:
+    """Return the jobs that train and evaluate `methods`; with the baseline all are attacked anew by its images."""
+    attacked = config.robustness.active_methods if config.robustness.baseline in methods else methods
+    return (
+        robust_trainings(config, *methods)
+        | robustness_evaluations(config, *attacked)
+        | corruption_evaluations(config, *methods)
+    )
+
+
+# --- all ----------------------------------------------------------------------------------------------------------
+
+
 def every_job(config: Config) -> dict[str, int]:
     """Return all jobs of a first run."""
-    jobs = {"prepare_data": 1} if config.geometry or config.distillation else {}
+    jobs: dict[str, int] = {}
     if config.geometry:
         jobs |= FIGURE1 | retrained_geometry()
     if config.distillation:
         jobs |= retrained(config, *config.distillation.active_methods)
         jobs |= TEACHER if config.distillation.teacher else {}
-    return jobs
+    if config.embedding:
+        jobs |= EXAMPLES | retrained_embeddings(config, *config.embedding.active_methods)
+    if config.robustness:
+        jobs |= EXAMPLES | retrained_defences(config, *config.robustness.active_methods)
+    if EXAMPLES.items() <= jobs.items():
+        jobs |= {"download_corruptions": 1} if config.corruptions.source == "cifar10_c" else {}
+        jobs |= {"keep_corruptions": 1} if config.corruptions.keep else {}
+    return jobs | ({"prepare_data": 1} if jobs else {})

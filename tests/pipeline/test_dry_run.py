@@ -28,6 +28,8 @@ def test_a_first_run_has_the_jobs_that_the_configuration_asks_for(checkout, over
     [
         pytest.param("geometry: null", id="no geometry"),
         pytest.param("distillation: null", id="no distillation"),
+        pytest.param("{embedding: {figure: null}, robustness: null}", id="no figure A1 and no robustness"),
+        pytest.param("{embedding: null, robustness: null, corruptions: {keep: true}}", id="no corruptions"),
         pytest.param(ONLY_THE_BASELINE, id="no teacher"),
     ],
 )
@@ -58,6 +60,11 @@ def test_null_on_the_command_line_is_null(checkout):
             id="methods without their teacher",
         ),
         pytest.param(
+            "corruptions: {names: [gausian_noise]}",
+            "corruptions.names[0]: 'gausian_noise' is not a valid choice; did you mean 'gaussian_noise'?",
+            id="misspelt corruption",
+        ),
+        pytest.param(
             "data: {source: arrays, path: no/such/folder}", "data.path: there is no folder", id="data elsewhere"
         ),
     ],
@@ -82,7 +89,7 @@ def test_training_and_evaluation_ask_for_a_gpu_where_there_is_one(checkout, devi
     )
     asked = {job.rule: job.fields["resources"].split(", ") for job in jobs}
     with_network = {rule for rule in asked if rule.startswith(("train_", "distill_"))}
-    with_network |= {"evaluate_teacher", "evaluate_students"}
+    with_network |= {rule for rule in asked if rule.startswith("evaluate_")} - {"evaluate_geometry"}
     for rule, resources in asked.items():
         assert (gpus if rule in with_network else "gpu=0") in resources, rule
 

@@ -7,9 +7,11 @@ import time
 import pandas as pd
 import psutil
 import pytest
+from arrays import write_arrays
 from snakemake_runs import DIGITS, command, copy_checkout, environment, plan, planned_jobs, snakemake, write_overlay
 
-from lgg.training.checkpoint import load_model
+from lgg import models
+from lgg.training.checkpoint import load_model, save_model
 
 pytestmark = pytest.mark.pipeline
 
@@ -65,12 +67,13 @@ def test_a_killed_run_goes_on(copy_of_finished, tmp_path):
     assert plan(copy_of_finished, configs=configs) == {}
 
 
-def assert_failed(folder, done, rule, message):
+def assert_failed(folder, done, rule, message, log=None):
     """Check that `rule` failed with `message` in its log and on the screen, without a traceback or an output."""
     assert done.returncode != 0
     assert f"Error in rule {rule}" in done.stdout
-    log = (folder / f"results/digits/logs/{rule}.log").read_text(encoding="utf-8")
+    log = (folder / f"results/digits/logs/{log or rule}.log").read_text(encoding="utf-8")
     assert log.startswith("error: ")
+    assert log.count("error: ") == 1
     assert message in log
     assert message in done.stdout
     assert "Traceback" not in log
@@ -101,3 +104,31 @@ def test_data_that_cannot_be_read_end_with_the_name_of_the_file(tmp_path, conten
     assert_failed(checkout, done, "prepare_data", "own/train.npz")
     assert list((checkout / "results").rglob("*.safetensors")) == []
     assert {path.name for path in (checkout / "results/digits/logs").iterdir()} == {"prepare_data.log"}
+
+
+def test_a_damaged_archive_of_corruptions_ends_with_its_name_and_what_to_do(tmp_path):
+    checkout = copy_checkout(tmp_path / "checkout")
+    write_arrays(checkout / "own", seed=0)
+    (checkout / "archive.tar").write_bytes(b"half a page of an error message in place of an archive" * 100)
+    overlay = write_overlay(
+        tmp_path,
+        "data: {source: arrays, path: own, train_images: null, test_images: null}\n"
+        "corruptions: {source: cifar10_c, path: archive.tar}\n",
+    )
+    figure = "results/digits/figures/corruptions.pdf"
+    done = snakemake(checkout, "--cores", "1", figure, configs=(DIGITS, overlay))
+    assert_failed(checkout, done, "draw_corruptions", "archive.tar: damaged, cut short, or no tar file")
+    assert "Remove it and run again" in done.stdout
+    assert not (checkout / figure).exists()
+
+
+def test_a_network_of_another_configuration_is_not_evaluated(copy_of_finished):
+    stored = "results/digits/robustness/baseline/seed0/model.safetensors"
+    errors = "results/digits/robustness/baseline/corruptions.csv"
+    architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 3}
+    save_model(copy_of_finished / stored, models.build(**architecture), architecture, {})
+    done = snakemake(copy_of_finished, "--cores", "1", errors)
+    log = "evaluate_corruptions/baseline"
+    assert_failed(copy_of_finished, done, "evaluate_corruptions", "seed0/model.safetensors: holds a network", log)
+    assert "num_classes = 3, but 10 is expected" in done.stdout
+    assert not (copy_of_finished / errors).exists()

@@ -2,7 +2,28 @@ import ast
 
 import pytest
 from configurations import configured
-from expected_jobs import FIGURE1, FIGURE2, TABLE1, TEACHER, evaluations, every_job, retrained, retrained_geometry
+from expected_jobs import (
+    EMBEDDING_ERRORS,
+    EXAMPLES,
+    FIGURE1,
+    FIGURE2,
+    FIGURE_A1,
+    ROBUSTNESS_ERRORS,
+    SNR_CURVES,
+    TABLE1,
+    TABLE2,
+    TABLES3,
+    TEACHER,
+    corruption_evaluations,
+    embedding_evaluations,
+    evaluations,
+    every_job,
+    retrained,
+    retrained_defences,
+    retrained_embeddings,
+    retrained_geometry,
+    robustness_evaluations,
+)
 from snakemake_runs import DIGITS, ROOT, plan, write_overlay
 
 pytestmark = pytest.mark.pipeline
@@ -17,41 +38,90 @@ HINTON = retrained(SETTINGS, "hinton")
 DISTILLATION = TEACHER | STUDENTS
 GEOMETRY = retrained_geometry()
 EVALUATIONS = {"evaluate_teacher": 1} | evaluations(*METHODS) | TABLE1
+EMBEDDINGS = tuple(SETTINGS.embedding.active_methods)
+DEFENCES = tuple(SETTINGS.robustness.active_methods)
+EMBEDDED = retrained_embeddings(SETTINGS, *EMBEDDINGS)
+DEFENDED = retrained_defences(SETTINGS, *DEFENCES)
+PLANES = {f"train_plane_embedding {name}": 1 for name in SETTINGS.embedding.figure.methods} | FIGURE_A1
+JUDGED = embedding_evaluations(*EMBEDDINGS)
+ATTACKED = robustness_evaluations(SETTINGS, *DEFENCES)
+CORRUPTED = JUDGED | corruption_evaluations(SETTINGS, *DEFENCES) | EXAMPLES
 EVERYTHING = every_job(SETTINGS)
 
 
 # --- configuration ------------------------------------------------------------------------------------------------
 
 
-NEW_SEED = {"train_student baseline": 1, **{f"distill_student {name}": 1 for name in METHODS if name != "baseline"}}
+NEW_SEED = {
+    "train_student baseline": 1,
+    **{f"distill_student {name}": 1 for name in METHODS if name != "baseline"},
+    **{f"train_embedding {name}": 1 for name in EMBEDDINGS},
+    **{f"train_robust_network {name}": 1 for name in DEFENCES},
+}
+ALL_SEEDS = evaluations(*METHODS) | TABLE1 | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES)
 
-# changes of distillation and of geometry touch different jobs, so some share a dry run
+# changes of different sections touch different jobs, so they share a dry run
 CONFIGURATION_CHANGES = {
     # methods
-    "{distillation: {methods: {gkd: {weight: 5}}}, geometry: {k: 3}}": retrained(SETTINGS, "gkd") | FIGURE2,
-    "{distillation: {methods: {gkd_inter: {edges: intra}}}, geometry: {draws: 6}}": retrained(SETTINGS, "gkd_inter")
-    | FIGURE2,
-    "{distillation: {methods: {hinton: {temperature: 2}}}, geometry: {training: {batch_size: 50}}}": HINTON | GEOMETRY,
-    "{distillation: {methods: {rkd_d: {layers: [pool]}}}, geometry: {draw_seed: 1}}": RKD_D | FIGURE2,
-    "distillation: {methods: {gkd_k: {label: GKD 5, loss: graph_distillation, k: 5}}}": {
-        "distill_student gkd_k": 2,
-        **evaluations("gkd_k"),
-        **TABLE1,
-    },
-    "distillation: {methods: {gkd: {label: Ours}}}": TABLE1,
-    "distillation: {methods: {gkd: {paper_error: 9.7}}}": TABLE1,
-    "distillation: {methods: {gkd_inter: null}}": TABLE1,
-    "distillation: {baseline: hinton}": TABLE1,
+    "{distillation: {methods: {gkd: {weight: 5}}}, geometry: {k: 3}, "
+    "embedding: {methods: {label_variation: {weight: 2}}}, robustness: {methods: {both: {smoothness: {weight: 1}}}}}": (
+        retrained(SETTINGS, "gkd")
+        | FIGURE2
+        | retrained_embeddings(SETTINGS, "label_variation")
+        | retrained_defences(SETTINGS, "both")
+    ),
+    "{distillation: {methods: {gkd_inter: {edges: intra}}}, geometry: {draws: 6}, "
+    "embedding: {figure: {epochs: [2]}}, robustness: {methods: {adversarial: {adversarial: {steps: 2}}}}}": (
+        retrained(SETTINGS, "gkd_inter") | FIGURE2 | PLANES | retrained_defences(SETTINGS, "adversarial")
+    ),
+    "{distillation: {methods: {hinton: {temperature: 2}}}, geometry: {training: {batch_size: 50}}, "
+    "embedding: {methods: {label_variation: {classifier: svm}}}, robustness: {tests: {noise_std: 0.2}}}": (
+        HINTON | GEOMETRY | TABLE2 | EMBEDDING_ERRORS | ATTACKED
+    ),
+    "{distillation: {methods: {gkd_k: {label: GKD 5, loss: graph_distillation, k: 5}}}, "
+    "embedding: {dimensions: 3}, robustness: {methods: {baseline: {parseval: {}}}}}": (
+        {"distill_student gkd_k": 2}
+        | evaluations("gkd_k")
+        | TABLE1
+        # cross-entropy has a logit a class, and the plane has two dimensions
+        | {"train_embedding label_variation": 2}
+        | embedding_evaluations("label_variation")
+        | retrained_defences(SETTINGS, "baseline")
+    ),
+    # rows
+    "{distillation: {methods: {gkd: {label: Ours}}}, embedding: {methods: {label_variation: {label: Ours}}}, "
+    "robustness: {methods: {both: {label: Ours}}}}": (
+        TABLE1 | TABLE2 | EMBEDDING_ERRORS | FIGURE_A1 | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS
+    ),
+    # of Section 4.3's three tables the supplement alone has the adversarial row
+    "{distillation: {methods: {gkd: {paper_error: 9.7}}}, embedding: {methods: {label_variation: {paper_clean_error: 5}}}, "
+    "robustness: {methods: {adversarial: {paper_clean_error: 20}}}}": TABLE1 | TABLE2 | {"assemble_table3": 1},
+    "{distillation: {methods: {gkd_inter: null}}, embedding: {methods: {label_variation: null}, figure: null}, "
+    "robustness: {methods: {both: null}}}": (
+        TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS
+    ),
+    # the images of the baseline of Section 4.3 are shown to all networks
+    "{distillation: {baseline: hinton}, embedding: {baseline: label_variation}, robustness: {baseline: both}}": (
+        TABLE1 | TABLE2 | ATTACKED
+    ),
+    # corruptions
+    "{corruptions: {seed: 1}, distillation: {methods: {rkd_d: {layers: [pool]}}}, geometry: {draw_seed: 1}}": (
+        CORRUPTED | RKD_D | FIGURE2
+    ),
+    "corruptions: {keep: true}": CORRUPTED | {"keep_corruptions": 1},
     # seeds
-    "seeds: [0, 1, 2]": NEW_SEED | evaluations(*METHODS) | TABLE1,
-    "seeds: [1, 0]": evaluations(*METHODS) | TABLE1,
+    "seeds: [0, 1, 2]": NEW_SEED | ALL_SEEDS,
+    "seeds: [1, 0]": ALL_SEEDS,
     # networks and training
-    "distillation: {training: {schedule: [{epochs: 2, learning_rate: 0.05}]}}": DISTILLATION,
-    "distillation: {training: {momentum: 0.8}}": DISTILLATION,
-    "{distillation: {teacher: {seed: 7}}, geometry: {seed: 1}}": TEACHER | DISTILLED | evaluations(*METHODS) | GEOMETRY,
-    "{distillation: {student: {architecture: {width: 0.75}}}, geometry: {architecture: {base_width: 9}}}": STUDENTS
-    | FIGURE1
-    | GEOMETRY,
+    "{distillation: {training: {schedule: [{epochs: 2, learning_rate: 0.05}]}}, "
+    "robustness: {architecture: {base_width: 5}}}": DISTILLATION | DEFENDED,
+    "{distillation: {training: {momentum: 0.8}}, embedding: {training: {momentum: 0.6}}}": DISTILLATION | EMBEDDED,
+    "{distillation: {teacher: {seed: 7}}, geometry: {seed: 1}, embedding: {figure: {seed: 1}}}": (
+        TEACHER | DISTILLED | evaluations(*METHODS) | GEOMETRY | PLANES
+    ),
+    "{distillation: {student: {architecture: {width: 0.75}}}, geometry: {architecture: {base_width: 9}}}": (
+        STUDENTS | FIGURE1 | GEOMETRY
+    ),
     # data
     "data: {seed: 1}": EVERYTHING,
     # both splits come from one job
@@ -61,7 +131,8 @@ CONFIGURATION_CHANGES = {
     "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
     "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}}": {},
     # the same values in other words
-    "{data: {class_names: null}, distillation: {training: {weight_decay: 5e-4, nesterov: false}}}": {},
+    "{data: {class_names: null}, distillation: {training: {weight_decay: 5e-4, nesterov: false}}, "
+    "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
     # rows of Table 1 stay in their order
     "distillation: {methods: {gkd: {weight: 25, power: 1, k: null}}}": {},
 }
@@ -80,26 +151,44 @@ def test_without_a_change_nothing_runs(finished):
 
 
 CODE_CHANGES = {
-    "graph.py": DISTILLED | FIGURE2,
+    "graph.py": (
+        DISTILLED
+        | FIGURE2
+        | retrained_embeddings(SETTINGS, "label_variation")
+        | PLANES
+        | JUDGED
+        # the smoothness of one and the retraction, and the attack on the other
+        | retrained_defences(SETTINGS, "both", "adversarial")
+        | ATTACKED
+    ),
+    "attacks.py": retrained_defences(SETTINGS, "adversarial") | ATTACKED,
     "losses/relational.py": RKD_D,
     "losses/graph_distillation.py": GKD,
     "losses/hinton.py": HINTON,
     "losses/_pairs.py": RKD_D | GKD,
-    "models/preact_resnet.py": FIGURE1 | GEOMETRY,
+    "losses/label_variation.py": retrained_embeddings(SETTINGS, "label_variation"),
+    "models/preact_resnet.py": FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED,
     "models/wide_resnet.py": DISTILLATION,
-    "models/base.py": DISTILLATION | FIGURE1 | GEOMETRY,
+    "models/base.py": DISTILLATION | FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED,
     "data/sources.py": EVERYTHING,
     "data/photo_patches.py": EVERYTHING,
-    "data/batches.py": DISTILLATION | GEOMETRY,
-    "training/fit.py": DISTILLATION | GEOMETRY,
-    "training/objectives.py": DISTILLATION | GEOMETRY,
-    "evaluation/accuracy.py": EVALUATIONS,
+    "data/batches.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
+    "data/corruptions/blur.py": CORRUPTED,
+    "training/fit.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
+    "training/objectives.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
+    "evaluation/accuracy.py": EVALUATIONS | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES),
     "evaluation/size.py": EVALUATIONS | FIGURE1,
     "evaluation/geometry.py": FIGURE2,
-    "reporting/tables.py": TABLE1,
-    "reporting/figures.py": FIGURE1 | {"draw_figure2": 1},
+    "reporting/tables.py": TABLE1 | TABLE2 | TABLES3,
+    "reporting/figures.py": FIGURE1
+    | {"draw_figure2": 1}
+    | FIGURE_A1
+    | EXAMPLES
+    | EMBEDDING_ERRORS
+    | ROBUSTNESS_ERRORS
+    | SNR_CURVES,
     "stages/distill_student.py": DISTILLED,
-    "stages/networks.py": DISTILLATION | GEOMETRY,
+    "stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
     "files.py": EVERYTHING,
 }
 CODE_WITHOUT_RESULTS = ("config.py", "recipes.py", "digest.py", "provenance.py", "workflow.py")

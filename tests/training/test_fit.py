@@ -1,4 +1,6 @@
 import copy
+import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -121,7 +123,7 @@ def test_bfloat16_keeps_float32_weights_and_differs_by_rounding_only():
 def test_divergence_stops_with_what_to_do():
     def broken(model, images, labels):
         logits = model(images)
-        return Step(logits.sum() * float("nan"), logits, {"task": logits.sum()})
+        return Step(logits.sum() * float("nan"), {"task": logits.sum()}, logits)
 
     with pytest.raises(
         TrainingDiverged, match=r"epoch 1 of 2: loss.* no longer a finite number. Lower the learning rate"
@@ -142,3 +144,95 @@ def test_the_initial_network_of_the_caller_is_trained_in_place():
     fit(model, CrossEntropy(), batches(), schedule=CONSTANT)
     changed = [name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])]
     assert changed == [name for name, _ in model.named_parameters()]
+
+
+# --- what is done on the way --------------------------------------------------------------------------------------
+
+
+def test_after_step_is_called_once_a_step_when_the_weights_have_changed():
+    model = network()
+    parameters = list(model.parameters())
+    seen = [torch.cat([parameter.detach().flatten().clone() for parameter in parameters])]
+
+    def after_step():
+        seen.append(torch.cat([parameter.detach().flatten().clone() for parameter in parameters]))
+
+    fit(model, CrossEntropy(), batches(), schedule=CONSTANT, after_step=after_step)
+    assert len(seen) - 1 == 2 * len(batches())
+    assert all(not torch.equal(before, after) for before, after in pairwise(seen))
+
+
+def test_a_constraint_on_the_weights_holds_when_training_ends():
+    model = network()
+
+    def project():
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.clamp_(-0.01, 0.01)
+
+    fit(model, CrossEntropy(), batches(), schedule=CONSTANT, after_step=project)
+    assert max(parameter.abs().max() for parameter in model.parameters()) <= 0.01
+
+
+def test_after_epoch_is_called_with_the_number_of_epochs_trained_from_0():
+    model, reference = network(), network()
+    initial = weights(reference)
+    seen, states = [], []
+
+    def after_epoch(trained):
+        seen.append(trained)
+        states.append(weights(model))
+
+    fit(model, CrossEntropy(), batches(), schedule=[{"epochs": 3, "learning_rate": 0.05}], after_epoch=after_epoch)
+    assert seen == [0, 1, 2, 3]
+    assert torch.equal(states[0], initial)
+    assert torch.equal(states[3], weights(model))
+    fit(reference, CrossEntropy(), batches(), schedule=[{"epochs": 1, "learning_rate": 0.05}])
+    assert torch.equal(states[1], weights(reference))
+
+
+def test_looking_at_the_network_after_an_epoch_changes_nothing():
+    """It is put into evaluation mode and shown images there; training goes on in its own mode and with the same bits."""
+    watched, alone = network(), network()
+    modes = []
+
+    def look(trained):
+        watched.eval()
+        with torch.inference_mode():
+            watched(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+
+    def objective(model, images, labels):
+        modes.append(model.training)
+        return CrossEntropy()(model, images, labels)
+
+    arguments = {"batches": batches(augmentation="crop_and_flip"), "schedule": CONSTANT}
+    fit(watched, objective, **arguments, after_epoch=look)
+    fit(alone, CrossEntropy(), **arguments)
+    assert modes == [True] * (2 * len(batches()))
+    assert torch.equal(weights(watched), weights(alone))
+
+
+def test_seconds_do_not_count_what_is_done_after_an_epoch(monkeypatch):
+    away = 0.0  # seconds that the clock is ahead, a thousand for each look at the network
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + away)
+
+    def look(trained):
+        nonlocal away
+        away += 1000.0
+
+    history = fit(network(), CrossEntropy(), batches(), schedule=CONSTANT, after_epoch=look)
+    assert away == 3000.0
+    assert all(0 < row["seconds"] < 1000.0 for row in history)
+
+
+def test_without_logits_the_history_has_no_training_error(capsys):
+    def first_output(model, images, labels):
+        value = model(images)[:, 0].square().mean()
+        return Step(3.0 * value, {"embedding": value})
+
+    history = fit(network(), first_output, batches(), schedule=CONSTANT)
+    assert set(history[0]) == {"epoch", "learning_rate", "loss", "embedding", "seconds"}
+    for row in history:
+        assert row["loss"] == pytest.approx(3.0 * row["embedding"], rel=1e-5)
+    assert "train error" not in capsys.readouterr().err

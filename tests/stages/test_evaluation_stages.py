@@ -1,0 +1,218 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from lgg import attacks, models, recipes
+from lgg.data.batches import to_model_input
+from lgg.data.draws import draw_evenly
+from lgg.data.storage import read_images
+from lgg.errors import ModelFileError
+from lgg.evaluation.accuracy import error_percent
+from lgg.stages import (
+    assemble_table3,
+    draw_weight_sweep,
+    evaluate_corruptions,
+    evaluate_embeddings,
+    evaluate_robustness,
+)
+from lgg.training.checkpoint import load_model, save_model
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Return the files of four networks that tell two classes, drawn by the seeds 0 to 3."""
+    folder = tmp_path_factory.mktemp("networks")
+    return [stored(folder / f"{seed}.safetensors", seed) for seed in range(4)]
+
+
+def stored(path, seed, **options):
+    architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 2, **options}
+    torch.manual_seed(seed)
+    save_model(path, models.build(**architecture), architecture, {})
+    return path
+
+
+def robustness_of(settings, call, path, method, models, baselines):
+    """Return the table that the stage writes for `models`, of the seeds 0, 1, …"""
+    recipe = recipes.evaluate_robustness(settings.robustness, list(range(len(models))), method).settings
+    call(evaluate_robustness, recipe, models=models, baselines=baselines, out_evaluation=path)
+    return pd.read_csv(path)
+
+
+# --- attacks ------------------------------------------------------------------------------------------------------
+
+
+def error_on_images_against(source, target, settings, images):
+    """Return the error of `target` on images crafted by FGSM on `source`."""
+    tests = settings.robustness.tests
+    data = read_images(images / "test.safetensors")
+    part = draw_evenly(data.labels, tests.images, tests.seed, "images")
+    pixels, labels = to_model_input(torch.from_numpy(data.images[part])), torch.from_numpy(data.labels[part])
+    attacked = attacks.fgsm(load_model(source), pixels, labels, tests.fgsm_snr)
+    return error_percent(load_model(target)(attacked).argmax(dim=1), labels)
+
+
+def test_images_are_crafted_on_the_baseline_of_the_next_seed(settings, call, images, networks, tmp_path):
+    own, baselines = networks[:2], networks[2:]
+    found = robustness_of(settings, call, tmp_path / "e.csv", "both", own, baselines)
+    found = found[found["test"] == "transfer_fgsm"].set_index("seed")["value"]
+    for seed, source in ((0, baselines[1]), (1, baselines[0])):
+        assert found[seed] == error_on_images_against(source, own[seed], settings, images)
+
+
+def test_the_baseline_s_images_come_from_its_other_seed(settings, call, images, networks, tmp_path):
+    found = robustness_of(settings, call, tmp_path / "e.csv", "baseline", networks[:2], networks[:2])
+    found = found[found["test"] == "transfer_fgsm"].set_index("seed")["value"]
+    for seed, source in ((0, networks[1]), (1, networks[0])):
+        assert found[seed] == error_on_images_against(source, networks[seed], settings, images)
+
+
+@pytest.mark.parametrize(("method", "transferred"), [("baseline", False), ("both", True)])
+def test_a_single_baseline_is_not_attacked_by_its_own_images(settings, call, networks, tmp_path, method, transferred):
+    own = networks[:1] if method == "baseline" else networks[1:2]
+    found = robustness_of(settings, call, tmp_path / "e.csv", method, own, networks[:1])
+    assert ("transfer_fgsm" in set(found["test"])) == ("transfer_pgd" in set(found["test"])) == transferred
+
+
+def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, tmp_path):
+    found = robustness_of(settings, call, tmp_path / "e.csv", "both", networks[:1], networks[1:2])
+    tests = settings.robustness.tests
+    rows = found.set_index("test")
+    assert rows["images"].drop_duplicates().sort_values().tolist() == [tests.images, 20]
+    assert rows["level"][["gaussian_noise", "dropout", "quantized_weights", "pgd"]].tolist() == [
+        tests.noise_std,
+        tests.dropout_rate,
+        tests.weight_bits,
+        tests.pgd.epsilon,
+    ]
+    assert found["level"][found["test"] == "fgsm_pixels"].tolist() == [30, 10]
+    assert rows["restarts"][["pgd", "strong_pgd"]].tolist() == [1, 2]
+    # DeepFool is left out where it gets no images
+    assert "deepfool" not in rows.index
+
+
+def test_deepfool_counts_the_images_that_the_network_gets_right(settings, call, images, networks, tmp_path):
+    tests = settings.robustness.tests.model_copy(update={"deepfool_images": 6})
+    robustness = settings.robustness.model_copy(update={"tests": tests})
+    found = robustness_of(
+        settings.model_copy(update={"robustness": robustness}),
+        call,
+        tmp_path / "e.csv",
+        "both",
+        networks[:1],
+        networks[:1],
+    ).set_index("test")
+    data = read_images(images / "test.safetensors")
+    part = draw_evenly(data.labels, 6, tests.seed, "images")
+    logits = load_model(networks[0])(to_model_input(torch.from_numpy(data.images[part])))
+    right = (logits.argmax(dim=1) == torch.from_numpy(data.labels[part])).sum().item()
+    assert found["measure"]["deepfool"] == "relative_norm"
+    assert found["images"]["deepfool"] == right
+    assert found["value"]["deepfool"] > 0
+
+
+# --- networks that do not belong ----------------------------------------------------------------------------------
+
+
+def test_networks_of_other_classes_are_refused_with_their_file(settings, call, networks, tmp_path):
+    strange = stored(tmp_path / "strange.safetensors", 0, num_classes=3)
+    message = r"strange\.safetensors: holds a network with num_classes = 3, but 2 is expected"
+    for own, baselines in (([strange], networks[:1]), (networks[:1], [strange])):
+        with pytest.raises(ModelFileError, match=message):
+            robustness_of(settings, call, tmp_path / "e.csv", "both", own, baselines)
+    recipe = recipes.evaluate_corruptions(settings.robustness, settings.corruptions, [0]).settings
+    with pytest.raises(ModelFileError, match=message):
+        call(evaluate_corruptions, recipe, models=[strange], corruptions=None, out_corruptions=tmp_path / "c.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["strange.safetensors"]
+
+
+# --- embeddings ---------------------------------------------------------------------------------------------------
+
+
+def judged(settings, call, folder, method, networks):
+    recipe = recipes.evaluate_embeddings(settings.embedding, settings.corruptions, [0], method).settings
+    files = {f"out_{name}": folder / f"{name}.csv" for name in ("evaluation", "corruptions")}
+    call(evaluate_embeddings, recipe, models=networks, corruptions=None, **files)
+    return pd.read_csv(folder / "evaluation.csv"), pd.read_csv(folder / "corruptions.csv")
+
+
+def test_outputs_are_classes_for_cross_entropy_alone(settings, call, networks, tmp_path):
+    classifiers = {"nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"}
+    for method, more in (("cross_entropy", {"own"}), ("triplet", set())):
+        for table in judged(settings, call, tmp_path, method, networks[:1]):
+            assert set(table["classifier"]) == classifiers | more
+
+
+def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(settings, call, tmp_path):
+    """A network of one output: of length one it says a sign and no more, so nothing tells apart two of one sign."""
+    network = stored(tmp_path / "one.safetensors", 0, num_classes=1)
+    for name, scaled in (("label_variation", True), ("triplet", False)):
+        assert getattr(settings.embedding.active_methods[name], "normalize_embeddings") == scaled  # noqa: B009
+    (errors, _), (others, _) = (
+        judged(settings, call, tmp_path, name, [network]) for name in ("label_variation", "triplet")
+    )
+    by_name = [table.set_index("classifier")["error"] for table in (errors, others)]
+    # all outputs of this network have one sign: half of the images are dark, and half are not
+    assert (by_name[0] == 50).all()
+    assert by_name[1].min() < 50
+
+
+# --- figures and tables from small files --------------------------------------------------------------------------
+
+
+def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
+    rows = []
+    for name, error in (("baseline", 30.0), ("regularizer_1e5", 32.0), ("regularizer", 40.0)):
+        path = tmp_path / f"{name}.csv"
+        values = [("clean", np.nan, error), ("fgsm_normalized", 10.0, error + 20), ("fgsm_normalized", 30.0, error + 1)]
+        table = [
+            {"seed": seed, "test": t, "level": level, "value": value} for seed in (0, 1) for t, level, value in values
+        ]
+        pd.DataFrame(table).to_csv(path, index=False)
+        rows.append(path)
+    recipe = json.loads(recipes.draw_weight_sweep(settings.robustness).settings)
+    recipe["rows"] = [{"name": "regularizer_1e5", "weight": 1e-5}, {"name": "regularizer", "weight": 1e-4}]
+    call(
+        draw_weight_sweep,
+        recipe,
+        baseline=rows[0],
+        evaluations=rows[1:],
+        out_pdf=tmp_path / "s.pdf",
+        out_png=tmp_path / "s.png",
+    )
+    with Image.open(tmp_path / "s.png") as image:
+        image.verify()
+    assert (tmp_path / "s.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("methods", [["baseline"], ["baseline", "both"]], ids=" and ".join)
+def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks, tmp_path, methods):
+    """No image comes from another seed's baseline then, so nothing stands in the baseline's cells of transferred images."""
+    robustness = settings.robustness.model_copy(
+        update={"methods": {name: settings.robustness.methods[name] for name in methods}}
+    )
+    evaluations, errors = (
+        [tmp_path / name / f"{kind}.csv" for name in methods] for kind in ("evaluation", "corruptions")
+    )
+    for name, network, evaluation, error in zip(methods, networks, evaluations, errors, strict=False):
+        evaluation.parent.mkdir()
+        recipe = recipes.evaluate_robustness(robustness, [0], name).settings
+        call(evaluate_robustness, recipe, models=[network], baselines=networks[:1], out_evaluation=evaluation)
+        recipe = recipes.evaluate_corruptions(robustness, settings.corruptions, [0]).settings
+        call(evaluate_corruptions, recipe, models=[network], corruptions=None, out_corruptions=error)
+    for name in ("table3", "table3_supplement", "robustness"):
+        files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex")}
+        recipe = recipes.assemble_table3(robustness, name).settings
+        call(assemble_table3, recipe, evaluations=evaluations, corruptions=errors, **files)
+        table = pd.read_csv(tmp_path / f"{name}.csv").set_index("name")
+        assert table.index.tolist() == methods
+        assert (table["seeds"] == 1).all()
+        assert table.filter(regex="_std$").isna().all(axis=None)
+    supplement = pd.read_csv(tmp_path / "table3_supplement.csv").set_index("name")
+    if "both" in methods:
+        transferred = supplement["transfer_fgsm_mean"]
+        assert transferred.isna().tolist() == [True, False]
