@@ -110,7 +110,7 @@ class Data(_Section):
     )
     train_images: Count | None = Field(
         default=None,
-        description="number of training images, drawn evenly from all classes; null: all there are (photo_patches: 3,000)",
+        description="number of training images, drawn evenly from all classes; null: all there are (photo_patches: 2,000)",
     )
     test_images: Count | None = Field(
         default=None,
@@ -177,7 +177,7 @@ class Data(_Section):
     def training_images(self) -> int | None:
         """Number of training images; None where only the files tell."""
         if self.train_images is None and self.source == "photo_patches":
-            return 3000
+            return 2000
         return self.train_images or self.available("train_images")
 
     @property

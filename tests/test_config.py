@@ -147,8 +147,8 @@ MISTAKES = [
     ("data: {source: arrays, path: x, train_images: 1}", "data", "train_images", "2 classes"),
     ("geometry: {k: 20}", "geometry", "k", "20 images", "19"),
     ("geometry: {classes: 11}", "geometry.classes:", "10 classes"),
-    ("geometry: {training: {batch_size: 3001}}", "geometry.training.batch_size:", "3000|3,000"),
-    ("distillation: {training: {batch_size: 3001}}", "distillation.training.batch_size:", "3000|3,000"),
+    ("geometry: {training: {batch_size: 2001}}", "geometry.training.batch_size:", "2000|2,000"),
+    ("distillation: {training: {batch_size: 2001}}", "distillation.training.batch_size:", "2000|2,000"),
     ("data: {train_images: 40}", "training.batch_size:", "40"),
     ("distillation: {teacher: null}", "distillation.methods.hinton", "teacher", "null"),
     ("distillation: {baseline: basline}", "distillation", "baseline", "did you mean 'baseline'"),
@@ -254,7 +254,7 @@ MISTAKES = [
     ("embedding: {figure: {epochs: 2}}", "embedding.figure.epochs:", "list"),
     ("embedding: {dimensions: 0}", "embedding.dimensions:", "found 0"),
     ("embedding: {architecture: {name: wide_resnet}}", "embedding.architecture.name:", "'preact_resnet18'"),
-    ("embedding: {training: {batch_size: 3001}}", "embedding.training.batch_size:", "3000|3,000"),
+    ("embedding: {training: {batch_size: 2001}}", "embedding.training.batch_size:", "2000|2,000"),
     # robustness
     (
         "robustness: {methods: {regularizer: {smoothness: {weigth: 1}}}}",
@@ -296,7 +296,7 @@ MISTAKES = [
         "robustness.methods.baseline.published.fgsm:",
         "'fgsm_pixels'",
     ),
-    ("robustness: {training: {batch_size: 3001}}", "robustness.training.batch_size:", "3000|3,000"),
+    ("robustness: {training: {batch_size: 2001}}", "robustness.training.batch_size:", "2000|2,000"),
     ("robustness: {tests: {images: 1001}}", "robustness.tests.images:", "1001", "1000 test images"),
     ("robustness: {tests: {images: 9}}", "robustness.tests.images:", "9 images", "10 classes"),
     ("robustness: {tests: {deepfool_images: 1001}}", "robustness.tests.deepfool_images:", "1000 test images"),

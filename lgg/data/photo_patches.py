@@ -127,13 +127,13 @@ PHOTOGRAPHS = (
 
 
 def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Return the training and the test crops, 3,000 and 1,000 unless told otherwise, equally many of each class.
+    """Return the training and the test crops, 2,000 and 1,000 unless told otherwise, equally many of each class.
 
     The same arguments give the same crops everywhere. Raises DataError where a package is missing, ships another
     picture, or has too few places for so many crops.
     """
     counts = [
-        (number or default) // len(PHOTOGRAPHS) for number, default in ((train_images, 3000), (test_images, 1000))
+        (number or default) // len(PHOTOGRAPHS) for number, default in ((train_images, 2000), (test_images, 1000))
     ]
     splits: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
     for index, photograph in enumerate(PHOTOGRAPHS):

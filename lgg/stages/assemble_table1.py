@@ -6,6 +6,7 @@ import pandas as pd
 
 from lgg.data.storage import read_header
 from lgg.reporting.distillation_table import table1, write_table1
+from lgg.reporting.notes import data_notes
 from lgg.stages.command import run
 
 
@@ -15,10 +16,7 @@ def main(arguments: Namespace) -> None:
         row["name"]: pd.read_csv(path) for row, path in zip(recipe["rows"], arguments.evaluations, strict=True)
     }
     table = table1(recipe["rows"], evaluations, recipe["baseline"])
-    # notes that both splits share stand once
-    notes = list(
-        dict.fromkeys(note for path in (arguments.train, arguments.test) for note in read_header(path)["notes"])
-    )
+    notes = data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test))
     write_table1(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
 
 

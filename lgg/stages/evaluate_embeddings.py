@@ -58,7 +58,9 @@ def main(arguments: Namespace) -> None:
     judged: dict[int, _Judged] = {}
     for seed, path in zip(recipe["seeds"], arguments.models, strict=True):
         judged[seed] = _Judged(
-            load_model(path, device),
+            load_model(
+                path, device, expected={"num_classes": len(train.classes)} if recipe["own_classifier"] else None
+            ),
             images,
             labels,
             seed=seed,

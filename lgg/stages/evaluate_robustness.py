@@ -106,7 +106,8 @@ def main(arguments: Namespace) -> None:
         return torch.from_numpy(draw_evenly(data.labels, count, tests["seed"], f"robustness.tests.{key}"))
 
     attacked = part(tests["images"], "images")
-    expected = {"num_classes": len(data.classes)}
+    # dropout goes after the blocks of this network, the only one of Section 4.3
+    expected = {"name": "preact_resnet18", "num_classes": len(data.classes)}
     networks = [load_model(path, device, expected=expected) for path in arguments.models]
     # images are crafted on the baseline of the next seed, so that no network is its own source
     sources: list[ImageClassifier | None] = [

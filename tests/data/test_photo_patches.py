@@ -54,8 +54,8 @@ def crops_of(photograph, corners):
 # --- splits -------------------------------------------------------------------------------------------------------
 
 
-def test_there_are_3000_training_and_1000_test_images(splits):
-    assert [split.images.shape for split in splits] == [(3000, 32, 32, 3), (1000, 32, 32, 3)]
+def test_there_are_2000_training_and_1000_test_images(splits):
+    assert [split.images.shape for split in splits] == [(2000, 32, 32, 3), (1000, 32, 32, 3)]
 
 
 def test_every_class_has_as_many_images(splits):
@@ -77,7 +77,7 @@ def test_other_numbers_may_be_asked_for(train, test):
 
 
 def test_the_sources_give_the_same_images_again(splits):
-    data = Data(source="photo_patches", train_images=3000).model_dump(mode="json")
+    data = Data(source="photo_patches", train_images=2000).model_dump(mode="json")
     assert [split.sha256 for split in sources.load(data)] == [split.sha256 for split in splits]
 
 

@@ -174,9 +174,7 @@ if settings.embedding:
                 mem_mb=TRAIN.mem_mb,
                 runtime=TRAIN.runtime,
             params:
-                recipe=lambda wildcards: recipes.train_plane_embedding(
-                    settings.embedding, wildcards.method
-                ).settings,
+                recipe=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).settings,
                 code=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).code,
             shell:
                 "python -m lgg.stages.train_plane_embedding --recipe {params.recipe:q} --threads {threads}"

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from lgg._lazy import lazy_attributes
 from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES
 
+_EXPORTS = {"corrupt": ".generate"}
 __all__ = ["EXTRA_NAMES", "NAMES", "SEVERITIES", "corrupt"]
 
 if TYPE_CHECKING:
     from lgg.data.corruptions.generate import corrupt
 
-__getattr__ = lazy_attributes(__name__, {"corrupt": ".generate"})
+__getattr__ = lazy_attributes(__name__, _EXPORTS)
