@@ -93,12 +93,12 @@ def draw_error_against_severity(errors: pd.DataFrame, methods: Sequence[str]) ->
         methods: labels in the order of the tables, which gives the colours.
     """
     set_style()
-    figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.2))
+    figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.8))
     for method, frame in _by_method(errors, methods):
         _draw_line(axis, frame, "severity", "error", **_look(methods, method))
     severities = sorted(errors["severity"].unique())
     axis.set_xticks(severities, [str(severity) if severity else CLEAN for severity in severities])
-    axis.set(xlabel="severity of corruption", ylabel="error (%), mean over corruptions")
+    axis.set(xlabel="severity, mean over corruptions", ylabel="error (%)")
     _set_percent_limits(axis)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, title=_spread(errors, "method", "severity"))
     sns.despine(figure)
@@ -172,7 +172,7 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
         sweep: `weight`, `seed`, `clean_error` and `fgsm_error` in percent.
     """
     set_style()
-    figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.2))
+    figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.8))
     without, weighted = sweep[sweep["weight"] == 0], sweep[sweep["weight"] > 0]
     measures = ("clean_error", "fgsm_error")
     for column, label in zip(measures, ("clean images", "FGSM"), strict=True):
@@ -233,4 +233,4 @@ def _spread(frame: pd.DataFrame, *by: str) -> str:
     seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
     if least >= SEEDS_OF_A_BAND:
         return f"mean and 95 % interval, {seeds}"
-    return f"mean; {seeds}, thin lines: fewer than {SEEDS_OF_A_BAND}"
+    return f"mean (markers) and each seed (thin lines), {seeds}"

@@ -117,7 +117,7 @@ def test_one_seed_has_a_line_and_no_band(random):
 def test_two_seeds_have_thin_lines_and_no_band(random):
     errors = tidy(random, "error", seeds=2, severity=range(6))
     axis = draw_error_against_severity(errors, METHODS).axes[0]
-    assert legend_title(axis.figure) == "mean; 2 seeds, thin lines: fewer than 3"
+    assert legend_title(axis.figure) == "mean (markers) and each seed (thin lines), 2 seeds"
     assert not axis.collections
     thin = [line.get_ydata() for line in axis.get_lines() if line not in lines_by_label(axis).values()]
     assert len(thin) == 2 * len(METHODS)
@@ -128,7 +128,10 @@ def test_two_seeds_have_thin_lines_and_no_band(random):
 def test_the_number_of_seeds_is_said_where_it_differs(random):
     errors = tidy(random, "error", severity=range(6))
     errors = errors[(errors["method"] != "Parseval") | (errors["seed"] < 2)]
-    assert legend_title(draw_error_against_severity(errors, METHODS)) == "mean; 2 to 3 seeds, thin lines: fewer than 3"
+    assert (
+        legend_title(draw_error_against_severity(errors, METHODS))
+        == "mean (markers) and each seed (thin lines), 2 to 3 seeds"
+    )
 
 
 def test_a_method_looks_alike_in_all_figures_whoever_else_is_there(random):
