@@ -160,7 +160,7 @@ MISTAKES = [
         "empty",
     ),
     ("distillation: {methods: {gkd: {label: RKD-D}}}", "distillation.methods.rkd_d.label:", "'RKD-D'"),
-    ("distillation: {methods: {gkd: {k: 65}}}", "distillation.methods.gkd.k:", "65", "64"),
+    ("distillation: {methods: {gkd: {k: 33}}}", "distillation.methods.gkd.k:", "33", "32"),
     ("distillation: {methods: {gkd: {layers: [stage3]}}}", "distillation.methods.gkd.layers:", "'stage2'", "pool"),
     ("distillation: {methods: {gkd: {layers: [pool, pool]}}}", "distillation.methods.gkd.layers:", "twice"),
     ("distillation: {student: {architecture: {depth: 12}}}", "distillation.student.architecture", "12", "6n + 4"),
@@ -228,7 +228,7 @@ MISTAKES = [
     ("embedding: {methods: {triplet: {classifier: own}}}", "embedding.methods.triplet.classifier:", "svm"),
     ("embedding: {methods: {triplet: {loss: triplets}}}", "embedding.methods.triplet.loss:", "'triplet'"),
     ("embedding: {methods: {new: {label: New}}}", "embedding.methods.new", "loss", "missing"),
-    ("embedding: {methods: {label_variation: {k: 65}}}", "embedding.methods.label_variation.k:", "65", "64"),
+    ("embedding: {methods: {label_variation: {k: 33}}}", "embedding.methods.label_variation.k:", "33", "32"),
     (
         "embedding: {methods: {label_variation: {self_loops: true}}}",
         "embedding.methods.label_variation.self_loops",
@@ -282,10 +282,10 @@ MISTAKES = [
         "equal to 1",
     ),
     (
-        "robustness: {methods: {regularizer: {smoothness: {k: 101}}}}",
+        "robustness: {methods: {regularizer: {smoothness: {k: 51}}}}",
         "robustness.methods.regularizer.smoothness.k:",
-        "101",
-        "100",
+        "51",
+        "50",
     ),
     ("robustness: {methods: {parseval: {label: Baseline}}}", "robustness.methods.baseline.label:", "'Baseline'"),
     ("robustness: {baseline: base}", "robustness", "baseline", "did you mean 'baseline'"),
@@ -446,8 +446,8 @@ def test_the_archive_goes_with_cifar10_however_it_is_read(source):
         "corruptions: {images: 10}",
         "robustness: {tests: {images: 1000, deepfool_images: 10}}",
         "robustness: {tests: {deepfool_images: 0}}",
-        "robustness: {methods: {regularizer: {smoothness: {k: 100}}}}",
-        "embedding: {methods: {label_variation: {k: 64, normalize: true, self_loops: true}}}",
+        "robustness: {methods: {regularizer: {smoothness: {k: 50}}}}",
+        "embedding: {methods: {label_variation: {k: 32, normalize: true, self_loops: true}}}",
     ],
 )
 def test_bounds_are_inside(overlay):
@@ -632,7 +632,7 @@ def test_the_message_says_where_every_key_is_described():
 
 
 def test_k_may_be_as_large_as_the_batch():
-    configured("distillation: {methods: {gkd: {k: 64}}}")
+    configured("distillation: {methods: {gkd: {k: 32}}}")
 
 
 def test_layers_must_be_named_where_teacher_and_student_have_different_ones():

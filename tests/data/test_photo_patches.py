@@ -59,7 +59,7 @@ def test_there_are_2000_training_and_1000_test_images(splits):
 
 
 def test_every_class_has_as_many_images(splits):
-    for split, count in zip(splits, (400, 100), strict=True):
+    for split, count in zip(splits, (200, 100), strict=True):
         assert np.bincount(split.labels).tolist() == [count] * 10
 
 
