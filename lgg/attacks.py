@@ -81,7 +81,7 @@ def pgd(
 
     Every step adds `step_size` times the sign of the gradient and goes back to the nearest image that differs from the
     original by at most `epsilon` in each value and lies in [0, 1]. A start takes as many passes through the network as
-    it has steps, and one more where there are several starts to compare.
+    it has steps, and one more where there are several, of those images only that no start before has led astray.
 
     Args:
         model: the network attacked.
@@ -90,8 +90,8 @@ def pgd(
         epsilon: radius of the L∞ ball, in pixel units.
         step_size: of one step, in pixel units.
         steps: number of steps, at least 1.
-        restarts: number of starts, at least 1. The first is at the image, the others are uniform in the ball. Each
-            image gets the result with the largest loss among those that are misclassified, or among all where none is.
+        restarts: number of starts, at least 1. The first is at the image, the others are uniform in the ball. An image
+            that a start has led astray is not started again; one that none has gets the result of the largest loss.
         random_start: whether the first start is random too.
         generator: of the random starts. They are drawn on its device, so a generator on the CPU gives the same starts
             on every device; without one they are drawn on the images' device.
@@ -102,23 +102,28 @@ def pgd(
     clean = images.detach()
     lowest, highest = (clean - epsilon).clamp(0, 1), (clean + epsilon).clamp(0, 1)
 
-    def search(start: Tensor) -> Tensor:
-        x = start.clamp(lowest, highest)
+    def search(start: Tensor, part: Tensor | slice) -> Tensor:
+        x = start.clamp(lowest[part], highest[part])
         for _ in range(steps):
-            x = (x + step_size * _gradient(model, x, labels).sign()).clamp(lowest, highest)
+            x = (x + step_size * _gradient(model, x, labels[part]).sign()).clamp(lowest[part], highest[part])
         return x
 
     with torch.enable_grad(), evaluation_mode(model):
-        best = search(clean + epsilon * _uniform_like(clean, generator) if random_start else clean)
+        best = search(clean + epsilon * _uniform_like(clean, generator) if random_start else clean, slice(None))
         if restarts == 1:
             return best
         losses, wrong = _assess(model, best, labels)
         for _ in range(restarts - 1):
-            found = search(clean + epsilon * _uniform_like(clean, generator))
-            found_losses, found_wrong = _assess(model, found, labels)
-            better = torch.where(found_wrong == wrong, found_losses > losses, found_wrong)
-            best = torch.where(better[:, None, None, None], found, best)
-            losses, wrong = torch.where(better, found_losses, losses), wrong | found_wrong
+            # drawn for all images, so that no start depends on what became of others, in this batch or before it
+            start = clean + epsilon * _uniform_like(clean, generator)
+            left = (~wrong).nonzero()[:, 0]
+            if not len(left):
+                continue
+            found = search(start[left], left)
+            found_losses, found_wrong = _assess(model, found, labels[left])
+            better = found_wrong | (found_losses > losses[left])
+            taken = left[better]
+            best[taken], losses[taken], wrong[taken] = found[better], found_losses[better], found_wrong[better]
     return best
 
 

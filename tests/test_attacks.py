@@ -282,6 +282,7 @@ def test_restarts_choose_as_defined(random_start):
     chosen = []
     for image in range(len(images)):
         best = max(range(4), key=lambda start: (wrong[start][image].item(), losses[start][image].item()))
+        best = next((start for start in range(4) if wrong[start][image]), best)
         assert torch.equal(found[image], starts[best][image])
         chosen.append(best)
     assert len(set(chosen)) > 1
@@ -443,20 +444,41 @@ def test_memory_format_and_type_are_kept(attack, layout):
     assert attacked.dtype == torch.float32
 
 
-def test_passes_through_the_network_are_counted():
+def test_images_that_pass_through_the_network_are_counted():
+    """Starts after the first are made for those images alone that are still right, each of 4 steps and one look."""
     model = network()
-    images, labels = draw()
-    passes = 0
+    images, _ = draw()
+    with torch.no_grad():
+        right = model(images).argmax(dim=1)
+    seen = 0
 
-    def count(*_):
-        nonlocal passes
-        passes += 1
+    def count(_, given):
+        nonlocal seen
+        seen += len(given[0])
 
-    model.register_forward_hook(count)
-    for restarts, expected in ((1, 4), (3, 15)):
-        passes = 0
-        pgd(model, images, labels, **SEARCH, restarts=restarts)
-        assert passes == expected
+    model.register_forward_pre_hook(count)
+    wrong = (right + 1) % 3
+    half = torch.where(torch.arange(len(images)) < 2, wrong, right)
+    for labels, restarts, expected in ((right, 1, 6 * 4), (right, 3, 6 * 15), (wrong, 3, 6 * 5), (half, 3, 6 * 5 + 4 * 10)):
+        seen = 0
+        # a ball of one point, in which nothing is led astray
+        pgd(model, images, labels, **(SEARCH | {"epsilon": 0.0}), restarts=restarts)
+        assert seen == expected
+
+
+def test_starts_do_not_depend_on_what_became_of_other_images():
+    model = network()
+    images, labels = draw(count=8)
+    with torch.no_grad():
+        right = model(images).argmax(dim=1)
+
+    def second_batch(first_labels):
+        generator = torch.Generator().manual_seed(0)
+        for part, truth in ((images[:4], first_labels), (images[4:], right[4:])):
+            found = pgd(model, part, truth, **SEARCH, restarts=3, generator=generator)
+        return found
+
+    assert torch.equal(second_batch(right[:4]), second_batch((right[:4] + 1) % 3))
 
 
 class Convolutions(TorchDispatchMode):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -28,3 +31,37 @@ def test_a_promised_gpu_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(LggError, match=r"given a GPU, but PyTorch finds none.*resources\.device to cpu"):
         prepare(1, 1)
+
+
+def in_a_fresh_process(code):
+    """Run `code` after `prepare` and return what it prints."""
+    code = f"from lgg.devices import prepare\nprepare(0, 1)\n{code}"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_operations_without_a_deterministic_form_are_refused():
+    done = in_a_fresh_process(
+        "import torch\n"
+        "try:\n    torch.empty(10).put_(torch.zeros(2, dtype=torch.int64), torch.ones(2), accumulate=False)\n"
+        "except RuntimeError as error:\n    print('deterministic' in str(error))"
+    )
+    assert done == ["True"]
+
+
+def test_no_job_pays_for_the_compiler():
+    assert in_a_fresh_process("import sys\nprint('torch._dynamo' in sys.modules)") == ["False"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
+    """Tensors of one size, each freed before the next, soon come without pages that have to be faulted in."""
+    faults = in_a_fresh_process(
+        "import resource, torch\n"
+        "for _ in range(12):\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    torch.empty(2**24).fill_(1)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    first, *_, before_last, last = map(int, faults)
+    assert first >= 2**26 // 2**21  # 64 MB, even if in huge pages of 2 MB
+    assert max(before_last, last) < 16  # the interpreter may fault in a few of its own
