@@ -15,7 +15,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 def prepare(gpus: int, threads: int) -> torch.device:
     """Return the device of this process: the first visible GPU, or the CPU with `threads` threads where `gpus` is 0.
 
-    Also asks for deterministic algorithms, and keeps freed memory for the next step. Raises LggError where a GPU was promised but none can be used.
+    Also asks for deterministic algorithms, and keeps freed memory for the next step. Raises LggError where a GPU was
+    promised but none can be used.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()

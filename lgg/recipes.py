@@ -41,6 +41,16 @@ def _network(architecture: Any, training: Training, seed: int) -> dict[str, Any]
     }
 
 
+def _described(training: Training, *architectures: Any) -> dict[str, Any]:
+    """Return what a table says of how its networks were trained."""
+    return {
+        "architectures": [architecture.model_dump(mode="json") for architecture in architectures],
+        "epochs": training.epochs,
+        "batch_size": training.batch_size,
+        "augmentation": training.augmentation,
+    }
+
+
 def train_teacher(distillation: DistillationConfig) -> Recipe:
     teacher = distillation.teacher
     if teacher is None:
@@ -107,7 +117,12 @@ def assemble_table1(distillation: DistillationConfig) -> Recipe:
         }
     # a list, since the order of the rows is part of the table and canonical JSON sorts keys
     order = [name for name in ("teacher", *distillation.active_methods) if name in rows]
-    settings = {"rows": [{"name": name, **rows[name]} for name in order], "baseline": distillation.baseline}
+    networks = [role.architecture for role in (distillation.teacher, distillation.student) if role]
+    settings = {
+        "rows": [{"name": name, **rows[name]} for name in order],
+        "baseline": distillation.baseline,
+        "trained": _described(distillation.training, *networks),
+    }
     return _recipe("assemble_table1", settings)
 
 
@@ -192,7 +207,8 @@ def assemble_table2(embedding: Embedding) -> Recipe:
         }
         for name, method in embedding.active_methods.items()
     ]
-    return _recipe("assemble_table2", {"rows": rows, "baseline": embedding.baseline})
+    trained = _described(embedding.training, embedding.architecture)
+    return _recipe("assemble_table2", {"rows": rows, "baseline": embedding.baseline, "trained": trained})
 
 
 def draw_figure_a1(embedding: Embedding) -> Recipe:
@@ -240,9 +256,23 @@ def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions, seeds
 def assemble_table3(robustness: Robustness, table: str) -> Recipe:
     """Return the recipe of one of Section 4.3's tables: "table3", "table3_supplement" or "robustness"."""
     methods = robustness.active_methods if table == "table3_supplement" else robustness.table_methods
-    rows = [{"name": name, "label": method.label, "paper": _paper(method, table)} for name, method in methods.items()]
-    tests = robustness.tests.model_dump(mode="json")
-    return _recipe("assemble_table3", {"table": table, "rows": rows, "baseline": robustness.baseline, "tests": tests})
+    rows = [
+        {
+            "name": name,
+            "label": method.label,
+            "paper": _paper(method, table),
+            **method.model_dump(mode="json", include={"smoothness", "parseval", "adversarial"}),
+        }
+        for name, method in methods.items()
+    ]
+    settings = {
+        "table": table,
+        "rows": rows,
+        "baseline": robustness.baseline,
+        "tests": robustness.tests.model_dump(mode="json"),
+        "trained": _described(robustness.training, robustness.architecture),
+    }
+    return _recipe("assemble_table3", settings)
 
 
 def _paper(method: RobustMethod, table: str) -> dict[str, Any]:

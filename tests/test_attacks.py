@@ -459,7 +459,12 @@ def test_images_that_pass_through_the_network_are_counted():
     model.register_forward_pre_hook(count)
     wrong = (right + 1) % 3
     half = torch.where(torch.arange(len(images)) < 2, wrong, right)
-    for labels, restarts, expected in ((right, 1, 6 * 4), (right, 3, 6 * 15), (wrong, 3, 6 * 5), (half, 3, 6 * 5 + 4 * 10)):
+    for labels, restarts, expected in (
+        (right, 1, 6 * 4),
+        (right, 3, 6 * 15),
+        (wrong, 3, 6 * 5),
+        (half, 3, 6 * 5 + 4 * 10),
+    ):
         seen = 0
         # a ball of one point, in which nothing is led astray
         pgd(model, images, labels, **(SEARCH | {"epsilon": 0.0}), restarts=restarts)
@@ -468,7 +473,7 @@ def test_images_that_pass_through_the_network_are_counted():
 
 def test_starts_do_not_depend_on_what_became_of_other_images():
     model = network()
-    images, labels = draw(count=8)
+    images, _ = draw(count=8)
     with torch.no_grad():
         right = model(images).argmax(dim=1)
 

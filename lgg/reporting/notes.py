@@ -1,6 +1,7 @@
 """What stands below tables: on how many images, seeds and steps something was measured, and what the data are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -8,6 +9,26 @@ import pandas as pd
 def data_notes(notes: Iterable[Sequence[str]]) -> list[str]:
     """Return the notes of several splits; those that they share stand once."""
     return list(dict.fromkeys(note for split in notes for note in split))
+
+
+def training_note(trained: Mapping[str, Any], images: int) -> str:
+    """Return what was trained for how long.
+
+    Args:
+        trained: `architectures` (each with its `name` and what it was built with), `epochs`, `batch_size` and
+            `augmentation`, as the recipes of tables have them.
+        images: number of training images.
+    """
+    networks = " and ".join(
+        f"{architecture['name']} ({', '.join(f'{key} {value:g}' for key, value in architecture.items() if key != 'name')})"
+        for architecture in trained["architectures"]
+    )
+    epochs = "1 epoch" if trained["epochs"] == 1 else f"{trained['epochs']:,} epochs"
+    augmentation = {"none": "without augmentation", "crop_and_flip": "randomly cropped and mirrored"}
+    return (
+        f"Trained here: {networks}, {epochs} of {images:,} images in batches of {trained['batch_size']}, "
+        f"{augmentation[trained['augmentation']]}."
+    )
 
 
 def corruption_notes(errors: pd.DataFrame, baseline_label: str, undefined: Sequence[str]) -> list[str]:

@@ -17,7 +17,6 @@ from lgg.reporting.statistics import summarize
 
 CLEAN = "clean"
 SEEDS_OF_A_BAND = 3
-TABLE3_SNR = 33.0  # decibels: the attack of the paper's Table 3
 FORMS = {"pixels": "noise on pixels", "normalized": "noise on normalised images"}
 
 
@@ -105,13 +104,14 @@ def draw_error_against_severity(errors: pd.DataFrame, methods: Sequence[str]) ->
     return figure
 
 
-def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str]) -> Figure:
+def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], marked: float) -> Figure:
     """Return the accuracy under FGSM by signal-to-noise ratio, a panel for each form of the attack, a line a method.
 
     Args:
         curves: `method` (label), `form` ("pixels" or "normalized"), `snr` in decibels (infinity for clean images),
             `seed` and `accuracy` in percent.
         methods: labels in the order of the tables, which gives the colours.
+        marked: the ratio of the tables, in decibels, which gets a line where it lies among those of the curves.
 
     The attack grows stronger to the right.
     """
@@ -132,11 +132,11 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str]) -> F
                 nearest = attacked.loc[attacked["snr"] == last, "accuracy"].mean()
                 _draw_clean(axis, clean_at, clean, (last, nearest), look)
         ticks = [snr for snr in range(0, 1000, 5) if finite[0] <= snr <= finite[-1]]
-        if finite[0] <= TABLE3_SNR <= finite[-1]:
-            axis.axvline(TABLE3_SNR, color="0.6", linewidth=0.8, zorder=0)
+        if finite[0] <= marked <= finite[-1]:
+            axis.axvline(marked, color="0.6", linewidth=0.8, zorder=0)
             # its own tick would overlap with a near one
-            ticks = [round(TABLE3_SNR), *(snr for snr in ticks if abs(snr - TABLE3_SNR) > 2)]
-        axis.set_xticks([*ticks, clean_at], [*map(str, ticks), CLEAN])
+            ticks = [marked, *(snr for snr in ticks if abs(snr - marked) > 2)]
+        axis.set_xticks([*ticks, clean_at], [*(f"{snr:g}" for snr in ticks), CLEAN])
         axis.set_xlim(clean_at + 1, finite[0] - 1)
         axis.set(xlabel="signal-to-noise ratio (dB)", title=FORMS[form])
     axes[0, 0].set_ylabel("accuracy (%)")
@@ -184,7 +184,8 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
     axis.set_xscale("log")
     axis.set(xlabel="weight γ of the regulariser", ylabel="error (%)")
     _set_percent_limits(axis)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, title=_spread(sweep, "weight"))
+    # its words are too long for two columns
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, title=_spread(sweep, "weight"))
     sns.despine(figure)
     return figure
 

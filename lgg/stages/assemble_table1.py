@@ -6,7 +6,7 @@ import pandas as pd
 
 from lgg.data.storage import read_header
 from lgg.reporting.distillation_table import table1, write_table1
-from lgg.reporting.notes import data_notes
+from lgg.reporting.notes import data_notes, training_note
 from lgg.stages.command import run
 
 
@@ -16,7 +16,8 @@ def main(arguments: Namespace) -> None:
         row["name"]: pd.read_csv(path) for row, path in zip(recipe["rows"], arguments.evaluations, strict=True)
     }
     table = table1(recipe["rows"], evaluations, recipe["baseline"])
-    notes = data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test))
+    train, test = read_header(arguments.train), read_header(arguments.test)
+    notes = [training_note(recipe["trained"], train["shape"][0]), *data_notes([train["notes"], test["notes"]])]
     write_table1(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
 
 

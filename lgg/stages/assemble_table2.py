@@ -8,7 +8,7 @@ import pandas as pd
 from lgg.data.storage import read_header
 from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
-from lgg.reporting.notes import corruption_notes, data_notes
+from lgg.reporting.notes import corruption_notes, data_notes, training_note
 from lgg.stages.command import run
 
 CLEAN = Metric("clean_error", "Clean error")
@@ -48,13 +48,15 @@ def main(arguments: Namespace) -> None:
         "clean_error": int(clean[baseline]["images"].iloc[0]),
         **dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0])),
     }
+    train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
         PAPER,
+        training_note(recipe["trained"], train["shape"][0]),
         f"Classifiers were fitted to the embeddings of {clean[baseline]['training_images'].iloc[0]:,} training images: "
         + "; ".join(f"{row['label']}: {CLASSIFIERS[row['classifier']]}" for row in rows.values())
         + ".",
         *corruption_notes(reference, rows[baseline]["label"], undefined_corruptions(reference)),
-        *data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test)),
+        *data_notes([train["notes"], test["notes"]]),
     ]
     table = comparison_table(
         list(rows.values()),

@@ -8,10 +8,11 @@ import pandas as pd
 from lgg.data.storage import read_header
 from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
-from lgg.reporting.notes import corruption_notes, data_notes
+from lgg.reporting.notes import corruption_notes, data_notes, training_note
 from lgg.stages.command import run
 
 Values = dict[str, dict[int, float]]
+Row = dict[str, Any]
 
 RELATIVE = Metric("relative_mce", "Relative MCE", unit="")
 PLAIN = Metric("plain_mce", "Plain MCE", unit="")
@@ -97,6 +98,28 @@ def _notes(table: str, tests: dict[str, Any]) -> list[str]:
     return [" ".join(notes)]
 
 
+def _defences(row: Row) -> str:
+    """Return a sentence on how a row's networks were defended, nothing where they were not."""
+    smoothness, parseval, adversarial = row["smoothness"], row["parseval"], row["adversarial"]
+    parts = []
+    if smoothness:
+        neighbours = "" if smoothness["k"] is None else f", {smoothness['k']} neighbours"
+        normalised = ", normalised graphs" if smoothness["normalize"] else ""
+        parts.append(
+            f"regulariser with γ = {smoothness['weight']:g}, p = {smoothness['power']}, {smoothness['reduction']} over "
+            f"layers{neighbours}{normalised}"
+        )
+    if parseval:
+        parts.append(f"Parseval with β = {parseval['beta']:g}")
+    if adversarial:
+        start = "a random start" if adversarial["random_start"] else "the image"
+        parts.append(
+            f"PGD within ε = {adversarial['epsilon']:.3g} from {start}, {adversarial['steps']} step(s) of "
+            f"{adversarial['step_size']:.3g}"
+        )
+    return f"{row['label']}: {'; '.join(parts)}." if parts else ""
+
+
 def _described(pgd: dict[str, Any]) -> str:
     return (
         f"L∞, ε = {pgd['epsilon']:.3g}, steps of {pgd['step_size']:.3g}, {pgd['steps']} from each of {pgd['restarts']} "
@@ -131,11 +154,13 @@ def main(arguments: Namespace) -> None:
     has_mce = any(metric.name == RELATIVE.name for metric in metrics)
     table = comparison_table(rows, values, metrics, baseline, images=images)
     label = next(row["label"] for row in rows if row["name"] == baseline)
+    train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
         PUBLISHED if recipe["table"] == "robustness" else PAPER,
+        " ".join([training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)]).strip(),
         *_notes(recipe["table"], tests),
         *(corruption_notes(reference, label, undefined_corruptions(reference)) if has_mce else []),
-        *data_notes(read_header(path)["notes"] for path in (arguments.train, arguments.test)),
+        *data_notes([train["notes"], test["notes"]]),
     ]
     write_table(table, metrics, legend, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
 

@@ -28,7 +28,8 @@ def main(arguments: Namespace) -> None:
                     }
                 )
             )
-    figure = draw_accuracy_against_snr(pd.concat(parts), [row["label"] for row in rows])
+    labels = [row["label"] for row in rows]
+    figure = draw_accuracy_against_snr(pd.concat(parts), labels, arguments.recipe["fgsm_snr"])
     save_figure(figure, arguments.out_pdf, arguments.out_png)
 
 

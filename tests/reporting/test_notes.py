@@ -1,6 +1,6 @@
 import pandas as pd
 
-from lgg.reporting.notes import corruption_notes, data_notes
+from lgg.reporting.notes import corruption_notes, data_notes, training_note
 
 
 def errors(corruptions=("fog", "snow"), severities=(1, 5), images=1234):
@@ -40,3 +40,19 @@ def test_an_undefined_relative_mce_is_explained_with_the_corruptions_that_make_i
     assert "undefined" not in defined
     assert "fog, snow" in undefined
     assert "the error of Baseline does not rise" in undefined
+
+
+def test_what_was_trained_for_how_long_is_said():
+    trained = {
+        "architectures": [
+            {"name": "wide_resnet", "depth": 28, "width": 0.5},
+            {"name": "preact_resnet18", "base_width": 16},
+        ],
+        "epochs": 200,
+        "batch_size": 128,
+        "augmentation": "none",
+    }
+    note = training_note(trained, 50_000)
+    assert "wide_resnet (depth 28, width 0.5) and preact_resnet18 (base_width 16)" in note
+    assert "200 epochs of 50,000 images in batches of 128, without augmentation" in note
+    assert "cropped and mirrored" in training_note(trained | {"augmentation": "crop_and_flip"}, 1)

@@ -141,7 +141,7 @@ def test_a_method_looks_alike_in_all_figures_whoever_else_is_there(random):
         line = lines_by_label(axis)["Regulariser"]
         looks.add((to_rgb(line.get_color()), line.get_marker()))
         curves = tidy(random, "accuracy", present, form=["pixels"], snr=SNRS)
-        line = lines_by_label(draw_accuracy_against_snr(curves, METHODS).axes[0])["Regulariser"]
+        line = lines_by_label(draw_accuracy_against_snr(curves, METHODS, 33.0).axes[0])["Regulariser"]
         looks.add((to_rgb(line.get_color()), line.get_marker()))
     assert len(looks) == 1
 
@@ -161,7 +161,7 @@ def test_a_method_without_a_place_is_refused(random):
 
 def test_accuracy_against_snr_has_a_panel_a_form_and_grows_harder_to_the_right(random):
     curves = tidy(random, "accuracy", form=["normalized", "pixels"], snr=SNRS)
-    figure = draw_accuracy_against_snr(curves, METHODS)
+    figure = draw_accuracy_against_snr(curves, METHODS, 33.0)
     assert [axis.get_title() for axis in figure.axes] == ["noise on pixels", "noise on normalised images"]
     for form, axis in zip(("pixels", "normalized"), figure.axes, strict=True):
         left, right = axis.get_xlim()
@@ -184,15 +184,18 @@ def test_accuracy_against_snr_has_a_panel_a_form_and_grows_harder_to_the_right(r
 def test_the_legend_knows_a_method_that_was_attacked_in_one_form_only(random):
     curves = tidy(random, "accuracy", form=["normalized", "pixels"], snr=SNRS)
     curves = curves[(curves["method"] != "Baseline") | (curves["form"] == "normalized")]
-    figure = draw_accuracy_against_snr(curves, METHODS)
+    figure = draw_accuracy_against_snr(curves, METHODS, 33.0)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == METHODS
 
 
-def test_snr_33_is_marked_only_where_it_was_measured_around(random):
+def test_the_ratio_of_the_tables_is_marked_only_where_it_was_measured_around(random):
     curves = tidy(random, "accuracy", form=["pixels"], snr=[math.inf, 50.0, 40.0])
-    axis = draw_accuracy_against_snr(curves, METHODS).axes[0]
+    axis = draw_accuracy_against_snr(curves, METHODS, 33.0).axes[0]
     assert "33" not in [label.get_text() for label in axis.get_xticklabels()]
     assert axis.get_xlim()[1] == 39.0
+    axis = draw_accuracy_against_snr(curves, METHODS, 42.5).axes[0]
+    assert any(list(line.get_xdata()) == [42.5, 42.5] for line in axis.get_lines())
+    assert "42.5" in [label.get_text() for label in axis.get_xticklabels()]
 
 
 def test_the_weight_sweep_is_logarithmic_with_the_baseline_as_a_level(random):

@@ -13,6 +13,7 @@ TINY = """
 embedding:
   architecture: {base_width: 1}
   training: {batch_size: 8, augmentation: none, schedule: [{epochs: 2, learning_rate: 0.05}]}
+  methods: {triplet: {normalize_embeddings: false}}
   figure: {epochs: [1]}
 robustness:
   architecture: {base_width: 1}

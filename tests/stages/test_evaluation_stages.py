@@ -8,12 +8,14 @@ from PIL import Image
 
 from lgg import attacks, models, recipes
 from lgg.data.batches import to_model_input
+from lgg.data.corruptions import corrupt
 from lgg.data.draws import draw_evenly
 from lgg.data.storage import read_images
 from lgg.errors import ModelFileError
 from lgg.evaluation.accuracy import error_percent
 from lgg.stages import (
     assemble_table3,
+    draw_corruptions,
     draw_weight_sweep,
     evaluate_corruptions,
     evaluate_embeddings,
@@ -161,6 +163,22 @@ def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(set
     assert by_name[1].min() < 50
 
 
+def test_the_image_of_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(draw_corruptions, "draw_corruption_examples", lambda made, clean: shown.append((made, clean)))
+    monkeypatch.setattr(draw_corruptions, "save_figure", lambda *_: None)
+    files = {f"out_{kind}": tmp_path / f"c.{kind}" for kind in ("pdf", "png")}
+    call(draw_corruptions, recipes.draw_corruptions(settings.corruptions).settings, corruptions=None, **files)
+    ((made, clean),) = shown
+    data = read_images(images / "test.safetensors")
+    chosen = draw_evenly(data.labels, settings.corruptions.images, settings.corruptions.seed, "images")
+    assert clean.std() == max(data.images[position].std() for position in chosen)
+    (position,) = [position for position in chosen if np.array_equal(data.images[position], clean)]
+    one = {"seed": settings.corruptions.seed, "positions": np.array([position])}
+    for severity, image in zip(settings.corruptions.severities, made["gaussian_noise"], strict=True):
+        np.testing.assert_array_equal(image, corrupt(clean[None], "gaussian_noise", severity, **one)[0])
+
+
 # --- figures and tables from small files --------------------------------------------------------------------------
 
 
@@ -208,6 +226,10 @@ def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks
         files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex")}
         recipe = recipes.assemble_table3(robustness, name).settings
         call(assemble_table3, recipe, evaluations=evaluations, corruptions=errors, **files)
+        text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "preact_resnet18 (base_width 1), 1 epoch of 24 images in batches of 8, without augmentation" in text
+        said = "Parseval and regulariser: regulariser with γ = 0.0001, p = 2, mean over layers; Parseval with β = 0.01."
+        assert (said in text) == ("both" in methods)
         table = pd.read_csv(tmp_path / f"{name}.csv").set_index("name")
         assert table.index.tolist() == methods
         assert (table["seeds"] == 1).all()
