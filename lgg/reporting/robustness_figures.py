@@ -131,7 +131,7 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
                 last = attacked["snr"].max()
                 nearest = attacked.loc[attacked["snr"] == last, "accuracy"].mean()
                 _draw_clean(axis, clean_at, clean, (last, nearest), look)
-        ticks = [snr for snr in range(0, 1000, 5) if finite[0] <= snr <= finite[-1]]
+        ticks: list[float] = [snr for snr in range(0, 1000, 5) if finite[0] <= snr <= finite[-1]]
         if finite[0] <= marked <= finite[-1]:
             axis.axvline(marked, color="0.6", linewidth=0.8, zorder=0)
             # its own tick would overlap with a near one
