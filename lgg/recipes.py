@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from lgg import models
-from lgg.config import Config, Corruptions, Data, Embedding, Geometry, RobustMethod, Robustness, Training
+from lgg.config import (
+    Config,
+    Corruptions,
+    Data,
+    Embedding,
+    Geometry,
+    RobustMethod,
+    Robustness,
+    RobustnessTests,
+    Training,
+)
 from lgg.config import Distillation as DistillationConfig
 from lgg.digest import code_digest
 from lgg.files import canonical_json
@@ -197,13 +207,16 @@ def evaluate_embeddings(
     return _recipe("evaluate_embeddings", settings, models.module_of(embedding.architecture.name))
 
 
-def assemble_table2(embedding: Embedding) -> Recipe:
+def assemble_table2(embedding: Embedding, corruptions: Corruptions) -> Recipe:
     rows = [
         {
             "name": name,
             "label": method.label,
             "classifier": method.classifier,
-            "paper": {"clean_error": method.paper_clean_error, "relative_mce": method.paper_relative_mce},
+            "paper": {
+                "clean_error": method.paper_clean_error,
+                "relative_mce": method.paper_relative_mce if _is_benchmark(corruptions) else None,
+            },
         }
         for name, method in embedding.active_methods.items()
     ]
@@ -214,7 +227,10 @@ def assemble_table2(embedding: Embedding) -> Recipe:
 def draw_figure_a1(embedding: Embedding) -> Recipe:
     figure = embedding.figure
     chosen = {name: embedding.active_methods[name] for name in (figure.methods if figure else [])}
-    return _recipe("draw_figure_a1", {"rows": _labels(chosen), "epochs": embedding.figure_epochs})
+    rows = _labels(chosen)
+    for row, method in zip(rows, chosen.values(), strict=True):
+        row["directional"] = getattr(method, "normalize_embeddings", False)
+    return _recipe("draw_figure_a1", {"rows": rows, "epochs": embedding.figure_epochs})
 
 
 # --- Section 4.3 ---------------------------------------------------------------------------------------------------
@@ -253,14 +269,14 @@ def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions, seeds
     return _recipe("evaluate_corruptions", settings, models.module_of(robustness.architecture.name))
 
 
-def assemble_table3(robustness: Robustness, table: str) -> Recipe:
+def assemble_table3(robustness: Robustness, corruptions: Corruptions, table: str) -> Recipe:
     """Return the recipe of one of Section 4.3's tables: "table3", "table3_supplement" or "robustness"."""
     methods = robustness.active_methods if table == "table3_supplement" else robustness.table_methods
     rows = [
         {
             "name": name,
             "label": method.label,
-            "paper": _paper(method, table),
+            "paper": _at_the_paper_s_constants(_paper(method, table), robustness.tests, corruptions),
             **method.model_dump(mode="json", include={"smoothness", "parseval", "adversarial"}),
         }
         for name, method in methods.items()
@@ -284,6 +300,32 @@ def _paper(method: RobustMethod, table: str) -> dict[str, Any]:
         "fgsm_normalized": method.paper_fgsm_error,
         "relative_mce": method.paper_relative_mce,
     }
+
+
+def _at_the_paper_s_constants(
+    paper: dict[str, Any], tests: RobustnessTests, corruptions: Corruptions
+) -> dict[str, Any]:
+    """Return the paper's figures without those that other constants than the configured ones belong to."""
+    defaults = RobustnessTests()
+    constants = {
+        "fgsm_pixels": ("fgsm_snr",),
+        "fgsm_normalized": ("fgsm_snr",),
+        "gaussian_noise": ("noise_std",),
+        "dropout": ("dropout_rate",),
+        "quantized_weights": ("weight_bits",),
+        "pgd": ("pgd",),
+    }
+    alike = {
+        metric: all(getattr(tests, key) == getattr(defaults, key) for key in keys) for metric, keys in constants.items()
+    }
+    alike["relative_mce"] = _is_benchmark(corruptions)
+    return {metric: figure if alike.get(metric, True) else None for metric, figure in paper.items()}
+
+
+def _is_benchmark(corruptions: Corruptions) -> bool:
+    """Return whether all corruptions and severities of the benchmark are there, and no others."""
+    whole = Corruptions()
+    return all(sorted(getattr(corruptions, key)) == sorted(getattr(whole, key)) for key in ("names", "severities"))
 
 
 def draw_snr_curves(robustness: Robustness) -> Recipe:

@@ -282,10 +282,10 @@ MISTAKES = [
         "equal to 1",
     ),
     (
-        "robustness: {methods: {regularizer: {smoothness: {k: 51}}}}",
+        "robustness: {methods: {regularizer: {smoothness: {k: 101}}}}",
         "robustness.methods.regularizer.smoothness.k:",
-        "51",
-        "50",
+        "101",
+        "100",
     ),
     ("robustness: {methods: {parseval: {label: Baseline}}}", "robustness.methods.baseline.label:", "'Baseline'"),
     ("robustness: {baseline: base}", "robustness", "baseline", "did you mean 'baseline'"),
@@ -409,6 +409,8 @@ def test_a_sweep_is_the_regulariser_alone_and_alike_but_for_its_weight():
       with_parseval: {label: With, smoothness: {weight: 0.2}, parseval: {}}
       attacked: {label: Attacked, smoothness: {weight: 0.3}, adversarial: {}}
       without: {label: Without}
+      nothing: {label: Nothing, smoothness: {weight: 0}}
+      again: {label: Again, smoothness: {weight: 0.1}}
     """
     raw = read()
     raw["robustness"] |= {"baseline": "without", "methods": yaml.safe_load(methods)}

@@ -24,6 +24,7 @@ REGULARIZED = {
 PARSEVAL = {f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.parseval}
 ATTACKED = {f"evaluate_robustness {method}" for method in DEFENCES}
 TABLES3 = {"assemble_table3 table3", "assemble_table3 table3_supplement", "assemble_table3 robustness"}
+RELATIVE_MCES = {"assemble_table2", "assemble_table3 table3", "assemble_table3 table3_supplement"}
 CORRUPTED = {*JUDGED, "evaluate_corruptions", "draw_corruptions"}
 ERROR_FIGURES = {
     "draw_corruptions",
@@ -75,14 +76,14 @@ def corruption_recipes_of(configuration):
             f"evaluate_embeddings {name}": recipes.evaluate_embeddings(embedding, corruptions, seeds, name)
             for name in embeddings
         },
-        "assemble_table2": recipes.assemble_table2(embedding),
+        "assemble_table2": recipes.assemble_table2(embedding, corruptions),
         "draw_figure_a1": recipes.draw_figure_a1(embedding),
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
         **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
         **{f"evaluate_robustness {name}": recipes.evaluate_robustness(robustness, seeds, name) for name in defences},
         "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions, seeds),
         **{
-            f"assemble_table3 {table}": recipes.assemble_table3(robustness, table)
+            f"assemble_table3 {table}": recipes.assemble_table3(robustness, corruptions, table)
             for table in ("table3", "table3_supplement", "robustness")
         },
         "draw_robustness_corruptions": recipes.draw_corruption_errors(robustness.table_methods),
@@ -153,6 +154,35 @@ def test_rows_carry_the_paper_s_figures():
     assert paper("assemble_table3 robustness", "adversarial") == {}
 
 
+@pytest.mark.parametrize(
+    ("overlay", "metrics"),
+    [
+        ("robustness: {tests: {fgsm_snr: 20}}", {"fgsm_normalized", "fgsm_pixels"}),
+        ("robustness: {tests: {noise_std: 0.2}}", {"gaussian_noise"}),
+        ("robustness: {tests: {dropout_rate: 0.1}}", {"dropout"}),
+        ("robustness: {tests: {weight_bits: 4}}", {"quantized_weights"}),
+        ("robustness: {tests: {pgd: {steps: 5}}}", {"pgd"}),
+        ("corruptions: {names: [fog]}", {"relative_mce"}),
+        ("corruptions: {severities: [1, 2]}", {"relative_mce"}),
+        ("robustness: {tests: {strong_pgd: {steps: 5}, images: 50}}", set()),
+    ],
+)
+def test_the_paper_s_figures_stand_only_beside_what_was_measured_with_its_constants(overlay, metrics):
+    def papers(configuration):
+        found = recipes_of(configuration)
+        return {
+            (stage, row["name"], metric): figure
+            for stage in ("assemble_table2", *TABLES3)
+            for row in json.loads(found[stage].settings)["rows"]
+            for metric, figure in row["paper"].items()
+            if figure is not None
+        }
+
+    all_of_them = papers(configured())
+    assert papers(configured(overlay)) == {key: value for key, value in all_of_them.items() if key[2] not in metrics}
+    assert metrics <= {key[2] for key in all_of_them}
+
+
 @pytest.mark.parametrize("spelling", ["25", "25.0", "2.5e1", "'25'"])
 def test_a_number_gives_the_same_recipe_however_it_is_written(spelling):
     assert not changed(
@@ -209,10 +239,12 @@ def test_a_default_gives_the_same_recipe_written_out():
         ("data: {source: digits}", {"prepare_data"}),
         # corruptions
         ("corruptions: {keep: true}", set()),
-        ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions"}),
+        # with other corruptions the paper's relative MCE is not shown beside ours
+        ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions", *RELATIVE_MCES}),
         ("corruptions: {seed: 1}", {*CORRUPTED, "keep_corruptions"}),
         # all severities of all images are kept
-        ("corruptions: {severities: [1, 5]}", CORRUPTED),
+        ("corruptions: {severities: [1, 5]}", {*CORRUPTED, *RELATIVE_MCES}),
+        ("corruptions: {severities: [5, 4, 3, 2, 1]}", CORRUPTED),
         ("corruptions: {images: 70}", CORRUPTED),
         (
             "{data: {source: cifar10}, corruptions: {source: cifar10_c, path: here.tar}}",
@@ -238,7 +270,7 @@ def test_a_default_gives_the_same_recipe_written_out():
         ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
         (
             "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
-            {*LABEL_VARIATION, "evaluate_embeddings label_variation"},
+            {*LABEL_VARIATION, "evaluate_embeddings label_variation", "draw_figure_a1"},
         ),
         # cross-entropy has a logit a class, and the plane has two dimensions
         ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),

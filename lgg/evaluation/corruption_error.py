@@ -60,6 +60,18 @@ def undefined_corruptions(baseline: pd.DataFrame) -> list[str]:
     return [str(corruption) for corruption in rises.index[rises <= ROUNDING]]
 
 
+def faint_corruptions(baseline: pd.DataFrame, images: int) -> list[str]:
+    """Return the corruptions under which the baseline's error rises, but by less than one image in a set.
+
+    The rise is a mean over severities and seeds, `images` their number in a set. Relative MCE divides by it, so that under
+    such a corruption its ratio is chance. Raises ValueError as `relative_mce` does.
+    """
+    wide = _by_seed(baseline, "baseline")
+    severities = wide.drop(columns=[CLEAN]).T.groupby(level="corruption").size()
+    rises = _rises(wide).mean(axis=1) / severities
+    return [str(corruption) for corruption in rises.index[(rises > ROUNDING) & (rises < 100.0 / images - ROUNDING)]]
+
+
 def _alike(errors: pd.DataFrame, baseline: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return both tables by seed; ValueError where one has a corruption or severity that the other has not."""
     ours, reference = _by_seed(errors, "errors"), _by_seed(baseline, "baseline")

@@ -59,4 +59,10 @@ def _open(path: Path, data: ImageSet) -> CorruptionArchive:
             f"{path}: its labels are not those of the {len(data.labels):,} test images. It belongs to other images, or to "
             "another order of them; remove it, or set corruptions.source to generated."
         )
+    own, other = data.images.shape[1:], archive.images(archive.names[0], 1).shape[1:]
+    if own != other:
+        raise DataError(
+            f"{path}: its images are {other[0]} × {other[1]}, the test images {own[0]} × {own[1]}. It belongs to other "
+            "images; remove it, or set corruptions.source to generated."
+        )
     return archive

@@ -142,21 +142,20 @@ def quantized(model: ImageClassifier, bits: int) -> ImageClassifier:
 
 
 def quantize(weight: Tensor, bits: int) -> Tensor:
-    """Return `weight`, of any shape, with each value at the nearest of 2^bits − 1 levels.
+    """Return `weight`, of any shape, as fixed-point numbers of `bits` bits, a sign among them, cut towards zero.
 
-    The levels are evenly spaced from −max|weight| to max|weight|, so that zero is one of them.
+    The step is the power of two that max|weight| is at least 2^(bits − 2) and less than 2^(bits − 1) times as large as,
+    so that there are at most 2^bits − 1 levels, zero among them. This is the cut of the paper's published code, where
+    no weight is as large as 2.
 
     Raises ValueError where `bits` is less than 2.
     """
     if bits < 2:
         raise ValueError(f"weights need at least 2 bits to have a level on either side of zero, not {bits}")
-    steps = 2 ** (bits - 1) - 1
-    largest = weight.abs().amax()
-    # an all-zero weight stays zero
-    largest = torch.where(largest > 0, largest, 1)
-    # the largest comes last in the product, so that it stays exactly itself
-    rounded: Tensor = (weight / largest * steps).round() / steps * largest
-    return rounded
+    _, exponent = torch.frexp(weight.abs().amax())
+    # powers of two, so that nothing is rounded but by the cut; an all-zero weight stays zero
+    step = torch.ldexp(torch.ones((), dtype=weight.dtype, device=weight.device), exponent - (bits - 1))
+    return (weight / step).trunc() * step
 
 
 def deepfool_norms(

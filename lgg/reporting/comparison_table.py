@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lgg.reporting.statistics import Summary, paired_difference, summarize
-from lgg.reporting.tables import ABSENT, interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import ABSENT, equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 UNDEFINED = "undefined"
 METRICS_ABREAST = 4  # beyond that a line of "mean ± std [low, high]" no longer fits a page
@@ -26,6 +26,7 @@ class Metric:
         unit: of the values; "" for none. Differences of percentages are in points.
         lower_is_better: says which mean is printed in bold.
         digits: after the decimal point, in Markdown and LaTeX.
+        bold: whether the best mean is printed in bold; not where values mean too little to be compared.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Metric:
     unit: str = "%"
     lower_is_better: bool = True
     digits: int = 2
+    bold: bool = True
 
     @property
     def column(self) -> str:
@@ -154,14 +156,18 @@ def _means(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     for metric in metrics:
         cells = interval_cells(table, metric.name, digits=metric.digits)
         cells = _say_seeds(cells, table[f"{metric.name}_seeds"], table["seeds"])
-        for row, seeds in enumerate(table[f"{metric.name}_seeds"]):
-            if seeds and math.isnan(table[f"{metric.name}_mean"].iloc[row]):
-                cells[row] = UNDEFINED
+        cells = [UNDEFINED if row else cell for row, cell in zip(_undefined(table, metric), cells, strict=True)]
         columns.append((metric.column, _best_in_bold(cells, metric)))
         if table[f"paper_{metric.name}"].notna().any():
-            columns.append(("Paper", _best_in_bold(_published(table[f"paper_{metric.name}"]), metric)))
+            published = _published(table[f"paper_{metric.name}"])
+            columns.append(("Paper", _best_in_bold(published, replace(metric, bold=True))))
     columns.append(("Seeds", list(table["seeds"])))
     return _frame(columns)
+
+
+def _undefined(table: pd.DataFrame, metric: Metric) -> pd.Series:
+    """Return for each row whether it has values of the metric, but no mean since one of them is not finite."""
+    return (table[f"{metric.name}_seeds"] > 0) & table[f"{metric.name}_mean"].isna()
 
 
 def _published(figures: pd.Series) -> list[str]:
@@ -176,7 +182,11 @@ def _differences(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame
     for metric in metrics:
         name = f"{metric.name}_difference"
         cells = interval_cells(others, name, digits=metric.digits, signed=True)
-        columns.append((metric.difference_column, _say_seeds(cells, others[f"{name}_seeds"], others["seeds"])))
+        cells = _say_seeds(cells, others[f"{name}_seeds"], others["seeds"])
+        reference = _undefined(table[table["name"] == table["baseline"]], metric).any()
+        undefined = _undefined(others, metric) | (reference & (others[f"{metric.name}_seeds"] > 0))
+        cells = [UNDEFINED if row else cell for row, cell in zip(undefined, cells, strict=True)]
+        columns.append((metric.difference_column, cells))
         columns.append(("p", [number_cell(value, "{:.2g}") for value in others[f"{metric.name}_p_value"]]))
     return _frame(columns)
 
@@ -198,7 +208,7 @@ def _say_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> lis
 def _best_in_bold(cells: Sequence[str], metric: Metric) -> list[str]:
     """Put the first number of the best cells in bold: all that print the same, none where there is nothing to beat."""
     numbers = pd.to_numeric(pd.Series([cell.partition(" ")[0] for cell in cells]), errors="coerce")
-    if numbers.nunique() < 2:
+    if numbers.nunique() < 2 or not metric.bold:
         return list(cells)
     best = numbers.min() if metric.lower_is_better else numbers.max()
     marked = []
@@ -231,7 +241,7 @@ def _explain(table: pd.DataFrame, metrics: Sequence[Metric], shown: Sequence[tup
     if any("n = " in cell for cell in printed):
         sentences.append("n: seeds of a cell that has fewer than its row.")
     if ABSENT in printed:
-        sentences.append(f"{ABSENT}: not measured or not published.")
+        sentences.append(f"{ABSENT}: not measured, not published, or, of p, differences that have no spread.")
     if UNDEFINED in printed:
         sentences.append(f"{UNDEFINED}: a seed's value is not a finite number.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *equal_note(printed)])

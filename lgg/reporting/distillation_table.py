@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lgg.reporting.statistics import paired_difference, summarize
-from lgg.reporting.tables import interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 TEACHER = "teacher"
 
@@ -79,6 +79,7 @@ def write_table1(table: pd.DataFrame, notes: Sequence[str], *, csv: Path, markdo
         "interval of the mean by Student's t in brackets. Gain: error of the baseline minus error of the row, paired by "
         "seed; p: two-sided paired t-test. One seed has no spread and no interval. "
         "Sizes in percent of the teacher's, or of the baseline's where there is no teacher.",
+        *equal_note(map(str, shown.to_numpy().ravel())),
         "Paper: Lassance, Gripon, Ortega 2021, Table 1: CIFAR-10, WideResNet28-1 and 28-0.5, 10 seeds.",
         *notes,
     ]

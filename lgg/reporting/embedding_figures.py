@@ -1,6 +1,6 @@
 """Figure A1: two-dimensional embeddings of the training set in the course of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,6 +18,7 @@ def draw_embeddings(
     labels: NDArray[np.integer[Any]],
     class_names: Sequence[str],
     *,
+    directional: Collection[str] = (),
     label_variation: Mapping[str, Mapping[int, float]] | None = None,
     most_points: int = 5000,
 ) -> Figure:
@@ -27,6 +28,7 @@ def draw_embeddings(
         rows: by objective and number of epochs trained (0 is the initialisation), the coordinates (N, 2).
         labels: (N,), places in `class_names`.
         class_names: one for each class; beyond ten, colours come again with another marker.
+        directional: objectives that see of an embedding its direction alone; their origin is marked.
         label_variation: by objective and epoch, printed below the panels.
         most_points: where there are more, as many are drawn at random, the same ones in every panel.
 
@@ -56,7 +58,9 @@ def draw_embeddings(
             if label_variation:
                 value = label_variation[name][epoch]
                 axis.set_xlabel(f"label variation {value:{',.0f' if value >= 100 else '.3g'}}", fontsize=7)
-        axes_row[0].set_ylabel(name)
+            if name in directional:
+                axis.plot(0, 0, "+", color="black", markersize=9, zorder=3)
+        axes_row[0].set_ylabel(f"{name}\n(directions from +)" if name in directional else name)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=color, label=class_name, markersize=5)
         for class_name, (color, marker) in zip(class_names, map(_look, range(len(class_names))), strict=True)

@@ -31,13 +31,16 @@ def training_note(trained: Mapping[str, Any], images: int) -> str:
     )
 
 
-def corruption_notes(errors: pd.DataFrame, baseline_label: str, undefined: Sequence[str]) -> list[str]:
-    """Return what relative and plain MCE were measured on, and where the relative one has no value.
+def corruption_notes(
+    errors: pd.DataFrame, baseline_label: str, undefined: Sequence[str], faint: Sequence[str]
+) -> list[str]:
+    """Return what relative and plain MCE were measured on, and where the relative one has no value or means little.
 
     Args:
         errors: the baseline's, with `seed`, `corruption`, `severity` and `images`.
         baseline_label: name of its row.
         undefined: corruptions under which the baseline's error does not rise.
+        faint: those under which it rises by less than one image in a set.
     """
     corrupted = errors[errors["severity"] > 0]
     names = list(dict.fromkeys(corrupted["corruption"]))
@@ -52,5 +55,11 @@ def corruption_notes(errors: pd.DataFrame, baseline_label: str, undefined: Seque
         notes.append(
             f"Relative MCE is undefined here: under {', '.join(undefined)} the error of {baseline_label} does not rise, so "
             "the measure would divide by zero or less."
+        )
+    elif faint:
+        notes.append(
+            f"Relative MCE means little here: under {', '.join(faint)} the error of {baseline_label} rises by less than one "
+            "image in a set, and the measure divides by that. No value of it is put in bold. More images settle it "
+            "(corruptions.images)."
         )
     return notes

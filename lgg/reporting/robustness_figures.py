@@ -20,30 +20,32 @@ SEEDS_OF_A_BAND = 3
 FORMS = {"pixels": "noise on pixels", "normalized": "noise on normalised images"}
 
 
-def draw_corruption_examples(examples: Mapping[str, Sequence[NDArray[np.uint8]]], clean: NDArray[np.uint8]) -> Figure:
+def draw_corruption_examples(
+    examples: Mapping[str, Mapping[int, NDArray[np.uint8]]], clean: NDArray[np.uint8]
+) -> Figure:
     """Return one image under each corruption (rows) at each severity (columns), the clean image beside.
 
     Args:
-        examples: by corruption, the image at severities 1, 2, … in order, each (H, W, 3).
+        examples: by corruption and severity, the image, (H, W, 3); every corruption has the same severities.
         clean: (H, W, 3).
     """
     set_style()
     height, width = clean.shape[:2]
     gap = max(1, width // 16)
-    severities = max(len(images) for images in examples.values())
+    severities = sorted(next(iter(examples.values())))
     # the clean image stands a little apart
-    lefts = [0, *(gap * 3 + place * (width + gap) for place in range(1, severities + 1))]
+    lefts = [0, *(gap * 3 + place * (width + gap) for place in range(1, len(severities) + 1))]
     tops = [row * (height + gap) for row in range(len(examples))]
     mosaic = np.full((tops[-1] + height, lefts[-1] + width, 3), 255, dtype=np.uint8)
     for top, images in zip(tops, examples.values(), strict=True):
-        for left, image in zip(lefts, (clean, *images), strict=False):
+        for left, image in zip(lefts, (clean, *(images[severity] for severity in severities)), strict=True):
             mosaic[top : top + height, left : left + width] = image
     # inches a pixel: large enough for the eye, small enough for the 15 corruptions to stand on one page
     scale = min(0.7 / width, 9.0 / mosaic.shape[0])
     figure, axis = plt.subplots(figsize=(mosaic.shape[1] * scale + 1.4, mosaic.shape[0] * scale + 0.4))
     axis.imshow(mosaic, interpolation="nearest")
     columns = [left + (width - 1) / 2 for left in lefts]
-    axis.set_xticks(columns, [CLEAN, *map(str, range(1, severities + 1))])
+    axis.set_xticks(columns, [CLEAN, *map(str, severities)])
     axis.set_yticks([top + (height - 1) / 2 for top in tops], [_readable(name) for name in examples])
     axis.xaxis.tick_top()
     axis.tick_params(length=0)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from lgg.files import atomic_path, write_text
 from lgg.reporting.statistics import Summary
 
 ABSENT = "–"
+NO_SPREAD = 1e-9  # of the mean: values that are equal but for rounding
 
 # what LaTeX would read as a command, or has no sign for in every text font
 LATEX = {
@@ -47,16 +48,28 @@ def number_cell(value: float | None, form: str = "{:.2f}") -> str:
 
 
 def interval_cells(table: pd.DataFrame, name: str, *, digits: int = 2, signed: bool = False) -> list[str]:
-    """Return "mean ± std [low, high]" for each row, from the columns that `summary_columns` names."""
+    """Return "mean ± std [low, high]" for each row, from the columns that `summary_columns` names.
+
+    Where all seeds have one value it is "mean (equal)": an interval of no width would look like certainty.
+    """
     form = f"{{:{'+' if signed else ''}.{digits}f}}"
     cells = []
     for _, row in table.iterrows():
         cell = number_cell(row[f"{name}_mean"], form)
-        if math.isfinite(row[f"{name}_std"]):
+        if row[f"{name}_std"] <= NO_SPREAD * abs(row[f"{name}_mean"]):
+            cell += " (equal)"
+        elif math.isfinite(row[f"{name}_std"]):
             low, high = form.format(row[f"{name}_ci95_low"]), form.format(row[f"{name}_ci95_high"])
             cell += f" ± {row[f'{name}_std']:.{digits}f} [{low}, {high}]"
         cells.append(cell)
     return cells
+
+
+def equal_note(printed: Iterable[str]) -> list[str]:
+    """Return what "(equal)" means where one of the cells printed says it."""
+    if not any(cell.endswith("(equal)") for cell in printed):
+        return []
+    return ["equal: all seeds have the same value, which says nothing of the spread of others; no interval."]
 
 
 def write_forms(

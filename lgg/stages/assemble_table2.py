@@ -1,12 +1,19 @@
 """Table 2 from the errors of embeddings, and its supplement with every classifier."""
 
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from lgg.data.storage import read_header
-from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
+from lgg.evaluation.corruption_error import (
+    faint_corruptions,
+    mean_corruption_error,
+    plain_mce,
+    relative_mce,
+    undefined_corruptions,
+)
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
 from lgg.stages.command import run
@@ -44,6 +51,8 @@ def main(arguments: Namespace) -> None:
             "mean_corruption_error": mean_corruption_error(under),
         }
 
+    faint = faint_corruptions(reference, int(reference["images"].iloc[0]))
+    relative = replace(RELATIVE, bold=not faint)
     counts = {
         "clean_error": int(clean[baseline]["images"].iloc[0]),
         **dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0])),
@@ -55,19 +64,19 @@ def main(arguments: Namespace) -> None:
         f"Classifiers were fitted to the embeddings of {clean[baseline]['training_images'].iloc[0]:,} training images: "
         + "; ".join(f"{row['label']}: {CLASSIFIERS[row['classifier']]}" for row in rows.values())
         + ".",
-        *corruption_notes(reference, rows[baseline]["label"], undefined_corruptions(reference)),
+        *corruption_notes(reference, rows[baseline]["label"], undefined_corruptions(reference), faint),
         *data_notes([train["notes"], test["notes"]]),
     ]
     table = comparison_table(
         list(rows.values()),
         {name: values(name, row["classifier"]) for name, row in rows.items()},
-        [CLEAN, RELATIVE, PLAIN],
+        [CLEAN, relative, PLAIN],
         baseline,
         images=counts,
     )
     write_table(
         table,
-        [CLEAN, RELATIVE, PLAIN],
+        [CLEAN, relative, PLAIN],
         legend,
         csv=arguments.out_csv,
         markdown=arguments.out_md,
@@ -76,7 +85,7 @@ def main(arguments: Namespace) -> None:
     every = [
         _supplement_row(row, classifier, baseline) for row in rows.values() for classifier in _classifiers(clean, row)
     ]
-    metrics = [CLEAN, RELATIVE, PLAIN, MEAN]
+    metrics = [CLEAN, relative, PLAIN, MEAN]
     supplement = comparison_table(
         every,
         {row["name"]: values(row["method"], row["classifier"]) for row in every},

@@ -1,12 +1,19 @@
 """Table 3, its supplement, or the second robustness table, from the errors of networks under attacks and corruptions."""
 
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from lgg.data.storage import read_header
-from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
+from lgg.evaluation.corruption_error import (
+    faint_corruptions,
+    mean_corruption_error,
+    plain_mce,
+    relative_mce,
+    undefined_corruptions,
+)
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
 from lgg.stages.command import run
@@ -35,6 +42,7 @@ def _metrics(table: str, tests: dict[str, Any]) -> list[Metric]:
         steps = {name: f"{tests[name]['steps']} × {tests[name]['restarts']}" for name in ("pgd", "strong_pgd")}
         return [
             Metric("clean_error", "Clean"),
+            Metric("clean_attacked_images", "Clean, attacked images"),
             Metric("fgsm_normalized", f"FGSM, normalised inputs, {snr}"),
             Metric("fgsm_pixels", f"FGSM, pixels, {snr}"),
             Metric("pgd", f"PGD, {steps['pgd']}"),
@@ -80,20 +88,23 @@ def _accuracies(errors: Values) -> Values:
     return {test: {seed: 100.0 - error for seed, error in by_seed.items()} for test, by_seed in errors.items()}
 
 
-def _notes(table: str, tests: dict[str, Any]) -> list[str]:
+def _notes(table: str, tests: dict[str, Any], seeds: int) -> list[str]:
     pgd, strong = tests["pgd"], tests["strong_pgd"]
     notes = [f"FGSM at a signal-to-noise ratio of {tests['fgsm_snr']:g} dB."]
-    if table != "table3":
+    if table == "table3":
+        notes.append("Clean errors on just the images under attack stand in its supplement.")
+    else:
         notes.append(f"PGD on pixels: {_described(pgd)}.")
     if table == "table3_supplement":
         notes.append(
             f"The stronger PGD, a check for gradient masking: {_described(strong)}. From baseline: crafted on the baseline "
-            "network of the next seed. DeepFool: median of the perturbation's relative L2 norm over those of its images "
-            "that a network gets right; larger is more robust."
+            f"network of {'the next seed' if seeds > 1 else 'the same seed, the only one'}. DeepFool: median over its "
+            "images of the perturbation's relative L2 norm, zero where a network errs without one; larger is more robust."
         )
     if table == "robustness":
         notes.append(
-            "Gaussian noise on pixels, clamped; dropout after each block; weights at 2^bits − 1 even levels a tensor."
+            "Gaussian noise on pixels, clamped; dropout after each block; weights of a tensor cut towards zero, to "
+            "multiples of a power of two."
         )
     return [" ".join(notes)]
 
@@ -143,8 +154,11 @@ def main(arguments: Namespace) -> None:
         else:
             values[name] = errors | (_corruption_values(corrupted[name], reference) if name in corrupted else {})
     # with one seed the baseline is attacked from no other network: alone in the table it leaves a column empty
+    faint = faint_corruptions(reference, int(reference["images"].iloc[0]))
     metrics = [
-        metric for metric in _metrics(recipe["table"], tests) if any(metric.name in own for own in values.values())
+        replace(metric, bold=not faint) if metric.name == RELATIVE.name else metric
+        for metric in _metrics(recipe["table"], tests)
+        if any(metric.name in own for own in values.values())
     ]
     everything = pd.concat(evaluations.values())
     images = {str(test): int(part["images"].iloc[0]) for test, part in everything.groupby("test")}
@@ -158,8 +172,8 @@ def main(arguments: Namespace) -> None:
     legend = [
         PUBLISHED if recipe["table"] == "robustness" else PAPER,
         " ".join([training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)]).strip(),
-        *_notes(recipe["table"], tests),
-        *(corruption_notes(reference, label, undefined_corruptions(reference)) if has_mce else []),
+        *_notes(recipe["table"], tests, int(table["seeds"].max())),
+        *(corruption_notes(reference, label, undefined_corruptions(reference), faint) if has_mce else []),
         *data_notes([train["notes"], test["notes"]]),
     ]
     write_table(table, metrics, legend, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)

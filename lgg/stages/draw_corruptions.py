@@ -18,10 +18,10 @@ def main(arguments: Namespace) -> None:
     chosen = choose_images(data.labels, settings)
     # an image of much light and dark shows most of what becomes of it; a piece of sky shows nothing
     one = chosen[[data.images[chosen].std(axis=(1, 2, 3)).argmax()]]
-    made: dict[str, list[NDArray[np.uint8]]] = {}
-    for name, _, images in corrupted_images(data, one, settings, archive=arguments.corruptions):
-        made.setdefault(name, []).append(images[0])
-    (clean,) = made.pop(CLEAN)
+    made: dict[str, dict[int, NDArray[np.uint8]]] = {}
+    for name, severity, images in corrupted_images(data, one, settings, archive=arguments.corruptions):
+        made.setdefault(name, {})[severity] = images[0]
+    (clean,) = made.pop(CLEAN).values()
     save_figure(draw_corruption_examples(made, clean), arguments.out_pdf, arguments.out_png)
 
 

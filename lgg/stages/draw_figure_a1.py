@@ -18,7 +18,9 @@ def main(arguments: Namespace) -> None:
     for row, path in zip(recipe["rows"], arguments.positions, strict=True):
         positions = load_file(path)
         rows[row["label"]] = {epoch: np.asarray(positions[f"epoch{epoch}"]) for epoch in recipe["epochs"]}
-    save_figure(draw_embeddings(rows, data.labels, data.classes), arguments.out_pdf, arguments.out_png)
+    directional = {row["label"] for row in recipe["rows"] if row["directional"]}
+    figure = draw_embeddings(rows, data.labels, data.classes, directional=directional)
+    save_figure(figure, arguments.out_pdf, arguments.out_png)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgg.evaluation.corruption_error import mean_corruption_error, plain_mce, relative_mce, undefined_corruptions
+from lgg.evaluation.corruption_error import (
+    faint_corruptions,
+    mean_corruption_error,
+    plain_mce,
+    relative_mce,
+    undefined_corruptions,
+)
 
 COLUMNS = ["seed", "corruption", "severity", "error"]
 
@@ -207,3 +213,17 @@ def test_tables_that_differ_in_corruptions_or_severities_are_refused(function):
         function(fewer, ERRORS)
     with pytest.raises(ValueError, match="corruption fog, severity 2 is not among those of the baseline"):
         function(ERRORS, BASELINE[BASELINE["severity"] < 2])
+
+
+def test_a_rise_of_less_than_an_image_in_a_set_is_faint():
+    """Means over two seeds and two severities: fog rises by 0.4 points, snow by 1.6, frost not at all."""
+    baseline = table(
+        {
+            0: {"none": [4.0], "fog": [4.2, 4.8], "snow": [5.0, 6.0], "frost": [4.0, 4.0]},
+            1: {"none": [6.0], "fog": [6.0, 6.6], "snow": [7.0, 8.4], "frost": [5.0, 6.0]},
+        }
+    )
+    assert faint_corruptions(baseline, images=100) == ["fog"]
+    assert faint_corruptions(baseline, images=50) == ["fog", "snow"]
+    assert faint_corruptions(baseline, images=1000) == []
+    assert undefined_corruptions(baseline) == ["frost"]

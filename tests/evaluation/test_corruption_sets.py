@@ -112,6 +112,12 @@ def test_an_archive_of_fewer_images_is_refused(data, archive):
         streamed(fewer, np.arange(3), archive=archive)
 
 
+def test_an_archive_of_images_of_another_size_is_refused(data, archive):
+    smaller = ImageSet(data.images[:, :8, :8].copy(), data.labels, data.classes)
+    with pytest.raises(DataError, match="its images are 32 × 32, the test images 8 × 8"):
+        streamed(smaller, np.arange(3), archive=archive)
+
+
 def test_a_damaged_archive_is_named(data, tmp_path):
     path = tmp_path / "damaged.tar"
     path.write_bytes(b"not an archive" * 100)

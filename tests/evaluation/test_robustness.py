@@ -307,21 +307,30 @@ def test_dropout_needs_blocks():
 )
 def test_quantization_by_its_definition(values, bits):
     weight = torch.tensor(values, dtype=torch.float64)
-    largest = weight.abs().max()
+    largest = weight.abs().max().item()
     coarse = quantize(weight, bits)
-    step = 2 * largest / (2**bits - 2)
-    assert (coarse - weight).abs().max() <= step / 2 * (1 + 1e-9)
-    levels = torch.linspace(-1, 1, 2**bits - 1, dtype=torch.float64) * largest
-    assert (coarse[:, None] - levels).abs().amin(dim=1).max() <= 1e-12 * largest
+    # the published code's way: as many doublings as bring the largest weight to 1 at least, and the integer part
+    step = 2.0 ** -(bits - 2)
+    while 0 < largest < 1:
+        largest, step = 2 * largest, step / 2
+    if largest < 2:
+        assert coarse.tolist() == [int(value / step) * step for value in values]
+    assert (coarse.abs() <= weight.abs()).all()
+    assert (coarse * weight >= 0).all()
     assert len(coarse.unique()) <= 2**bits - 1
-    assert (coarse[weight == 0] == 0).all()
-    assert coarse.abs().max() == largest
     assert torch.equal(quantize(coarse, bits), coarse)
     assert torch.equal(quantize(-weight, bits), -coarse)
+    assert torch.equal(quantize(4 * weight, bits), 4 * coarse)
+
+
+def test_quantization_of_a_few_numbers_by_hand():
+    """Of 5 bits, four are left beside the sign: 0.75 lies between 8/16 and 16/16, so the step is 1/16."""
+    found = quantize(torch.tensor([0.75, -0.124, 0.0625, 0.0624, -0.7]), bits=5)
+    assert found.tolist() == [12 / 16, -1 / 16, 1 / 16, 0.0, -11 / 16]
 
 
 def test_all_levels_are_used():
-    coarse = quantize(torch.linspace(-1, 1, 10_001), bits=5)
+    coarse = quantize(torch.linspace(-1, 1, 10_001)[1:-1], bits=5)
     assert len(coarse.unique()) == 31
 
 

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -126,7 +127,7 @@ def test_what_is_not_a_number_is_undefined_and_never_best(values, tmp_path, unde
     csv, markdown, latex = write(tmp_path, table)
     means, differences = tables_of(markdown)
     assert [row[3].partition(" ")[0] for row in means[1:]] == ["65.00", "undefined", "**41.00**"]
-    assert differences[1][3:] == ["–", "–"]
+    assert differences[1][3:] == ["undefined", "–"]
     assert "undefined: a seed's value" in markdown
     for text in (csv, markdown, latex):
         assert "nan" not in text.lower()
@@ -138,6 +139,30 @@ def test_an_undefined_baseline_leaves_no_difference(values):
     table = build(values)
     assert table["fgsm_error_difference_mean"].isna().all()
     assert table["fgsm_error_mean"].notna().tolist() == [False, True, False]
+
+
+def test_differences_to_an_undefined_baseline_are_undefined(values, tmp_path):
+    values["baseline"]["fgsm_error"][0] = math.nan
+    _, markdown, _ = write(tmp_path, build(values))
+    _, differences = tables_of(markdown)
+    assert differences[1][3:] == ["undefined", "–"]
+
+
+def test_seeds_that_agree_have_no_interval(values, tmp_path):
+    values["parseval"]["clean_error"] = {seed: error + 2 for seed, error in values["baseline"]["clean_error"].items()}
+    _, markdown, _ = write(tmp_path, build(values))
+    _, differences = tables_of(markdown)
+    assert differences[1][1:3] == ["+2.00 (equal)", "–"]
+    assert "equal: all seeds have the same value" in markdown
+
+
+def test_a_metric_that_means_little_has_no_best(values, tmp_path):
+    table = build(values)
+    _, markdown, _ = write(tmp_path, table, metrics=(replace(CLEAN, bold=False), FGSM))
+    means, _ = tables_of(markdown)
+    assert not any(row[1].startswith("**") for row in means)
+    # the paper's own figures are compared all the same
+    assert any(row[2].startswith("**") for row in means)
 
 
 def test_means_above_differences_below(values, tmp_path):

@@ -130,3 +130,14 @@ def test_what_does_not_fit_together_is_refused(rows, labels):
     del rows["cross-entropy"][5]
     with pytest.raises(ValueError, match="every row needs as many epochs"):
         draw_embeddings(rows, labels, ["cat", "dog", "ship"])
+
+
+def test_the_origin_is_marked_where_directions_count(rows, labels):
+    name, *others = rows
+    figure = draw_embeddings(rows, labels, ["cat", "dog", "ship"], directional=[name])
+    columns = len(rows[name])
+    for place, axis in enumerate(figure.axes):
+        marks = [line for line in axis.get_lines() if line.get_marker() == "+"]
+        assert [(*line.get_xdata(), *line.get_ydata()) for line in marks] == ([(0, 0)] if place < columns else [])
+    labelled = [axis.get_ylabel() for axis in figure.axes[::columns]]
+    assert labelled == [f"{name}\n(directions from +)", *others]

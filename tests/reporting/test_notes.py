@@ -22,7 +22,7 @@ def test_notes_that_splits_share_stand_once_and_in_their_order():
 
 
 def test_the_mce_is_said_to_be_of_so_many_corruptions_severities_and_images():
-    (note,) = corruption_notes(errors(), "Cross-entropy", [])
+    (note,) = corruption_notes(errors(), "Cross-entropy", [], [])
     assert "2 corruptions" in note
     assert "2 severities" in note
     assert "1,234 test images" in note
@@ -30,16 +30,22 @@ def test_the_mce_is_said_to_be_of_so_many_corruptions_severities_and_images():
 
 
 def test_the_clean_images_are_no_corruption():
-    (note,) = corruption_notes(errors(corruptions=("fog",), severities=(1, 2, 3)), "Baseline", [])
+    (note,) = corruption_notes(errors(corruptions=("fog",), severities=(1, 2, 3)), "Baseline", [], [])
     assert "1 corruption" in note
     assert "3 severities" in note
 
 
 def test_an_undefined_relative_mce_is_explained_with_the_corruptions_that_make_it_so():
-    defined, undefined = corruption_notes(errors(), "Baseline", ["fog", "snow"])
+    defined, undefined = corruption_notes(errors(), "Baseline", ["fog", "snow"], ["frost"])
     assert "undefined" not in defined
     assert "fog, snow" in undefined
     assert "the error of Baseline does not rise" in undefined
+
+
+def test_a_relative_mce_that_divides_by_next_to_nothing_is_said_to_mean_little():
+    _, note = corruption_notes(errors(), "Baseline", [], ["fog"])
+    assert "means little" in note
+    assert "under fog the error of Baseline rises by less than one image" in note
 
 
 def test_what_was_trained_for_how_long_is_said():

@@ -50,7 +50,10 @@ def test_every_corruption_stands_beside_the_clean_image_at_every_severity(random
     images = random.integers(0, 255, (7, 5, 8, 8, 3), dtype=np.uint8)
     clean = random.integers(0, 255, (8, 8, 3), dtype=np.uint8)
     names = [f"corruption_{place}" for place in range(7)]
-    figure = draw_corruption_examples(dict(zip(names, images, strict=True)), clean)
+    # in whatever order they come
+    severities = (5, 1, 3, 2, 4)
+    made = {name: {s: own[s - 1] for s in severities} for name, own in zip(names, images, strict=True)}
+    figure = draw_corruption_examples(made, clean)
     axis = figure.axes[0]
     mosaic = np.asarray(axis.images[0].get_array())
     assert axis.images[0].get_interpolation() == "nearest"
@@ -63,10 +66,17 @@ def test_every_corruption_stands_beside_the_clean_image_at_every_severity(random
             np.testing.assert_array_equal(mosaic[top : top + 8, left : left + 8], image)
 
 
+def test_a_severity_keeps_its_number_where_others_are_left_out(random):
+    images = random.integers(0, 255, (3, 8, 8, 3), dtype=np.uint8)
+    axis = draw_corruption_examples({"fog": {3: images[0], 5: images[1]}}, images[2]).axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["clean", "3", "5"]
+
+
 @pytest.mark.parametrize(("side", "count"), [(32, 15), (32, 1), (8, 15), (224, 19)])
 def test_the_examples_fit_a_page(side, count):
     image = np.zeros((side, side, 3), dtype=np.uint8)
-    figure = draw_corruption_examples({str(place): [image] * 5 for place in range(count)}, image)
+    severities = dict.fromkeys(range(1, 6), image)
+    figure = draw_corruption_examples(dict.fromkeys(map(str, range(count)), severities), image)
     width, height = figure.get_size_inches()
     assert width <= 7.0
     assert height <= 9.7

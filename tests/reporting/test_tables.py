@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from lgg.reporting.statistics import Summary, summarize
-from lgg.reporting.tables import interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 
 @pytest.fixture
@@ -36,6 +36,10 @@ def test_cells_show_what_is_known():
     table = pd.DataFrame([*rows, summary_columns("gain", None)])
     assert interval_cells(table, "gain", digits=1) == ["1.2 ± 0.5 [-0.0, 2.5]", "7.0", "–"]
     assert interval_cells(table, "gain", signed=True) == ["+1.25 ± 0.50 [-0.04, +2.54]", "+7.00", "–"]
+    equal = pd.DataFrame([summary_columns("gain", summarize([value] * 3)) for value in (2.0, 0.0)])
+    assert interval_cells(equal, "gain", signed=True) == ["+2.00 (equal)", "+0.00 (equal)"]
+    assert equal_note(["+2.00 (equal)", "–"])[0].startswith("equal: all seeds have the same value")
+    assert equal_note(["+2.00 ± 0.10 [+1.00, +3.00]"]) == []
     assert [number_cell(value) for value in (1.0, None, math.nan)] == ["1.00", "–", "–"]
 
 

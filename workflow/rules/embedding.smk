@@ -114,8 +114,8 @@ if settings.embedding:
             mem_mb=LIGHT.mem_mb,
             runtime=LIGHT.runtime,
         params:
-            recipe=recipes.assemble_table2(settings.embedding).settings,
-            code=recipes.assemble_table2(settings.embedding).code,
+            recipe=recipes.assemble_table2(settings.embedding, settings.corruptions).settings,
+            code=recipes.assemble_table2(settings.embedding, settings.corruptions).code,
         shell:
             "python -m lgg.stages.assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"

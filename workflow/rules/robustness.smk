@@ -149,8 +149,12 @@ if settings.robustness:
             mem_mb=LIGHT.mem_mb,
             runtime=LIGHT.runtime,
         params:
-            recipe=lambda wildcards: recipes.assemble_table3(settings.robustness, wildcards.table).settings,
-            code=lambda wildcards: recipes.assemble_table3(settings.robustness, wildcards.table).code,
+            recipe=lambda wildcards: recipes.assemble_table3(
+                settings.robustness, settings.corruptions, wildcards.table
+            ).settings,
+            code=lambda wildcards: recipes.assemble_table3(
+                settings.robustness, settings.corruptions, wildcards.table
+            ).code,
         shell:
             "python -m lgg.stages.assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
