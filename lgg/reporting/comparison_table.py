@@ -183,8 +183,8 @@ def _differences(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame
         name = f"{metric.name}_difference"
         cells = interval_cells(others, name, digits=metric.digits, signed=True)
         cells = _say_seeds(cells, others[f"{name}_seeds"], others["seeds"])
-        reference = _undefined(table[table["name"] == table["baseline"]], metric).any()
-        undefined = _undefined(others, metric) | (reference & (others[f"{metric.name}_seeds"] > 0))
+        reference = bool(_undefined(table[table["name"] == table["baseline"]], metric).any())
+        undefined = _undefined(others, metric) | ((others[f"{metric.name}_seeds"] > 0) & reference)
         cells = [UNDEFINED if row else cell for row, cell in zip(undefined, cells, strict=True)]
         columns.append((metric.difference_column, cells))
         columns.append(("p", [number_cell(value, "{:.2g}") for value in others[f"{metric.name}_p_value"]]))
