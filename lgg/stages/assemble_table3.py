@@ -171,7 +171,7 @@ def main(arguments: Namespace) -> None:
     train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
         PUBLISHED if recipe["table"] == "robustness" else PAPER,
-        " ".join([training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)]).strip(),
+        " ".join(filter(None, [training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)])),
         *_notes(recipe["table"], tests, int(table["seeds"].max())),
         *(corruption_notes(reference, label, undefined_corruptions(reference), faint) if has_mce else []),
         *data_notes([train["notes"], test["notes"]]),
