@@ -638,6 +638,9 @@ class RobustMethod(_Section):
         default=None, description="error under FGSM that the paper gives, in percent"
     )
     paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
+    paper_epoch_seconds: Positive | None = Field(
+        default=None, description="time of an epoch that the paper gives, in seconds (Table A1)"
+    )
     published: PublishedAccuracy | None = Field(default=None, description="for the second robustness table")
 
 
@@ -790,6 +793,23 @@ class Geometry(_Section):
         return self
 
 
+# --- Appendix D: time ---------------------------------------------------------------------------------------------------
+
+
+class Timing(_Section):
+    """Appendix D: Table A1."""
+
+    methods: Annotated[list[str], Field(min_length=1)] = Field(
+        description="rows, as SECTION.METHOD, e.g. robustness.parseval; those of a section are compared with its "
+        "baseline, which is timed too. A row goes with its method or section where an overlay takes that away"
+    )
+    rounds: AtLeast2 = Field(default=5, description="rounds, each method once in each; medians are over rounds")
+    steps: Count = Field(default=10, description="steps of training timed together, in each round")
+    adversarial: AdversarialTraining | None = Field(
+        default=None, description="attack in place of that of methods with adversarial training; null: their own"
+    )
+
+
 # --- resources ------------------------------------------------------------------------------------------------------
 
 
@@ -832,10 +852,39 @@ class Config(_Section):
     distillation: Distillation | None = Field(default=None, description="null: no Table 1")
     embedding: Embedding | None = Field(default=None, description="null: no Table 2 and no Figure A1")
     robustness: Robustness | None = Field(default=None, description="null: no Table 3")
+    timing: Timing | None = Field(default=None, description="null: no Table A1")
     resources: Resources
+
+    @property
+    def timed_methods(self) -> list[tuple[str, str]]:
+        """Section and method of the rows of Table A1: those that are there, each section's baseline among them."""
+        rows: dict[tuple[str, str], None] = {}  # a set that keeps its order
+        for row in self.timing.methods if self.timing else []:
+            section, _, name = row.partition(".")
+            part = getattr(self, section)
+            if part is None or name not in part.active_methods:
+                continue
+            rows |= dict.fromkeys([(section, part.baseline), (section, name)])
+        return list(rows)
+
+    def _check_timing(self, timing: Timing) -> None:
+        sections = ("distillation", "embedding", "robustness")
+        for row in timing.methods:
+            section, dot, name = row.partition(".")
+            if not dot or section not in sections:
+                raise ValueError(
+                    f"timing.methods: {row!r} is not SECTION.METHOD with one of the sections {', '.join(sections)}"
+                )
+            part = getattr(self, section)
+            if part is not None and name not in part.methods:
+                raise ValueError(
+                    f"timing.methods: {name!r} is no entry of {section}.methods{_nearest(name, part.methods)}"
+                )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.timing:
+            self._check_timing(self.timing)
         repeated = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if repeated:
             raise ValueError(f"seeds: {', '.join(map(str, repeated))} stands there twice; every seed counts once")

@@ -1,13 +1,13 @@
 """What was run, on what, with what: written beside the results. Imports neither torch nor torchvision."""
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lgg import machine
 from lgg.config import Config
 from lgg.files import read_json, write_json
 
@@ -54,11 +54,7 @@ def describe(config: Config, repository: Path, data_files: list[str]) -> dict[st
             for name, header in headers.items()
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        "machine": {
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        },
+        "machine": machine.describe(),
     }
 
 
@@ -75,11 +71,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -19,6 +19,7 @@ from lgg.config import (
     RobustMethod,
     Robustness,
     RobustnessTests,
+    Timing,
     Training,
 )
 from lgg.config import Distillation as DistillationConfig
@@ -75,7 +76,8 @@ def train_student(distillation: DistillationConfig, seed: int) -> Recipe:
     return _recipe("train_network", settings, models.module_of(architecture.name))
 
 
-def distill_student(distillation: DistillationConfig, method_name: str, seed: int) -> Recipe:
+def _distilled(distillation: DistillationConfig, method_name: str, seed: int) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of a student's training with a teacher, and the modules it chooses by name."""
     method = distillation.active_methods[method_name]
     architecture = distillation.student.architecture
     settings = _network(architecture, distillation.training, seed) | {
@@ -86,9 +88,12 @@ def distill_student(distillation: DistillationConfig, method_name: str, seed: in
     }
     teacher = distillation.teacher
     networks = {architecture.name} | ({teacher.architecture.name} if teacher else set())
-    return _recipe(
-        "distill_student", settings, f"lgg.losses.{method.loss}", *(models.module_of(name) for name in sorted(networks))
-    )
+    return settings, [f"lgg.losses.{method.loss}", *(models.module_of(name) for name in sorted(networks))]
+
+
+def distill_student(distillation: DistillationConfig, method_name: str, seed: int) -> Recipe:
+    settings, chosen = _distilled(distillation, method_name, seed)
+    return _recipe("distill_student", settings, *chosen)
 
 
 def evaluate_networks(architecture: Any, seeds: list[int]) -> Recipe:
@@ -236,7 +241,8 @@ def draw_figure_a1(embedding: Embedding) -> Recipe:
 # --- Section 4.3 ---------------------------------------------------------------------------------------------------
 
 
-def train_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
+def _robust_network(robustness: Robustness, method_name: str, seed: int) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of a defended network's training, and the modules it chooses by name."""
     method = robustness.active_methods[method_name]
     settings = _network(robustness.architecture, robustness.training, seed)
     chosen = [models.module_of(robustness.architecture.name)]
@@ -252,7 +258,12 @@ def train_robust_network(robustness: Robustness, method_name: str, seed: int) ->
     if method.adversarial:
         defences["adversarial"] = method.adversarial.model_dump(mode="json")
         chosen.append("lgg.attacks")
-    return _recipe("train_robust_network", settings | defences, *chosen)
+    return settings | defences, chosen
+
+
+def train_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
+    settings, chosen = _robust_network(robustness, method_name, seed)
+    return _recipe("train_robust_network", settings, *chosen)
 
 
 def evaluate_robustness(robustness: Robustness, seeds: Sequence[int], method_name: str) -> Recipe:
@@ -337,6 +348,75 @@ def draw_weight_sweep(robustness: Robustness) -> Recipe:
     rows = [{"name": name, "weight": weight} for name, weight in robustness.sweep.items()]
     settings = {"rows": rows, "fgsm_snr": robustness.tests.fgsm_snr}
     return _recipe("draw_weight_sweep", settings)
+
+
+# --- Appendix D ----------------------------------------------------------------------------------------------------
+
+
+def measure_times(config: Config) -> Recipe:
+    """Return the recipe of the measurements behind Table A1; ValueError where there is no `timing`."""
+    timing = _timing(config)
+    rows: list[dict[str, Any]] = []
+    chosen: set[str] = set()
+    for section, name in config.timed_methods:
+        settings, modules, teacher = _timed(config, section, name)
+        if settings.get("adversarial") and timing.adversarial:
+            settings["adversarial"] = timing.adversarial.model_dump(mode="json")
+        rows.append({"name": f"{section}.{name}", "section": section, "recipe": settings, "teacher": teacher})
+        chosen |= set(modules)
+    return _recipe("measure_times", {"rows": rows, "rounds": timing.rounds, "steps": timing.steps}, *sorted(chosen))
+
+
+def _timed(config: Config, section_name: str, name: str) -> tuple[dict[str, Any], list[str], Any]:
+    """Return the settings of a training as far as its time depends on them, the modules it chooses, and its teacher."""
+    section, teacher = getattr(config, section_name), None
+    if section_name == "robustness":
+        settings, chosen = _robust_network(section, name, 0)
+    elif section_name == "embedding":
+        settings, chosen = _embedding_network(section, name, 0)
+    elif section.active_methods[name].loss == "none":
+        architecture = section.student.architecture
+        settings, chosen = _network(architecture, section.training, 0), [models.module_of(architecture.name)]
+    else:
+        settings, chosen = _distilled(section, name, 0)
+        teacher = section.teacher.architecture.model_dump(mode="json")
+    # neither how the learning rate goes nor the weight of a term takes time
+    del settings["training"]["schedule"]
+    for part in (settings, settings.get("smoothness") or {}):
+        if "weight" in part:
+            part["weight"] = 1.0
+    return settings, chosen, teacher
+
+
+def assemble_table_a1(config: Config) -> Recipe:
+    """Return the recipe of Table A1; ValueError where there is no `timing`."""
+    timing, attack = _timing(config), None
+    rows = []
+    for section_name, name in config.timed_methods:
+        section = getattr(config, section_name)
+        network = section.student.architecture if section_name == "distillation" else section.architecture
+        method = section.active_methods[name]
+        if getattr(method, "adversarial", None):
+            attack = (timing.adversarial or method.adversarial).model_dump(mode="json")
+        rows.append(
+            {
+                "name": f"{section_name}.{name}",
+                "label": method.label,
+                "network": network.model_dump(mode="json"),
+                "baseline": f"{section_name}.{section.baseline}",
+                "batch_size": section.training.batch_size,
+                "epochs": section.training.epochs,
+                "precision": section.training.precision,
+                "paper_epoch_seconds": getattr(method, "paper_epoch_seconds", None),
+            }
+        )
+    return _recipe("assemble_table_a1", {"rows": rows, "adversarial": attack})
+
+
+def _timing(config: Config) -> Timing:
+    if config.timing is None:
+        raise ValueError("there is no Table A1")
+    return config.timing
 
 
 def source_files(data: Data) -> list[str]:

@@ -188,6 +188,10 @@ MISTAKES = [
     # corruptions
     ("corruptions: {severity: [1]}", "corruptions.severity:", "'severities'"),
     ("corruptions: null", "corruptions:", "section", "found nothing"),
+    ("timing: {methods: [parseval]}", "timing.methods:", "'parseval'", "SECTION.METHOD"),
+    ("timing: {methods: [geometry.k]}", "timing.methods:", "'geometry.k'", "distillation, embedding, robustness"),
+    ("timing: {methods: [robustness.parsval]}", "timing.methods:", "'parsval'", "did you mean 'parseval'"),
+    ("timing: {rounds: 1}", "timing.rounds:", "2", "1"),
     ("corruptions: {source: cifar10c}", "corruptions.source:", "'cifar10_c'"),
     ("corruptions: {source: cifar10_c}", "corruptions.source:", "photo_patches", "generated"),
     ("{data: {source: cifar100}, corruptions: {source: cifar10_c}}", "corruptions.source:", "cifar100"),
@@ -414,9 +418,28 @@ def test_a_sweep_is_the_regulariser_alone_and_alike_but_for_its_weight():
     """
     raw = read()
     raw["robustness"] |= {"baseline": "without", "methods": yaml.safe_load(methods)}
+    raw["timing"] = None
     robustness = load(raw).robustness
     assert robustness is not None
     assert robustness.sweep == {"low": 0.001, "high": 0.1}
+
+
+def test_rows_of_table_a1_go_with_their_methods_and_bring_their_baselines():
+    assert configured("timing: {methods: [robustness.parseval, distillation.gkd, robustness.both]}").timed_methods == [
+        ("robustness", "baseline"),
+        ("robustness", "parseval"),
+        ("distillation", "baseline"),
+        ("distillation", "gkd"),
+        ("robustness", "both"),
+    ]
+    without = configured("{robustness: null, distillation: {methods: {gkd: null}}}").timed_methods
+    assert without == [
+        ("distillation", "baseline"),
+        ("distillation", "rkd_d"),
+        ("embedding", "cross_entropy"),
+        ("embedding", "label_variation"),
+    ]
+    assert configured("timing: null").timed_methods == []
 
 
 @pytest.mark.parametrize(("epochs", "drawn"), [([1, 2], [0, 1, 2, 3]), ([3, 0, 0], [0, 3]), ([2], [0, 2, 3])])

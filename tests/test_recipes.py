@@ -56,6 +56,8 @@ def recipes_of(configuration):
         },
         "evaluate_networks": recipes.evaluate_networks(distillation.student.architecture, configuration.seeds),
         "assemble_table1": recipes.assemble_table1(distillation),
+        "measure_times": recipes.measure_times(configuration),
+        "assemble_table_a1": recipes.assemble_table_a1(configuration),
     }
 
 
@@ -111,6 +113,7 @@ def test_the_order_of_keys_does_not_matter():
     # but for the order of rows
     reported = {name for name in recipes_of(configured()) if name.startswith(("assemble_table", "draw_"))}
     reported -= {"draw_figure1", "draw_figure2", "draw_figure_a1", "draw_corruptions"}
+    reported -= {"assemble_table_a1"}  # its rows are a list
     assert changed(recipes_of(configured()), recipes_of(load(backwards(read())))) == reported
 
 
@@ -195,9 +198,46 @@ def test_a_default_gives_the_same_recipe_written_out():
     assert not changed(recipes_of(configured()), recipes_of(configured(overlay)))
 
 
+MEASURED, TABLE_A1 = {"measure_times"}, {"assemble_table_a1"}
+# what belongs to Table A1 of the changes below: what costs time is measured anew, what is only said of it is not
+TIMED_SETTINGS = {
+    "distillation: {methods: {gkd: {label: Graphs}}}": TABLE_A1,
+    "distillation: {baseline: gkd}": MEASURED | TABLE_A1,
+    "distillation: {methods: {gkd: {layers: [pool]}}}": MEASURED,
+    "distillation: {methods: {gkd: {k: 5}}}": MEASURED,
+    "distillation: {training: {batch_size: 64}}": MEASURED | TABLE_A1,
+    "distillation: {training: {weight_decay: 0}}": MEASURED,
+    "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}": TABLE_A1,
+    "distillation: {teacher: {architecture: {depth: 16}}}": MEASURED,
+    "distillation: {student: {architecture: {depth: 16}}}": MEASURED | TABLE_A1,
+    "embedding: {methods: {label_variation: {label: LV}}}": TABLE_A1,
+    "embedding: {baseline: triplet}": MEASURED | TABLE_A1,
+    "embedding: {methods: {label_variation: {rbf_scale: 1}}}": MEASURED,
+    "embedding: {methods: {label_variation: {normalize_embeddings: false}}}": MEASURED,
+    "embedding: {dimensions: 16}": MEASURED,
+    "embedding: {training: {momentum: 0.5}}": MEASURED,
+    "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}": TABLE_A1,
+    "embedding: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
+    "robustness: {methods: {both: {label: Two}}}": TABLE_A1,
+    "robustness: {baseline: both}": MEASURED | TABLE_A1,
+    "robustness: {methods: {both: {smoothness: {reduction: sum}}}}": MEASURED,
+    "robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}": MEASURED,
+    "robustness: {training: {momentum: 0.5}}": MEASURED,
+    "robustness: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
+    "timing: {rounds: 7}": MEASURED,
+    "timing: {methods: [robustness.parseval]}": MEASURED | TABLE_A1,
+    "timing: {adversarial: {steps: 2}}": MEASURED | TABLE_A1,
+    "robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}": TABLE_A1,
+}
+
+
 @pytest.mark.parametrize(
     ("overlay", "stages"),
     [
+        ("timing: {rounds: 7}", set()),
+        ("timing: {methods: [robustness.parseval]}", set()),
+        ("timing: {adversarial: {steps: 2}}", set()),
+        ("robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}", set()),
         ("run: other", set()),
         ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
         ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1"}),
@@ -340,6 +380,7 @@ def test_a_default_gives_the_same_recipe_written_out():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_setting_changes_the_recipes_that_depend_on_it_and_no_others(overlay, stages):
+    stages = stages | TIMED_SETTINGS.get(overlay, set())
     assert changed(recipes_of(configured()), recipes_of(configured(overlay))) == stages
 
 
@@ -456,6 +497,17 @@ def test_a_teacher_that_is_null_has_no_recipe():
 # --- code ---------------------------------------------------------------------------------------------------------
 
 
+# what trains a network of Table A1
+TIMED_CODE = {
+    *(f"lgg.losses{name}" for name in ("", ".relational", ".graph_distillation", "._pairs", ".label_variation")),
+    *(f"lgg.losses.{name}" for name in ("smoothness", "parseval")),
+    *("lgg.graph", "lgg.attacks", "lgg.models.wide_resnet", "lgg.models.preact_resnet", "lgg.data.batches"),
+    *(f"lgg.training.{name}" for name in ("fit", "objectives", "schedule", "timing")),
+    *(f"lgg.stages.{name}" for name in ("distill_student", "train_embedding", "train_robust_network", "networks")),
+    *("lgg.machine", "lgg.stages.measure_times"),
+}
+
+
 @pytest.fixture(scope="module")
 def committed():
     return recipes_of(configured())
@@ -525,6 +577,10 @@ def committed():
         ("lgg.stages.train_robust_network", DEFENDED),
         ("lgg.stages.networks", TRAININGS),
         ("lgg.stages.assemble_table3", TABLES3),
+        ("lgg.training.timing", set()),
+        ("lgg.stages.measure_times", set()),
+        ("lgg.reporting.time_table", set()),
+        ("lgg.machine", set()),
         ("lgg.config", set()),
         ("lgg.recipes", set()),
         ("lgg.digest", set()),
@@ -535,6 +591,10 @@ def test_editing_a_module_changes_the_recipes_that_run_it_and_no_others(module, 
     code = digest._code
     monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("\nedited" if name == module else ""))
     edited = recipes_of(configured())
+    stages = stages | (MEASURED if module in TIMED_CODE else set())
+    stages |= (
+        TABLE_A1 if module in ("lgg.reporting.tables", "lgg.reporting.notes", "lgg.reporting.time_table") else set()
+    )
     assert changed(committed, edited) == stages
     assert all(edited[stage].settings == committed[stage].settings for stage in committed)
 
@@ -546,6 +606,7 @@ def test_the_network_of_the_teacher_counts_in_distillation(monkeypatch):
         "baseline": {"label": "Baseline", "loss": "none"},
         "hinton": {"label": "Hinton", "loss": "hinton"},
     }
+    raw["timing"]["methods"] = ["robustness.baseline"]
     before = recipes_of(load(raw))
     code = digest._code
     monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("#" if name == "lgg.models.preact_resnet" else ""))
@@ -575,3 +636,39 @@ def test_own_pictures_are_files_that_the_data_depend_on(tmp_path):
 @pytest.mark.parametrize(("source", "path"), [("digits", None), ("photo_patches", None), ("cifar10", "downloads")])
 def test_other_sources_depend_on_no_file_of_ours(source, path):
     assert recipes.source_files(Data(source=source, path=path)) == []
+
+
+# --- Table A1 -------------------------------------------------------------------------------------------------------
+
+
+def timed_rows(*overlays):
+    return {row["name"]: row for row in json.loads(recipes.measure_times(configured(*overlays)).settings)["rows"]}
+
+
+def test_a_timed_training_is_that_of_its_method_but_for_what_takes_no_time():
+    distillation, robustness = configured().distillation, configured().robustness
+    for name, recipe in (
+        ("distillation.gkd", recipes.distill_student(distillation, "gkd", 0)),
+        ("robustness.both", recipes.train_robust_network(robustness, "both", 0)),
+    ):
+        timed, trained = timed_rows()[name]["recipe"], json.loads(recipe.settings)
+        del trained["training"]["schedule"]
+        for settings in (timed, trained):
+            settings.pop("weight", None)
+            (settings.get("smoothness") or {}).pop("weight", None)
+        assert timed == trained
+
+
+def test_only_students_with_a_teacher_have_one():
+    teachers = {name for name, row in timed_rows().items() if row["teacher"]}
+    assert teachers == {"distillation.rkd_d", "distillation.gkd"}
+
+
+def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_told_otherwise():
+    def steps(*overlays):
+        return timed_rows(*overlays)["robustness.adversarial"]["recipe"]["adversarial"]["steps"]
+
+    assert configured().robustness.methods["adversarial"].adversarial.steps == 1
+    assert steps() == 7
+    assert steps("timing: {adversarial: null}") == 1
+    assert timed_rows()["robustness.baseline"]["recipe"]["adversarial"] is None

@@ -19,16 +19,19 @@ def training_note(trained: Mapping[str, Any], images: int) -> str:
             `augmentation`, as the recipes of tables have them.
         images: number of training images.
     """
-    networks = " and ".join(
-        f"{architecture['name']} ({', '.join(f'{key} {value:g}' for key, value in architecture.items() if key != 'name')})"
-        for architecture in trained["architectures"]
-    )
+    networks = " and ".join(map(network_name, trained["architectures"]))
     epochs = "1 epoch" if trained["epochs"] == 1 else f"{trained['epochs']:,} epochs"
     augmentation = {"none": "without augmentation", "crop_and_flip": "randomly cropped and mirrored"}
     return (
         f"Trained here: {networks}, {epochs} of {images:,} images in batches of {trained['batch_size']}, "
         f"{augmentation[trained['augmentation']]}."
     )
+
+
+def network_name(architecture: Mapping[str, Any]) -> str:
+    """Return a network's name and what it was built with, e.g. "wide_resnet (depth 28, width 0.5)"."""
+    options = ", ".join(f"{key} {value:g}" for key, value in architecture.items() if key != "name")
+    return f"{architecture['name']} ({options})"
 
 
 def corruption_notes(

@@ -1,26 +1,31 @@
 """Train a student with a teacher (Section 4.1)."""
 
 from argparse import Namespace
+from typing import Any
 
 import torch
 
 from lgg import losses
 from lgg.data.storage import read_header
+from lgg.models.base import ImageClassifier
 from lgg.stages.command import run
 from lgg.stages.networks import train_and_save
 from lgg.training.checkpoint import load_model
 from lgg.training.objectives import Distillation
 
 
-def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+def objective_of(recipe: dict[str, Any], teacher: ImageClassifier) -> Distillation:
+    """Return the objective of a recipe for students of `teacher`."""
     # Hinton's factor T²; no other loss has a temperature
     weight = recipe["weight"] * recipe["options"].get("temperature", 1.0) ** 2
+    return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
 
+
+def main(arguments: Namespace) -> None:
     def objective(device: torch.device) -> Distillation:
         classes = len(read_header(arguments.train)["classes"])
         teacher = load_model(arguments.teacher, device, expected={"num_classes": classes})
-        return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
+        return objective_of(arguments.recipe, teacher)
 
     train_and_save(arguments, objective)
 

@@ -43,13 +43,7 @@ def train_and_save(
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
     batches = make_batches(data, training.pop("batch_size"), recipe["seed"], training.pop("augmentation"), device)
-    architecture = recipe["architecture"] | {
-        "num_classes": recipe.get("dimensions") or len(data.classes),
-        "mean": header["mean"],
-        "std": header["std"],
-    }
-    torch.manual_seed(recipe["seed"])
-    model = models.build(**architecture).to(device)
+    architecture, model = build_network(recipe, data, header, device)
     began = time.perf_counter()
     history = fit(
         model,
@@ -66,6 +60,19 @@ def train_and_save(
     write_json(arguments.out_metrics, describe_run(arguments, device, header, seconds) | {"last_epoch": history[-1]})
 
 
+def build_network(
+    recipe: dict[str, Any], data: ImageSet, header: dict[str, Any], device: torch.device
+) -> tuple[dict[str, Any], ImageClassifier]:
+    """Return what the network of a recipe is built with, and the network itself, drawn by the recipe's seed."""
+    architecture = recipe["architecture"] | {
+        "num_classes": recipe.get("dimensions") or len(data.classes),
+        "mean": header["mean"],
+        "std": header["std"],
+    }
+    torch.manual_seed(recipe["seed"])
+    return architecture, models.build(**architecture).to(device)
+
+
 def make_batches(data: ImageSet, batch_size: int, seed: int, augmentation: str, device: torch.device) -> Batches:
     return Batches(
         torch.from_numpy(data.images),
@@ -77,6 +84,10 @@ def make_batches(data: ImageSet, batch_size: int, seed: int, augmentation: str, 
     )
 
 
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
+
+
 def describe_run(arguments: Namespace, device: torch.device, header: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Return what a reader of a training's result should know about how it came to be."""
     return {
@@ -85,7 +96,7 @@ def describe_run(arguments: Namespace, device: torch.device, header: dict[str, A
         "data_sha256": header["sha256"],
         "epochs": total_epochs(arguments.recipe["training"]["schedule"]),
         "seconds": seconds,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})",
+        "device": device_name(device),
         "threads": arguments.threads,
         "torch": torch.__version__,
     }

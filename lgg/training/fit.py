@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lgg.data.batches import Batches
 from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
-from lgg.training.objectives import Objective
+from lgg.training.objectives import Objective, Step
 from lgg.training.schedule import Phases, fresh_starts, learning_rate, total_epochs
 from lgg.training.sgd import SGD
 
@@ -94,13 +94,7 @@ def _train_epoch(
     rate = 0.0
     for index, (images, labels) in enumerate(batches.epoch(epoch)):
         rate = learning_rate(schedule, epoch + index / len(batches))
-        optimizer.zero_grad()
-        with torch.autocast(batches.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            step = objective(model, images, labels)
-        step.loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(rate)
-        if after_step is not None:
-            after_step()
+        step = train_step(model, objective, images, labels, optimizer, rate, precision, after_step)
         with torch.no_grad():
             for name, value in {"loss": step.loss, **step.parts}.items():
                 sums[name] = sums[name] + value if name in sums else value.detach()
@@ -115,6 +109,27 @@ def _train_epoch(
         **({"train_error": 100.0 * wrong.item() / seen} if seen else {}),
         "seconds": time.perf_counter() - began,
     }
+
+
+def train_step(
+    model: ImageClassifier,
+    objective: Objective,
+    images: Tensor,
+    labels: Tensor,
+    optimizer: SGD,
+    rate: float,
+    precision: str,
+    after_step: Callable[[], None] | None,
+) -> Step:
+    """Update `model`, in training mode, by one batch at learning rate `rate`, and return what the objective gave."""
+    optimizer.zero_grad()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        step = objective(model, images, labels)
+    step.loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step(rate)
+    if after_step is not None:
+        after_step()
+    return step
 
 
 def _check_finite(row: dict[str, Any], epochs: int) -> None:

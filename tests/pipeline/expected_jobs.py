@@ -89,6 +89,12 @@ def retrained_defences(config: Config, *methods: str) -> dict[str, int]:
     )
 
 
+# --- Appendix D ---------------------------------------------------------------------------------------------------
+
+TABLE_A1 = {"assemble_tableA1": 1}
+TIMES = {"measure_times": 1} | TABLE_A1
+
+
 # --- all ----------------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +110,7 @@ def every_job(config: Config) -> dict[str, int]:
         jobs |= EXAMPLES | retrained_embeddings(config, *config.embedding.active_methods)
     if config.robustness:
         jobs |= EXAMPLES | retrained_defences(config, *config.robustness.active_methods)
+    jobs |= TIMES if config.timed_methods else {}
     if EXAMPLES.items() <= jobs.items():
         jobs |= {"download_corruptions": 1} if config.corruptions.source == "cifar10_c" else {}
         jobs |= {"keep_corruptions": 1} if config.corruptions.keep else {}

@@ -12,8 +12,10 @@ from expected_jobs import (
     SNR_CURVES,
     TABLE1,
     TABLE2,
+    TABLE_A1,
     TABLES3,
     TEACHER,
+    TIMES,
     corruption_evaluations,
     embedding_evaluations,
     evaluations,
@@ -85,24 +87,25 @@ CONFIGURATION_CHANGES = {
         | TABLE1
         # cross-entropy has a logit a class, and the plane has two dimensions
         | {"train_embedding label_variation": 2}
+        | TIMES
         | embedding_evaluations("label_variation")
         | retrained_defences(SETTINGS, "baseline")
     ),
     # rows
     "{distillation: {methods: {gkd: {label: Ours}}}, embedding: {methods: {label_variation: {label: Ours}}}, "
     "robustness: {methods: {both: {label: Ours}}}}": (
-        TABLE1 | TABLE2 | EMBEDDING_ERRORS | FIGURE_A1 | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS
+        TABLE1 | TABLE2 | EMBEDDING_ERRORS | FIGURE_A1 | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TABLE_A1
     ),
     # of Section 4.3's three tables the supplement alone has the adversarial row
     "{distillation: {methods: {gkd: {paper_error: 9.7}}}, embedding: {methods: {label_variation: {paper_clean_error: 5}}}, "
     "robustness: {methods: {adversarial: {paper_clean_error: 20}}}}": TABLE1 | TABLE2 | {"assemble_table3": 1},
     "{distillation: {methods: {gkd_inter: null}}, embedding: {methods: {label_variation: null}, figure: null}, "
     "robustness: {methods: {both: null}}}": (
-        TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS
+        TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TIMES
     ),
     # the images of the baseline of Section 4.3 are shown to all networks
     "{distillation: {baseline: hinton}, embedding: {baseline: label_variation}, robustness: {baseline: both}}": (
-        TABLE1 | TABLE2 | ATTACKED
+        TABLE1 | TABLE2 | ATTACKED | TIMES
     ),
     # corruptions
     "{corruptions: {seed: 1}, distillation: {methods: {rkd_d: {layers: [pool]}}}, geometry: {draw_seed: 1}}": (
@@ -114,13 +117,15 @@ CONFIGURATION_CHANGES = {
     "seeds: [1, 0]": ALL_SEEDS,
     # networks and training
     "{distillation: {training: {schedule: [{epochs: 2, learning_rate: 0.05}]}}, "
-    "robustness: {architecture: {base_width: 5}}}": DISTILLATION | DEFENDED,
-    "{distillation: {training: {momentum: 0.8}}, embedding: {training: {momentum: 0.6}}}": DISTILLATION | EMBEDDED,
+    "robustness: {architecture: {base_width: 5}}}": DISTILLATION | DEFENDED | TIMES,
+    "{distillation: {training: {momentum: 0.8}}, embedding: {training: {momentum: 0.6}}}": DISTILLATION
+    | EMBEDDED
+    | TIMES,
     "{distillation: {teacher: {seed: 7}}, geometry: {seed: 1}, embedding: {figure: {seed: 1}}}": (
         TEACHER | DISTILLED | evaluations(*METHODS) | GEOMETRY | PLANES
     ),
     "{distillation: {student: {architecture: {width: 0.75}}}, geometry: {architecture: {base_width: 9}}}": (
-        STUDENTS | FIGURE1 | GEOMETRY
+        STUDENTS | FIGURE1 | GEOMETRY | TIMES
     ),
     # data
     "data: {seed: 1}": EVERYTHING,
@@ -160,26 +165,28 @@ CODE_CHANGES = {
         # the smoothness of one and the retraction, and the attack on the other
         | retrained_defences(SETTINGS, "both", "adversarial")
         | ATTACKED
+        | TIMES
     ),
     "attacks.py": retrained_defences(SETTINGS, "adversarial") | ATTACKED,
     "losses/relational.py": RKD_D,
-    "losses/graph_distillation.py": GKD,
+    "losses/graph_distillation.py": GKD | TIMES,
     "losses/hinton.py": HINTON,
-    "losses/_pairs.py": RKD_D | GKD,
-    "losses/label_variation.py": retrained_embeddings(SETTINGS, "label_variation"),
-    "models/preact_resnet.py": FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED,
-    "models/wide_resnet.py": DISTILLATION,
-    "models/base.py": DISTILLATION | FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED,
+    "losses/_pairs.py": RKD_D | GKD | TIMES,
+    "losses/label_variation.py": retrained_embeddings(SETTINGS, "label_variation") | TIMES,
+    "models/preact_resnet.py": FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
+    "models/wide_resnet.py": DISTILLATION | TIMES,
+    "models/base.py": DISTILLATION | FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "data/sources.py": EVERYTHING,
     "data/photo_patches.py": EVERYTHING,
-    "data/batches.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
+    "data/batches.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "data/corruptions/blur.py": CORRUPTED,
-    "training/fit.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
-    "training/objectives.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
+    "training/fit.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
+    "training/objectives.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
+    "training/timing.py": TIMES,
     "evaluation/accuracy.py": EVALUATIONS | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES),
     "evaluation/size.py": EVALUATIONS | FIGURE1,
     "evaluation/geometry.py": FIGURE2,
-    "reporting/tables.py": TABLE1 | TABLE2 | TABLES3,
+    "reporting/tables.py": TABLE1 | TABLE2 | TABLES3 | TABLE_A1,
     "reporting/figures.py": FIGURE1
     | {"draw_figure2": 1}
     | FIGURE_A1
@@ -187,8 +194,8 @@ CODE_CHANGES = {
     | EMBEDDING_ERRORS
     | ROBUSTNESS_ERRORS
     | SNR_CURVES,
-    "stages/distill_student.py": DISTILLED,
-    "stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED,
+    "stages/distill_student.py": DISTILLED | TIMES,
+    "stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "files.py": EVERYTHING,
 }
 CODE_WITHOUT_RESULTS = ("config.py", "recipes.py", "digest.py", "provenance.py", "workflow.py")

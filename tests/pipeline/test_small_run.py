@@ -1,5 +1,6 @@
 import importlib.metadata
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -343,8 +344,9 @@ def test_table2_has_a_row_for_each_method_with_the_paper_s_figures(tables):
     assert (table["relative_mce_images"] == SETTINGS.corruptions.images).all()
     for name, method in EMBEDDINGS.items():
         assert table["paper_clean_error"][name] == method.paper_clean_error
-        assert table["paper_relative_mce"][name] == method.paper_relative_mce
-    assert table["paper_relative_mce"]["label_variation"] == 90.33
+    assert table["paper_clean_error"]["label_variation"] == 5.63
+    # of fewer corruptions than the paper's
+    assert table["paper_relative_mce"].isna().all()
 
 
 def test_cross_entropy_is_judged_by_its_own_logits(results, tables):
@@ -386,13 +388,12 @@ def test_table3_has_a_row_for_each_method_with_the_paper_s_figures(tables):
     assert "adversarial" in tables["table3_supplement"].index and "adversarial" not in tables["table3"].index
     baseline = SETTINGS.robustness.baseline
     table3, accuracies = tables["table3"], tables["robustness"]
-    assert [table3[f"paper_{name}"][baseline] for name in ("clean_error", "fgsm_normalized", "relative_mce")] == [
-        11.1,
-        66.3,
-        100,
-    ]
+    assert table3["paper_clean_error"][baseline] == 11.1
+    assert table3[["paper_fgsm_normalized", "paper_relative_mce"]].isna().all(axis=None)
     for name, accuracy in DEFENCES["both"].published.model_dump().items():
-        assert accuracies[f"paper_{name}"]["both"] == accuracy
+        # FGSM and PGD have other constants than the paper's here
+        expected = math.nan if name.startswith(("fgsm", "pgd")) else accuracy
+        assert accuracies[f"paper_{name}"]["both"] == pytest.approx(expected, nan_ok=True)
     assert (table3["clean_error_images"] == SETTINGS.data.test_images).all()
     assert (table3["fgsm_normalized_images"] == TESTS.images).all()
     assert (table3["relative_mce_images"] == SETTINGS.corruptions.images).all()

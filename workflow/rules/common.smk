@@ -24,6 +24,8 @@ TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
 ENVIRONMENT = "../../envs/environment.yaml"
 
 GPUS = gpus_per_job(settings)
+# how many this run may use, which --resources or the profile says
+ALL_GPUS = workflow.global_resources["gpu"].value if GPUS and "gpu" in workflow.global_resources else GPUS
 TRAIN = settings.resources.train
 EVALUATE = settings.resources.evaluate
 LIGHT = settings.resources.light

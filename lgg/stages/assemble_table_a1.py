@@ -1,0 +1,40 @@
+"""Table A1 from the times of training under each method."""
+
+from argparse import Namespace
+
+import pandas as pd
+
+from lgg.data.storage import read_header
+from lgg.files import read_json
+from lgg.reporting.time_table import time_table, write_time_table
+from lgg.stages.command import run
+
+
+def main(arguments: Namespace) -> None:
+    recipe, machine = arguments.recipe, read_json(arguments.machine)
+    images = read_header(arguments.train)["shape"][0]
+    table = time_table(recipe["rows"], pd.read_csv(arguments.times), images)
+    notes = [
+        f"Measured on {machine['device']}, {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
+        f"of PyTorch {machine['torch']} on {machine['system']}; {machine['rounds']} rounds of {machine['steps']} steps.",
+        f"{images:,} training images. Precision: "
+        + "; ".join(f"{precision} ({', '.join(labels)})" for precision, labels in _by_precision(recipe["rows"]).items())
+        + ".",
+    ]
+    if adversarial := recipe["adversarial"]:
+        notes.append(
+            f"Adversarial training here: {adversarial['steps']} steps of PGD, so {adversarial['steps'] + 1} forward and "
+            "backward passes."
+        )
+    write_time_table(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
+
+
+def _by_precision(rows: list[dict[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["precision"], []).append(row["label"])
+    return found if len(found) > 1 else {precision: ["all"] for precision in found}
+
+
+if __name__ == "__main__":
+    run(main, inputs=("train", "times", "machine"), outputs=("csv", "md", "tex"))

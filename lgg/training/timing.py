@@ -1,0 +1,102 @@
+"""What training costs: seconds of a step under several objectives, measured by turns in one process (Appendix D, Table A1)."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lgg.data.batches import Batches
+from lgg.models.base import ImageClassifier
+from lgg.training.fit import train_step
+from lgg.training.objectives import Objective
+from lgg.training.sgd import SGD
+
+#: the learning rate: the work is the same as with another, and nothing can diverge
+RATE = 0.0
+
+
+@dataclass
+class Trial:
+    """A training whose steps can be timed.
+
+    Attributes:
+        model: on the device of `batches`.
+        objective: what a step minimises.
+        batches: the training images; whole epochs follow one another for as long as steps are asked for.
+        precision: "float32" or "bfloat16", as `lgg.training.fit.fit` takes it.
+        momentum, nesterov, weight_decay: of SGD.
+        after_step: called after every step, as in `fit`.
+    """
+
+    model: ImageClassifier
+    objective: Objective
+    batches: Batches
+    precision: str = "float32"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    after_step: Callable[[], None] | None = None
+    optimizer: SGD = field(init=False)
+    stream: Iterator[tuple[Tensor, Tensor]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if len(self.batches.labels) < self.batches.batch_size:
+            raise ValueError(
+                f"{len(self.batches.labels)} images make no whole batch of {self.batches.batch_size} to be timed"
+            )
+        self.model.to(memory_format=torch.channels_last)
+        self.optimizer = SGD(
+            self.model.parameters(),
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+        )
+        epochs = map(self.batches.epoch, itertools.count())
+        # the last batch of an epoch may be smaller, and so cheaper
+        whole = self.batches.batch_size
+        self.stream = (batch for epoch in epochs for batch in epoch if len(batch[1]) == whole)
+
+    def seconds(self, steps: int) -> float:
+        """Return how long `steps` steps take, batches and their augmentation included."""
+        self.model.train()
+        _wait_for(self.batches.device)
+        began = time.perf_counter()
+        for images, labels in itertools.islice(self.stream, steps):
+            train_step(
+                self.model,
+                self.objective,
+                images,
+                labels,
+                self.optimizer,
+                RATE,
+                self.precision,
+                self.after_step,
+            )
+        _wait_for(self.batches.device)
+        return time.perf_counter() - began
+
+
+def measure(trials: Mapping[str, Trial], *, rounds: int, steps: int, warm_up: int = 2) -> list[dict[str, Any]]:
+    """Return a row for each trial and round: `name`, `round`, `seconds_per_step`.
+
+    Rounds are interleaved, each trial once a round and every other round in the opposite order, so that what changes on
+    the machine in the meantime concerns all alike. Each trial takes `warm_up` steps beforehand that are not counted.
+    """
+    for trial in trials.values():
+        trial.seconds(warm_up)
+    rows = []
+    for number in range(rounds):
+        order: Sequence[str] = list(trials) if number % 2 == 0 else [*trials][::-1]
+        rows += [
+            {"name": name, "round": number, "seconds_per_step": trials[name].seconds(steps) / steps} for name in order
+        ]
+    return rows
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,60 @@
+# Appendix D, Table A1. Reads data/train.safetensors; writes timing/times.csv and machine.json, what steps of training cost
+# by each method, and tables/tableA1. Nothing else runs while it measures.
+
+if settings.timed_methods:
+    TIMING = f"{RESULTS}/timing"
+
+    targets += [f"{RESULTS}/tables/tableA1.{kind}" for kind in ("csv", "md", "tex")]
+
+    rule measure_times:
+        input:
+            train=TRAIN_IMAGES,
+        output:
+            times=f"{TIMING}/times.csv",
+            machine=f"{TIMING}/machine.json",
+        log:
+            f"{RESULTS}/logs/measure_times.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/measure_times.tsv"
+        conda:
+            ENVIRONMENT
+        # all cores and all GPUs of the run, so that no other job is beside it
+        threads: workflow.cores or 1
+        resources:
+            gpu=ALL_GPUS,
+            mem_mb=TRAIN.mem_mb,
+            runtime=TRAIN.runtime,
+        params:
+            recipe=recipes.measure_times(settings).settings,
+            code=recipes.measure_times(settings).code,
+        shell:
+            "python -m lgg.stages.measure_times --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            " --train {input.train:q} --out-times {output.times:q} --out-machine {output.machine:q} > {log:q} 2>&1"
+
+    rule assemble_tableA1:
+        input:
+            train=TRAIN_IMAGES,
+            times=f"{TIMING}/times.csv",
+            machine=f"{TIMING}/machine.json",
+        output:
+            csv=f"{RESULTS}/tables/tableA1.csv",
+            md=f"{RESULTS}/tables/tableA1.md",
+            tex=f"{RESULTS}/tables/tableA1.tex",
+        log:
+            f"{RESULTS}/logs/assemble_tableA1.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/assemble_tableA1.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=LIGHT.runtime,
+        params:
+            recipe=recipes.assemble_table_a1(settings).settings,
+            code=recipes.assemble_table_a1(settings).code,
+        shell:
+            "python -m lgg.stages.assemble_table_a1 --recipe {params.recipe:q} --train {input.train:q}"
+            " --times {input.times:q} --machine {input.machine:q} --out-csv {output.csv:q} --out-md {output.md:q}"
+            " --out-tex {output.tex:q} > {log:q} 2>&1"
