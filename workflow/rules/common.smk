@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 
 from snakemake.exceptions import WorkflowError
 
-from lgg import provenance, recipes
+from lgg import machine, provenance, recipes
 from lgg.errors import LggError
 from lgg.workflow import gpus_per_job, one_of, start
 

@@ -18,8 +18,8 @@ if settings.timed_methods:
             f"{RESULTS}/benchmarks/measure_times.tsv"
         conda:
             ENVIRONMENT
-        # all cores and all GPUs of the run, so that no other job is beside it
-        threads: workflow.cores or 1
+        # all cores (as many as --cores allows) and all GPUs of the run, so that no other job is beside it
+        threads: machine.describe()["cores"]
         resources:
             gpu=ALL_GPUS,
             mem_mb=TRAIN.mem_mb,
