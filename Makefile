@@ -2,9 +2,10 @@
 # make test   the tests
 # make lint   what developers check before a commit
 # make format rewrites files in the project's format, and what is generated from the configuration's models
+# make bench  what the library costs beside plain formulations: benchmarks/README.md
 # make clean  removes the environment and nothing else
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast lint format bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -40,6 +41,9 @@ $(VENV)/pipeline $(VENV)/test $(VENV)/dev: pyproject.toml envs/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e '.[$(@F)]'
 	touch $@
+
+bench: $(VENV)/pipeline
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,159 @@
+"""What the methods cost: a step of training with each of them beside a plain step, by turns in one process.
+
+    python benchmarks/training_cost.py [--rounds 5] [--steps 2]
+
+Prints ratios with their goals and writes benchmarks/results/training_cost.csv. Images are random: they make no difference
+to the time. Base width 64 is the paper's network; bfloat16 needs a CPU with AMX or AVX-512 BF16, or a GPU, to be fast.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lgg import losses, machine, models
+from lgg.attacks import pgd
+from lgg.data.batches import Batches
+from lgg.devices import prepare
+from lgg.models.base import ImageClassifier
+from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Objective, Robust, Step
+from lgg.training.timing import Trial, measure
+
+RESULTS = Path(__file__).parent / "results"
+CLASSES = 10
+
+
+class TeacherToo:
+    """Cross-entropy, and a forward pass of a teacher whose outputs nobody uses: what distillation cannot do without."""
+
+    def __init__(self, teacher: ImageClassifier) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+
+    def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
+        with torch.no_grad():
+            self.teacher(images, return_representations=True)
+        return CrossEntropy()(model, images, labels)
+
+
+def network(name: str, **options: object) -> ImageClassifier:
+    torch.manual_seed(0)
+    return models.build(name, num_classes=CLASSES, **options).to(memory_format=torch.channels_last)
+
+
+def trial(
+    build: Callable[[], ImageClassifier],
+    objective: Objective,
+    batch_size: int,
+    precision: str,
+    beta: float | None = None,
+) -> Trial:
+    images = torch.randint(256, (4 * batch_size, 32, 32, 3), dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (4 * batch_size,))
+    model = build()
+    after_step = None if beta is None else partial(losses.parseval_retract_, model, beta)
+    batches = Batches(images, labels, batch_size=batch_size, seed=0, augmentation="crop_and_flip")
+    return Trial(model, objective, batches, precision=precision, after_step=after_step)
+
+
+def robust_trials(base_width: int, precision: str) -> dict[str, Trial]:
+    """Return the trainings of Section 4.3 at the paper's batch of 100."""
+    plain = partial(network, "preact_resnet18", base_width=base_width)
+    regularizer = losses.LabelVariationSmoothness(power=2)
+    attack = partial(pgd, epsilon=8 / 255, step_size=2 / 255, steps=7, random_start=True)
+    return {
+        "baseline": trial(plain, CrossEntropy(), 100, precision),
+        "Parseval": trial(partial(plain, parseval=True), CrossEntropy(), 100, precision, beta=0.01),
+        "regulariser": trial(plain, Robust(regularizer, 1e-6), 100, precision),
+        "PGD-7": trial(plain, Robust(attack=attack), 100, precision),
+    }
+
+
+def distillation_trials(precision: str) -> dict[str, Trial]:
+    """Return the trainings of Section 4.1, WideResNet28-0.5 with a WideResNet28-1 beside, at its batch of 128."""
+    student, teacher = (partial(network, "wide_resnet", depth=28, width=width) for width in (0.5, 1))
+    return {
+        "student and teacher's pass": trial(student, TeacherToo(teacher()), 128, precision),
+        "GKD": trial(student, Distillation(teacher(), losses.GraphDistillation(), 1.0), 128, precision),
+        "RKD-D": trial(student, Distillation(teacher(), losses.RelationalDistillation(), 1.0), 128, precision),
+    }
+
+
+def embedding_trials(base_width: int, precision: str) -> dict[str, Trial]:
+    """Return the trainings of Section 4.2 at a batch of 128."""
+    plain = partial(network, "preact_resnet18", base_width=base_width)
+    label_variation = losses.LabelVariation(normalize_embeddings=True, reduction="mean")
+    return {
+        "cross-entropy": trial(plain, CrossEntropy(), 128, precision),
+        "label variation": trial(plain, MetricLearning(label_variation, 1.0), 128, precision),
+    }
+
+
+#: what is compared: title, trainings, the one that the others are divided by, and goals
+COMPARISONS: list[tuple[str, Callable[[], dict[str, Trial]], str, dict[str, float]]] = [
+    *(
+        (
+            f"PreActResNet18, base width {width}, {precision}",
+            partial(robust_trials, width, precision),
+            "baseline",
+            goals,
+        )
+        for width, precision, goals in (
+            (64, "bfloat16", {"Parseval": 1.05, "regulariser": 1.10, "PGD-7": 8.0}),
+            (16, "bfloat16", {"Parseval": 1.05, "regulariser": 1.20, "PGD-7": 8.0}),
+            (16, "float32", {"Parseval": 1.05, "PGD-7": 8.0}),
+        )
+    ),
+    *(
+        (f"WideResNet28-0.5, {p}", partial(distillation_trials, p), "student and teacher's pass", {"GKD": 1.08})
+        for p in ("bfloat16", "float32")
+    ),
+    (
+        "PreActResNet18, base width 64, embeddings, bfloat16",
+        partial(embedding_trials, 64, "bfloat16"),
+        "cross-entropy",
+        {"label variation": 1.03},
+    ),
+]
+
+
+def main() -> None:
+    """Print each comparison, and write all as CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="steps timed together")
+    arguments = parser.parse_args()
+    here = machine.describe()
+    prepare(0, here["cores"])
+    print(f"{here['processor']}, {here['cores']} cores, torch {torch.__version__}, {here['system']}", flush=True)
+    rows = []
+    for title, build, reference, goals in COMPARISONS:
+        times = pd.DataFrame(measure(build(), rounds=arguments.rounds, steps=arguments.steps))
+        by_round = times.pivot(index="round", columns="name", values="seconds_per_step")
+        for name in dict.fromkeys(times["name"]):
+            ratios = by_round[name] / by_round[reference]
+            rows.append(
+                {
+                    "comparison": title,
+                    "method": name,
+                    "seconds_per_step": by_round[name].median(),
+                    "ratio": ratios.median(),
+                    "ratio_low": ratios.min(),
+                    "ratio_high": ratios.max(),
+                    "goal": goals.get(name),
+                }
+            )
+        print("\n" + title)
+        print(
+            pd.DataFrame(rows[-len(by_round.columns) :]).drop(columns="comparison").round(3).to_string(index=False),
+            flush=True,
+        )
+    RESULTS.mkdir(exist_ok=True)
+    pd.DataFrame(rows).to_csv(RESULTS / "training_cost.csv", index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
