@@ -39,7 +39,7 @@ def _keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, up to 2 GB, for its next allocations.
 
     A training step frees and allocates the same large tensors again and again. glibc gives them back to the kernel each
-    time, and getting them again, zeroed page by page, took a sixth of a step on CPUs. Does nothing with other C libraries.
+    time, and getting them again, zeroed page by page, took an eighth of a step on CPUs. Does nothing with other C libraries.
     """
     if not sys.platform.startswith("linux"):
         return
