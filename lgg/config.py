@@ -261,6 +261,11 @@ class Training(_Section):
         default="float32",
         description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on others",
     )
+    compilation: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
+        default="none",
+        description="mode of torch.compile for the network; reduce-overhead and max-autotune replay CUDA graphs on a GPU. "
+        "Needs a C++ compiler on the CPU, and takes a minute before the first step",
+    )
 
     @property
     def epochs(self) -> int:
@@ -401,6 +406,11 @@ class Distillation(_Section):
     baseline: str = Field(default="baseline", description="the method that gains are measured against")
     methods: dict[Name, Method | None] = Field(
         description="rows of Table 1 by name; a new entry is a new row, null takes one away"
+    )
+    seeds_per_job: Count = Field(
+        default=1,
+        description="students of one method that a job trains at once; more than 1 is for GPUs, which one small student "
+        "does not fill. Results differ by rounding",
     )
 
     @property

@@ -1,13 +1,23 @@
 """Files that are either whole or absent: everything is written under a temporary name and renamed."""
 
 import contextlib
+import csv
 import hashlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_seconds_writing = 0.0
+
+
+def seconds_writing() -> float:
+    """Return how many seconds this process has spent in blocks of `atomic_path`, those of `not_writing` taken off."""
+    return _seconds_writing
 
 
 @contextlib.contextmanager
@@ -15,8 +25,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix) that takes its place when the block ends without an error.
 
     The folder is made where it is missing. After an error nothing is left behind and an older file at `path` stays
-    as it was.
+    as it was. What the block and the renaming take counts as writing.
     """
+    global _seconds_writing
+    began = time.perf_counter()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
@@ -33,6 +45,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        _seconds_writing += time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def not_writing() -> Iterator[None]:
+    """Do not count as writing what this block takes, inside one of `atomic_path`: content that is made on the way."""
+    global _seconds_writing
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        _seconds_writing -= time.perf_counter() - began
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -44,6 +68,22 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` as indented JSON, atomically; ValueError for a number that is not finite."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `rows`, at least one, to `path` as CSV, atomically.
+
+    Columns stand in the order in which they first come up; a cell is empty where a row has no such key, or None or NaN.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: None if _is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def read_json(path: str | Path) -> Any:

@@ -4,12 +4,14 @@ Every function takes and returns torch tensors on any device. Whatever the preci
 distances are computed in at least float32, also inside an autocast region.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
+
+from lgg.products import gram, product
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
 
@@ -43,13 +45,17 @@ def flatten_rows(x: Tensor) -> Tensor:
     Columns stand in the order of memory: no similarity depends on it, and images with channels last need no copy.
     Raises ValueError where `x` has fewer than two axes or no rows.
     """
+    return at_least_float32(_flatten(x))
+
+
+def _flatten(x: Tensor) -> Tensor:
     if x.dim() < 2 or x.shape[0] == 0:
         raise ValueError(
             f"a batch of representations has shape (B, ...) with B at least 1; this one has {tuple(x.shape)}"
         )
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
-    return at_least_float32(x.flatten(1))
+    return x.flatten(1)
 
 
 def unit_rows(x: Tensor) -> Tensor:
@@ -58,14 +64,13 @@ def unit_rows(x: Tensor) -> Tensor:
     A row of zeros has no direction: it stays zero, is similar to nothing, and receives no gradient.
     """
     rows = flatten_rows(x)
-    return rows * _inverse_norms(rows)
+    return rows * _inverse(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
 
 
-def _inverse_norms(rows: Tensor) -> Tensor:
-    """Return one over the length of each row (B, d), shape (B, 1); zero for a row that is as good as zero."""
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+def _inverse(norms: Tensor) -> Tensor:
+    """Return one over each of `norms`; zero for one that is as good as zero."""
     # below this the square of the norm, by which the gradient divides, would vanish
-    present = norms > torch.finfo(rows.dtype).tiny ** 0.5
+    present = norms > torch.finfo(norms.dtype).tiny ** 0.5
     return torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
 
 
@@ -83,7 +88,7 @@ def pairwise_distances(x: Tensor, *, squared: bool = False) -> Tensor:
         distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
         return distances.square() if squared else distances
     rows = rows - rows.mean(dim=0, keepdim=True)
-    products = rows @ rows.T
+    products = gram(rows)
     # norms from the same product, so that the squares of equal rows cancel to zero
     norms = products.diagonal()
     squares = norms[:, None] + norms[None, :] - 2.0 * products
@@ -147,8 +152,7 @@ def similarity_graph(
         ValueError: for an unknown similarity, a k outside 1..B, an α that is not positive, or an `x` without rows.
     """
     if similarity == "cosine":
-        rows = unit_rows(x)
-        weights = rows @ rows.T
+        weights = gram(unit_rows(x))
     elif similarity in ("rbf", "rbf_squared"):
         scale = 2.0 if rbf_scale is None else rbf_scale
         if not scale > 0:
@@ -216,62 +220,86 @@ def cosine_label_variation(x: Tensor, labels: Tensor, *, power: int = 1, num_cla
     s_c and their total s, σ = ‖s‖² − Σ_c ‖s_c‖², and L U = diag(z·s) U − z (zᵀ U) gives the higher powers: time and
     memory grow linearly with B. Powers 1 and 2 have their gradient in closed form, which can be taken once.
     """
-    check_labels(labels, len(x))
+    return cosine_label_variations([x], labels, power=power, num_classes=num_classes)[0]
+
+
+def cosine_label_variations(
+    representations: Sequence[Tensor], labels: Tensor, *, power: int = 1, num_classes: int | None = None
+) -> Tensor:
+    """Return `cosine_label_variation` of each of L representations (B, ...) of one batch, shape (L,).
+
+    Together they cost less than one by one, since what is small is computed for all layers at once.
+    """
+    for x in representations:
+        check_labels(labels, len(x))
     _check_power(power)
-    rows = flatten_rows(x)
-    v = one_hot(labels, num_classes).to(rows.dtype)
-    if power <= 2:
-        value: Tensor = _CosineLabelVariation.apply(rows, v, power)
-        return value
-    rows = unit_rows(rows)
-    degrees = rows @ rows.sum(dim=0)
+    with torch.autocast(labels.device.type, enabled=False):
+        columns = [_flatten(x) for x in representations]
+        dtype = max((at_least_float32(x).dtype for x in columns), key=lambda kind: kind.itemsize)
+        v = one_hot(labels, num_classes).to(dtype)
+        if power <= 2:
+            values: Tensor = _CosineLabelVariations.apply(v, power, *columns)
+            return values
+        return torch.stack([_cosine_trace_of_power(unit_rows(x), v, power) for x in columns])
+
+
+def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
+    degrees = z @ z.sum(dim=0)
     # the self-similarities stand in the degrees and in z zᵀ alike, so they cancel
-    return _trace_of_power(lambda u: degrees[:, None] * u - rows @ (rows.T @ u), v, power)
+    return _trace_of_power(lambda u: degrees[:, None] * u - z @ (z.T @ u), v.to(z.dtype), power)
 
 
-class _CosineLabelVariation(torch.autograd.Function):
-    """tr(Vᵀ Lᵖ V) of the full cosine graph for p = 1, 2, from few passes over the representations.
+class _CosineLabelVariations(torch.autograd.Function):
+    """tr(Vᵀ Lᵖ V) of the full cosine graphs of several layers for p = 1, 2, from few passes over the representations.
 
     With P = z s (B, C), the products of unit rows z_i and class sums s_c = Σ_{j∈c} z_j, the matrix LV has rows
     (Σ_c P_ic) V_i − P_i. σ = ⟨V, LV⟩ for p = 1 and ‖LV‖² for p = 2. With Q = ∂σ/∂P, ∂σ/∂z = Q sᵀ + V (Qᵀ z).
+
+    What is of shape (B, C) is kept for all layers in one tensor (L, B, C). Representations are kept as they came and
+    taken to float32 once more for the gradient, which costs less than to keep and read twice as much.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, power: int) -> Tensor:
-        """Return σ for rows x (B, d) and the one-hot label matrix v (B, C)."""
-        inverse_norms = _inverse_norms(x)
-        sums = (v * inverse_norms).T @ x
-        products = _thin(x, sums) * inverse_norms
-        between = products * (1.0 - v)  # similarities to other classes, of which nothing is subtracted
-        degrees = between.sum(dim=1, keepdim=True)
+    def forward(ctx: Any, v: Tensor, power: int, *columns: Tensor) -> Tensor:
+        """Return σ (L,) for the one-hot label matrix v (B, C) and representations x (B, d) of any precision."""
+        norms, sums, products = [], [], []
+        for x in columns:
+            rows = x.to(v.dtype)
+            norms.append(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+            sums.append(product((v * _inverse(norms[-1])).T, rows))
+            products.append(product(rows, sums[-1].T))
+        inverse_norms = _inverse(torch.stack(norms))
+        between = torch.stack(products) * inverse_norms
+        within = between * v
+        between = between - within  # similarities to other classes, of which nothing is subtracted
+        degrees = between.sum(dim=2, keepdim=True)
         lv = degrees * v - between
-        ctx.save_for_backward(x, v, inverse_norms, sums, products, lv)
+        ctx.save_for_backward(v, inverse_norms, between, lv, *sums, *columns)
         ctx.power = power
-        return degrees.sum() if power == 1 else lv.square().sum()
+        return degrees.sum(dim=(1, 2)) if power == 1 else lv.square().sum(dim=(1, 2))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Return ∂σ/∂x times `gradient`."""
-        x, v, inverse_norms, sums, products, lv = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return ∂σ/∂x times `gradient` (L,) for each layer."""
+        v, inverse_norms, between, lv, *saved = ctx.saved_tensors
+        sums, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         others = 1.0 - v
-        q = others if ctx.power == 1 else 2.0 * others * ((lv * v).sum(dim=1, keepdim=True) - lv)
-        weighted = (q * inverse_norms).T @ x
-        # z·∂σ/∂z, which the derivative of z = x/‖x‖ takes away along z
-        along = (q * products).sum(dim=1, keepdim=True) + (v * _thin(x, weighted)).sum(
-            dim=1, keepdim=True
-        ) * inverse_norms
-        scale = gradient * inverse_norms
-        both = torch.cat([q, v], dim=1) * scale
-        # in place: a fused addmm would first copy what is added
-        result = (both @ torch.cat([sums, weighted])).addcmul_(x, -along * inverse_norms * scale)
-        return result, None, None
-
-
-def _thin(x: Tensor, few: Tensor) -> Tensor:
-    """Return x fewᵀ (B, C) for x (B, d) and `few` (C, d); this way around the product takes two thirds of the time."""
-    products: Tensor = (few @ x.T).T
-    return products
+        q = others.expand_as(lv) if ctx.power == 1 else 2.0 * others * ((lv * v).sum(dim=2, keepdim=True) - lv)
+        # z·∂σ/∂z, which the derivative of z = x/‖x‖ takes away along z; its other half is added below
+        along = (q * between).sum(dim=2, keepdim=True)
+        scale = gradient[:, None, None] * inverse_norms
+        both = torch.cat([q, v.expand_as(q)], dim=2) * scale
+        q = q * inverse_norms
+        results = []
+        for layer, x in enumerate(columns):
+            rows = x.to(v.dtype)
+            weighted = product(q[layer].T, rows)
+            other_half = (v * product(rows, weighted.T)).sum(dim=1, keepdim=True) * inverse_norms[layer]
+            factor = (along[layer] + other_half) * -inverse_norms[layer] * scale[layer]
+            result = product(both[layer], torch.cat([sums[layer], weighted]))
+            results.append(result.addcmul_(rows, factor).to(x.dtype))
+        return None, None, *results
 
 
 @_outside_autocast

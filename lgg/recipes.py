@@ -96,6 +96,17 @@ def distill_student(distillation: DistillationConfig, method_name: str, seed: in
     return _recipe("distill_student", settings, *chosen)
 
 
+def train_students(distillation: DistillationConfig, method_name: str, seeds: Sequence[int]) -> Recipe:
+    """Return the recipe of students of one method that are trained together."""
+    if distillation.active_methods[method_name].loss == "none":
+        architecture = distillation.student.architecture
+        settings, chosen = _network(architecture, distillation.training, 0), [models.module_of(architecture.name)]
+    else:
+        settings, chosen = _distilled(distillation, method_name, 0)
+    del settings["seed"]
+    return _recipe("train_students", settings | {"seeds": list(seeds)}, *chosen)
+
+
 def evaluate_networks(architecture: Any, seeds: list[int]) -> Recipe:
     return _recipe("evaluate_networks", {"seeds": seeds}, models.module_of(architecture.name))
 

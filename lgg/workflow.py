@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ def gpus_per_job(config: Config) -> int:
     if device == "auto":
         device = "cuda" if any(Path(path).exists() for path in GPU_FILES) else "cpu"
     return int(device == "cuda")
+
+
+def in_groups(seeds: Sequence[int], size: int) -> list[list[int]]:
+    """Return `seeds` in groups of `size`, the last of which may be smaller."""
+    return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -3,12 +3,24 @@ import json
 import math
 import os
 import stat
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgg.files import atomic_path, canonical_json, read_json, sha256_of_file, write_json, write_text
+from lgg.files import (
+    atomic_path,
+    canonical_json,
+    not_writing,
+    read_json,
+    seconds_writing,
+    sha256_of_file,
+    write_json,
+    write_rows,
+    write_text,
+)
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SETTINGS = st.recursive(
@@ -97,6 +109,66 @@ def test_a_path_may_be_text(tmp_path):
 def test_two_writers_do_not_share_a_temporary_file(tmp_path):
     with atomic_path(tmp_path / "a.txt") as one, atomic_path(tmp_path / "a.txt") as other:
         assert one != other
+
+
+# --- seconds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return the clock of `lgg.files`, which stands still but for what a test adds to `now`."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("lgg.files.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
+
+
+def test_what_blocks_take_is_added_up(tmp_path, clock):
+    before = seconds_writing()
+    for seconds in (3, 2):
+        with atomic_path(tmp_path / "a.txt"):
+            clock.now += seconds
+        clock.now += 50
+    assert seconds_writing() - before == pytest.approx(5)
+
+
+def test_bringing_the_file_to_the_disk_counts(tmp_path, clock, monkeypatch):
+    def slow(descriptor):
+        clock.now += 7
+
+    monkeypatch.setattr("lgg.files.os.fsync", slow)
+    before = seconds_writing()
+    write_text(tmp_path / "a.txt", "a")
+    assert seconds_writing() - before == pytest.approx(7)
+
+
+def test_content_made_on_the_way_does_not_count(tmp_path, clock):
+    before = seconds_writing()
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.txt"):
+        clock.now += 1
+        with not_writing():
+            clock.now += 30
+        clock.now += 1
+        with not_writing():
+            clock.now += 30
+            raise RuntimeError
+    assert seconds_writing() - before == pytest.approx(2)
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_written_as_pandas_would(tmp_path):
+    rows = [
+        {"seed": 0, "name": 'a "b", c', "error": 1 / 3, "level": math.inf, "agreement": None},
+        {"seed": 1, "name": "λ", "error": 1e-17, "level": math.nan, "agreement": None},
+    ]
+    write_rows(tmp_path / "a.csv", rows)
+    assert (tmp_path / "a.csv").read_bytes() == pd.DataFrame(rows).to_csv(index=False).encode()
+
+
+def test_rows_may_lack_columns(tmp_path):
+    write_rows(tmp_path / "a.csv", [{"test": "clean"}, {"level": 33.0, "test": "fgsm"}, {"test": "pgd", "steps": 7}])
+    assert (tmp_path / "a.csv").read_text() == "test,level,steps\nclean,,\nfgsm,33.0,\npgd,,7\n"
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lgg
-from lgg.graph import flatten_rows, nearest_neighbours, one_hot, pairwise_distances, symmetric_normalization, unit_rows
+from lgg.graph import (
+    cosine_label_variations,
+    flatten_rows,
+    nearest_neighbours,
+    one_hot,
+    pairwise_distances,
+    symmetric_normalization,
+    unit_rows,
+)
 
 SIMILARITIES = ("cosine", "rbf", "rbf_squared")
 few_examples = settings(max_examples=25, deadline=None)
@@ -593,6 +601,30 @@ def test_both_forms_of_cosine_label_variation_have_the_same_gradient(power):
     lgg.cosine_label_variation(one, labels, power=power).backward()
     lgg.label_variation(lgg.similarity_graph(other), labels, power=power).backward()
     assert_close(one.grad, other.grad, rtol=1e-9, atol=rounding_of_power(9, power))
+
+
+@given(power=st.sampled_from([1, 2, 3]), layers=st.integers(1, 4), dimensions=st.integers(1, 6), seed=seeds)
+@few_examples
+def test_layers_together_have_the_label_variations_and_gradients_of_each(power, layers, dimensions, seed):
+    labels = random_labels(9, seed=seed)
+    sizes = [dimensions + layer for layer in range(layers)]
+    together = [representations(9, size, seed).requires_grad_() for size in sizes]
+    alone = [x.detach().clone().requires_grad_() for x in together]
+    weights = torch.rand(layers, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values = cosine_label_variations(together, labels, power=power)
+    assert values.shape == (layers,)
+    (values * weights).sum().backward()
+    for value, weight, x, own in zip(values, weights, together, alone, strict=True):
+        single = lgg.cosine_label_variation(own, labels, power=power)
+        (single * weight).backward()
+        assert_close(value, single, atol=rounding_of_power(9, power))
+        assert_close(x.grad, own.grad, rtol=1e-9, atol=rounding_of_power(9, power))
+
+
+def test_layers_of_several_precisions_keep_their_own_in_the_gradient():
+    layers = [representations(9).to(dtype).requires_grad_() for dtype in (torch.bfloat16, torch.float32, torch.float64)]
+    cosine_label_variations(layers, random_labels(9), power=2).sum().backward()
+    assert [x.grad.dtype for x in layers] == [torch.bfloat16, torch.float32, torch.float64]
 
 
 # Precision

@@ -207,6 +207,7 @@ TIMED_SETTINGS = {
     "distillation: {methods: {gkd: {k: 5}}}": MEASURED,
     "distillation: {training: {batch_size: 64}}": MEASURED | TABLE_A1,
     "distillation: {training: {weight_decay: 0}}": MEASURED,
+    "distillation: {training: {compilation: default}}": MEASURED,
     "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}": TABLE_A1,
     "distillation: {teacher: {architecture: {depth: 16}}}": MEASURED,
     "distillation: {student: {architecture: {depth: 16}}}": MEASURED | TABLE_A1,
@@ -256,6 +257,9 @@ TIMED_SETTINGS = {
         ("distillation: {methods: {hinton: null}}", {"assemble_table1"}),
         ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
         ("distillation: {training: {weight_decay: 0}}", WIDE_RESNETS),
+        ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
+        # which seeds share a job is a matter of the rules
+        ("distillation: {seeds_per_job: 2}", set()),
         (
             "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
             {*WIDE_RESNETS, "assemble_table1"},
@@ -391,6 +395,19 @@ def test_students_differ_by_seed_alone():
     assert one == other
 
 
+@pytest.mark.parametrize("method", ["baseline", "gkd"])
+def test_students_together_have_the_recipe_of_each_but_for_the_seed(method):
+    distillation = configured().distillation
+    alone = (
+        recipes.train_student(distillation, 4)
+        if method == "baseline"
+        else recipes.distill_student(distillation, method, 4)
+    )
+    together = json.loads(recipes.train_students(distillation, method, [4, 2]).settings)
+    assert together.pop("seeds") == [4, 2]
+    assert together | {"seed": 4} == json.loads(alone.settings)
+
+
 def test_a_distillation_recipe_holds_the_options_of_its_loss():
     settings = json.loads(recipes_of(configured())["distill_student gkd_inter"].settings)
     assert settings["loss"] == "graph_distillation"
@@ -501,8 +518,15 @@ def test_a_teacher_that_is_null_has_no_recipe():
 TIMED_CODE = {
     *(f"lgg.losses{name}" for name in ("", ".relational", ".graph_distillation", "._pairs", ".label_variation")),
     *(f"lgg.losses.{name}" for name in ("smoothness", "parseval")),
-    *("lgg.graph", "lgg.attacks", "lgg.models.wide_resnet", "lgg.models.preact_resnet", "lgg.data.batches"),
-    *(f"lgg.training.{name}" for name in ("fit", "objectives", "schedule", "timing")),
+    *(
+        "lgg.graph",
+        "lgg.products",
+        "lgg.attacks",
+        "lgg.models.wide_resnet",
+        "lgg.models.preact_resnet",
+        "lgg.data.batches",
+    ),
+    *(f"lgg.training.{name}" for name in ("fit", "objectives", "together", "compilation", "schedule", "timing")),
     *(f"lgg.stages.{name}" for name in ("distill_student", "train_embedding", "train_robust_network", "networks")),
     *("lgg.machine", "lgg.stages.measure_times"),
 }
@@ -540,6 +564,21 @@ def committed():
                 *ATTACKED,
             },
         ),
+        (
+            "lgg.products",
+            {
+                *DISTILLED,
+                "evaluate_geometry",
+                *LABEL_VARIATION,
+                "train_embedding triplet",
+                *REGULARIZED,
+                *PARSEVAL,
+                "train_robust_network adversarial",
+                "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
+                *JUDGED,
+                *ATTACKED,
+            },
+        ),
         ("lgg.attacks", {"train_robust_network adversarial", *ATTACKED}),
         ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_networks"}),
         (
@@ -557,6 +596,8 @@ def committed():
         ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
         ("lgg.training.fit", TRAININGS),
         ("lgg.training.objectives", TRAININGS),
+        ("lgg.training.together", TRAININGS),
+        ("lgg.training.compilation", TRAININGS),
         ("lgg.training.schedule", TRAININGS),
         ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
         ("lgg.evaluation.geometry", {"evaluate_geometry"}),

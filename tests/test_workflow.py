@@ -6,7 +6,7 @@ import pytest
 from configurations import overlaid, read
 
 from lgg.errors import ConfigError
-from lgg.workflow import gpus_per_job, one_of, start
+from lgg.workflow import gpus_per_job, in_groups, one_of, start
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,3 +51,10 @@ def test_patterns_match_the_names_alone():
     assert re.fullmatch(one_of(["gkd", "a.b"]), "gkd")
     assert not re.fullmatch(one_of(["gkd", "a.b"]), "axb")
     assert not re.search(one_of([]), "")
+
+
+@pytest.mark.parametrize(
+    ("size", "groups"), [(1, [[4], [2], [9]]), (2, [[4, 2], [9]]), (3, [[4, 2, 9]]), (7, [[4, 2, 9]])]
+)
+def test_seeds_are_grouped_in_their_order(size, groups):
+    assert in_groups([4, 2, 9], size) == groups

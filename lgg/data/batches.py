@@ -1,5 +1,6 @@
-"""Batches of images that live on the device, cropped and mirrored there, a whole batch at once."""
+"""Batches of images, cropped and mirrored a whole batch at once, on the device itself where the images fit there."""
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PADDING = 4  # pixels on each side from which a random crop is taken
+LARGEST_SHARE = 0.5  # of a GPU's free memory, up to which the images are kept there
 
 
 class Batches:
@@ -22,7 +24,10 @@ class Batches:
         seed: of order and augmentation.
         augmentation: "crop_and_flip", crops after a padding of 4 pixels of zeros and mirroring of every other image by
             chance, or "none".
-        device: where the images are kept.
+        device: where batches are wanted.
+        resident: whether the images are kept there, and batches are made there. Otherwise they stay in main memory and
+            each batch is copied, without the device waiting for it. None keeps them there where they fill at most half of
+            a GPU's free memory. Batches are the same either way.
     """
 
     def __init__(
@@ -34,15 +39,27 @@ class Batches:
         seed: int,
         augmentation: str = "none",
         device: torch.device | str = "cpu",
+        resident: bool | None = None,
     ) -> None:
         self.augment = augmentation == "crop_and_flip"
         self.side = images.shape[1:3]
         padding = (0, 0, PADDING, PADDING, PADDING, PADDING) if self.augment else (0, 0)
-        self.images = F.pad(images, padding).to(device)
-        self.labels = labels.to(device)
+        images = F.pad(images, padding)
+        self.device = torch.device(device)
+        #: where the images are and batches are put together
+        self.home = torch.device("cpu")
+        if resident or (resident is None and _fits(images, self.device)):
+            self.home = self.device
+        self.images = images.to(self.home)
+        self.labels = labels.to(self.home)
         self.batch_size = batch_size
         self.seed = seed
-        self.device = torch.device(device)
+
+    def with_seed(self, seed: int) -> "Batches":
+        """Return batches of the same images, which are not copied, by another seed."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
@@ -52,10 +69,10 @@ class Batches:
         """Yield images (B, 3, H, W) float32 in [0, 1], channels last in memory, and labels (B,)."""
         count = len(self.labels)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        order = torch.randperm(count, generator=generator).to(self.device)
+        order = torch.randperm(count, generator=generator).to(self.home)
         if self.augment:
-            corners = torch.randint(2 * PADDING + 1, (2, count), generator=generator).to(self.device)
-            mirrored = torch.randint(2, (count,), generator=generator, dtype=torch.bool).to(self.device)
+            corners = torch.randint(2 * PADDING + 1, (2, count), generator=generator).to(self.home)
+            mirrored = torch.randint(2, (count,), generator=generator, dtype=torch.bool).to(self.home)
         for start in range(0, count, self.batch_size):
             part = slice(start, start + self.batch_size)
             chosen = order[part]
@@ -63,14 +80,27 @@ class Batches:
                 pixels = self._crops(chosen, corners[0, part], corners[1, part], mirrored[part])
             else:
                 pixels = self.images[chosen]
-            yield to_model_input(pixels), self.labels[chosen]
+            yield to_model_input(self._delivered(pixels)), self._delivered(self.labels[chosen])
+
+    def _delivered(self, batch: Tensor) -> Tensor:
+        if self.home == self.device:
+            return batch
+        # from pinned memory the copy runs beside what the device is still doing
+        return (batch.pin_memory() if self.device.type == "cuda" else batch).to(self.device, non_blocking=True)
 
     def _crops(self, chosen: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
         height, width = self.side
-        rows = top[:, None] + torch.arange(height, device=self.device)
-        offsets = torch.arange(width, device=self.device)
+        rows = top[:, None] + torch.arange(height, device=self.home)
+        offsets = torch.arange(width, device=self.home)
         columns = left[:, None] + torch.where(mirrored[:, None], offsets.flip(0), offsets)
         return self.images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.numel() * images.element_size() <= LARGEST_SHARE * free
 
 
 def to_model_input(pixels: Tensor) -> Tensor:

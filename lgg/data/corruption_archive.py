@@ -25,7 +25,7 @@ from tqdm import tqdm
 from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES, unknown_name, unknown_severity
 from lgg.data.corruptions import corrupt
 from lgg.errors import DataError
-from lgg.files import atomic_path
+from lgg.files import atomic_path, not_writing
 
 ARCHIVE_URL = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
 ARCHIVE_MD5 = "56bf5dcef84df0e2308c6dcbcbbd8499"
@@ -289,7 +289,9 @@ def _sets(images: NDArray[np.uint8], name: str, seed: int, workers: int) -> Iter
         for start in range(0, len(images), IMAGES_AT_ONCE):
             part = images[start : start + IMAGES_AT_ONCE]
             positions = np.arange(start, start + len(part))
-            yield corrupt(part, name, severity, seed=seed, positions=positions, workers=workers)
+            with not_writing():
+                corrupted = corrupt(part, name, severity, seed=seed, positions=positions, workers=workers)
+            yield corrupted
 
 
 def _add(

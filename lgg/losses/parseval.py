@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lgg.graph import at_least_float32
+from lgg.products import product
 
 
 @torch.no_grad()
@@ -24,12 +25,15 @@ def parseval_retraction_(weight: Tensor, beta: float) -> Tensor:
         raise ValueError(f"a weight matrix has at least two axes; this one has shape {tuple(weight.shape)}")
     if not 0 < beta <= 0.5:
         raise ValueError(f"beta is the β of the Parseval retraction: above 0 and at most 0.5, not {beta}")
-    matrix = at_least_float32(weight.flatten(1))
+    # columns in the order of memory: with channels last there is nothing to copy, and W's columns may stand in any order
+    stored = weight.movedim(1, -1) if weight.is_contiguous(memory_format=torch.channels_last) else weight
+    matrix = at_least_float32(stored.flatten(1))
     wide = matrix.shape[0] <= matrix.shape[1]
     with torch.autocast(weight.device.type, enabled=False):
         # (WWᵀ)W or W(WᵀW), whichever has the smaller square in the middle
-        product = (matrix @ matrix.T) @ matrix if wide else matrix @ (matrix.T @ matrix)
-    return weight.copy_(torch.lerp(matrix, product, -beta).view(weight.shape))
+        cubic = product(product(matrix, matrix.T), matrix) if wide else product(matrix, product(matrix.T, matrix))
+    stored.copy_(matrix.lerp(cubic, -beta).view(stored.shape))
+    return weight
 
 
 def parseval_retract_(model: nn.Module, beta: float) -> None:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import check_labels, cosine_label_variation, label_variation, similarity_graph
+from lgg.graph import check_labels, cosine_label_variations, label_variation, similarity_graph
 
 Reduction = Literal["mean", "sum"]
 
@@ -41,8 +41,10 @@ class LabelVariationSmoothness(nn.Module):
         self.k = k
         self.normalize = normalize
 
-    def forward(self, representations: Sequence[Tensor], labels: Tensor) -> Tensor:
+    def forward(self, representations: Sequence[Tensor], labels: Tensor, num_classes: int | None = None) -> Tensor:
         """Return the loss, a scalar; at least two representations (B, ...) in the order of depth, `labels` (B,).
+
+        With `num_classes` given, labels lie in 0..num_classes−1, and nothing waits for the device.
 
         Raises ValueError where there are fewer, or where a batch and the labels are of different sizes.
         """
@@ -56,15 +58,17 @@ class LabelVariationSmoothness(nn.Module):
             if len(x) != len(labels):
                 raise ValueError(f"layer {layer}: the batch has {len(x)} inputs, there are {len(labels)} labels")
         check_labels(labels, len(labels))
-        # once for all layers: with the number of classes known, none of them waits for the device
-        classes, numbered = torch.unique(labels, return_inverse=True)
-        variations = torch.stack([self._variation(x, numbered, len(classes)) for x in representations])
+        if num_classes is None:
+            # once for all layers
+            classes, labels = torch.unique(labels, return_inverse=True)
+            num_classes = len(classes)
+        variations = self._variations(representations, labels, num_classes)
         gaps = variations.diff().abs()
         return gaps.mean() if self.reduction == "mean" else gaps.sum()
 
-    def _variation(self, x: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    def _variations(self, representations: Sequence[Tensor], labels: Tensor, num_classes: int) -> Tensor:
         if self.k is None and not self.normalize:
-            return cosine_label_variation(x, labels, power=self.power, num_classes=num_classes)
-        k = None if self.k is None else min(self.k, len(x))
-        adjacency = similarity_graph(x, k=k, normalize=self.normalize)
-        return label_variation(adjacency, labels, power=self.power, num_classes=num_classes)
+            return cosine_label_variations(representations, labels, power=self.power, num_classes=num_classes)
+        k = None if self.k is None else min(self.k, len(labels))
+        graphs = (similarity_graph(x, k=k, normalize=self.normalize) for x in representations)
+        return torch.stack([label_variation(a, labels, power=self.power, num_classes=num_classes) for a in graphs])

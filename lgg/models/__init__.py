@@ -31,7 +31,7 @@ def build(
     std: Sequence[float] = CIFAR10_STD,
     **options: Any,
 ) -> "ImageClassifier":
-    """Return a new network, its weights drawn from torch's generator.
+    """Return a new network, its weights drawn from torch's generator, those of convolutions with channels last in memory.
 
     ``model(x)`` takes images (B, 3, H, W) in [0, 1] and gives logits (B, num_classes);
     ``model(x, return_representations=True)`` gives (logits, list of the tensors named by ``model.layers``).
@@ -46,6 +46,8 @@ def build(
     """
     if name not in _EXPORTS:
         raise ValueError(f"there is no network {name!r}; there are {', '.join(sorted(_EXPORTS))}")
+    import torch  # here, since recipes read the table above without it
+
     network = getattr(importlib.import_module(module_of(name)), _EXPORTS[name][1])
     arguments = {"num_classes": num_classes, "mean": mean, "std": std, **options}
     try:
@@ -53,4 +55,4 @@ def build(
     except TypeError as error:
         raise ValueError(f"network {name!r} does not take these options: {error}") from None
     model: ImageClassifier = network(**arguments)
-    return model
+    return model.to(memory_format=torch.channels_last)

@@ -1,6 +1,7 @@
 """Train a student with a teacher (Section 4.1)."""
 
 from argparse import Namespace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lgg.models.base import ImageClassifier
 from lgg.stages.command import run
 from lgg.stages.networks import train_and_save
 from lgg.training.checkpoint import load_model
+from lgg.training.compilation import compiled
 from lgg.training.objectives import Distillation
 
 
@@ -18,16 +20,19 @@ def objective_of(recipe: dict[str, Any], teacher: ImageClassifier) -> Distillati
     """Return the objective of a recipe for students of `teacher`."""
     # Hinton's factor T²; no other loss has a temperature
     weight = recipe["weight"] * recipe["options"].get("temperature", 1.0) ** 2
+    teacher = compiled(teacher, recipe["training"]["compilation"])
     return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
 
 
-def main(arguments: Namespace) -> None:
-    def objective(device: torch.device) -> Distillation:
-        classes = len(read_header(arguments.train)["classes"])
-        teacher = load_model(arguments.teacher, device, expected={"num_classes": classes})
-        return objective_of(arguments.recipe, teacher)
+def load_objective(arguments: Namespace, device: torch.device) -> Distillation:
+    """Return the objective of ``arguments.recipe`` with the teacher in ``arguments.teacher``."""
+    classes = len(read_header(arguments.train)["classes"])
+    teacher = load_model(arguments.teacher, device, expected={"num_classes": classes})
+    return objective_of(arguments.recipe, teacher)
 
-    train_and_save(arguments, objective)
+
+def main(arguments: Namespace) -> None:
+    train_and_save(arguments, partial(load_objective, arguments))
 
 
 if __name__ == "__main__":

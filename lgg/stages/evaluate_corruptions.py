@@ -2,14 +2,13 @@
 
 from argparse import Namespace
 
-import pandas as pd
 import torch
 
 from lgg.data.storage import read_images
 from lgg.devices import prepare
 from lgg.evaluation.accuracy import error_percent, predict
 from lgg.evaluation.corruptions import choose_images, corrupted_images
-from lgg.files import atomic_path
+from lgg.files import write_rows
 from lgg.stages.command import run
 from lgg.training.checkpoint import load_model
 
@@ -32,8 +31,7 @@ def main(arguments: Namespace) -> None:
             error = error_percent(predict(network, torch.from_numpy(images), device=device), labels)
             rows.append({"seed": seed, "corruption": name, "severity": severity, "images": len(labels), "error": error})
         print(f"{name} {severity}: error {rows[-1]['error']:.2f} % on {len(labels):,} images", flush=True)
-    with atomic_path(arguments.out_corruptions) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    write_rows(arguments.out_corruptions, rows)
 
 
 if __name__ == "__main__":

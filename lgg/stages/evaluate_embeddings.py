@@ -4,7 +4,6 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from lgg.devices import prepare
 from lgg.evaluation.accuracy import error_percent
 from lgg.evaluation.corruptions import choose_images, corrupted_images
 from lgg.evaluation.embeddings import CLASSIFIERS, features, fit
-from lgg.files import atomic_path
+from lgg.files import write_rows
 from lgg.models.base import ImageClassifier
 from lgg.stages.command import run
 from lgg.training.checkpoint import load_model
@@ -87,9 +86,8 @@ def main(arguments: Namespace) -> None:
     ):
         corrupted += rows(torch.from_numpy(pixels), truth, corruption=name, severity=severity)
         print(f"{name} {severity}: done", flush=True)
-    for path, table in ((arguments.out_evaluation, clean), (arguments.out_corruptions, corrupted)):
-        with atomic_path(path) as temporary:
-            pd.DataFrame(table).to_csv(temporary, index=False)
+    write_rows(arguments.out_evaluation, clean)
+    write_rows(arguments.out_corruptions, corrupted)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 
-import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -10,7 +9,7 @@ from lgg.data.storage import read_images
 from lgg.devices import prepare
 from lgg.evaluation.accuracy import agreement_percent, error_percent, predict
 from lgg.evaluation.size import count_operations, count_parameters
-from lgg.files import atomic_path
+from lgg.files import atomic_path, write_rows
 from lgg.stages.command import run
 from lgg.training.checkpoint import load_model
 
@@ -39,8 +38,7 @@ def main(arguments: Namespace) -> None:
         print(f"seed {seed}: error {rows[-1]['error']:.2f} % on {len(labels):,} images", flush=True)
     with atomic_path(arguments.out_predictions) as temporary:
         save_file(predictions, temporary)
-    with atomic_path(arguments.out_evaluation) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    write_rows(arguments.out_evaluation, rows)
 
 
 if __name__ == "__main__":

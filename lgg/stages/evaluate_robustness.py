@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from lgg.evaluation.robustness import (
     predict_with_noise,
     predict_with_quantized_weights,
 )
-from lgg.files import atomic_path
+from lgg.files import write_rows
 from lgg.models.base import ImageClassifier
 from lgg.stages.command import run
 from lgg.training.checkpoint import load_model
@@ -124,8 +123,7 @@ def main(arguments: Namespace) -> None:
             found.append(_deepfool(network, images[chosen], labels[chosen], device))
         rows += [{"seed": seed, **row} for row in found]
         print(f"seed {seed}: {len(found)} tests done", flush=True)
-    with atomic_path(arguments.out_evaluation) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    write_rows(arguments.out_evaluation, rows)
 
 
 if __name__ == "__main__":

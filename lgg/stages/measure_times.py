@@ -4,13 +4,12 @@ from argparse import Namespace
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 
 from lgg import machine
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
-from lgg.files import atomic_path, write_json
+from lgg.files import write_json, write_rows
 from lgg.stages import distill_student, train_embedding, train_robust_network
 from lgg.stages.command import run
 from lgg.stages.networks import build_network, device_name, make_batches
@@ -24,8 +23,7 @@ def main(arguments: Namespace) -> None:
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
     trials = {row["name"]: _trial(row, data, header, device) for row in recipe["rows"]}
     times = measure(trials, rounds=recipe["rounds"], steps=recipe["steps"])
-    with atomic_path(arguments.out_times) as temporary:
-        pd.DataFrame(times).to_csv(temporary, index=False)
+    write_rows(arguments.out_times, times)
     write_json(
         arguments.out_machine,
         machine.describe()
@@ -50,7 +48,7 @@ def _trial(row: dict[str, Any], data: ImageSet, header: dict[str, Any], device: 
     else:
         # what it knows makes no difference to the time
         _, teacher = build_network(own | {"architecture": row["teacher"]}, data, header, device)
-        objective = distill_student.objective_of(own, teacher.to(memory_format=torch.channels_last))
+        objective = distill_student.objective_of(own, teacher)
     return Trial(model, objective, batches, **training, after_step=after_step)
 
 

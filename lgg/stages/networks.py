@@ -5,21 +5,22 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from lgg import models
 from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
-from lgg.files import atomic_path, write_json
+from lgg.files import write_json, write_rows
 from lgg.models.base import ImageClassifier
 from lgg.training.checkpoint import save_model
 from lgg.training.fit import fit
 from lgg.training.objectives import Objective
 from lgg.training.schedule import total_epochs
+from lgg.training.together import BatchesTogether, Together
 
 
 def train_and_save(
@@ -53,11 +54,51 @@ def train_and_save(
         after_step=after_step and partial(after_step, model),
         after_epoch=after_epoch and partial(after_epoch, model, data, device),
     )
-    seconds = time.perf_counter() - began
-    save_model(arguments.out_model, model, architecture, {"recipe": recipe, "data_sha256": header["sha256"]})
-    with atomic_path(arguments.out_history) as temporary:
-        pd.DataFrame(history).to_csv(temporary, index=False)
-    write_json(arguments.out_metrics, describe_run(arguments, device, header, seconds) | {"last_epoch": history[-1]})
+    about = describe_run(arguments, device, header, time.perf_counter() - began)
+    _save(arguments.out_model, arguments.out_history, arguments.out_metrics, model, architecture, history, about)
+
+
+def train_together_and_save(arguments: Namespace, make_objective: Callable[[torch.device], Objective]) -> None:
+    """Train a network of ``arguments.recipe`` from each of its `seeds`, all at once, and write what each alone would.
+
+    Each is drawn from its own seed and sees its own batches, as alone; the results agree but for rounding.
+
+    Args:
+        make_objective: called with the device; an objective of networks together.
+    """
+    recipe, training = dict(arguments.recipe), dict(arguments.recipe["training"])
+    seeds = recipe.pop("seeds")
+    device = prepare(arguments.gpus, arguments.threads)
+    data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
+    first = make_batches(data, training.pop("batch_size"), seeds[0], training.pop("augmentation"), device)
+    built = [build_network(recipe | {"seed": seed}, data, header, device) for seed in seeds]
+    members = [model for _, model in built]
+    together = Together(members)
+    began = time.perf_counter()
+    history = fit(
+        together, make_objective(device), BatchesTogether([first.with_seed(seed) for seed in seeds]), **training
+    )
+    together.separate(members)
+    about = describe_run(arguments, device, header, time.perf_counter() - began) | {"trained_together": seeds}
+    files = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
+    for number, (paths, (architecture, model)) in enumerate(zip(files, built, strict=True)):
+        own = [{key: value for key, value in row.items() if key != "network"} for row in history[number :: len(seeds)]]
+        _save(*paths, model, architecture, own, about | {"recipe": recipe | {"seed": seeds[number]}})
+
+
+def _save(
+    out_model: Path,
+    out_history: Path,
+    out_metrics: Path,
+    model: ImageClassifier,
+    architecture: dict[str, Any],
+    history: list[dict[str, Any]],
+    about: dict[str, Any],
+) -> None:
+    notes = {"recipe": about["recipe"], "data_sha256": about["data_sha256"]}
+    save_model(out_model, model, architecture, notes)
+    write_rows(out_history, history)
+    write_json(out_metrics, about | {"last_epoch": history[-1]})
 
 
 def build_network(

@@ -13,49 +13,56 @@ from tqdm import tqdm
 from lgg.data.batches import Batches
 from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
+from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.objectives import Objective, Step
 from lgg.training.schedule import Phases, fresh_starts, learning_rate, total_epochs
 from lgg.training.sgd import SGD
+from lgg.training.together import BatchesTogether, Together
 
 SECONDS_BETWEEN_LOG_LINES = 5.0
 
 
 def fit(
-    model: ImageClassifier,
+    model: ImageClassifier | Together,
     objective: Objective,
-    batches: Batches,
+    batches: Batches | BatchesTogether,
     *,
     schedule: Phases,
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 5e-4,
     precision: str = "float32",
+    compilation: Compilation = "none",
     after_step: Callable[[], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place by stochastic gradient descent and return its history, one row an epoch.
 
     Args:
-        model: on the device of `batches`; left in evaluation mode.
+        model: on the device of `batches`; left in evaluation mode. Several networks `Together` take an objective and
+            batches of theirs.
         objective: what to minimise.
         batches: the training images.
         schedule: the phases of the learning rate, which also say how many epochs there are.
         momentum, nesterov, weight_decay: of SGD; the decay is on every parameter.
         precision: "float32", or "bfloat16" for autocast (weights stay float32).
+        compilation: "none", or a mode of `torch.compile` for the network.
         after_step: called after every step of the optimiser, for constraints on the weights.
         after_epoch: called with the number of epochs trained, first with 0; may use the model, whose mode is set again.
 
     Returns rows with `epoch` (from 1), `learning_rate` (of its last step), `loss` and its unweighted parts (means over
     the batches), `train_error` (percent, on augmented images as they were trained on; absent where the objective has no
-    logits), and `seconds` (without `after_epoch`).
+    logits), and `seconds` (without `after_epoch`). For networks together there is a row an epoch for each, which says
+    which in `network`, from 0.
 
     Raises TrainingDiverged when the loss of an epoch is not a finite number.
 
-    On one machine and thread count the same arguments, seed and initial weights give the same bits.
+    On one machine and thread count the same arguments, seed and initial weights give the same bits. Within an epoch
+    nothing waits for the device.
     """
     epochs = total_epochs(schedule)
     optimizer = SGD(model.parameters(), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    model.to(memory_format=torch.channels_last)
+    network = compiled(model, compilation)
     restarts = fresh_starts(schedule)
     history: list[dict[str, Any]] = []
     if after_epoch is not None:
@@ -64,55 +71,32 @@ def fit(
         for epoch in range(epochs):
             if epoch in restarts:
                 optimizer.forget()
-            row = _train_epoch(model, objective, batches, optimizer, schedule, epoch, precision, after_step, progress)
-            history.append(row)
-            _check_finite(row, epochs)
-            progress.epoch(row)
+            model.train()
+            began = time.perf_counter()
+            # sums stay on the device: reading them each step would make the device wait
+            sums: dict[str, Tensor] = {}
+            seen, rate = 0, 0.0
+            for index, (images, labels) in enumerate(batches.epoch(epoch)):
+                rate = learning_rate(schedule, epoch + index / len(batches))
+                begin_step(compilation)
+                step = train_step(network, objective, images, labels, optimizer, rate, precision, after_step)
+                _add_to(sums, step, labels)
+                seen += labels.shape[-1]
+                progress.step()
+            rows = _rows(sums, len(batches), seen)
+            seconds = time.perf_counter() - began
+            rows = [{"epoch": epoch + 1, "learning_rate": rate, **row, "seconds": seconds} for row in rows]
+            history += rows
+            _check_finite(rows, epochs)
+            progress.epoch(rows)
             if after_epoch is not None:
                 after_epoch(epoch + 1)
     model.eval()
     return history
 
 
-def _train_epoch(
-    model: ImageClassifier,
-    objective: Objective,
-    batches: Batches,
-    optimizer: SGD,
-    schedule: Phases,
-    epoch: int,
-    precision: str,
-    after_step: Callable[[], None] | None,
-    progress: "_Progress",
-) -> dict[str, Any]:
-    model.train()
-    began = time.perf_counter()
-    # sums stay on the device: reading them each step would make the device wait
-    sums: dict[str, Tensor] = {}
-    wrong = torch.zeros((), dtype=torch.int64, device=batches.device)
-    seen = 0
-    rate = 0.0
-    for index, (images, labels) in enumerate(batches.epoch(epoch)):
-        rate = learning_rate(schedule, epoch + index / len(batches))
-        step = train_step(model, objective, images, labels, optimizer, rate, precision, after_step)
-        with torch.no_grad():
-            for name, value in {"loss": step.loss, **step.parts}.items():
-                sums[name] = sums[name] + value if name in sums else value.detach()
-            if step.logits is not None:
-                wrong += (step.logits.argmax(dim=1) != labels).sum()
-                seen += len(labels)
-        progress.step()
-    return {
-        "epoch": epoch + 1,
-        "learning_rate": rate,
-        **{name: value.item() / len(batches) for name, value in sums.items()},
-        **({"train_error": 100.0 * wrong.item() / seen} if seen else {}),
-        "seconds": time.perf_counter() - began,
-    }
-
-
 def train_step(
-    model: ImageClassifier,
+    model: Any,
     objective: Objective,
     images: Tensor,
     labels: Tensor,
@@ -132,14 +116,41 @@ def train_step(
     return step
 
 
-def _check_finite(row: dict[str, Any], epochs: int) -> None:
-    broken = [name for name, value in row.items() if not math.isfinite(value)]
-    if broken:
-        raise TrainingDiverged(
-            f"training diverged in epoch {row['epoch']} of {epochs}: {', '.join(broken)} is no longer a finite number. "
-            f"Lower the learning rate of this phase (it was {row['learning_rate']:g}) or the weight of the added term, "
-            "or lengthen the warm-up."
-        )
+@torch.no_grad()
+def _add_to(sums: dict[str, Tensor], step: Step, labels: Tensor) -> None:
+    """Add the losses of a step, and how many images it got wrong, to `sums`, on the device."""
+    # of networks together the parts hold the loss of each
+    values = {"loss": step.loss, **step.parts}
+    if step.logits is not None:
+        values["wrong"] = (step.logits.argmax(dim=-1) != labels).sum(dim=-1)
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value.detach()
+
+
+def _rows(sums: dict[str, Tensor], steps: int, seen: int) -> list[dict[str, Any]]:
+    """Return the means of an epoch, one row for each network, numbered where they are several together."""
+    columns = {name: value.reshape(-1).tolist() for name, value in sums.items()}
+    several = sums["loss"].dim() > 0
+    rows = []
+    for number in range(len(columns["loss"])):
+        row: dict[str, Any] = {"network": number} if several else {}
+        row |= {name: values[number] / steps for name, values in columns.items() if name != "wrong"}
+        if "wrong" in columns:
+            row["train_error"] = 100.0 * columns["wrong"][number] / seen
+        rows.append(row)
+    return rows
+
+
+def _check_finite(rows: Sequence[dict[str, Any]], epochs: int) -> None:
+    for row in rows:
+        broken = [name for name, value in row.items() if not math.isfinite(value)]
+        if broken:
+            which = f" of network {row['network']}" if "network" in row else ""
+            raise TrainingDiverged(
+                f"training{which} diverged in epoch {row['epoch']} of {epochs}: {', '.join(broken)} is no longer a finite "
+                f"number. Lower the learning rate of this phase (it was {row['learning_rate']:g}) or the weight of the "
+                "added term, or lengthen the warm-up."
+            )
 
 
 class _Progress:
@@ -162,7 +173,9 @@ class _Progress:
         if self.bar is not None:
             self.bar.update()
 
-    def epoch(self, row: dict[str, Any]) -> None:
+    def epoch(self, rows: Sequence[dict[str, Any]]) -> None:
+        row = {name: sum(one[name] for one in rows) / len(rows) for name in rows[0]}
+        row["epoch"] = rows[0]["epoch"]
         parts = _describe_losses(row)
         if self.bar is not None:
             self.bar.set_postfix_str(f"epoch {row['epoch']}/{self.epochs} {parts}")
@@ -180,6 +193,7 @@ class _Progress:
 
 
 def _describe_losses(row: dict[str, Any]) -> str:
-    names: Sequence[str] = [name for name in row if name not in ("epoch", "learning_rate", "train_error", "seconds")]
+    others = ("epoch", "learning_rate", "network", "train_error", "seconds")
+    names: Sequence[str] = [name for name in row if name not in others]
     error = [f"train error {row['train_error']:.2f} %"] if "train_error" in row else []
     return ", ".join([*(f"{name} {row[name]:.4f}" for name in names), *error])

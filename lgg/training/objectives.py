@@ -6,7 +6,7 @@ The factors λ, γ and T² stand here; the losses themselves are unweighted.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -33,16 +33,30 @@ class Step:
 class Objective(Protocol):
     """What `fit` minimises."""
 
-    def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step: ...
+    def __call__(self, model: Any, images: Tensor, labels: Tensor) -> Step: ...
+
+
+class Layered(Protocol):
+    """A network that names its representations."""
+
+    layers: tuple[str, ...]
+
+
+#: logits (B, C) and representations, each (B, ...)
+Outputs = tuple[Tensor, list[Tensor]]
 
 
 class CrossEntropy:
     """L = L_task, the cross-entropy of the logits."""
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
-        logits = model(images)
-        task = F.cross_entropy(logits.float(), labels)
-        return Step(task, {"task": task}, logits)
+        return cross_entropy_step(model(images), labels)
+
+
+def cross_entropy_step(logits: Tensor, labels: Tensor) -> Step:
+    """Return the cross-entropy of logits (B, C) as the whole loss."""
+    task = F.cross_entropy(logits.float(), labels)
+    return Step(task, {"task": task}, logits)
 
 
 class Distillation:
@@ -68,9 +82,17 @@ class Distillation:
         self.wanted = tuple(inspect.signature(criterion.forward).parameters)
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
-        with torch.no_grad():
-            teacher_logits, teacher_representations = self.teacher(images, return_representations=True)
-        logits, representations = model(images, return_representations=True)
+        return self.compare(model, model(images, return_representations=True), self.teach(images), labels)
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> Outputs:
+        """Return the teacher's logits and representations of images (B, 3, H, W)."""
+        outputs: Outputs = self.teacher(images, return_representations=True)
+        return outputs
+
+    def compare(self, model: Layered, student: Outputs, teacher: Outputs, labels: Tensor) -> Step:
+        """Return the loss of a student's outputs for one batch beside the teacher's; `model` names the layers."""
+        (logits, representations), (teacher_logits, teacher_representations) = student, teacher
         available = {
             "student_logits": logits,
             "teacher_logits": teacher_logits,
@@ -104,7 +126,8 @@ class Robust:
     """L = L_task + γ L_reg (Section 4.3), each term on attacked images where there is an attack.
 
     Args:
-        regularizer: called with all representations and the labels; None leaves the term out.
+        regularizer: called with all representations, the labels and, as `num_classes`, the number of logits; None leaves
+            the term out.
         weight: γ.
         attack: ``attack(model, images, labels)`` returns the images to train on; None takes them as they are.
     """
@@ -126,13 +149,11 @@ class Robust:
             return CrossEntropy()(model, images, labels)
         logits, representations = model(images, return_representations=True)
         task = F.cross_entropy(logits.float(), labels)
-        smoothness = self.regularizer(representations, labels)
+        smoothness = self.regularizer(representations, labels, num_classes=logits.shape[1])
         return Step(task + self.weight * smoothness, {"task": task, "smoothness": smoothness}, logits)
 
 
-def select_layers(
-    model: ImageClassifier, representations: Sequence[Tensor], layers: Sequence[str] | None
-) -> list[Tensor]:
+def select_layers(model: Layered, representations: Sequence[Tensor], layers: Sequence[str] | None) -> list[Tensor]:
     """Return the representations of the layers named, in that order; all where `layers` is None.
 
     Raises ValueError for a layer that the model does not have.

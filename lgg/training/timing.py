@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lgg.data.batches import Batches
 from lgg.models.base import ImageClassifier
+from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.fit import train_step
 from lgg.training.objectives import Objective
 from lgg.training.sgd import SGD
@@ -29,6 +30,7 @@ class Trial:
         batches: the training images; whole epochs follow one another for as long as steps are asked for.
         precision: "float32" or "bfloat16", as `lgg.training.fit.fit` takes it.
         momentum, nesterov, weight_decay: of SGD.
+        compilation: of the network, as in `fit`.
         after_step: called after every step, as in `fit`.
     """
 
@@ -39,7 +41,9 @@ class Trial:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
+    compilation: Compilation = "none"
     after_step: Callable[[], None] | None = None
+    network: Any = field(init=False)
     optimizer: SGD = field(init=False)
     stream: Iterator[tuple[Tensor, Tensor]] = field(init=False)
 
@@ -48,7 +52,7 @@ class Trial:
             raise ValueError(
                 f"{len(self.batches.labels)} images make no whole batch of {self.batches.batch_size} to be timed"
             )
-        self.model.to(memory_format=torch.channels_last)
+        self.network = compiled(self.model, self.compilation)
         self.optimizer = SGD(
             self.model.parameters(),
             momentum=self.momentum,
@@ -66,8 +70,9 @@ class Trial:
         _wait_for(self.batches.device)
         began = time.perf_counter()
         for images, labels in itertools.islice(self.stream, steps):
+            begin_step(self.compilation)
             train_step(
-                self.model,
+                self.network,
                 self.objective,
                 images,
                 labels,

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from lgg.data.batches import PADDING, Batches, in_order, to_model_input
+from lgg.data.batches import PADDING, Batches, _fits, in_order, to_model_input
 
 COUNT = 23
 
@@ -193,3 +193,41 @@ def test_in_order_keeps_the_order(batch_size):
     assert torch.equal(pixels(torch.cat(parts)), random_images())
     assert all(len(part) == batch_size for part in parts[:-1])
     assert all(part.is_contiguous(memory_format=torch.channels_last) for part in parts)
+
+
+# --- where they are kept --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
+def test_images_that_stay_in_main_memory_give_the_same_batches(augmentation):
+    """The meta device stands for a GPU: a batch arrives there, with the shape and type it has here."""
+    here = batches(augmentation=augmentation)
+    away = batches(augmentation=augmentation, device="meta", resident=False)
+    assert away.images.device == away.labels.device == torch.device("cpu")
+    for (images, labels), (far_images, far_labels) in zip(here.epoch(1), away.epoch(1), strict=True):
+        assert (far_images.device.type, far_labels.device.type) == ("meta", "meta")
+        assert (far_images.shape, far_images.dtype, far_labels.shape) == (images.shape, images.dtype, labels.shape)
+    assert torch.equal(away.images, here.images)
+    away.device = torch.device("cpu")
+    assert all(torch.equal(one, other) for one, other in zip(whole_epoch(away, 1), whole_epoch(here, 1), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("free", "kept"), [(10**9, True), (2 * COUNT * 32 * 32 * 3, True), (COUNT * 32 * 32 * 3, False)]
+)
+def test_a_gpu_keeps_the_images_where_they_fill_at_most_half_of_its_free_memory(free, kept, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**12))
+    assert _fits(random_images(), torch.device("cuda")) == kept
+    assert _fits(random_images(), torch.device("cpu"))
+
+
+def test_another_seed_shares_the_images_and_is_that_seed_s_order():
+    first = batches(seed=0, augmentation="crop_and_flip")
+    second = first.with_seed(5)
+    assert second.images.data_ptr() == first.images.data_ptr()
+    expected = batches(seed=5, augmentation="crop_and_flip")
+    assert all(torch.equal(a, b) for a, b in zip(whole_epoch(second), whole_epoch(expected), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole_epoch(first), whole_epoch(batches(augmentation="crop_and_flip")), strict=True)
+    )

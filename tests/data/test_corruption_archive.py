@@ -4,6 +4,7 @@ import tarfile
 import threading
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lgg.data import corruption_archive
 from lgg.data.corruption_archive import CorruptionArchive, download, write_archive
 from lgg.data.corruptions import SEVERITIES, corrupt
 from lgg.errors import DataError
+from lgg.files import seconds_writing
 
 COUNT = 7
 NAMES = ("fog", "pixelate", "gaussian_noise")
@@ -69,6 +71,22 @@ def test_the_parts_in_which_it_is_written_do_not_show(file, images, tmp_path, mo
     monkeypatch.setattr(corruption_archive, "IMAGES_AT_ONCE", 3)
     write_archive(tmp_path / "parts.tar", images, LABELS, NAMES, seed=3)
     assert (tmp_path / "parts.tar").read_bytes() == file.read_bytes()
+
+
+def test_making_the_images_does_not_count_as_writing(images, tmp_path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("lgg.files.time", SimpleNamespace(perf_counter=lambda: now))
+
+    def slow(*arguments, **options):
+        nonlocal now
+        now += 60.0
+        return corrupt(*arguments, **options)
+
+    monkeypatch.setattr(corruption_archive, "corrupt", slow)
+    before = seconds_writing()
+    write_archive(tmp_path / "archive.tar", images, LABELS, ["fog"])
+    assert now >= 100.0 + 60.0 * len(SEVERITIES)
+    assert seconds_writing() == pytest.approx(before)
 
 
 def test_the_layout_is_the_official_one(file):

@@ -127,6 +127,13 @@ CONFIGURATION_CHANGES = {
     "{distillation: {student: {architecture: {width: 0.75}}}, geometry: {architecture: {base_width: 9}}}": (
         STUDENTS | FIGURE1 | GEOMETRY | TIMES
     ),
+    # both seeds in one job
+    "distillation: {seeds_per_job: 2}": {f"train_students_0_1 {name}": 1 for name in METHODS}
+    | evaluations(*METHODS)
+    | TABLE1,
+    "{distillation: {seeds_per_job: 2}, seeds: [0, 1, 2]}": NEW_SEED
+    | {f"train_students_0_1 {name}": 1 for name in METHODS}
+    | ALL_SEEDS,
     # data
     "data: {seed: 1}": EVERYTHING,
     # both splits come from one job

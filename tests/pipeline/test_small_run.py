@@ -49,9 +49,10 @@ TABLES = ("table1", "table2", "table2_supplement", "table3", "table3_supplement"
 FIGURES = (
     *("figure1", "figure2", "figure2_draws", "figureA1", "corruptions", "snr_curves"),
     *(f"{section}_{figure}" for section in ("embedding", "robustness") for figure in ("corruptions", "severity")),
+    "job_times",
 )
 TARGETS = (
-    *(f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")),
+    *(f"tables/{name}.{kind}" for name in (*TABLES, "job_times") for kind in ("csv", "md", "tex")),
     *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),
     "provenance.json",
 )
@@ -522,6 +523,19 @@ def test_provenance_tells_what_was_run_on_what_with_what(finished, results):
     for package in ("torch", "snakemake", "lgg"):
         assert provenance["versions"][package] == importlib.metadata.version(package)
     assert provenance["machine"]["cores"] >= 1
+
+
+# --- what jobs cost -----------------------------------------------------------------------------------------------
+
+
+def test_the_time_of_every_job_is_known_in_parts(results, all_jobs):
+    table = pd.read_csv(results / "tables" / "job_times.csv")
+    assert Counter(table["rule"]) == Counter(job.rule for job in all_jobs)
+    parts = table[["start_up", "work", "writing"]]
+    assert (parts >= 0).all(axis=None)
+    np.testing.assert_allclose(parts.sum(axis=1), table["seconds"], rtol=1e-4)
+    # a training does something
+    assert (table["work"][table["rule"].str.startswith("train_")] > 0.01).all()
 
 
 # --- again, and elsewhere -----------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from lgg.errors import DataError
+from lgg.files import atomic_path
 from lgg.stages.command import run
 
 
@@ -38,13 +40,14 @@ def test_files_and_recipe_arrive_by_name(monkeypatch, tmp_path):
         (OSError(28, "No space left on device"), "error: a file could not be read or written"),
     ],
 )
-def test_what_a_person_can_mend_ends_without_a_traceback(monkeypatch, error, message):
+def test_what_a_person_can_mend_ends_without_a_traceback(monkeypatch, capsys, error, message):
     def stage(arguments):
         raise error
 
     with pytest.raises(SystemExit) as caught:
         call(monkeypatch, stage, "--recipe", "{}", "--out-model", "m", outputs=["model"])
     assert str(caught.value).startswith(message)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
@@ -59,3 +62,20 @@ def test_a_missing_argument_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         call(monkeypatch, print, "--recipe", "{}", outputs=["model"])
     assert "--out-model" in capsys.readouterr().err
+
+
+def test_the_end_tells_how_long_the_stage_worked_and_wrote(monkeypatch, capsys, tmp_path):
+    now = 100.0
+    for module in ("lgg.files", "lgg.stages.command"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: now))
+
+    def stage(arguments):
+        nonlocal now
+        now += 3.25
+        with atomic_path(arguments.out_model):
+            now += 0.5
+        now += 1.0
+
+    for _ in range(2):  # what the process wrote before is not the stage's
+        call(monkeypatch, stage, "--recipe", "{}", "--out-model", str(tmp_path / "m"), outputs=["model"])
+        assert capsys.readouterr().err == "job: 4.25 s of work and 0.50 s of writing\n"

@@ -10,7 +10,14 @@ from lgg import losses, models, recipes
 from lgg.data.batches import Batches
 from lgg.data.storage import read_header, read_images
 from lgg.evaluation.embeddings import features
-from lgg.stages import train_embedding, train_plane_embedding, train_robust_network
+from lgg.stages import (
+    distill_student,
+    train_embedding,
+    train_network,
+    train_plane_embedding,
+    train_robust_network,
+    train_students,
+)
 from lgg.training.checkpoint import load_model
 
 
@@ -33,6 +40,40 @@ def untrained(images, seed, num_classes, **options):
     torch.manual_seed(seed)
     constants = {"mean": header["mean"], "std": header["std"]}
     return models.build("preact_resnet18", base_width=1, num_classes=num_classes, **constants, **options)
+
+
+# --- Section 4.1 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["baseline", "gkd"])
+def test_students_of_one_job_are_those_of_several(settings, call, tmp_path, method):
+    """Files, recipes and histories as each seed's own job writes them; weights but for rounding."""
+    distillation = settings.distillation
+    teacher = {}
+    if method == "gkd":
+        teacher = {"teacher": tmp_path / "teacher" / "model.safetensors"}
+        call(train_network, recipes.train_teacher(distillation).settings, **outputs(tmp_path / "teacher"))
+    kinds = {"models": "model.safetensors", "histories": "history.csv", "metrics": "metrics.json"}
+    files = {f"out_{kind}": [tmp_path / f"together{seed}" / name for seed in (3, 5)] for kind, name in kinds.items()}
+    together = recipes.train_students(distillation, method, [3, 5]).settings
+    call(train_students, together, **({"teacher": None} | teacher), **files)
+    for seed in (3, 5):
+        if method == "gkd":
+            stage, recipe = distill_student, recipes.distill_student(distillation, method, seed)
+        else:
+            stage, recipe = train_network, recipes.train_student(distillation, seed)
+        alone = tmp_path / f"alone{seed}"
+        call(stage, recipe.settings, **teacher, **outputs(alone))
+        found = tmp_path / f"together{seed}"
+        assert weights(found).keys() == weights(alone).keys()
+        for name, value in weights(alone).items():
+            torch.testing.assert_close(weights(found)[name], value, rtol=1e-2, atol=1e-3, msg=name)
+        assert list(pd.read_csv(found / "history.csv")) == list(pd.read_csv(alone / "history.csv"))
+        metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in (found, alone)]
+        assert metrics[0].pop("trained_together") == [3, 5]
+        assert metrics[0].keys() == metrics[1].keys()
+        assert metrics[0]["recipe"] == metrics[1]["recipe"] == json.loads(recipe.settings)
+        assert load_model(found / "model.safetensors", expected={"num_classes": 2})
 
 
 # --- Section 4.2 --------------------------------------------------------------------------------------------------
@@ -81,8 +122,7 @@ def test_positions_of_figure_a1_are_the_training_images_at_its_epochs(settings, 
     pixels = torch.from_numpy(read_images(images / "train.safetensors").images)
     layer, options = ("bottleneck", {"bottleneck": 2}) if method == "cross_entropy" else (None, {})
     seed = settings.embedding.figure.seed
-    # cast as training has it, where channels are last
-    before = untrained(images, seed, 2, **options).to(memory_format=torch.channels_last)
+    before = untrained(images, seed, 2, **options)
     after = load_model(tmp_path / "model.safetensors")
     for epoch, network in ((0, before), (2, after)):
         assert positions[f"epoch{epoch}"].shape == (24, 2)
@@ -149,7 +189,7 @@ def test_adversarial_training_sees_attacked_images(settings, call, images, tmp_p
         found.append(pd.read_csv(tmp_path / str(number) / "history.csv")["task"][0])
     data = read_images(images / "train.safetensors")
     batches = Batches(torch.from_numpy(data.images), torch.from_numpy(data.labels), batch_size=8, seed=0)
-    network = untrained(images, 0, 2).to(memory_format=torch.channels_last).train()
+    network = untrained(images, 0, 2).train()
     clean = [torch.nn.functional.cross_entropy(network(x), y).item() for x, y in batches.epoch(0)]
     assert found[0] == pytest.approx(np.mean(clean), rel=1e-4)
     assert found[1] > found[0]

@@ -37,7 +37,7 @@ def test_the_loop_is_plain_sgd():
     model, reference = network(), network()
     schedule = [{"epochs": 1, "learning_rate": [0.0, 0.1]}, {"epochs": 1, "learning_rate": 0.02}]
     fit(model, CrossEntropy(), batches(), schedule=schedule, momentum=0.9, weight_decay=1e-2)
-    reference.to(memory_format=torch.channels_last).train()
+    reference.train()
     velocity = [torch.zeros_like(parameter) for parameter in reference.parameters()]
     for epoch in range(2):
         for index, (images, labels) in enumerate(batches().epoch(epoch)):

@@ -1,5 +1,5 @@
 # What all rule files share: the validated configuration, the folder of the run, the list of final results, and what
-# jobs ask for. Writes results/{run}/provenance.json when a run has ended well.
+# jobs ask for. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
 import sys
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from lgg import machine, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import gpus_per_job, one_of, start
+from lgg.workflow import gpus_per_job, in_groups, one_of, start
 
 try:
     settings = start(config, ROOT)
@@ -36,4 +36,9 @@ targets = []
 
 onsuccess:
     provenance.write(Path(RESULTS), settings, ROOT, [TRAIN_IMAGES, TEST_IMAGES])
+    # only here: its pandas and Matplotlib are nothing for a dry run
+    from lgg.reporting import job_times
+
+    # no rule: it would depend on the logs, and whoever deleted one would train a network again to get it back
+    job_times.write(Path(RESULTS))
     print(f"Done. What was made, and what it stands for: results/README.md; tables and figures: {RESULTS}/")

@@ -7,6 +7,10 @@ if settings.distillation:
     TEACHER = settings.distillation.teacher
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
+    # seeds that share a job, and those that have one of their own
+    GROUPS = in_groups(settings.seeds, settings.distillation.seeds_per_job)
+    TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
+    ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
 
     targets += [f"{RESULTS}/tables/table1.{kind}" for kind in ("csv", "md", "tex")]
 
@@ -80,7 +84,7 @@ if settings.distillation:
                 f"{RESULTS}/benchmarks/distill_student/{{method}}_seed{{seed}}.tsv"
             wildcard_constraints:
                 method=one_of(WITH_TEACHER),
-                seed=one_of(map(str, settings.seeds)),
+                seed=one_of(map(str, ALONE)),
             conda:
                 ENVIRONMENT
             threads: TRAIN.threads
@@ -113,7 +117,7 @@ if settings.distillation:
             f"{RESULTS}/benchmarks/train_student/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(WITHOUT_TEACHER),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, ALONE)),
         conda:
             ENVIRONMENT
         threads: TRAIN.threads
@@ -128,6 +132,47 @@ if settings.distillation:
             "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
+
+    # outputs cannot list a group by wildcards, so each group has its rule
+    for group in TOGETHER:
+
+        rule:
+            name:
+                "train_students_" + "_".join(map(str, group))
+            input:
+                train=TRAIN_IMAGES,
+                teacher=lambda wildcards: (
+                    [f"{DISTILLATION}/teacher/model.safetensors"] if wildcards.method in WITH_TEACHER else []
+                ),
+            output:
+                models=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/model.safetensors", seed=group),
+                histories=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/history.csv", seed=group),
+                metrics=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/metrics.json", seed=group),
+            log:
+                f"{RESULTS}/logs/train_students/{{method}}_seeds{'_'.join(map(str, group))}.log",
+            benchmark:
+                f"{RESULTS}/benchmarks/train_students/{{method}}_seeds{'_'.join(map(str, group))}.tsv"
+            wildcard_constraints:
+                method=one_of(METHODS),
+            conda:
+                ENVIRONMENT
+            threads: TRAIN.threads
+            resources:
+                gpu=GPUS,
+                mem_mb=TRAIN.mem_mb,
+                runtime=TRAIN.runtime,
+            params:
+                recipe=lambda wildcards, group=group: recipes.train_students(
+                    settings.distillation, wildcards.method, group
+                ).settings,
+                code=lambda wildcards, group=group: recipes.train_students(
+                    settings.distillation, wildcards.method, group
+                ).code,
+                teacher=lambda wildcards: "--teacher" if wildcards.method in WITH_TEACHER else "",
+            shell:
+                "python -m lgg.stages.train_students --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+                " --train {input.train:q} {params.teacher} {input.teacher:q} --out-models {output.models:q}"
+                " --out-histories {output.histories:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
     rule evaluate_students:
         input:
