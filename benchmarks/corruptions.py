@@ -1,20 +1,22 @@
 """Times every corruption at its five severities, beside the same formulas applied to one image at a time.
 
-    python benchmarks/corruptions.py [--images FILE.npz] [--count 10000] [--workers 2] [--loop-images 40]
+    python benchmarks/corruptions.py [--images FILE.npz] [--count 10000] [--loop-images 40]
 
 The plain loop is written as the official generator is: image by image, with SciPy, scikit-image and Pillow, and in
 Python over the pixels of glass blur. It runs on a few images and is scaled up in proportion, which its columns say.
+Writes benchmarks/results/corruptions.csv and .png.
 ImageMagick and OpenCV are not asked for; where the official generator calls them, NumPy and SciPy do the same here.
 """
 
 import argparse
 import io
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from _common import begin, draw_ratios, keep, show
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -192,34 +194,38 @@ def synthetic_images(count: int) -> NDArray[np.uint8]:
 
 
 def main() -> None:
+    """Print the seconds of each corruption, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--images", type=Path, help=".npz file with `images` (N, S, S, 3) uint8; smooth noise if absent"
     )
     parser.add_argument("--count", type=int, default=10_000, help="number of images")
-    parser.add_argument("--workers", type=int, default=2, help="threads of ours; the loop has one")
     parser.add_argument("--loop-images", type=int, default=40, help="number of images of the plain loop")
     arguments = parser.parse_args()
+    workers = begin()
     if arguments.images:
         with np.load(arguments.images, allow_pickle=False) as file:
             images = file["images"][: arguments.count]
     else:
         images = synthetic_images(arguments.count)
     few = images[: arguments.loop_images]
-    print(f"{platform.platform()}, Python {platform.python_version()}, NumPy {np.__version__}")
-    print(f"{len(images):,} images of {images.shape[1:]}, {len(SEVERITIES)} severities, {arguments.workers} workers")
-    print(f"plain loop: measured on {len(few)} images, scaled up to {len(images):,}\n")
-    print(f"{'corruption':20}{'ours, s':>10}{'loop, s (scaled)':>20}{'ratio':>8}")
     np.random.seed(0)
-    totals = np.zeros(2)
+    rows = []
     for name in NAMES:
         loop_seconds(globals()[name], few[:1])  # warm
-        seconds = np.array(
-            [our_seconds(name, images, arguments.workers), loop_seconds(globals()[name], few) * len(images) / len(few)]
-        )
-        totals += seconds
-        print(f"{name:20}{seconds[0]:10.2f}{seconds[1]:20.1f}{seconds[1] / seconds[0]:8.1f}", flush=True)
-    print(f"{'total':20}{totals[0]:10.2f}{totals[1]:20.1f}{totals[1] / totals[0]:8.1f}")
+        ours = our_seconds(name, images, workers)
+        loop = loop_seconds(globals()[name], few) * len(images) / len(few)
+        rows.append({"corruption": name, "ours": ours, "loop, scaled": loop})
+    table = pd.DataFrame(rows)
+    table.loc[len(table)] = ["all", table["ours"].sum(), table["loop, scaled"].sum()]
+    table["ratio"] = table["ours"] / table["loop, scaled"]
+    show(
+        table,
+        f"seconds for {len(images):,} images of {images.shape[1]} × {images.shape[2]} at {len(SEVERITIES)} severities, "
+        f"{workers} workers; the plain loop, which has one, ran on {len(few)} images",
+    )
+    bars = table.assign(low=table["ratio"], high=table["ratio"])
+    keep(table, draw_ratios(bars, list(table["corruption"]), "time ÷ that of the plain loop"), "corruptions")
 
 
 if __name__ == "__main__":

@@ -2,96 +2,96 @@
 
     python benchmarks/label_variation.py
 
-Prints time and peak memory at B = 8,192 and d = 4,096, each measured in a process of its own, and the growth of the closed
-form with B; writes benchmarks/results/label_variation.csv and .png (log axes, with the fitted exponents).
+Prints time and peak memory at B = 8,192 and d = 4,096, each measured in a process of its own, and how the cost grows
+with the inputs in the batch B, their dimensions d, and the number of layers. Writes
+benchmarks/results/label_variation.csv and .png (log axes, with the fitted exponents).
 """
 
 import argparse
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pandas as pd
+from _common import begin, draw_cost, keep, show
 
-from lgg import machine
+from lgg.reporting.figures import plt
 
-RESULTS = Path(__file__).parent / "results"
 FORMS = {
-    "closed form": "lgg.cosine_label_variation(x, labels, power=2)",
-    "matrices": "lgg.label_variation(lgg.similarity_graph(x), labels, power=2)",
+    "closed form": "lgg.graph.cosine_label_variations(xs, labels, power=2, num_classes=10).sum()",
+    "matrices": "sum(lgg.label_variation(lgg.similarity_graph(x), labels, power=2) for x in xs)",
 }
 # the peak that a process has reached is never forgotten, so it is read before and after
 CODE = """
-import resource, time, torch, lgg
+import resource, time, torch, lgg, lgg.graph
 from lgg.devices import prepare
 prepare(0, {cores})
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 torch.manual_seed(0)
-x = torch.rand({batch}, {dimensions}, requires_grad=True)
+xs = [torch.rand({batch}, {dimensions}, requires_grad=True) for _ in range({layers})]
 labels = torch.randint(10, ({batch},))
 small = torch.rand(64, 64, requires_grad=True)
-def value(x, labels):
+def value(xs, labels):
     return {form}
-value(small, labels[:64]).backward()
+value([small], labels[:64]).backward()
 before, seconds = peak(), []
-for _ in range({repeats}):
-    x.grad = None
+for _ in range({repeats} + 1):
+    for x in xs:
+        x.grad = None
     began = time.perf_counter()
-    value(x, labels).backward()
+    value(xs, labels).backward()
     seconds.append(time.perf_counter() - began)
-print(sorted(seconds)[len(seconds) // 2], peak() - before)
+print(sorted(seconds[1:])[{repeats} // 2], peak() - before)
 """
+LARGE = {"B": 8192, "d": 4096, "layers": 1}
+#: what grows, what stays, up to where each form is taken, and from where on its exponent is fitted
+GROWTHS: list[tuple[str, dict[str, int], dict[str, tuple[int, ...]], int]] = [
+    (
+        "B",
+        {"d": 512, "layers": 1},
+        {"closed form": (128, 512, 2048, 8192, 32768, 65536), "matrices": (128, 512, 2048, 8192)},
+        2048,
+    ),
+    ("d", {"B": 128, "layers": 1}, dict.fromkeys(FORMS, (64, 512, 4096, 16384, 65536)), 4096),
+    ("layers", {"B": 128, "d": 16384}, dict.fromkeys(FORMS, (1, 2, 4, 8, 17)), 1),
+]
 
 
-def run(form: str, batch: int, dimensions: int, repeats: int = 3) -> tuple[float, float]:
+def run(form: str, size: dict[str, int], cores: int, repeats: int = 5) -> dict[str, Any]:
     """Return seconds and additional peak memory in MB of a value with its gradient, in a fresh process."""
-    cores = machine.describe()["cores"]
-    code = CODE.format(form=FORMS[form], batch=batch, dimensions=dimensions, repeats=repeats, cores=cores)
+    named = {"batch": size["B"], "dimensions": size["d"], "layers": size["layers"]}
+    code = CODE.format(form=FORMS[form], repeats=repeats, cores=cores, **named)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     seconds, megabytes = map(float, done.stdout.split())
-    return seconds, megabytes
+    return {"form": form, **size, "seconds": seconds, "peak_mb": megabytes}
+
+
+def growth(cores: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for each form and size, with what grew."""
+    for quantity, others, sizes, _ in GROWTHS:
+        for form, values in sizes.items():
+            for value in values:
+                yield {"growing": quantity, **run(form, {**others, quantity: value}, cores)}
 
 
 def main() -> None:
     """Print, and write the table and the plot."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    here = machine.describe()
-    print(f"{here['processor']}, {here['cores']} cores, {here['system']}", flush=True)
-    both = {form: run(form, 8192, 4096) for form in FORMS}
-    for form, (seconds, megabytes) in both.items():
-        print(f"B = 8,192, d = 4,096, {form}: {seconds:.3f} s, {megabytes:.0f} MB more at the peak", flush=True)
-    time_ratio, memory_ratio = (ours / theirs for ours, theirs in zip(*both.values(), strict=True))
-    print(
-        f"closed form / matrices: time {time_ratio:.3f} (goal 0.05), memory {memory_ratio:.3f} (goal 0.1)", flush=True
-    )
-    rows = []
-    for form, batches in (("closed form", (128, 512, 2048, 8192, 32768, 65536)), ("matrices", (128, 512, 2048, 8192))):
-        for batch in batches:
-            seconds, megabytes = run(form, batch, 512)
-            rows.append({"form": form, "B": batch, "d": 512, "seconds": seconds, "peak_mb": megabytes})
-    table = pd.DataFrame(rows)
-    print(table.to_string(index=False, float_format="%.4g"))
-    RESULTS.mkdir(exist_ok=True)
-    table.to_csv(RESULTS / "label_variation.csv", index=False, float_format="%.4g")
-    plot(table)
-
-
-def plot(table: pd.DataFrame) -> None:
-    """Draw time against B with the exponent fitted from B = 2,048 on, where a step no longer costs the calls alone."""
-    from lgg.reporting.figures import MARKERS, PALETTE, plt, set_style
-
-    set_style()
-    figure, axis = plt.subplots(figsize=(4.5, 3.4))
-    for place, (form, own) in enumerate(table.groupby("form", sort=False)):
-        large = own[own["B"] >= 2048]
-        exponent = np.polyfit(np.log(large["B"]), np.log(large["seconds"]), 1)[0]
-        print(f"{form}: time grows as B^{exponent:.2f} from B = 2,048 on")
-        label = f"{form}, ∝ B^{exponent:.2f} at the end"
-        axis.loglog(own["B"], own["seconds"], marker=MARKERS[place], color=PALETTE[place], label=label)
-    axis.set(xlabel="inputs in the batch, B (d = 512)", ylabel="value and gradient (s)")
-    axis.legend(frameon=False)
-    figure.savefig(RESULTS / "label_variation.png", dpi=200)
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    cores = begin()
+    both = pd.DataFrame([run(form, LARGE, cores, repeats=3) for form in FORMS])
+    show(both)
+    time, memory = both.loc[0, ["seconds", "peak_mb"]] / both.loc[1, ["seconds", "peak_mb"]]
+    print(f"closed form ÷ matrices: time {time:.3f} (goal 0.05), memory {memory:.3f} (goal 0.1)", flush=True)
+    table = pd.DataFrame(growth(cores))
+    show(table)
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True)
+    for axis, (quantity, others, _, start) in zip(axes, GROWTHS, strict=True):
+        own = table[table["growing"] == quantity]
+        draw_cost(axis, dict(iter(own.groupby("form", sort=False))), quantity, start)
+        axis.set_title(", ".join(f"{name} = {value:,}" for name, value in others.items()))
+    axes[0].set_ylabel("value and gradient (s)")
+    keep(pd.concat([both, table]), figure, "label_variation")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """What `lgg.devices.prepare` sets for a job, timed beside PyTorch as it comes, each in fresh processes by turns.
 
 The start: importing torch and asking for deterministic algorithms. The step: forward and backward pass of
-PreActResNet18 on the CPU, one thread, where freed memory is kept for the next step or given back to the kernel.
+PreActResNet18 on the CPU, one thread, where freed memory is kept for the next step or given back to the kernel. Writes
+benchmarks/results/process_settings.csv and .png.
 """
 
 import argparse
-import platform
-import statistics
 import subprocess
 import sys
 
-import torch
+import pandas as pd
+from _common import begin, draw_ratios, keep, relative, show
 
 START = {
     "lgg": "import torch; from lgg.devices import prepare; prepare(0, 1)",
@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from lgg import models
 torch.manual_seed(0)
 model = models.build("preact_resnet18", num_classes=10, base_width={base_width})
-model.to(memory_format=torch.channels_last)
 images = torch.rand({batch_size}, 3, 32, 32).to(memory_format=torch.channels_last)
 labels = torch.randint(10, ({batch_size},))
 def step():
@@ -43,34 +42,40 @@ def seconds(code: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def compare(name: str, codes: dict[str, str], rounds: int) -> None:
-    """Time both codes by turns and print their medians."""
-    times: dict[str, list[float]] = {key: [] for key in codes}
-    for _ in range(rounds):
-        for key, code in codes.items():
-            times[key].append(seconds(code))
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    spread = ", ".join(f"{key} {min(values):.3f} to {max(values):.3f} s" for key, values in times.items())
-    print(f"{name}: lgg {medians['lgg']:.3f} s, plain {medians['plain']:.3f} s, ", end="")
-    print(f"ratio {medians['lgg'] / medians['plain']:.2f} (medians of {rounds}; {spread})", flush=True)
+def compare(codes: dict[str, str], rounds: int) -> pd.DataFrame:
+    """Time both codes by turns."""
+    rows = [
+        {"name": name, "round": number, "seconds_per_step": seconds(code)}
+        for number in range(rounds)
+        for name, code in codes.items()
+    ]
+    return relative(pd.DataFrame(rows), "plain")
 
 
 def main() -> None:
-    """Print both comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print both comparisons, and write the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base-width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--steps", type=int, default=20, help="steps in each process")
     parser.add_argument("--rounds", type=int, default=5, help="processes of each kind")
     arguments = parser.parse_args()
-    print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
+    begin()
     step = STEP.format(base_width=arguments.base_width, batch_size=arguments.batch_size, steps=arguments.steps)
-    compare("start", {key: CLOCK.format(code=code) for key, code in START.items()}, arguments.rounds)
-    compare(
-        f"step, base width {arguments.base_width}, batch {arguments.batch_size}",
-        {key: f"{code}\n{step}" for key, code in START.items()},
-        arguments.rounds,
-    )
+    comparisons = {
+        "start": {name: CLOCK.format(code=code) for name, code in START.items()},
+        f"step, base width {arguments.base_width}, batch {arguments.batch_size}": {
+            name: f"{code}\n{step}" for name, code in START.items()
+        },
+    }
+    tables = []
+    for title, codes in comparisons.items():
+        table = compare(codes, arguments.rounds)
+        show(table, title)
+        tables.append(table.assign(comparison=title))
+    table = pd.concat(tables, ignore_index=True)
+    ours = table[table["name"] == "lgg"]
+    keep(table, draw_ratios(ours, list(ours["comparison"]), "time ÷ that with PyTorch's settings"), "process_settings")
 
 
 if __name__ == "__main__":

@@ -2,28 +2,27 @@
 
     python benchmarks/training_cost.py [--rounds 5] [--steps 2]
 
-Prints ratios with their goals and writes benchmarks/results/training_cost.csv. Images are random: they make no difference
-to the time. Base width 64 is the paper's network; bfloat16 needs a CPU with AMX or AVX-512 BF16, or a GPU, to be fast.
+Prints ratios with their goals and writes benchmarks/results/training_cost.csv and .png. Images are random: they make no
+difference to the time. Base width 64 is the paper's network; bfloat16 needs a CPU with AMX or AVX-512 BF16, or a GPU, to
+be fast.
 """
 
 import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
+from _common import begin, draw_ratios, keep, relative, show
 from torch import Tensor
 
-from lgg import losses, machine, models
+from lgg import losses, models
 from lgg.attacks import pgd
 from lgg.data.batches import Batches
-from lgg.devices import prepare
 from lgg.models.base import ImageClassifier
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Objective, Robust, Step
 from lgg.training.timing import Trial, measure
 
-RESULTS = Path(__file__).parent / "results"
 CLASSES = 10
 
 
@@ -41,7 +40,7 @@ class TeacherToo:
 
 def network(name: str, **options: object) -> ImageClassifier:
     torch.manual_seed(0)
-    return models.build(name, num_classes=CLASSES, **options).to(memory_format=torch.channels_last)
+    return models.build(name, num_classes=CLASSES, **options)
 
 
 def trial(
@@ -121,38 +120,23 @@ COMPARISONS: list[tuple[str, Callable[[], dict[str, Trial]], str, dict[str, floa
 
 
 def main() -> None:
-    """Print each comparison, and write all as CSV."""
+    """Print each comparison, and write all as a table and a plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="steps timed together")
     arguments = parser.parse_args()
-    here = machine.describe()
-    prepare(0, here["cores"])
-    print(f"{here['processor']}, {here['cores']} cores, torch {torch.__version__}, {here['system']}", flush=True)
-    rows = []
+    begin()
+    tables = []
     for title, build, reference, goals in COMPARISONS:
         times = pd.DataFrame(measure(build(), rounds=arguments.rounds, steps=arguments.steps))
-        by_round = times.pivot(index="round", columns="name", values="seconds_per_step")
-        for name in dict.fromkeys(times["name"]):
-            ratios = by_round[name] / by_round[reference]
-            rows.append(
-                {
-                    "comparison": title,
-                    "method": name,
-                    "seconds_per_step": by_round[name].median(),
-                    "ratio": ratios.median(),
-                    "ratio_low": ratios.min(),
-                    "ratio_high": ratios.max(),
-                    "goal": goals.get(name),
-                }
-            )
-        print("\n" + title)
-        print(
-            pd.DataFrame(rows[-len(by_round.columns) :]).drop(columns="comparison").round(3).to_string(index=False),
-            flush=True,
-        )
-    RESULTS.mkdir(exist_ok=True)
-    pd.DataFrame(rows).to_csv(RESULTS / "training_cost.csv", index=False, float_format="%.4g")
+        table = relative(times, reference)
+        table["goal"] = table["name"].map(goals)
+        show(table, f"{title}, ratios to {reference}")
+        tables.append(table.assign(comparison=title))
+    table = pd.concat(tables, ignore_index=True)
+    ratios = table[table["seconds"].notna() & (table["ratio"] != 1)]
+    labels = ratios["name"] + ", " + ratios["comparison"].str.replace("PreActResNet18, base", "ResNet18,")
+    keep(table, draw_ratios(ratios, list(labels), "time of a step ÷ that of the plain one"), "training_cost")
 
 
 if __name__ == "__main__":

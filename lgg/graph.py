@@ -67,6 +67,16 @@ def unit_rows(x: Tensor) -> Tensor:
     return rows * _inverse(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
 
 
+def _cosines(x: Tensor) -> Tensor:
+    """Return the cosines of the angles between the rows of `x` (B, ...), shape (B, B); zero for a row of zeros."""
+    # scaling the few products costs less than scaling the rows
+    products = gram(flatten_rows(x))
+    squares = products.diagonal()
+    present = squares > torch.finfo(squares.dtype).tiny
+    inverse = torch.where(present, torch.where(present, squares, 1.0).rsqrt(), 0.0)
+    return inverse[:, None] * products * inverse[None, :]
+
+
 def _inverse(norms: Tensor) -> Tensor:
     """Return one over each of `norms`; zero for one that is as good as zero."""
     # below this the square of the norm, by which the gradient divides, would vanish
@@ -152,7 +162,7 @@ def similarity_graph(
         ValueError: for an unknown similarity, a k outside 1..B, an α that is not positive, or an `x` without rows.
     """
     if similarity == "cosine":
-        weights = gram(unit_rows(x))
+        weights = _cosines(x)
     elif similarity in ("rbf", "rbf_squared"):
         scale = 2.0 if rbf_scale is None else rbf_scale
         if not scale > 0:
@@ -255,8 +265,8 @@ class _CosineLabelVariations(torch.autograd.Function):
     With P = z s (B, C), the products of unit rows z_i and class sums s_c = Σ_{j∈c} z_j, the matrix LV has rows
     (Σ_c P_ic) V_i − P_i. σ = ⟨V, LV⟩ for p = 1 and ‖LV‖² for p = 2. With Q = ∂σ/∂P, ∂σ/∂z = Q sᵀ + V (Qᵀ z).
 
-    What is of shape (B, C) is kept for all layers in one tensor (L, B, C). Representations are kept as they came and
-    taken to float32 once more for the gradient, which costs less than to keep and read twice as much.
+    What is of shape (B, C) is kept for all layers in one tensor (L, B, C). Representations are kept as they came: the
+    gradient of those in bfloat16 is made of products in bfloat16, added up in float32.
     """
 
     @staticmethod
@@ -293,12 +303,14 @@ class _CosineLabelVariations(torch.autograd.Function):
         q = q * inverse_norms
         results = []
         for layer, x in enumerate(columns):
-            rows = x.to(v.dtype)
-            weighted = product(q[layer].T, rows)
+            # bfloat16 has float32's range, and rounding what is added costs no more digits than rounding the sum
+            kind = x.dtype if x.dtype == torch.bfloat16 else v.dtype
+            rows = x.to(kind)
+            weighted = product(q[layer].T.to(kind), rows)
             other_half = (v * product(rows, weighted.T)).sum(dim=1, keepdim=True) * inverse_norms[layer]
             factor = (along[layer] + other_half) * -inverse_norms[layer] * scale[layer]
-            result = product(both[layer], torch.cat([sums[layer], weighted]))
-            results.append(result.addcmul_(rows, factor).to(x.dtype))
+            result = product(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
+            results.append(result.addcmul_(rows, factor.to(kind)).to(x.dtype))
         return None, None, *results
 
 

@@ -662,6 +662,19 @@ def test_half_precision_is_computed_in_float32(name, dtype):
     assert_close(value, COMPUTATIONS[name](x.float()), **FLOAT32)
 
 
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
+def test_gradient_of_half_precision_is_as_exact_as_its_type(power, dtype, digits):
+    x = representations(24, 400).to(dtype).requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    labels = random_labels(24)
+    for rows in (x, exact):
+        lgg.cosine_label_variation(rows, labels, power=power).backward()
+    assert x.grad.dtype == dtype
+    # the class sums, their weights, the projection and the sum of both are each rounded to 2^-digits of their size
+    assert (x.grad.double() - exact.grad).norm() <= 4 * 2**-digits * exact.grad.norm()
+
+
 @pytest.mark.parametrize("name", COMPUTATIONS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_autocast_changes_nothing(name, dtype):

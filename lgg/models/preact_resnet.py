@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution
+from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution, average_pixels
+from lgg.models.normalization import BatchNorm
 
 
 class PreActBlock(nn.Module):
@@ -17,9 +18,9 @@ class PreActBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, *, parseval: bool = False) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.bn1 = BatchNorm(channels_in)
         self.conv1 = Convolution(channels_in, channels_out, 3, stride, scaled=parseval)
-        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.bn2 = BatchNorm(channels_out)
         self.conv2 = Convolution(channels_out, channels_out, 3, scaled=parseval)
         self.parseval = parseval
         self.shortcut: PointwiseConvolution | None = None
@@ -28,10 +29,11 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the block's output and the outputs of its two ReLUs."""
-        first = F.relu(self.bn1(x))
-        second = F.relu(self.bn2(self.conv1(first)))
+        first = F.relu(self.bn1(x), inplace=True)
+        second = F.relu(self.bn2(self.conv1(first)), inplace=True)
         residual = x if self.shortcut is None else self.shortcut(first)
-        out = self.conv2(second) + residual
+        out = self.conv2(second)
+        out += residual
         return 0.5 * out if self.parseval else out, [first, second]
 
 
@@ -91,9 +93,9 @@ class PreActResNet18(ImageClassifier):
         for block in self.blocks:
             x, relus = block(x)
             representations += relus
-        last = F.relu(x)
+        last = F.relu(x, inplace=True)
         representations.append(last)
-        pooled = last.mean(dim=(2, 3))
+        pooled = average_pixels(last)
         if self.bottleneck is not None:
             pooled = self.bottleneck(pooled)
             representations.append(pooled)

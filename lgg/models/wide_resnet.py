@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import ImageClassifier, PointwiseConvolution
+from lgg.models.base import ImageClassifier, PointwiseConvolution, average_pixels
+from lgg.models.normalization import BatchNorm
 
 STEM_CHANNELS = 16  # whatever the width, as in the published code
 
@@ -16,19 +17,20 @@ class BasicBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.bn1 = BatchNorm(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.bn2 = BatchNorm(channels_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
             self.shortcut = nn.Sequential(
-                PointwiseConvolution(channels_in, channels_out, stride), nn.BatchNorm2d(channels_out)
+                PointwiseConvolution(channels_in, channels_out, stride), BatchNorm(channels_out)
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
-        return F.relu(out + self.shortcut(x))
+        out += self.shortcut(x)
+        return F.relu(out, inplace=True)
 
 
 class WideResNet(ImageClassifier):
@@ -54,7 +56,7 @@ class WideResNet(ImageClassifier):
             raise ValueError(f"width {width} leaves no channel in the first stage")
         base = int(STEM_CHANNELS * width)
         self.conv = nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(STEM_CHANNELS)
+        self.bn = BatchNorm(STEM_CHANNELS)
         blocks = (depth - 4) // 6
         self.stage1 = _stage(STEM_CHANNELS, base, blocks, stride=1)
         self.stage2 = _stage(base, 2 * base, blocks, stride=2)
@@ -62,10 +64,10 @@ class WideResNet(ImageClassifier):
         self.classifier = nn.Linear(4 * base, num_classes)
 
     def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        x = F.relu(self.bn(self.conv(x)))
+        x = F.relu(self.bn(self.conv(x)), inplace=True)
         stage1 = self.stage1(x)
         stage2 = self.stage2(stage1)
-        pool = self.stage3(stage2).mean(dim=(2, 3))
+        pool = average_pixels(self.stage3(stage2))
         return self.classifier(pool), [stage1, stage2, pool]
 
 

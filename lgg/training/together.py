@@ -14,6 +14,7 @@ from torch.func import functional_call, stack_module_state
 
 from lgg.data.batches import Batches
 from lgg.models.base import ImageClassifier
+from lgg.models.normalization import BatchNorm
 from lgg.training.objectives import Distillation, Step, cross_entropy_step
 
 
@@ -42,7 +43,11 @@ class Together(nn.Module):
         for number, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer{number}", value)
         # what is computed, without weights of its own; in a list, so that it is not taken for a part with weights
-        self._template = [copy.deepcopy(members[0]).to("meta")]
+        template = copy.deepcopy(members[0]).to("meta")
+        for module in template.modules():
+            if isinstance(module, BatchNorm):
+                module.plain = True
+        self._template = [template]
 
     def __len__(self) -> int:
         """Return n."""

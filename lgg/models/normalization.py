@@ -1,0 +1,141 @@
+"""Batch normalisation that is as fast on a CPU for few channels as for many.
+
+PyTorch's kernels for images with channels last take the channels of one pixel at a time, so those of few channels leave
+most of a vector register empty: 8 channels take twenty times as long per value as 64. Here several pixels are taken for
+one with as many times the channels; their statistics are then put together. The state is that of `nn.BatchNorm2d`.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ATEN = torch.ops.aten
+
+#: from here on PyTorch's own kernels are as fast: forward, and backward of statistics of the batch
+WIDE, WIDE_BACKWARD = 32, 16
+TARGET = 128  # channels of several pixels together
+LEAST = 2**15  # values of a batch, below which calls cost more than what they save
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of images (B, C, H, W) as `nn.BatchNorm2d` computes it, but for rounding.
+
+    Args:
+        channels: C.
+
+    Attributes:
+        plain: leave it to `nn.BatchNorm2d`, as vectorisation over networks needs.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.plain = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = 1 if self.plain or torch.compiler.is_compiling() else _groups(x)
+        if groups == 1:
+            return super().forward(x)
+        if not self.training:
+            fixed = (self.running_mean, self.running_var)
+            normalized: Tensor = _WideBatchNorm.apply(x, self.weight, self.bias, *fixed, self.eps, groups)[0]
+            return normalized
+        normalized, mean, variance = _WideBatchNorm.apply(x, self.weight, self.bias, None, None, self.eps, groups)
+        self._remember(mean, variance, x.numel() // x.shape[1])
+        return normalized
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def _groups(x: Tensor) -> int:
+    """Return how many pixels of `x` are taken for one; 1 where PyTorch's kernel is fast enough, or the layout another."""
+    pixels, channels = x.numel() // max(1, x.shape[1]), x.shape[1]
+    few = channels < WIDE and x.numel() >= LEAST
+    if x.device.type != "cpu" or not few or not x.is_contiguous(memory_format=torch.channels_last):
+        return 1
+    return math.gcd(pixels, 1 << ((TARGET // channels).bit_length() - 1))
+
+
+def _wide(x: Tensor, groups: int) -> Tensor:
+    """Return images with channels last in memory as one of (1, groups · C, 1, pixels / groups), without a copy."""
+    rows = x.permute(0, 2, 3, 1).reshape(1, 1, -1, groups * x.shape[1])
+    return rows.permute(0, 3, 1, 2)
+
+
+def _narrow(wide: Tensor, like: Tensor) -> Tensor:
+    """Undo `_wide`."""
+    size, channels, height, width = like.shape
+    return wide.permute(0, 2, 3, 1).reshape(size, height, width, channels).permute(0, 3, 1, 2)
+
+
+class _WideBatchNorm(torch.autograd.Function):
+    """Normalised images; by statistics of the batch, which are then returned too, where none are given.
+
+    With x̂ the normalised values before scale w and shift, g = ∂σ/∂y and s = w/√(var + ε), ∂σ/∂x is s g for given
+    statistics, and s (g − mean(g) − x̂ mean(g x̂)) for those of the batch, means over all pixels.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        eps: float,
+        groups: int,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        wide = _wide(x, groups)
+        given = mean is not None and variance is not None
+        if mean is None or variance is None:
+            # statistics to remember are not asked for, but say the type of those that come back
+            forgotten = [weight.new_zeros(len(weight) * groups) for _ in range(2)]
+            statistics = _ATEN.batch_norm_update_stats(wide, *forgotten, 0.0)
+            means, variances = (each.view(groups, -1) for each in statistics)
+            mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
+        repeated = (each.repeat(groups) for each in (weight, bias, mean, variance))
+        # written through a view of the whole, since a function's result that is itself a view cannot be changed in place
+        normalized, unused = torch.empty_like(x), {name: weight.new_empty(0) for name in ("save_mean", "save_invstd")}
+        _ATEN.native_batch_norm.out(wide, *repeated, False, 0.0, eps, out=_wide(normalized, groups), **unused)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.given, ctx.eps, ctx.groups = given, eps, groups
+        if given:
+            return normalized, None, None
+        ctx.mark_non_differentiable(mean, variance)
+        return normalized, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        backward = _ATEN.native_batch_norm_backward
+        inverse = (variance + ctx.eps).rsqrt()
+        wanted = list(ctx.needs_input_grad[:3])
+        rest = (None,) * 4
+        # a gradient that is to be differentiated again needs one that knows that the statistics depend on x
+        if not ctx.given and (x.shape[1] >= WIDE_BACKWARD or torch.is_grad_enabled()):
+            return *backward(gradient, x, weight, None, None, mean, inverse, True, ctx.eps, wanted), *rest
+        if not ctx.given:
+            wanted = [True] * 3
+        wide = _wide(x, ctx.groups)
+        repeated = [each.repeat(ctx.groups) for each in (weight, mean, variance, mean, inverse)]
+        to_x, to_weight, to_bias = backward(_wide(gradient, ctx.groups), wide, *repeated, False, ctx.eps, wanted)
+        to_weight, to_bias = (
+            None if each is None else each.view(ctx.groups, -1).sum(dim=0) for each in (to_weight, to_bias)
+        )
+        if not ctx.given:
+            count = x.numel() // x.shape[1]
+            slope = -weight * inverse.square() * to_weight / count
+            offset = -weight * inverse * to_bias / count - mean * slope
+            ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+            affine = (each.repeat(ctx.groups) for each in (slope, offset, zeros, ones))
+            to_x = to_x + _ATEN.native_batch_norm(wide, *affine, False, 0.0, 0.0)[0]
+        return None if to_x is None else _narrow(to_x, x), to_weight, to_bias, *rest
