@@ -67,17 +67,22 @@ def draw_cost(axis: Axes, costs: Mapping[str, pd.DataFrame], quantity: str, star
 
 
 def draw_ratios(table: pd.DataFrame, labels: Sequence[str], xlabel: str) -> Figure:
-    """Draw the column `ratio` as bars with the spread from `low` to `high`, and `goal` as a mark where there is one."""
-    figure, axis = plt.subplots(figsize=(5.5, 0.8 + 0.24 * len(table)))
+    """Draw the column `ratio` as points on a log axis, their spread from `low` to `high`, and `goal` where there is one."""
+    figure, axis = plt.subplots(figsize=(6.5, 0.9 + 0.22 * len(table)))
     places = np.arange(len(table))
     spread = [table["ratio"] - table["low"], table["high"] - table["ratio"]]
-    axis.barh(places, table["ratio"], xerr=spread, color=PALETTE[0], error_kw={"elinewidth": 0.8})
-    goals = table["goal"] if "goal" in table else pd.Series(np.nan, index=table.index)
-    axis.scatter(goals, places, marker="|", s=120, color=PALETTE[3], zorder=3, label="goal")
-    axis.set_yticks(places, labels)
-    axis.invert_yaxis()
     axis.axvline(1, color="black", linewidth=0.6)
+    axis.errorbar(table["ratio"], places, xerr=spread, fmt="o", color=PALETTE[0], elinewidth=1, label="measured")
+    if "goal" in table and table["goal"].notna().any():
+        axis.scatter(table["goal"], places, marker="|", s=120, linewidth=2, color=PALETTE[3], zorder=3, label="goal")
+        axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    axis.set_xticks([tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8) if low < tick < high])
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
+    axis.set_yticks(places, labels)
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.grid(axis="y", linewidth=0.3)
     axis.set_xlabel(xlabel)
-    if goals.notna().any():
-        figure.legend(loc="outside lower right", frameon=False)
     return figure

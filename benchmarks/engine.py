@@ -144,7 +144,7 @@ def seconds_here(way: str, steps: int) -> float:
 def seconds(way: str, steps: int) -> float:
     """Return how long a step takes in a fresh process."""
     command = [sys.executable, __file__, "--batches", str(steps), "--here", way]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def random_images(count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -83,10 +83,7 @@ def main() -> None:
     parts = summary.filter(like="(s)").div(summary["forward (s)"], axis=0)
     parts.columns = [column.removesuffix(" (s)") for column in parts]
     parts.set_index("base width " + summary["base width"].astype(str)).plot.barh(stacked=True, ax=axis, color=PALETTE)
-    axis.axvline(1 + GOAL, color=PALETTE[3], linewidth=1)
-    axis.annotate(
-        "goal", (1 + GOAL, 1), (3, 0), xycoords=("data", "axes fraction"), textcoords="offset points", va="top"
-    )
+    axis.axvline(1 + GOAL, color=PALETTE[3], linewidth=1, label="goal")
     axis.set(xlabel="time ÷ forward passes", ylabel="")
     axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.08, 1))
     keep(pd.concat(tables), figure, "evaluation")

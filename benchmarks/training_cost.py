@@ -136,7 +136,7 @@ def main() -> None:
     table = pd.concat(tables, ignore_index=True)
     ratios = table[table["seconds"].notna() & (table["ratio"] != 1)]
     labels = ratios["name"] + ", " + ratios["comparison"].str.replace("PreActResNet18, base", "ResNet18,")
-    keep(table, draw_ratios(ratios, list(labels), "time of a step ÷ that of the plain one"), "training_cost")
+    keep(table, draw_ratios(ratios, list(labels), "time of a step ÷ that without"), "training_cost")
 
 
 if __name__ == "__main__":
