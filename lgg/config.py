@@ -831,6 +831,17 @@ class JobResources(_Section):
     runtime: Count = Field(description="time limit on a cluster, in minutes")
 
 
+class Checkpoints(_Section):
+    """How often a training writes a checkpoint, from which it goes on after it was killed. No result depends on it."""
+
+    minutes: Annotated[float, Field(gt=0)] | None = Field(
+        default=10.0, description="what is lost at most when a machine dies; null: no checkpoint by the clock"
+    )
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="one after each of so many epochs; null: none by their number"
+    )
+
+
 class Resources(_Section):
     """What jobs ask for: `train` with a GPU, `evaluate` with a GPU, `light` (data, tables, figures) without."""
 
@@ -842,6 +853,7 @@ class Resources(_Section):
     train: JobResources
     evaluate: JobResources
     light: JobResources
+    checkpoints: Checkpoints = Checkpoints()
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------

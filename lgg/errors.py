@@ -19,3 +19,7 @@ class ModelFileError(LggError):
 
 class TrainingDiverged(LggError):
     """The loss is no longer a finite number."""
+
+
+class Interrupted(LggError):
+    """A training was asked to end, and has written where it was."""

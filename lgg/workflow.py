@@ -1,9 +1,13 @@
 """What the Snakefile does before it declares rules. Imports neither torch nor torchvision."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +37,43 @@ def start(raw: dict[str, Any], root: Path) -> Config:
         )
     config = load(_in_order_of(_base(root), raw))
     check_paths(config, Path.cwd())
+    os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
+    os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
+    _end_jobs_on_sigterm()
     return config
+
+
+def _end_jobs_on_sigterm() -> None:
+    """Let SIGTERM end the jobs of this Snakemake, and itself, as Ctrl-C does: by itself it waits for jobs to finish.
+
+    The handler of the signal is Snakemake's own, set later. Python writes the numbers of all signals to a pipe, which a
+    thread reads: it passes SIGTERM on to the stages that this process has started, and interrupts it.
+    """
+    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    if others != -1:  # somebody else listens already
+        signal.set_wakeup_fd(others)
+        os.close(reading)
+        os.close(writing)
+        return
+    threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
+
+
+def _pass_on(pipe: int) -> None:
+    import psutil  # type: ignore[import-untyped]  # Snakemake needs it too
+
+    while arrived := os.read(pipe, 1):
+        if arrived[0] not in (signal.SIGTERM, signal.SIGINT):
+            continue
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
+                    process.send_signal(signal.SIGTERM)
+        if arrived[0] == signal.SIGTERM:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _base(root: Path) -> Any:

@@ -65,15 +65,15 @@ class Batches:
         """Return the number of batches of an epoch."""
         return -(-len(self.labels) // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images (B, 3, H, W) float32 in [0, 1], channels last in memory, and labels (B,)."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images (B, 3, H, W) float32 in [0, 1], channels last in memory, and labels (B,), from batch `first` on."""
         count = len(self.labels)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(count, generator=generator).to(self.home)
         if self.augment:
             corners = torch.randint(2 * PADDING + 1, (2, count), generator=generator).to(self.home)
             mirrored = torch.randint(2, (count,), generator=generator, dtype=torch.bool).to(self.home)
-        for start in range(0, count, self.batch_size):
+        for start in range(first * self.batch_size, count, self.batch_size):
             part = slice(start, start + self.batch_size)
             chosen = order[part]
             if self.augment:

@@ -25,9 +25,13 @@ def main(arguments: Namespace) -> None:
             images = torch.from_numpy(data.images)
             positions[f"epoch{epoch}"] = torch.from_numpy(features(model, images, layer=layer, device=device))
 
-    train_and_save(arguments, lambda device: objective_of(recipe, device), after_epoch=keep)
-    with atomic_path(arguments.out_positions) as temporary:
-        save_file(positions, temporary)
+    def write() -> None:
+        with atomic_path(arguments.out_positions) as temporary:
+            save_file(positions, temporary)
+
+    train_and_save(
+        arguments, lambda device: objective_of(recipe, device), after_epoch=keep, kept=positions, write_more=write
+    )
 
 
 if __name__ == "__main__":

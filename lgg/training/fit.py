@@ -1,9 +1,10 @@
 """The one training loop."""
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
 from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.objectives import Objective, Step
+from lgg.training.resume import Checkpoints, Progress
 from lgg.training.schedule import Phases, fresh_starts, learning_rate, total_epochs
 from lgg.training.sgd import SGD
 from lgg.training.together import BatchesTogether, Together
@@ -35,6 +37,8 @@ def fit(
     compilation: Compilation = "none",
     after_step: Callable[[], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    kept: dict[str, Tensor] | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place by stochastic gradient descent and return its history, one row an epoch.
 
@@ -49,50 +53,112 @@ def fit(
         compilation: "none", or a mode of `torch.compile` for the network.
         after_step: called after every step of the optimiser, for constraints on the weights.
         after_epoch: called with the number of epochs trained, first with 0; may use the model, whose mode is set again.
+        checkpoints: where the training is written when one is due, and goes on from where one is. The caller removes
+            them once what the training gives is written.
+        kept: tensors that `after_epoch` collects; a checkpoint holds them too.
 
     Returns rows with `epoch` (from 1), `learning_rate` (of its last step), `loss` and its unweighted parts (means over
     the batches), `train_error` (percent, on augmented images as they were trained on; absent where the objective has no
     logits), and `seconds` (without `after_epoch`). For networks together there is a row an epoch for each, which says
     which in `network`, from 0.
 
-    Raises TrainingDiverged when the loss of an epoch is not a finite number.
+    Raises TrainingDiverged when the loss of an epoch is not a finite number, and Interrupted when a signal ended the
+    training and `checkpoints` are there.
 
-    On one machine and thread count the same arguments, seed and initial weights give the same bits. Within an epoch
-    nothing waits for the device.
+    On one machine and thread count the same arguments, seed and initial weights give the same bits, also where the
+    training was interrupted and went on. Within an epoch nothing waits for the device.
     """
     epochs = total_epochs(schedule)
     optimizer = SGD(model.parameters(), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     network = compiled(model, compilation)
     restarts = fresh_starts(schedule)
-    history: list[dict[str, Any]] = []
-    if after_epoch is not None:
-        after_epoch(0)
-    with _Progress(epochs, len(batches)) as progress:
-        for epoch in range(epochs):
-            if epoch in restarts:
+    kept = {} if kept is None else kept
+    with contextlib.ExitStack() as stack:
+        if checkpoints is not None:
+            stack.enter_context(checkpoints)
+        found = checkpoints.read() if checkpoints is not None else None
+        if found is None:
+            # sums stay on the device: reading them each step would make the device wait
+            at: Progress = {"epoch": 0, "step": 0, "seen": 0, "seconds": 0.0, "history": []}
+            sums: dict[str, Tensor] = {}
+            if after_epoch is not None:
+                after_epoch(0)
+        else:
+            tensors, at = found
+            sums = _restore(tensors, model, optimizer, kept, batches.device)
+        progress = stack.enter_context(_Progress(epochs, len(batches), at["epoch"] * len(batches) + at["step"]))
+        while at["epoch"] < epochs:
+            epoch, first = at["epoch"], at["step"]
+            if epoch in restarts and first == 0:
                 optimizer.forget()
             model.train()
-            began = time.perf_counter()
-            # sums stay on the device: reading them each step would make the device wait
-            sums: dict[str, Tensor] = {}
-            seen, rate = 0, 0.0
-            for index, (images, labels) in enumerate(batches.epoch(epoch)):
+            began = time.perf_counter() - at["seconds"]
+            rate = 0.0
+            for index, (images, labels) in enumerate(batches.epoch(epoch, first), first):
                 rate = learning_rate(schedule, epoch + index / len(batches))
                 begin_step(compilation)
                 step = train_step(network, objective, images, labels, optimizer, rate, precision, after_step)
                 _add_to(sums, step, labels)
-                seen += labels.shape[-1]
                 progress.step()
-            rows = _rows(sums, len(batches), seen)
+                at |= {"step": index + 1, "seen": at["seen"] + labels.shape[-1]}
+                last = index + 1 == len(batches)
+                if checkpoints is not None and not last and checkpoints.due(None):
+                    at["seconds"] = time.perf_counter() - began
+                    checkpoints.write(_state(model, optimizer, sums, kept, batches.device), at)
+            rows = _rows(sums, len(batches), at["seen"])
             seconds = time.perf_counter() - began
             rows = [{"epoch": epoch + 1, "learning_rate": rate, **row, "seconds": seconds} for row in rows]
-            history += rows
             _check_finite(rows, epochs)
             progress.epoch(rows)
+            sums = {}
+            at = {"epoch": epoch + 1, "step": 0, "seen": 0, "seconds": 0.0, "history": at["history"] + rows}
             if after_epoch is not None:
                 after_epoch(epoch + 1)
+            if checkpoints is not None and epoch + 1 < epochs and checkpoints.due(epoch + 1):
+                checkpoints.write(_state(model, optimizer, sums, kept, batches.device), at)
     model.eval()
+    history: list[dict[str, Any]] = at["history"]
     return history
+
+
+def _state(
+    model: ImageClassifier | Together,
+    optimizer: SGD,
+    sums: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Return all tensors that decide the rest of a training; `_restore` takes them back."""
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    state |= {f"velocity.{number}": value for number, value in enumerate(optimizer.velocities)}
+    state |= {f"sum.{name}": value for name, value in sums.items()}
+    state |= {f"kept.{name}": value for name, value in kept.items()}
+    state["random.cpu"] = torch.get_rng_state()
+    if device.type == "cuda":
+        state["random.cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _restore(
+    state: Mapping[str, Tensor],
+    model: ImageClassifier | Together,
+    optimizer: SGD,
+    kept: dict[str, Tensor],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Bring back what `_state` returned, and return the sums of the epoch."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    for number, value in part("velocity.").items():
+        optimizer.velocities[int(number)].copy_(value)
+    kept |= part("kept.")
+    torch.set_rng_state(state["random.cpu"])
+    if device.type == "cuda" and "random.cuda" in state:
+        torch.cuda.set_rng_state(state["random.cuda"], device)
+    return {name: value.to(device) for name, value in part("sum.").items()}
 
 
 def train_step(
@@ -156,10 +222,13 @@ def _check_finite(rows: Sequence[dict[str, Any]], epochs: int) -> None:
 class _Progress:
     """A bar where a person watches; otherwise a line an epoch, at most one in five seconds, and always the last."""
 
-    def __init__(self, epochs: int, steps: int) -> None:
+    def __init__(self, epochs: int, steps: int, done: int) -> None:
         self.epochs = epochs
-        self.bar: tqdm[Any] | None = tqdm(total=epochs * steps, unit="step") if sys.stderr.isatty() else None
+        self.bar: tqdm[Any] | None = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=epochs * steps, initial=done, unit="step")
         self.began = time.perf_counter()
+        self.before = done / steps  # epochs done before this process
         self.printed = -math.inf
 
     def __enter__(self) -> "_Progress":
@@ -184,7 +253,7 @@ class _Progress:
         if now - self.printed < SECONDS_BETWEEN_LOG_LINES and row["epoch"] != self.epochs:
             return
         self.printed = now
-        left = (now - self.began) / row["epoch"] * (self.epochs - row["epoch"])
+        left = (now - self.began) / (row["epoch"] - self.before) * (self.epochs - row["epoch"])
         print(
             f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {left:.0f} s left",
             file=sys.stderr,

@@ -92,9 +92,9 @@ class BatchesTogether:
         """Return the number of batches of an epoch."""
         return len(self.batches[0])
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch."""
-        for parts in zip(*(batches.epoch(number) for batches in self.batches), strict=True):
+    def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch, from batch `first` on."""
+        for parts in zip(*(batches.epoch(number, first) for batches in self.batches), strict=True):
             images, labels = zip(*parts, strict=True)
             yield torch.stack(images), torch.stack(labels)
 

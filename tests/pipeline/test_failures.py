@@ -1,70 +1,14 @@
-import json
-import os
-import signal
-import subprocess
-import time
-
-import pandas as pd
-import psutil
 import pytest
 from arrays import write_arrays
-from snakemake_runs import DIGITS, command, copy_checkout, environment, plan, planned_jobs, snakemake, write_overlay
+from snakemake_runs import DIGITS, copy_checkout, planned_jobs, snakemake, write_overlay
 
 from lgg import models
-from lgg.training.checkpoint import load_model, save_model
+from lgg.training.checkpoint import save_model
 
 pytestmark = pytest.mark.pipeline
 
 GEOMETRY = "results/digits/geometry"
 REFERENCE_NETWORK = f"{GEOMETRY}/reference_network/model.safetensors"
-
-
-def wait_until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def kill_in_the_middle_of_training(folder, configs):
-    """Start a run, and kill Snakemake and all its jobs once the reference network has seen its first epoch."""
-    log = folder / "results/digits/logs/train_reference_network.log"
-    log.unlink()
-    run = subprocess.Popen(
-        command("--cores", "1", configs=configs),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_until(lambda: run.poll() is not None or (log.exists() and "epoch 1/" in log.read_text()), seconds=300)
-        assert run.poll() is None
-        processes = [run, *psutil.Process(run.pid).children(recursive=True)]
-    finally:
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-    _, alive = psutil.wait_procs(processes[1:], timeout=30)
-    assert alive == []
-
-
-def test_a_killed_run_goes_on(copy_of_finished, tmp_path):
-    longer = write_overlay(tmp_path, "geometry: {training: {schedule: [{epochs: 4, learning_rate: 0.05}]}}")
-    configs = (DIGITS, longer)
-    outputs = [path for job in planned_jobs(copy_of_finished, configs=configs) for path in job.files("output")]
-    kill_in_the_middle_of_training(copy_of_finished, configs)
-    assert not (copy_of_finished / REFERENCE_NETWORK).exists()
-
-    unlocked = snakemake(copy_of_finished, "--unlock", configs=configs)
-    assert unlocked.returncode == 0, unlocked.stdout
-    done = snakemake(copy_of_finished, "--cores", "1", configs=configs)
-    assert done.returncode == 0, done.stdout
-    assert all((copy_of_finished / path).stat().st_size > 0 for path in outputs)
-    load_model(copy_of_finished / REFERENCE_NETWORK)
-    assert len(pd.read_csv((copy_of_finished / REFERENCE_NETWORK).with_name("history.csv"))) == 4
-    json.loads((copy_of_finished / GEOMETRY / "geometry.json").read_text(encoding="utf-8"))
-    assert plan(copy_of_finished, configs=configs) == {}
 
 
 def assert_failed(folder, done, rule, message, log=None):

@@ -69,6 +69,6 @@ def call(images):
     def run(stage, recipe, **files):
         settings = json.loads(recipe) if isinstance(recipe, str) else recipe
         shared = {split: images / f"{split}.safetensors" for split in ("train", "test")}
-        stage.main(Namespace(recipe=settings, threads=1, gpus=0, **shared, **files))
+        stage.main(Namespace(recipe=settings, code="", threads=1, gpus=0, **shared, **files))
 
     return run

@@ -100,8 +100,8 @@ def test_a_fresh_optimizer_forgets_the_momentum():
         def __len__(self):
             return len(batches())
 
-        def epoch(self, number):
-            return batches().epoch(number + 1)
+        def epoch(self, number, first=0):
+            return batches().epoch(number + 1, first)
 
     fit(by_hand, CrossEntropy(), batches(), schedule=[{"epochs": 1, "learning_rate": 0.1}])
     fit(by_hand, CrossEntropy(), SecondEpoch(), schedule=[{"epochs": 1, "learning_rate": 0.1}])

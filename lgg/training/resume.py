@@ -1,0 +1,146 @@
+"""Checkpoints of a training, from which it goes on to the same bits, and the signals that ask for one."""
+
+import hashlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lgg.errors import Interrupted
+from lgg.files import atomic_path, canonical_json
+
+FORMAT = "lgg-checkpoint-1"
+ENDING = (signal.SIGTERM, signal.SIGINT)
+# SLURM's usual warning before a time limit; Windows has none
+WRITING = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
+
+Progress = dict[str, Any]
+
+
+class _Unusable(Exception):
+    """Why a file is no checkpoint to go on from."""
+
+
+class Checkpoints:
+    """The checkpoints of one training: the newest at `path`, the one before it beside.
+
+    Inside a ``with`` block SIGTERM and SIGINT ask the training to end with a checkpoint, SIGUSR1 to write one and go on.
+
+    Args:
+        path: of the newest, ending in .safetensors.
+        identity: what the training follows from (settings, code, data), as JSON can hold it. A checkpoint of another
+            identity is refused.
+        minutes, epochs: time after which, and number of epochs after each of which, the next is due; None for never.
+    """
+
+    def __init__(self, path: Path, identity: Any, *, minutes: float | None = None, epochs: int | None = None) -> None:
+        self.path = path
+        self.before = path.with_name(f"{path.stem}-before{path.suffix}")
+        self.identity = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+        self.minutes = minutes
+        self.epochs = epochs
+        self.written = time.monotonic()
+        self.asked = False
+        self.ending: signal.Signals | None = None
+        self.handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Checkpoints":
+        # handlers can be set by the main thread alone; elsewhere signals are not this training's business
+        if threading.current_thread() is threading.main_thread():
+            self.handlers = {number: signal.signal(number, self._note) for number in (*ENDING, *WRITING)}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.asked = True
+        if number in ENDING:
+            self.ending = signal.Signals(number)
+
+    def due(self, epochs_done: int | None) -> bool:
+        """Return whether to write one now; `epochs_done` is the number of epochs at the end of one, None within one."""
+        late = self.minutes is not None and time.monotonic() - self.written >= 60 * self.minutes
+        whole = self.epochs is not None and epochs_done is not None and epochs_done % self.epochs == 0
+        return self.asked or late or whole
+
+    def write(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write a checkpoint, after which the one before is still there.
+
+        Raises Interrupted where a signal has asked the training to end.
+        """
+        self.asked = False
+        # copies, since a file holds no two tensors that share their memory
+        held = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+        about = {"format": FORMAT, "identity": self.identity, "progress": progress}
+        header = json.dumps(about | {"sha256": _digest(held, about)})
+        with atomic_path(self.path) as temporary:
+            save_file(held, temporary, metadata={"lgg": header})
+            if self.path.exists():
+                self.path.replace(self.before)
+        self.written = time.monotonic()
+        if self.ending is not None:
+            raise Interrupted(
+                f"{self.ending.name} ended this training {_where(progress)}. Nothing is lost: its checkpoint is "
+                f"{self.path}, and the next run goes on from there."
+            )
+
+    def read(self) -> tuple[dict[str, Tensor], Progress] | None:
+        """Return what the newest usable checkpoint holds, None without one; says on standard error what became of each."""
+        for path in (self.path, self.before):
+            if not path.exists():
+                continue
+            try:
+                tensors, progress = self._read(path)
+            except _Unusable as reason:
+                print(f"The checkpoint {path} is not used: {reason}.", file=sys.stderr, flush=True)
+                continue
+            print(f"Going on {_where(progress)}, from the checkpoint {path}.", file=sys.stderr, flush=True)
+            return tensors, progress
+        return None
+
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], Progress]:
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["lgg"])
+                if header.get("format") != FORMAT:
+                    raise _Unusable("it is of another version of lgg")
+                if header["identity"] != self.identity:
+                    raise _Unusable("it belongs to other settings, code or data, so the training starts anew")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a mapping
+            if _digest(tensors, header) != header["sha256"]:
+                raise _Unusable("it is damaged (its content does not have the SHA-256 that it names)")
+            progress: Progress = header["progress"]
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _Unusable(f"it is damaged ({error or type(error).__name__})") from None
+        return tensors, progress
+
+    def remove(self) -> None:
+        """Remove all checkpoints: what they led to is written."""
+        for path in (self.path, self.before):
+            path.unlink(missing_ok=True)
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(canonical_json([header["identity"], header["progress"]]).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _where(progress: Progress) -> str:
+    return f"after {progress['step']} steps of epoch {progress['epoch'] + 1}"
