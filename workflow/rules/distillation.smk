@@ -40,7 +40,8 @@ if settings.distillation:
                 recipe=recipes.train_teacher(settings.distillation).settings,
                 code=recipes.train_teacher(settings.distillation).code,
             shell:
-                "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+                "python -m lgg.stages.train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                " --gpus {resources.gpu}"
                 " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
                 " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -100,7 +101,7 @@ if settings.distillation:
                     settings.distillation, wildcards.method, int(wildcards.seed)
                 ).code,
             shell:
-                "python -m lgg.stages.distill_student --recipe {params.recipe:q} --threads {threads}"
+                "python -m lgg.stages.distill_student --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --teacher {input.teacher:q} --out-model {output.model:q}"
                 " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -129,7 +130,8 @@ if settings.distillation:
             recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
             code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
         shell:
-            "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            "python -m lgg.stages.train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -170,7 +172,8 @@ if settings.distillation:
                 ).code,
                 teacher=lambda wildcards: "--teacher" if wildcards.method in WITH_TEACHER else "",
             shell:
-                "python -m lgg.stages.train_students --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+                "python -m lgg.stages.train_students --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                " --gpus {resources.gpu}"
                 " --train {input.train:q} {params.teacher} {input.teacher:q} --out-models {output.models:q}"
                 " --out-histories {output.histories:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 

@@ -46,7 +46,8 @@ if settings.embedding:
                 settings.embedding, wildcards.method, int(wildcards.seed)
             ).code,
         shell:
-            "python -m lgg.stages.train_embedding --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            "python -m lgg.stages.train_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -177,7 +178,7 @@ if settings.embedding:
                 recipe=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).settings,
                 code=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).code,
             shell:
-                "python -m lgg.stages.train_plane_embedding --recipe {params.recipe:q} --threads {threads}"
+                "python -m lgg.stages.train_plane_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
                 " --out-history {output.history:q} --out-metrics {output.metrics:q}"
                 " --out-positions {output.positions:q} > {log:q} 2>&1"

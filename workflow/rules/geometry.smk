@@ -32,7 +32,8 @@ if settings.geometry:
             recipe=recipes.train_reference_network(settings.geometry).settings,
             code=recipes.train_reference_network(settings.geometry).code,
         shell:
-            "python -m lgg.stages.train_network --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            "python -m lgg.stages.train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 

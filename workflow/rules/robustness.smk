@@ -51,7 +51,7 @@ if settings.robustness:
                 settings.robustness, wildcards.method, int(wildcards.seed)
             ).code,
         shell:
-            "python -m lgg.stages.train_robust_network --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.stages.train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
             " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
