@@ -232,156 +232,158 @@ TIMED_SETTINGS = {
 }
 
 
+SETTING_CHANGES = [
+    ("timing: {rounds: 7}", set()),
+    ("timing: {methods: [robustness.parseval]}", set()),
+    ("timing: {adversarial: {steps: 2}}", set()),
+    ("robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}", set()),
+    ("run: other", set()),
+    ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
+    ("resources: {checkpoints: {minutes: null, epochs: 3}}", set()),
+    ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1"}),
+    ("distillation: {methods: {gkd: {paper_error: 1, paper_gain: 1}}}", {"assemble_table1"}),
+    ("distillation: {teacher: {label: Master, paper_error: 1}}", {"assemble_table1"}),
+    ("distillation: {baseline: gkd}", {"assemble_table1"}),
+    ("distillation: {methods: {gkd: {weight: 1}}}", {"distill_student gkd"}),
+    ("distillation: {methods: {gkd: {layers: [pool]}}}", {"distill_student gkd"}),
+    ("distillation: {methods: {gkd: {k: 5}}}", {"distill_student gkd"}),
+    ("distillation: {methods: {gkd_inter: {edges: intra}}}", {"distill_student gkd_inter"}),
+    ("distillation: {methods: {hinton: {temperature: 2}}}", {"distill_student hinton"}),
+    (
+        "distillation: {methods: {new: {label: New, loss: relational}}}",
+        {"distill_student new", "assemble_table1"},
+    ),
+    ("distillation: {methods: {hinton: null}}", {"assemble_table1"}),
+    ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
+    ("distillation: {training: {weight_decay: 0}}", WIDE_RESNETS),
+    ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
+    # which seeds share a job is a matter of the rules
+    ("distillation: {seeds_per_job: 2}", set()),
+    (
+        "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
+        {*WIDE_RESNETS, "assemble_table1"},
+    ),
+    ("distillation: {teacher: {seed: 1}}", {"train_teacher"}),
+    ("distillation: {teacher: {architecture: {depth: 16}}}", {"train_teacher", "assemble_table1"}),
+    (
+        "distillation: {student: {architecture: {depth: 16}}}",
+        {*WIDE_RESNETS, "assemble_table1"} - {"train_teacher"},
+    ),
+    ("seeds: [0, 1, 2]", EVALUATIONS - {"evaluate_geometry"}),
+    ("geometry: {draws: 10}", {"evaluate_geometry"}),
+    ("geometry: {draw_seed: 1}", {"evaluate_geometry"}),
+    ("geometry: {k: 3}", {"evaluate_geometry"}),
+    ("geometry: {classes: 3}", {"evaluate_geometry"}),
+    ("geometry: {images_per_class: 4}", {"evaluate_geometry"}),
+    ("geometry: {seed: 1}", {"train_reference_network"}),
+    ("geometry: {training: {momentum: 0.5}}", {"train_reference_network"}),
+    ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
+    ("data: {seed: 1}", {"prepare_data"}),
+    ("data: {source: digits}", {"prepare_data"}),
+    # corruptions
+    ("corruptions: {keep: true}", set()),
+    # with other corruptions the paper's relative MCE is not shown beside ours
+    ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions", *RELATIVE_MCES}),
+    ("corruptions: {seed: 1}", {*CORRUPTED, "keep_corruptions"}),
+    # all severities of all images are kept
+    ("corruptions: {severities: [1, 5]}", {*CORRUPTED, *RELATIVE_MCES}),
+    ("corruptions: {severities: [5, 4, 3, 2, 1]}", CORRUPTED),
+    ("corruptions: {images: 70}", CORRUPTED),
+    (
+        "{data: {source: cifar10}, corruptions: {source: cifar10_c, path: here.tar}}",
+        {*CORRUPTED, "prepare_data"},
+    ),
+    # Section 4.2
+    (
+        "embedding: {methods: {triplet: {label: Triplets}}}",
+        {"assemble_table2", "draw_embedding_corruptions"},
+    ),
+    (
+        "embedding: {methods: {label_variation: {label: LV}}}",
+        {"assemble_table2", "draw_embedding_corruptions", "draw_figure_a1"},
+    ),
+    ("embedding: {methods: {triplet: {paper_clean_error: 1, paper_relative_mce: 2}}}", {"assemble_table2"}),
+    ("embedding: {baseline: triplet}", {"assemble_table2"}),
+    (
+        "embedding: {methods: {triplet: {classifier: svm}}}",
+        {"assemble_table2", "draw_embedding_corruptions"},
+    ),
+    ("embedding: {methods: {triplet: {margin: soft}}}", {"train_embedding triplet"}),
+    ("embedding: {methods: {label_variation: {weight: 2}}}", LABEL_VARIATION),
+    ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
+    (
+        "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
+        {*LABEL_VARIATION, "evaluate_embeddings label_variation", "draw_figure_a1"},
+    ),
+    # cross-entropy has a logit a class, and the plane has two dimensions
+    ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
+    ("embedding: {training: {momentum: 0.5}}", {*EMBEDDED, *PLANES}),
+    (
+        "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
+        {*EMBEDDED, *PLANES, "draw_figure_a1", "assemble_table2"},
+    ),
+    ("embedding: {architecture: {base_width: 4}}", {*EMBEDDED, *PLANES, "assemble_table2"}),
+    ("embedding: {figure: {epochs: [0]}}", {*PLANES, "draw_figure_a1"}),
+    ("embedding: {figure: {seed: 1}}", PLANES),
+    ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
+    (
+        "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
+        {"train_embedding new", "evaluate_embeddings new", "assemble_table2", "draw_embedding_corruptions"},
+    ),
+    ("embedding: {methods: {triplet: null}}", {"assemble_table2", "draw_embedding_corruptions"}),
+    # Section 4.3
+    (
+        "robustness: {methods: {both: {label: Two}}}",
+        {*TABLES3, "draw_robustness_corruptions", "draw_snr_curves"},
+    ),
+    (
+        "robustness: {methods: {both: {paper_clean_error: 1}}}",
+        {"assemble_table3 table3", "assemble_table3 table3_supplement"},
+    ),
+    ("robustness: {methods: {both: {published: {clean: 1}}}}", {"assemble_table3 robustness"}),
+    (
+        "robustness: {methods: {both: {supplement: true}}}",
+        {
+            "assemble_table3 table3",
+            "assemble_table3 robustness",
+            "draw_robustness_corruptions",
+            "draw_snr_curves",
+        },
+    ),
+    ("robustness: {baseline: both}", {*TABLES3, "evaluate_robustness baseline", "evaluate_robustness both"}),
+    (
+        "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
+        {"train_robust_network regularizer", *TABLES3, "draw_weight_sweep"},
+    ),
+    ("robustness: {methods: {both: {smoothness: {reduction: sum}}}}", {"train_robust_network both", *TABLES3}),
+    ("robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}", {"train_robust_network parseval", *TABLES3}),
+    (
+        "robustness: {methods: {adversarial: {adversarial: {steps: 5}}}}",
+        {"train_robust_network adversarial", *TABLES3},
+    ),
+    ("robustness: {training: {momentum: 0.5}}", DEFENDED),
+    ("robustness: {architecture: {base_width: 4}}", {*DEFENDED, *TABLES3}),
+    (
+        "robustness: {tests: {fgsm_snr: 30}}",
+        {*ATTACKED, *TABLES3, "draw_snr_curves", "draw_weight_sweep"},
+    ),
+    ("robustness: {tests: {noise_std: 0.2}}", {*ATTACKED, *TABLES3}),
+    ("robustness: {tests: {strong_pgd: {steps: 5}}}", {*ATTACKED, *TABLES3}),
+    (
+        "robustness: {methods: {new: {label: New, adversarial: {}}}}",
+        {
+            "train_robust_network new",
+            "evaluate_robustness new",
+            *TABLES3,
+            "draw_robustness_corruptions",
+            "draw_snr_curves",
+        },
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("overlay", "stages"),
-    [
-        ("timing: {rounds: 7}", set()),
-        ("timing: {methods: [robustness.parseval]}", set()),
-        ("timing: {adversarial: {steps: 2}}", set()),
-        ("robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}", set()),
-        ("run: other", set()),
-        ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
-        ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1"}),
-        ("distillation: {methods: {gkd: {paper_error: 1, paper_gain: 1}}}", {"assemble_table1"}),
-        ("distillation: {teacher: {label: Master, paper_error: 1}}", {"assemble_table1"}),
-        ("distillation: {baseline: gkd}", {"assemble_table1"}),
-        ("distillation: {methods: {gkd: {weight: 1}}}", {"distill_student gkd"}),
-        ("distillation: {methods: {gkd: {layers: [pool]}}}", {"distill_student gkd"}),
-        ("distillation: {methods: {gkd: {k: 5}}}", {"distill_student gkd"}),
-        ("distillation: {methods: {gkd_inter: {edges: intra}}}", {"distill_student gkd_inter"}),
-        ("distillation: {methods: {hinton: {temperature: 2}}}", {"distill_student hinton"}),
-        (
-            "distillation: {methods: {new: {label: New, loss: relational}}}",
-            {"distill_student new", "assemble_table1"},
-        ),
-        ("distillation: {methods: {hinton: null}}", {"assemble_table1"}),
-        ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
-        ("distillation: {training: {weight_decay: 0}}", WIDE_RESNETS),
-        ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
-        # which seeds share a job is a matter of the rules
-        ("distillation: {seeds_per_job: 2}", set()),
-        (
-            "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
-            {*WIDE_RESNETS, "assemble_table1"},
-        ),
-        ("distillation: {teacher: {seed: 1}}", {"train_teacher"}),
-        ("distillation: {teacher: {architecture: {depth: 16}}}", {"train_teacher", "assemble_table1"}),
-        (
-            "distillation: {student: {architecture: {depth: 16}}}",
-            {*WIDE_RESNETS, "assemble_table1"} - {"train_teacher"},
-        ),
-        ("seeds: [0, 1, 2]", EVALUATIONS - {"evaluate_geometry"}),
-        ("geometry: {draws: 10}", {"evaluate_geometry"}),
-        ("geometry: {draw_seed: 1}", {"evaluate_geometry"}),
-        ("geometry: {k: 3}", {"evaluate_geometry"}),
-        ("geometry: {classes: 3}", {"evaluate_geometry"}),
-        ("geometry: {images_per_class: 4}", {"evaluate_geometry"}),
-        ("geometry: {seed: 1}", {"train_reference_network"}),
-        ("geometry: {training: {momentum: 0.5}}", {"train_reference_network"}),
-        ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
-        ("data: {seed: 1}", {"prepare_data"}),
-        ("data: {source: digits}", {"prepare_data"}),
-        # corruptions
-        ("corruptions: {keep: true}", set()),
-        # with other corruptions the paper's relative MCE is not shown beside ours
-        ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions", *RELATIVE_MCES}),
-        ("corruptions: {seed: 1}", {*CORRUPTED, "keep_corruptions"}),
-        # all severities of all images are kept
-        ("corruptions: {severities: [1, 5]}", {*CORRUPTED, *RELATIVE_MCES}),
-        ("corruptions: {severities: [5, 4, 3, 2, 1]}", CORRUPTED),
-        ("corruptions: {images: 70}", CORRUPTED),
-        (
-            "{data: {source: cifar10}, corruptions: {source: cifar10_c, path: here.tar}}",
-            {*CORRUPTED, "prepare_data"},
-        ),
-        # Section 4.2
-        (
-            "embedding: {methods: {triplet: {label: Triplets}}}",
-            {"assemble_table2", "draw_embedding_corruptions"},
-        ),
-        (
-            "embedding: {methods: {label_variation: {label: LV}}}",
-            {"assemble_table2", "draw_embedding_corruptions", "draw_figure_a1"},
-        ),
-        ("embedding: {methods: {triplet: {paper_clean_error: 1, paper_relative_mce: 2}}}", {"assemble_table2"}),
-        ("embedding: {baseline: triplet}", {"assemble_table2"}),
-        (
-            "embedding: {methods: {triplet: {classifier: svm}}}",
-            {"assemble_table2", "draw_embedding_corruptions"},
-        ),
-        ("embedding: {methods: {triplet: {margin: soft}}}", {"train_embedding triplet"}),
-        ("embedding: {methods: {label_variation: {weight: 2}}}", LABEL_VARIATION),
-        ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
-        (
-            "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
-            {*LABEL_VARIATION, "evaluate_embeddings label_variation", "draw_figure_a1"},
-        ),
-        # cross-entropy has a logit a class, and the plane has two dimensions
-        ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
-        ("embedding: {training: {momentum: 0.5}}", {*EMBEDDED, *PLANES}),
-        (
-            "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
-            {*EMBEDDED, *PLANES, "draw_figure_a1", "assemble_table2"},
-        ),
-        ("embedding: {architecture: {base_width: 4}}", {*EMBEDDED, *PLANES, "assemble_table2"}),
-        ("embedding: {figure: {epochs: [0]}}", {*PLANES, "draw_figure_a1"}),
-        ("embedding: {figure: {seed: 1}}", PLANES),
-        ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
-        (
-            "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
-            {"train_embedding new", "evaluate_embeddings new", "assemble_table2", "draw_embedding_corruptions"},
-        ),
-        ("embedding: {methods: {triplet: null}}", {"assemble_table2", "draw_embedding_corruptions"}),
-        # Section 4.3
-        (
-            "robustness: {methods: {both: {label: Two}}}",
-            {*TABLES3, "draw_robustness_corruptions", "draw_snr_curves"},
-        ),
-        (
-            "robustness: {methods: {both: {paper_clean_error: 1}}}",
-            {"assemble_table3 table3", "assemble_table3 table3_supplement"},
-        ),
-        ("robustness: {methods: {both: {published: {clean: 1}}}}", {"assemble_table3 robustness"}),
-        (
-            "robustness: {methods: {both: {supplement: true}}}",
-            {
-                "assemble_table3 table3",
-                "assemble_table3 robustness",
-                "draw_robustness_corruptions",
-                "draw_snr_curves",
-            },
-        ),
-        ("robustness: {baseline: both}", {*TABLES3, "evaluate_robustness baseline", "evaluate_robustness both"}),
-        (
-            "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
-            {"train_robust_network regularizer", *TABLES3, "draw_weight_sweep"},
-        ),
-        ("robustness: {methods: {both: {smoothness: {reduction: sum}}}}", {"train_robust_network both", *TABLES3}),
-        ("robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}", {"train_robust_network parseval", *TABLES3}),
-        (
-            "robustness: {methods: {adversarial: {adversarial: {steps: 5}}}}",
-            {"train_robust_network adversarial", *TABLES3},
-        ),
-        ("robustness: {training: {momentum: 0.5}}", DEFENDED),
-        ("robustness: {architecture: {base_width: 4}}", {*DEFENDED, *TABLES3}),
-        (
-            "robustness: {tests: {fgsm_snr: 30}}",
-            {*ATTACKED, *TABLES3, "draw_snr_curves", "draw_weight_sweep"},
-        ),
-        ("robustness: {tests: {noise_std: 0.2}}", {*ATTACKED, *TABLES3}),
-        ("robustness: {tests: {strong_pgd: {steps: 5}}}", {*ATTACKED, *TABLES3}),
-        (
-            "robustness: {methods: {new: {label: New, adversarial: {}}}}",
-            {
-                "train_robust_network new",
-                "evaluate_robustness new",
-                *TABLES3,
-                "draw_robustness_corruptions",
-                "draw_snr_curves",
-            },
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ("overlay", "stages"), SETTING_CHANGES, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_a_setting_changes_the_recipes_that_depend_on_it_and_no_others(overlay, stages):
     stages = stages | TIMED_SETTINGS.get(overlay, set())
@@ -537,97 +539,97 @@ def committed():
     return recipes_of(configured())
 
 
-@pytest.mark.parametrize(
-    ("module", "stages"),
-    [
-        ("lgg.losses.hinton", {"distill_student hinton"}),
-        ("lgg.losses.relational", {"distill_student rkd_d"}),
-        ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
-        ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
-        ("lgg.losses.label_variation", LABEL_VARIATION),
-        ("lgg.losses.triplet", {"train_embedding triplet"}),
-        ("lgg.losses.smoothness", REGULARIZED),
-        ("lgg.losses.parseval", PARSEVAL),
-        ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
-        (
-            "lgg.graph",
-            {
-                *DISTILLED,
-                "evaluate_geometry",
-                *LABEL_VARIATION,
-                "train_embedding triplet",
-                *REGULARIZED,
-                *PARSEVAL,
-                "train_robust_network adversarial",
-                "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
-                *JUDGED,
-                *ATTACKED,
-            },
-        ),
-        (
-            "lgg.products",
-            {
-                *DISTILLED,
-                "evaluate_geometry",
-                *LABEL_VARIATION,
-                "train_embedding triplet",
-                *REGULARIZED,
-                *PARSEVAL,
-                "train_robust_network adversarial",
-                "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
-                *JUDGED,
-                *ATTACKED,
-            },
-        ),
-        ("lgg.attacks", {"train_robust_network adversarial", *ATTACKED}),
-        ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_networks"}),
-        (
-            "lgg.models.preact_resnet",
-            {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, *ATTACKED, "evaluate_corruptions"},
-        ),
-        ("lgg.data.photo_patches", {"prepare_data"}),
-        ("lgg.data.sources", {"prepare_data"}),
-        ("lgg.data.draws", {"prepare_data", *CORRUPTED, *ATTACKED}),
-        ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
-        *(
-            (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
-            for module in sorted({path.stem for path in (digest.ROOT / "data" / "corruptions").glob("[a-z]*.py")})
-        ),
-        ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
-        ("lgg.training.fit", TRAININGS),
-        ("lgg.training.objectives", TRAININGS),
-        ("lgg.training.together", TRAININGS),
-        ("lgg.training.compilation", TRAININGS),
-        ("lgg.training.schedule", TRAININGS),
-        ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
-        ("lgg.evaluation.geometry", {"evaluate_geometry"}),
-        ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
-        ("lgg.evaluation.robustness", ATTACKED),
-        ("lgg.evaluation.corruptions", CORRUPTED),
-        ("lgg.evaluation.corruption_error", {"assemble_table2", *TABLES3}),
-        ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
-        ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
-        ("lgg.reporting.distillation_table", {"assemble_table1"}),
-        ("lgg.reporting.notes", {"assemble_table1", "assemble_table2", *TABLES3}),
-        ("lgg.reporting.embedding_figures", {"draw_figure_a1"}),
-        ("lgg.reporting.robustness_figures", ERROR_FIGURES),
-        ("lgg.stages.distill_student", DISTILLED),
-        ("lgg.stages.train_network", {"train_teacher", "train_student", "train_reference_network"}),
-        ("lgg.stages.train_embedding", {*EMBEDDED, *PLANES}),
-        ("lgg.stages.train_plane_embedding", PLANES),
-        ("lgg.stages.train_robust_network", DEFENDED),
-        ("lgg.stages.networks", TRAININGS),
-        ("lgg.stages.assemble_table3", TABLES3),
-        ("lgg.training.timing", set()),
-        ("lgg.stages.measure_times", set()),
-        ("lgg.reporting.time_table", set()),
-        ("lgg.machine", set()),
-        ("lgg.config", set()),
-        ("lgg.recipes", set()),
-        ("lgg.digest", set()),
-        ("lgg.provenance", set()),
-    ],
-)
+MODULE_CHANGES = [
+    ("lgg.losses.hinton", {"distill_student hinton"}),
+    ("lgg.losses.relational", {"distill_student rkd_d"}),
+    ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
+    ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
+    ("lgg.losses.label_variation", LABEL_VARIATION),
+    ("lgg.losses.triplet", {"train_embedding triplet"}),
+    ("lgg.losses.smoothness", REGULARIZED),
+    ("lgg.losses.parseval", PARSEVAL),
+    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
+    (
+        "lgg.graph",
+        {
+            *DISTILLED,
+            "evaluate_geometry",
+            *LABEL_VARIATION,
+            "train_embedding triplet",
+            *REGULARIZED,
+            *PARSEVAL,
+            "train_robust_network adversarial",
+            "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
+            *JUDGED,
+            *ATTACKED,
+        },
+    ),
+    (
+        "lgg.products",
+        {
+            *DISTILLED,
+            "evaluate_geometry",
+            *LABEL_VARIATION,
+            "train_embedding triplet",
+            *REGULARIZED,
+            *PARSEVAL,
+            "train_robust_network adversarial",
+            "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
+            *JUDGED,
+            *ATTACKED,
+        },
+    ),
+    ("lgg.attacks", {"train_robust_network adversarial", *ATTACKED}),
+    ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_networks"}),
+    (
+        "lgg.models.preact_resnet",
+        {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, *ATTACKED, "evaluate_corruptions"},
+    ),
+    ("lgg.data.photo_patches", {"prepare_data"}),
+    ("lgg.data.sources", {"prepare_data"}),
+    ("lgg.data.draws", {"prepare_data", *CORRUPTED, *ATTACKED}),
+    ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
+    *(
+        (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
+        for module in sorted({path.stem for path in (digest.ROOT / "data" / "corruptions").glob("[a-z]*.py")})
+    ),
+    ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
+    ("lgg.training.fit", TRAININGS),
+    ("lgg.training.objectives", TRAININGS),
+    ("lgg.training.together", TRAININGS),
+    ("lgg.training.compilation", TRAININGS),
+    ("lgg.training.schedule", TRAININGS),
+    ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
+    ("lgg.evaluation.geometry", {"evaluate_geometry"}),
+    ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
+    ("lgg.evaluation.robustness", ATTACKED),
+    ("lgg.evaluation.corruptions", CORRUPTED),
+    ("lgg.evaluation.corruption_error", {"assemble_table2", *TABLES3}),
+    ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
+    ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
+    ("lgg.reporting.distillation_table", {"assemble_table1"}),
+    ("lgg.reporting.notes", {"assemble_table1", "assemble_table2", *TABLES3}),
+    ("lgg.reporting.embedding_figures", {"draw_figure_a1"}),
+    ("lgg.reporting.robustness_figures", ERROR_FIGURES),
+    ("lgg.stages.distill_student", DISTILLED),
+    ("lgg.stages.train_network", {"train_teacher", "train_student", "train_reference_network"}),
+    ("lgg.stages.train_embedding", {*EMBEDDED, *PLANES}),
+    ("lgg.stages.train_plane_embedding", PLANES),
+    ("lgg.stages.train_robust_network", DEFENDED),
+    ("lgg.stages.networks", TRAININGS),
+    ("lgg.stages.assemble_table3", TABLES3),
+    ("lgg.training.timing", set()),
+    ("lgg.stages.measure_times", set()),
+    ("lgg.reporting.time_table", set()),
+    ("lgg.machine", set()),
+    ("lgg.config", set()),
+    ("lgg.recipes", set()),
+    ("lgg.digest", set()),
+    ("lgg.provenance", set()),
+]
+
+
+@pytest.mark.parametrize(("module", "stages"), MODULE_CHANGES)
 def test_editing_a_module_changes_the_recipes_that_run_it_and_no_others(module, stages, committed, monkeypatch):
     code = digest._code
     monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("\nedited" if name == module else ""))

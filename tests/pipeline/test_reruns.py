@@ -141,7 +141,7 @@ CONFIGURATION_CHANGES = {
     "run: other": EVERYTHING,
     # what no result depends on
     "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
-    "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}}": {},
+    "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}, checkpoints: {minutes: 1, epochs: 2}}": {},
     # the same values in other words
     "{data: {class_names: null}, distillation: {training: {weight_decay: 5e-4, nesterov: false}}, "
     "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
