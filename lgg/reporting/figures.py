@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")  # files only: a job has no screen
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -22,7 +23,8 @@ PAGE_WIDTH = 7.0  # inches: the text width of a page
 
 
 def set_style() -> None:
-    """Set the style of the figures that are made from now on."""
+    """Set the style of the figures that are made from now on, and what chance has a part in."""
+    np.random.seed(0)  # seaborn scatters points and draws samples by NumPy's global generator
     sns.set_theme(context="paper", style="white", palette="colorblind")
     plt.rcParams.update({"pdf.fonttype": 42, "figure.constrained_layout.use": True, "axes.titlesize": 9})
 

@@ -131,7 +131,8 @@ def _state(
     """Return all tensors that decide the rest of a training; `_restore` takes them back."""
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     state |= {f"velocity.{number}": value for number, value in enumerate(optimizer.velocities)}
-    state |= {f"sum.{name}": value for name, value in sums.items()}
+    # numbered, since their order is that of the history's columns, and a file keeps none
+    state |= {f"sum.{number}.{name}": value for number, (name, value) in enumerate(sums.items())}
     state |= {f"kept.{name}": value for name, value in kept.items()}
     state["random.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
@@ -158,7 +159,8 @@ def _restore(
     torch.set_rng_state(state["random.cpu"])
     if device.type == "cuda" and "random.cuda" in state:
         torch.cuda.set_rng_state(state["random.cuda"], device)
-    return {name: value.to(device) for name, value in part("sum.").items()}
+    numbered = sorted((int(name.partition(".")[0]), name, value) for name, value in part("sum.").items())
+    return {name.partition(".")[2]: value.to(device) for _, name, value in numbered}
 
 
 def train_step(

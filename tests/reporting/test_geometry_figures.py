@@ -32,6 +32,15 @@ def test_the_distribution_counts_draws_that_are_smaller_at_the_end():
     plt.close(figure)
 
 
+def test_points_are_scattered_in_the_same_way_each_time():
+    positions = []
+    for _ in range(2):
+        figure = draw_label_variation({"image": [0.8, 0.7, 0.2], "pooling": [0.1, 0.9, 0.1]})
+        positions.append([line.get_offsets().tolist() for line in figure.axes[0].collections])
+        plt.close(figure)
+    assert positions[0] == positions[1]
+
+
 def test_figure_1_names_every_step_and_its_shape():
     figure = draw_blocks([("image", (3, 32, 32)), ("conv", (64, 32, 32)), ("block 1", (64, 32, 32)), ("linear", (10,))])
     texts = [text.get_text() for text in figure.axes[0].texts]

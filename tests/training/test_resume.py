@@ -78,6 +78,7 @@ def train(training, folder=None, signals=None, identity="same", after_epoch=None
 
 def assert_same(one, other):
     assert one[1] == other[1]
+    assert list(map(list, one[1])) == list(map(list, other[1]))  # the order of columns in a file
     assert one[0].keys() == other[0].keys()
     for name, value in one[0].items():
         assert torch.equal(value, other[0][name]), name

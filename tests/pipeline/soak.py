@@ -1,0 +1,187 @@
+"""Kills jobs and Snakemake at random while the pipeline on digits runs, and compares what it ends in with a quiet run.
+
+    python tests/pipeline/soak.py [--kills 30] [--seed 0] [--cores 2]
+
+Prints how often what was killed, how many jobs were lost, and the time that this cost. Ends with status 1 where a file of the
+results is not, bit by bit, that of the quiet run; what holds times is left out of the comparison.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from snakemake_runs import DIGITS, announced_jobs, command, copy_checkout, environment, snakemake, write_overlay
+
+KINDS = ("job", "snakemake", "everything", "sigterm", "ctrl_c")
+#: killed runs go on from the last epoch
+OFTEN = "resources: {checkpoints: {epochs: 1}}"
+#: files of results/RUN/ that hold times, so that no two runs agree in them
+TIMED = (
+    "logs/",
+    "benchmarks/",
+    "provenance.json",
+    "tables/tableA1.",
+    "tables/job_times.",
+    "figures/job_times.",
+    "timing/",
+)
+LONGEST = 6.0  # seconds until the next kill
+
+
+def disturb(folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chance: random.Random) -> dict[str, Any]:
+    """Run the pipeline in `folder` to its end, killing something `kills` times on the way; return what became of it."""
+    began, killed, lost, starts = time.monotonic(), Counter[str](), 0, 0
+    while True:
+        starts += 1
+        with running(folder, configs, cores) as run:
+            if killed.total() < kills:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    run.wait(timeout=chance.uniform(1.0, LONGEST))
+                kind = chance.choice(KINDS)
+                jobs = stages_of(run)
+                if run.poll() is None and (kind != "job" or jobs):
+                    lost += end(run, kind, jobs, chance)
+                    killed[kind] += 1
+            output, _ = run.communicate(timeout=600)
+        if run.returncode == 0:
+            break
+        if killed.total() >= kills and "Error in rule" in output and "job" not in killed:
+            raise RuntimeError(f"a job failed that nobody had killed:\n{output}")
+        snakemake(folder, "--unlock", configs=configs)
+    return {"kills": dict(killed), "jobs_lost": lost, "starts": starts, "seconds": time.monotonic() - began}
+
+
+@contextlib.contextmanager
+def running(folder: Path, configs: tuple[Any, ...], cores: int) -> Iterator[subprocess.Popen[str]]:
+    """Start Snakemake in a session of its own, and see to it that nothing of it is left in the end."""
+    run = subprocess.Popen(
+        command("--cores", str(cores), configs=configs),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        start_new_session=True,
+        # a background process would ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        yield run
+        # jobs notice that their Snakemake is gone, and end with a checkpoint
+        deadline = time.monotonic() + 20
+        while (left := members(run.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if left:
+            raise RuntimeError(f"left behind: {[process.cmdline() for process in left]}")
+    finally:
+        for process in members(run.pid):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def members(session: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def stages_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the processes of the jobs that run now."""
+    found = []
+    for process in members(run.pid):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
+                found.append(process)
+    return found
+
+
+def end(run: subprocess.Popen[str], kind: str, jobs: list[psutil.Process], chance: random.Random) -> int:
+    """End something of a run, and return how many jobs that cost."""
+    with contextlib.suppress(psutil.Error, ProcessLookupError):
+        if kind == "job":
+            chance.choice(jobs).kill()
+            return 1
+        if kind == "snakemake":
+            run.kill()
+        elif kind == "everything":
+            os.killpg(run.pid, signal.SIGKILL)
+        elif kind == "sigterm":
+            run.terminate()
+        elif kind == "ctrl_c":
+            os.killpg(run.pid, signal.SIGINT)
+    return len(jobs)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Return what the run in `folder` has made, without times: the content of each file by its path."""
+    root = folder / "results" / "digits"
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and not name.startswith(TIMED):
+            found[name] = _without_seconds(path)
+    return found
+
+
+def _without_seconds(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.name == "metrics.json":
+        metrics = json.loads(content)
+        metrics.pop("seconds")
+        metrics["last_epoch"].pop("seconds")
+        return json.dumps(metrics).encode()
+    if path.name == "history.csv":
+        rows = [line.split(",") for line in content.decode().splitlines()]
+        place = rows[0].index("seconds")
+        return "\n".join(",".join(row[:place] + row[place + 1 :]) for row in rows).encode()
+    return content
+
+
+def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """Return the names of files that only one has, or that differ."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def main() -> None:
+    """Run both, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0, help="of what is killed when")
+    parser.add_argument("--cores", type=int, default=2)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        quiet, disturbed = (copy_checkout(Path(temporary) / name) for name in ("quiet", "disturbed"))
+        configs = (DIGITS, write_overlay(Path(temporary), OFTEN))
+        began = time.monotonic()
+        done = snakemake(quiet, "--cores", str(arguments.cores), configs=configs)
+        seconds = time.monotonic() - began
+        if done.returncode != 0:
+            sys.exit(done.stdout)
+        figures = disturb(disturbed, configs, arguments.kills, arguments.cores, random.Random(arguments.seed))
+        different = differences(results(quiet), results(disturbed))
+    print(f"pipeline of {len(announced_jobs(done.stdout))} jobs, {arguments.cores} cores, seed {arguments.seed}")
+    print(f"killed: {', '.join(f'{kind} {count}' for kind, count in figures['kills'].items())}")
+    print(f"jobs lost or interrupted: {figures['jobs_lost']}; Snakemake was started {figures['starts']} times")
+    print(f"time: {figures['seconds']:.0f} s in place of {seconds:.0f} s undisturbed")
+    if different:
+        sys.exit("not the files of the quiet run: " + ", ".join(different))
+    print("all results are bit by bit those of the quiet run")
+
+
+if __name__ == "__main__":
+    main()
