@@ -1,11 +1,12 @@
 # make demo   the whole workflow on embedded images: results/demo/
+# make resume goes on after a kill or a power cut, when no other Snakemake runs here; with ARGS as the killed run had them
 # make test   the tests
 # make lint   what developers check before a commit
 # make format rewrites files in the project's format, and what is generated from the configuration's models
 # make bench  what the library costs beside plain formulations: benchmarks/README.md
 # make clean  removes the environment and nothing else
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast lint format bench clean
+.PHONY: demo resume test test-fast lint format bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +15,11 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/pipeline
 	$(BIN)/snakemake --cores $(CORES)
+
+# a killed Snakemake leaves its lock on the folder behind
+resume: $(VENV)/pipeline
+	$(BIN)/snakemake --unlock $(ARGS)
+	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 
 test: $(VENV)/test
 	$(BIN)/pytest -n auto --dist loadgroup

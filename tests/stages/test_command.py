@@ -1,9 +1,12 @@
+import os
+import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from lgg.errors import DataError
+from lgg.errors import DataError, Interrupted
 from lgg.files import atomic_path
 from lgg.stages.command import run
 
@@ -79,3 +82,69 @@ def test_the_end_tells_how_long_the_stage_worked_and_wrote(monkeypatch, capsys, 
     for _ in range(2):  # what the process wrote before is not the stage's
         call(monkeypatch, stage, "--recipe", "{}", "--out-model", str(tmp_path / "m"), outputs=["model"])
         assert capsys.readouterr().err == "job: 4.25 s of work and 0.50 s of writing\n"
+
+
+def test_an_interruption_ends_with_where_the_checkpoint_is(monkeypatch, capsys):
+    def stage(_):
+        raise Interrupted("SIGTERM ended this training. Its checkpoint is here.")
+
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, stage, "--recipe", "{}")
+    assert ended.value.code == "SIGTERM ended this training. Its checkpoint is here."
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch):
+    def stage(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="interrupted"):
+        call(monkeypatch, stage, "--recipe", "{}")
+
+
+WAITING = """
+import os, sys, time
+from lgg.stages import command
+if sys.argv[1] == "no pidfd":
+    del os.pidfd_open
+command._end_with_snakemake()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("system", ["Linux", "no pidfd"])
+def test_a_job_ends_with_the_snakemake_that_started_it(system):
+    snakemake = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    job = subprocess.Popen(
+        [sys.executable, "-c", WAITING, system],
+        env=os.environ | {"LGG_SNAKEMAKE": str(snakemake.pid)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert job.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            job.wait(timeout=0.5)
+        snakemake.kill()
+        snakemake.wait()
+        assert job.wait(timeout=20) == -signal.SIGTERM
+        assert "Snakemake is gone" in job.stderr.read()
+    finally:
+        for process in (job, snakemake):
+            process.kill()
+            process.wait()
+        job.stdout.close()
+        job.stderr.close()
+
+
+def test_a_job_of_a_snakemake_that_is_gone_already_ends_at_once():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    job = subprocess.run(
+        [sys.executable, "-c", WAITING, "Linux"],
+        env=os.environ | {"LGG_SNAKEMAKE": str(gone.pid)},
+        capture_output=True,
+        timeout=30,
+    )
+    assert job.returncode == -signal.SIGTERM
