@@ -22,5 +22,5 @@ rule prepare_data:
         recipe=recipes.prepare_data(settings).settings,
         code=recipes.prepare_data(settings).code,
     shell:
-        "python -m lgg.stages.prepare_data --recipe {params.recipe:q}"
+        "python -m lgg.stages prepare_data --recipe {params.recipe:q}"
         " --out-train {output.train:q} --out-test {output.test:q} > {log:q} 2>&1"

@@ -40,7 +40,7 @@ if settings.distillation:
                 recipe=recipes.train_teacher(settings.distillation).settings,
                 code=recipes.train_teacher(settings.distillation).code,
             shell:
-                "python -m lgg.stages.train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.stages train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu}"
                 " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
                 " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -67,7 +67,7 @@ if settings.distillation:
                 recipe=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).settings,
                 code=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).code,
             shell:
-                "python -m lgg.stages.evaluate_networks --recipe {params.recipe:q} --threads {threads}"
+                "python -m lgg.stages evaluate_networks --recipe {params.recipe:q} --threads {threads}"
                 " --gpus {resources.gpu} --test {input.test:q} --models {input.model:q}"
                 " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
 
@@ -101,7 +101,7 @@ if settings.distillation:
                     settings.distillation, wildcards.method, int(wildcards.seed)
                 ).code,
             shell:
-                "python -m lgg.stages.distill_student --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.stages distill_student --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --teacher {input.teacher:q} --out-model {output.model:q}"
                 " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -130,7 +130,7 @@ if settings.distillation:
             recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
             code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
         shell:
-            "python -m lgg.stages.train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.stages train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -172,7 +172,7 @@ if settings.distillation:
                 ).code,
                 teacher=lambda wildcards: "--teacher" if wildcards.method in WITH_TEACHER else "",
             shell:
-                "python -m lgg.stages.train_students --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.stages train_students --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu}"
                 " --train {input.train:q} {params.teacher} {input.teacher:q} --out-models {output.models:q}"
                 " --out-histories {output.histories:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -206,7 +206,7 @@ if settings.distillation:
             code=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).code,
             teacher="--teacher" if TEACHER else "",
         shell:
-            "python -m lgg.stages.evaluate_networks --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.stages evaluate_networks --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} {params.teacher} {input.teacher:q}"
             " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
 
@@ -236,7 +236,7 @@ if settings.distillation:
             recipe=recipes.assemble_table1(settings.distillation).settings,
             code=recipes.assemble_table1(settings.distillation).code,
         shell:
-            "python -m lgg.stages.assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.stages assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q}"
             " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"
             " --out-tex {output.tex:q} > {log:q} 2>&1"

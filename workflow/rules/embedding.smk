@@ -46,7 +46,7 @@ if settings.embedding:
                 settings.embedding, wildcards.method, int(wildcards.seed)
             ).code,
         shell:
-            "python -m lgg.stages.train_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.stages train_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -85,7 +85,7 @@ if settings.embedding:
             ).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
-            "python -m lgg.stages.evaluate_embeddings --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.stages evaluate_embeddings --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --test {input.test:q} --models {input.models:q}"
             " {params.archive} {input.archive:q} --out-evaluation {output.evaluation:q}"
             " --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
@@ -118,7 +118,7 @@ if settings.embedding:
             recipe=recipes.assemble_table2(settings.embedding, settings.corruptions).settings,
             code=recipes.assemble_table2(settings.embedding, settings.corruptions).code,
         shell:
-            "python -m lgg.stages.assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.stages assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
             " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
             " --out-supplement_csv {output.supplement_csv:q} --out-supplement_md {output.supplement_md:q}"
@@ -147,7 +147,7 @@ if settings.embedding:
             recipe=recipes.draw_corruption_errors(EMBEDDINGS).settings,
             code=recipes.draw_corruption_errors(EMBEDDINGS).code,
         shell:
-            "python -m lgg.stages.draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
+            "python -m lgg.stages draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
             " --out-heatmap_pdf {output.heatmap_pdf:q} --out-heatmap_png {output.heatmap_png:q}"
             " --out-severity_pdf {output.severity_pdf:q} --out-severity_png {output.severity_png:q} > {log:q} 2>&1"
 
@@ -178,7 +178,7 @@ if settings.embedding:
                 recipe=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).settings,
                 code=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).code,
             shell:
-                "python -m lgg.stages.train_plane_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.stages train_plane_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
                 " --out-history {output.history:q} --out-metrics {output.metrics:q}"
                 " --out-positions {output.positions:q} > {log:q} 2>&1"
@@ -205,5 +205,5 @@ if settings.embedding:
                 recipe=recipes.draw_figure_a1(settings.embedding).settings,
                 code=recipes.draw_figure_a1(settings.embedding).code,
             shell:
-                "python -m lgg.stages.draw_figure_a1 --recipe {params.recipe:q} --train {input.train:q}"
+                "python -m lgg.stages draw_figure_a1 --recipe {params.recipe:q} --train {input.train:q}"
                 " --positions {input.positions:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -51,7 +51,7 @@ if settings.robustness:
                 settings.robustness, wildcards.method, int(wildcards.seed)
             ).code,
         shell:
-            "python -m lgg.stages.train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.stages train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
             " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -89,7 +89,7 @@ if settings.robustness:
                 settings.robustness, settings.seeds, wildcards.method
             ).code,
         shell:
-            "python -m lgg.stages.evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.stages evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} --baselines {input.baselines:q}"
             " --out-evaluation {output.evaluation:q} > {log:q} 2>&1"
 
@@ -121,7 +121,7 @@ if settings.robustness:
             code=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
-            "python -m lgg.stages.evaluate_corruptions --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.stages evaluate_corruptions --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q}"
             " {params.archive} {input.archive:q} --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
 
@@ -156,7 +156,7 @@ if settings.robustness:
                 settings.robustness, settings.corruptions, wildcards.table
             ).code,
         shell:
-            "python -m lgg.stages.assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.stages assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
             " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q} > {log:q} 2>&1"
 
@@ -183,7 +183,7 @@ if settings.robustness:
             recipe=recipes.draw_corruption_errors(TABLE3_METHODS).settings,
             code=recipes.draw_corruption_errors(TABLE3_METHODS).code,
         shell:
-            "python -m lgg.stages.draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
+            "python -m lgg.stages draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
             " --out-heatmap_pdf {output.heatmap_pdf:q} --out-heatmap_png {output.heatmap_png:q}"
             " --out-severity_pdf {output.severity_pdf:q} --out-severity_png {output.severity_png:q} > {log:q} 2>&1"
 
@@ -208,7 +208,7 @@ if settings.robustness:
             recipe=recipes.draw_snr_curves(settings.robustness).settings,
             code=recipes.draw_snr_curves(settings.robustness).code,
         shell:
-            "python -m lgg.stages.draw_snr_curves --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
+            "python -m lgg.stages draw_snr_curves --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     if len(settings.robustness.sweep) > 1:
@@ -235,5 +235,5 @@ if settings.robustness:
                 recipe=recipes.draw_weight_sweep(settings.robustness).settings,
                 code=recipes.draw_weight_sweep(settings.robustness).code,
             shell:
-                "python -m lgg.stages.draw_weight_sweep --recipe {params.recipe:q} --baseline {input.baseline:q}"
+                "python -m lgg.stages draw_weight_sweep --recipe {params.recipe:q} --baseline {input.baseline:q}"
                 " --evaluations {input.evaluations:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
