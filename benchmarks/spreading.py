@@ -1,0 +1,384 @@
+"""How the wall time of the paper's configuration falls with the number of GPUs: a simulation from measured times.
+
+    python benchmarks/spreading.py [--rounds 3]
+
+Jobs, what they wait for, their GPUs and their priority are those that Snakemake plans for config/cifar10.yaml. What they
+take is an estimate: a step of every training and a pass of every network are timed on this machine at the paper's sizes,
+and scaled by the one factor that makes the baseline's epoch of Table A1 the paper's 47.4 s. A list schedule then gives
+the wall time on 1 to 64 GPUs. Writes benchmarks/results/spreading.csv and .png.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from _common import begin, keep, show
+from _scheduling import Job, critical_path, gpu_seconds, schedule, seconds_to_the_end, wall_seconds
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from snakemake.utils import update_config
+
+from lgg import models, recipes
+from lgg.attacks import loss_gradient
+from lgg.config import Config, RobustMethod, Timing, Training, load
+from lgg.data.storage import ImageSet, write_images
+from lgg.evaluation.accuracy import predict
+from lgg.evaluation.embeddings import CLASSIFIERS, fit
+from lgg.reporting.figures import MARKERS, PALETTE, plt
+from lgg.stages import measure_times
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = "config/cifar10.yaml"
+GPUS = (1, 2, 4, 8, 16, 32, 64)
+CLASSES, TRAIN_IMAGES, TEST_IMAGES = 10, 50_000, 10_000
+
+# --- assumptions, in seconds ------------------------------------------------------------------------------------------
+
+#: of a job before it works: a container or an allocation, the interpreter, PyTorch, CUDA
+START_UP = 15.0
+#: of the jobs that do not train or run networks: data, tables, figures
+LIGHT = 10.0
+#: of the 2.9 GB of CIFAR-10-C
+DOWNLOAD = 300.0
+#: rounds of DeepFool, a gradient for each class in each, until a batch of images is led astray
+DEEPFOOL_ROUNDS = 5
+
+HOUR = 3600
+PLANNED = "in the workflow's order"
+
+
+# --- what Snakemake plans ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Planned:
+    """A job as a dry run announces it: its `fields` as text."""
+
+    rule: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def files(self, kind: str) -> list[str]:
+        return self.fields[kind].split(", ") if kind in self.fields else []
+
+    def resource(self, name: str) -> int:
+        return int(dict(entry.split("=", 1) for entry in self.files("resources")).get(name, 0))
+
+    @property
+    def method(self) -> str:
+        return next((entry.removeprefix("method=") for entry in self.files("wildcards") if "method=" in entry), "")
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.rule, *self.files("wildcards")])
+
+
+def plan() -> list[Planned]:
+    """Return all jobs of a first run on GPUs, in the order in which Snakemake would start them."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--nocolor"]
+    asked = ["--configfile", CONFIG, "--config", "resources={device: cuda}", "--resources", f"gpu={max(GPUS)}"]
+    done = subprocess.run([*command, *asked], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    jobs: list[Planned] = []
+    for line in done.stdout.splitlines():
+        if rule := re.fullmatch(r"(?:local)?rule (\w+):", line):
+            jobs.append(Planned(rule[1]))
+        elif jobs and (entry := re.fullmatch(r"    (\w+): (.*)", line)):
+            jobs[-1].fields.setdefault(entry[1], entry[2])
+    return [job for job in jobs if job.rule != "all"]
+
+
+def as_jobs(planned: list[Planned], seconds_of: Callable[[Planned], float]) -> dict[str, Job]:
+    """Return the graph of the planned jobs, each with its GPUs, its priority and the time that `seconds_of` gives."""
+    makers = {path: job.name for job in planned for path in job.files("output")}
+    return {
+        job.name: Job(
+            seconds_of(job),
+            job.resource("gpu"),
+            frozenset(makers[path] for path in job.files("input") if path in makers),
+            float(job.fields.get("priority", 0)),
+        )
+        for job in planned
+    }
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def paper() -> Config:
+    raw: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    update_config(raw, yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8")))
+    return load(raw)
+
+
+def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:
+    """Return the median time of a step of every training, by SECTION.METHOD, as Table A1's rule measures it."""
+    methods = [
+        f"{part}.{name}" for part in ("robustness", "distillation", "embedding") for name in _methods(config, part)
+    ]
+    timing = Timing(methods=methods, rounds=rounds, steps=1)
+    recipe = json.loads(recipes.measure_times(config.model_copy(update={"timing": timing})).settings)
+    plain = next(row for row in recipe["rows"] if row["name"] == f"distillation.{config.distillation.baseline}")
+    for name, architecture, training in (
+        ("teacher", config.distillation.teacher.architecture, config.distillation.training),
+        ("geometry", config.geometry.architecture, config.geometry.training),
+    ):
+        settings = {"architecture": architecture.model_dump(), "training": training.model_dump(exclude={"schedule"})}
+        recipe["rows"].append(plain | {"name": name, "recipe": plain["recipe"] | settings})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = np.random.default_rng(0).integers(256, size=(512, 32, 32, 3), dtype=np.uint8)
+        data = ImageSet(images, np.arange(512) % CLASSES, tuple(map(str, range(CLASSES))))
+        write_images(folder / "train", data, {"mean": [0.5] * 3, "std": [0.25] * 3})
+        files = {"train": folder / "train", "out_times": folder / "times.csv", "out_machine": folder / "machine.json"}
+        measure_times.main(argparse.Namespace(recipe=recipe, gpus=0, threads=threads, **files))
+        times = pd.read_csv(files["out_times"])
+    return times.groupby("name")["seconds_per_step"].median().to_dict()
+
+
+def _methods(config: Config, section: str) -> Mapping[str, Any]:
+    methods: Mapping[str, Any] = getattr(config, section).active_methods
+    return methods
+
+
+def pass_seconds(architecture: Any, rounds: int) -> tuple[float, float]:
+    """Return the medians of a prediction's and of a gradient's time, of one image in a batch."""
+    torch.manual_seed(0)
+    model = models.build(**architecture.model_dump(), num_classes=CLASSES).eval().requires_grad_(False)
+    images = torch.randint(256, (100, 32, 32, 3), dtype=torch.uint8)
+    pixels, labels = images.permute(0, 3, 1, 2).float() / 255, torch.randint(CLASSES, (100,))
+
+    def median(run: Callable[[], object]) -> float:
+        run()
+        return float(np.median([_seconds(run) for _ in range(rounds)])) / len(images)
+
+    return median(lambda: predict(model, images)), median(lambda: loss_gradient(model, pixels, labels))
+
+
+def classifier_seconds(threads: int) -> tuple[float, float]:
+    """Return how long the classifiers of Table 2 take to be fitted to the training set, and for one test image.
+
+    The embeddings are clusters of ten classes in ten dimensions that overlap a little, as those of a trained network do.
+    """
+    generator = np.random.default_rng(0)
+    labels = np.arange(TRAIN_IMAGES) % CLASSES
+    embedded = (3.5 * np.eye(CLASSES)[labels] + generator.normal(size=(len(labels), CLASSES))).astype(np.float32)
+    test, fitting, predicting = embedded[:TEST_IMAGES], 0.0, 0.0
+    for name in CLASSIFIERS:
+        began = time.perf_counter()
+        classifier = fit(name, embedded, labels, 0, workers=threads)
+        fitting += time.perf_counter() - began
+        predicting += _seconds(lambda classifier=classifier: classifier.predict(test))
+    return fitting, predicting / len(test)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+# --- what a job takes -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds: of a step by training; of an image's prediction by network, and of its gradient; of the classifiers."""
+
+    step: Mapping[str, float]
+    prediction: Mapping[str, float]
+    gradient: float
+    fitting: float
+    classifying: float
+
+
+def seconds_of(job: Planned, config: Config, costs: Costs) -> float:
+    """Return the estimated time of a job, its start included."""
+    return START_UP + _work(job, config, costs) if job.resource("gpu") else _light(job)
+
+
+def _light(job: Planned) -> float:
+    return DOWNLOAD if job.rule == "download_corruptions" else LIGHT
+
+
+def _work(job: Planned, config: Config, costs: Costs) -> float:
+    seeds, sets = len(config.seeds), len(config.corruptions.names) * len(config.corruptions.severities)
+    corrupted = sets * (config.corruptions.images or TEST_IMAGES)
+    prediction = costs.prediction
+    match job.rule:
+        case "train_reference_network":
+            return _training(config.geometry.training, costs.step["geometry"])
+        case "train_teacher":
+            return _training(config.distillation.training, costs.step["teacher"])
+        case "train_student" | "distill_student":
+            return _training(config.distillation.training, costs.step[f"distillation.{job.method}"])
+        case "train_embedding":
+            return _training(config.embedding.training, costs.step[f"embedding.{job.method}"])
+        case "train_plane_embedding":
+            shown = len(config.embedding.figure_epochs) * TRAIN_IMAGES * prediction["embedding"]
+            return shown + _training(config.embedding.training, costs.step[f"embedding.{job.method}"])
+        case "train_robust_network":
+            return _training(config.robustness.training, costs.step[f"robustness.{job.method}"])
+        case "evaluate_teacher":
+            return TEST_IMAGES * prediction["teacher"]
+        case "evaluate_students":
+            return seeds * TEST_IMAGES * prediction["student"]
+        case "evaluate_embeddings":
+            images = TEST_IMAGES + corrupted
+            seen = (TRAIN_IMAGES + images) * prediction["embedding"]
+            return seeds * (seen + costs.fitting + images * costs.classifying)
+        case "evaluate_corruptions":
+            return seeds * corrupted * prediction["robustness"]
+        case "evaluate_robustness":
+            predictions, gradients = passes_under_tests(config, config.robustness.active_methods[job.method])
+            return seeds * (predictions * prediction["robustness"] + gradients * costs.gradient)
+        case "measure_times":
+            steps = 2 + config.timing.rounds * config.timing.steps
+            return steps * sum(costs.step[f"{section}.{name}"] for section, name in config.timed_methods)
+    raise ValueError(f"the rule {job.rule} has no estimate: add one here")
+
+
+def _training(training: Training, step: float) -> float:
+    return training.epochs * ceil(TRAIN_IMAGES / training.batch_size) * step
+
+
+def passes_under_tests(config: Config, method: RobustMethod) -> tuple[float, float]:
+    """Return how many predictions and how many gradients of an image the tests of one network take."""
+    tests = config.robustness.tests
+    attacked = tests.images or TEST_IMAGES
+    levels = len({*tests.curve_snrs, tests.fgsm_snr})
+    # a further start is for the images that none before has led astray: the share that the published network keeps
+    left = method.published.pgd / 100 if method.published and method.published.pgd is not None else 1.0
+    starts = sum(
+        test.steps * (1 + (test.restarts - 1) * left) * attacked for test in (tests.pgd, tests.strong_pgd, tests.pgd)
+    )
+    # as it is, noise, dropout, coarse weights; attacks on the network, then those that another network suffers
+    predictions = 4 * TEST_IMAGES + (1 + 2 * levels + 2 + 2) * attacked
+    deepfool = DEEPFOOL_ROUNDS * tests.deepfool_images
+    return predictions + deepfool, starts + 3 * attacked + deepfool * CLASSES
+
+
+def as_on_the_paper_s_gpu(costs: Costs, config: Config) -> tuple[Costs, float]:
+    """Return `costs` scaled to the paper's seconds for an epoch of the baseline, and the factor.
+
+    The classifiers of Table 2 work on the CPU: theirs stay.
+    """
+    baseline = config.robustness.active_methods[config.robustness.baseline]
+    steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
+    factor = baseline.paper_epoch_seconds / (steps * costs.step[f"robustness.{config.robustness.baseline}"])
+    scaled = {name: factor * seconds for name, seconds in costs.step.items()}
+    predictions = {name: factor * seconds for name, seconds in costs.prediction.items()}
+    return replace(costs, step=scaled, prediction=predictions, gradient=factor * costs.gradient), factor
+
+
+def measured(config: Config, rounds: int, threads: int) -> Costs:
+    networks = {
+        "teacher": config.distillation.teacher.architecture,
+        "student": config.distillation.student.architecture,
+        "embedding": config.embedding.architecture,
+        "robustness": config.robustness.architecture,
+    }
+    passes = {name: pass_seconds(architecture, rounds) for name, architecture in networks.items()}
+    prediction = {name: seconds for name, (seconds, _) in passes.items()}
+    step = step_seconds(config, rounds, threads)
+    return Costs(step, prediction, passes["robustness"][1], *classifier_seconds(threads))
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def longest_first(jobs: Mapping[str, Job]) -> dict[str, Job]:
+    """Return the jobs with what is left after them as their priority: the order that a critical path suggests."""
+    left = seconds_to_the_end(jobs)
+    return {name: replace(job, priority=left[name]) for name, job in jobs.items()}
+
+
+def simulate(jobs: Mapping[str, Job]) -> pd.DataFrame:
+    """Return wall time, bounds and efficiency for each number of GPUs, in the workflow's order and longest first."""
+    floor = sum(jobs[name].seconds for name in critical_path(jobs)) / HOUR
+    rows = []
+    for gpus in GPUS:
+        work = gpu_seconds(jobs.values(), gpus) / HOUR
+        for order, ordered in ((PLANNED, jobs), ("longest first", longest_first(jobs))):
+            wall = wall_seconds(schedule(ordered, gpus)) / HOUR
+            rows.append(
+                {"order": order, "GPUs": gpus, "wall (h)": wall, "bound (h)": max(floor, work / gpus)}
+                | {"critical path (h)": floor, "work (GPU h)": work, "efficiency": work / (gpus * wall)}
+            )
+    return pd.DataFrame(rows)
+
+
+def by_rule(planned: list[Planned], jobs: Mapping[str, Job]) -> pd.DataFrame:
+    """Return for each rule and method the number of jobs, hours of one and of all, and the limit that it asks for."""
+    rows = [
+        {
+            "job": f"{job.rule} {job.method}",
+            "hours": jobs[job.name].seconds / HOUR,
+            "limit": job.resource("runtime") / 60,
+        }
+        for job in planned
+        if job.resource("gpu")
+    ]
+    groups = pd.DataFrame(rows).groupby("job")
+    table = groups.agg(jobs=("hours", "size"), hours=("hours", "max"), total=("hours", "sum"), limit=("limit", "max"))
+    table["over the limit"] = np.where(table["hours"] > table["limit"], "yes", "")
+    return table.sort_values("total", ascending=False).reset_index()
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw wall time on log axes above its bounds, and efficiency."""
+    figure, (walls, shares) = plt.subplots(1, 2, figsize=(7, 2.9))
+    first = table[table["order"] == PLANNED]
+    for place, (order, rows) in enumerate(table.groupby("order", sort=False)):
+        look = {"marker": MARKERS[place], "color": PALETTE[place], "markersize": 4}
+        walls.plot(rows["GPUs"], rows["wall (h)"], label=order, **look)
+        shares.plot(rows["GPUs"], rows["efficiency"], **look)
+    walls.plot(
+        first["GPUs"], first["work (GPU h)"] / first["GPUs"], "--", color="grey", linewidth=1, label="work ÷ GPUs"
+    )
+    walls.axhline(first["critical path (h)"].iloc[0], color=PALETTE[3], linewidth=1, label="critical path")
+    walls.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="wall time (hours)")
+    shares.set(xscale="log", ylim=(0, 1.05), xlabel="GPUs", ylabel="work ÷ (GPUs × wall time)")
+    for axis in (walls, shares):
+        axis.set_xticks(GPUS, map(str, GPUS))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    walls.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    walls.yaxis.set_major_formatter(ScalarFormatter())
+    walls.yaxis.set_minor_formatter(NullFormatter())
+    walls.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def main() -> None:
+    """Print what jobs take, the critical path and the wall times, and write the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    threads = begin()
+    config = paper()
+    planned = plan()
+    costs, factor = as_on_the_paper_s_gpu(measured(config, arguments.rounds, threads), config)
+    print(f"a second of this machine's networks counts as {factor:.3f} s; Table 2's classifiers take their own time")
+    jobs = as_jobs(planned, lambda job: seconds_of(job, config, costs))
+    show(by_rule(planned, jobs), f"hours of {len(jobs)} jobs, those with a GPU")
+    print(
+        "\ncritical path: " + " → ".join(f"{name} ({jobs[name].seconds / HOUR:.2f} h)" for name in critical_path(jobs))
+    )
+    table = simulate(jobs)
+    show(table, f"wall time of {CONFIG}")
+    keep(table, draw(table), "spreading")
+
+
+if __name__ == "__main__":
+    main()
