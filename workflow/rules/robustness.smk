@@ -36,6 +36,8 @@ if settings.robustness:
         wildcard_constraints:
             method=one_of(DEFENCES),
             seed=one_of(map(str, settings.seeds)),
+        # adversarial training and its evaluation are the longest chain, so they go before what is short
+        priority: 5
         conda:
             ENVIRONMENT
         threads: TRAIN.threads
@@ -74,6 +76,7 @@ if settings.robustness:
             f"{RESULTS}/benchmarks/evaluate_robustness/{{method}}.tsv"
         wildcard_constraints:
             method=one_of(DEFENCES),
+        priority: 5
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
