@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,11 @@ def gpus_per_job(config: Config) -> int:
     if device == "auto":
         device = "cuda" if any(Path(path).exists() for path in GPU_FILES) else "cpu"
     return int(device == "cuda")
+
+
+def growing(minutes: int) -> Callable[[Any, int], int]:
+    """Return a rule's `runtime`: `minutes`, and as many again for each attempt after the first."""
+    return lambda wildcards, attempt: minutes * attempt  # noqa: ARG005  (Snakemake goes by the names)
 
 
 def in_groups(seeds: Sequence[int], size: int) -> list[list[int]]:

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from lgg import machine, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import gpus_per_job, in_groups, one_of, start
+from lgg.workflow import gpus_per_job, growing, in_groups, one_of, start
 
 try:
     settings = start(config, ROOT)

@@ -23,7 +23,7 @@ if settings.embedding or settings.robustness:
             resources:
                 gpu=0,
                 mem_mb=LIGHT.mem_mb,
-                runtime=LIGHT.runtime,
+                runtime=growing(LIGHT.runtime),
             # no digest of the code here: an edit must not throw away a download of gigabytes, whose MD5 was checked
             shell:
                 "python -m lgg.stages download_corruptions --recipe {{}} --out-archive {output.archive:q} > {log:q} 2>&1"
@@ -48,7 +48,7 @@ if settings.embedding or settings.robustness:
             resources:
                 gpu=0,
                 mem_mb=EVALUATE.mem_mb,
-                runtime=EVALUATE.runtime,
+                runtime=growing(EVALUATE.runtime),
             params:
                 recipe=recipes.keep_corruptions(settings.corruptions).settings,
                 code=recipes.keep_corruptions(settings.corruptions).code,
@@ -73,7 +73,7 @@ if settings.embedding or settings.robustness:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.draw_corruptions(settings.corruptions).settings,
             code=recipes.draw_corruptions(settings.corruptions).code,

@@ -17,7 +17,7 @@ rule prepare_data:
     resources:
         gpu=0,
         mem_mb=LIGHT.mem_mb,
-        runtime=LIGHT.runtime,
+        runtime=growing(LIGHT.runtime),
     params:
         recipe=recipes.prepare_data(settings).settings,
         code=recipes.prepare_data(settings).code,

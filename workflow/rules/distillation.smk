@@ -35,7 +35,7 @@ if settings.distillation:
             resources:
                 gpu=GPUS,
                 mem_mb=TRAIN.mem_mb,
-                runtime=TRAIN.runtime,
+                runtime=growing(TRAIN.runtime),
             params:
                 recipe=recipes.train_teacher(settings.distillation).settings,
                 code=recipes.train_teacher(settings.distillation).code,
@@ -62,7 +62,7 @@ if settings.distillation:
             resources:
                 gpu=GPUS,
                 mem_mb=EVALUATE.mem_mb,
-                runtime=EVALUATE.runtime,
+                runtime=growing(EVALUATE.runtime),
             params:
                 recipe=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).settings,
                 code=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).code,
@@ -92,7 +92,7 @@ if settings.distillation:
             resources:
                 gpu=GPUS,
                 mem_mb=TRAIN.mem_mb,
-                runtime=TRAIN.runtime,
+                runtime=growing(TRAIN.runtime),
             params:
                 recipe=lambda wildcards: recipes.distill_student(
                     settings.distillation, wildcards.method, int(wildcards.seed)
@@ -125,7 +125,7 @@ if settings.distillation:
         resources:
             gpu=GPUS,
             mem_mb=TRAIN.mem_mb,
-            runtime=TRAIN.runtime,
+            runtime=growing(TRAIN.runtime),
         params:
             recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
             code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
@@ -162,7 +162,7 @@ if settings.distillation:
             resources:
                 gpu=GPUS,
                 mem_mb=TRAIN.mem_mb,
-                runtime=TRAIN.runtime,
+                runtime=growing(TRAIN.runtime),
             params:
                 recipe=lambda wildcards, group=group: recipes.train_students(
                     settings.distillation, wildcards.method, group
@@ -200,7 +200,7 @@ if settings.distillation:
         resources:
             gpu=GPUS,
             mem_mb=EVALUATE.mem_mb,
-            runtime=EVALUATE.runtime,
+            runtime=growing(EVALUATE.runtime),
         params:
             recipe=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).settings,
             code=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).code,
@@ -231,7 +231,7 @@ if settings.distillation:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.assemble_table1(settings.distillation).settings,
             code=recipes.assemble_table1(settings.distillation).code,

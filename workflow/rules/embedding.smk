@@ -37,7 +37,7 @@ if settings.embedding:
         resources:
             gpu=GPUS,
             mem_mb=TRAIN.mem_mb,
-            runtime=TRAIN.runtime,
+            runtime=growing(TRAIN.runtime),
         params:
             recipe=lambda wildcards: recipes.train_embedding(
                 settings.embedding, wildcards.method, int(wildcards.seed)
@@ -75,7 +75,7 @@ if settings.embedding:
         resources:
             gpu=GPUS,
             mem_mb=EVALUATE.mem_mb,
-            runtime=EVALUATE.runtime,
+            runtime=growing(EVALUATE.runtime),
         params:
             recipe=lambda wildcards: recipes.evaluate_embeddings(
                 settings.embedding, settings.corruptions, settings.seeds, wildcards.method
@@ -113,7 +113,7 @@ if settings.embedding:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.assemble_table2(settings.embedding, settings.corruptions).settings,
             code=recipes.assemble_table2(settings.embedding, settings.corruptions).code,
@@ -142,7 +142,7 @@ if settings.embedding:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.draw_corruption_errors(EMBEDDINGS).settings,
             code=recipes.draw_corruption_errors(EMBEDDINGS).code,
@@ -173,7 +173,7 @@ if settings.embedding:
             resources:
                 gpu=GPUS,
                 mem_mb=TRAIN.mem_mb,
-                runtime=TRAIN.runtime,
+                runtime=growing(TRAIN.runtime),
             params:
                 recipe=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).settings,
                 code=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).code,
@@ -200,7 +200,7 @@ if settings.embedding:
             resources:
                 gpu=0,
                 mem_mb=LIGHT.mem_mb,
-                runtime=LIGHT.runtime,
+                runtime=growing(LIGHT.runtime),
             params:
                 recipe=recipes.draw_figure_a1(settings.embedding).settings,
                 code=recipes.draw_figure_a1(settings.embedding).code,

@@ -27,7 +27,7 @@ if settings.geometry:
         resources:
             gpu=GPUS,
             mem_mb=TRAIN.mem_mb,
-            runtime=TRAIN.runtime,
+            runtime=growing(TRAIN.runtime),
         params:
             recipe=recipes.train_reference_network(settings.geometry).settings,
             code=recipes.train_reference_network(settings.geometry).code,
@@ -53,7 +53,7 @@ if settings.geometry:
         resources:
             gpu=0,
             mem_mb=EVALUATE.mem_mb,
-            runtime=EVALUATE.runtime,
+            runtime=growing(EVALUATE.runtime),
         params:
             recipe=recipes.evaluate_geometry(settings.geometry).settings,
             code=recipes.evaluate_geometry(settings.geometry).code,
@@ -77,7 +77,7 @@ if settings.geometry:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.draw_figure1(settings.geometry).settings,
             code=recipes.draw_figure1(settings.geometry).code,
@@ -103,7 +103,7 @@ if settings.geometry:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.draw_figure2().settings,
             code=recipes.draw_figure2().code,

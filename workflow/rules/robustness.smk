@@ -44,7 +44,7 @@ if settings.robustness:
         resources:
             gpu=GPUS,
             mem_mb=TRAIN.mem_mb,
-            runtime=TRAIN.runtime,
+            runtime=growing(TRAIN.runtime),
         params:
             recipe=lambda wildcards: recipes.train_robust_network(
                 settings.robustness, wildcards.method, int(wildcards.seed)
@@ -83,7 +83,7 @@ if settings.robustness:
         resources:
             gpu=GPUS,
             mem_mb=EVALUATE.mem_mb,
-            runtime=EVALUATE.runtime,
+            runtime=growing(EVALUATE.runtime),
         params:
             recipe=lambda wildcards: recipes.evaluate_robustness(
                 settings.robustness, settings.seeds, wildcards.method
@@ -118,7 +118,7 @@ if settings.robustness:
         resources:
             gpu=GPUS,
             mem_mb=EVALUATE.mem_mb,
-            runtime=EVALUATE.runtime,
+            runtime=growing(EVALUATE.runtime),
         params:
             recipe=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).settings,
             code=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).code,
@@ -150,7 +150,7 @@ if settings.robustness:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=lambda wildcards: recipes.assemble_table3(
                 settings.robustness, settings.corruptions, wildcards.table
@@ -181,7 +181,7 @@ if settings.robustness:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.draw_corruption_errors(TABLE3_METHODS).settings,
             code=recipes.draw_corruption_errors(TABLE3_METHODS).code,
@@ -206,7 +206,7 @@ if settings.robustness:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.draw_snr_curves(settings.robustness).settings,
             code=recipes.draw_snr_curves(settings.robustness).code,
@@ -233,7 +233,7 @@ if settings.robustness:
             resources:
                 gpu=0,
                 mem_mb=LIGHT.mem_mb,
-                runtime=LIGHT.runtime,
+                runtime=growing(LIGHT.runtime),
             params:
                 recipe=recipes.draw_weight_sweep(settings.robustness).settings,
                 code=recipes.draw_weight_sweep(settings.robustness).code,

@@ -23,7 +23,7 @@ if settings.timed_methods:
         resources:
             gpu=ALL_GPUS,
             mem_mb=TRAIN.mem_mb,
-            runtime=TRAIN.runtime,
+            runtime=growing(TRAIN.runtime),
         params:
             recipe=recipes.measure_times(settings).settings,
             code=recipes.measure_times(settings).code,
@@ -50,7 +50,7 @@ if settings.timed_methods:
         resources:
             gpu=0,
             mem_mb=LIGHT.mem_mb,
-            runtime=LIGHT.runtime,
+            runtime=growing(LIGHT.runtime),
         params:
             recipe=recipes.assemble_table_a1(settings).settings,
             code=recipes.assemble_table_a1(settings).code,

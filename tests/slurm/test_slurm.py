@@ -1,0 +1,156 @@
+"""The SLURM profile on a cluster of one node with four pretended GPUs."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from snakemake_runs import DIGITS, ROOT, command, copy_checkout
+
+pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.xdist_group("slurm")]
+
+HERE = Path(__file__).parent
+PROFILE = ROOT / "profiles/slurm"
+# as the profile says, but asks oftener: a test must not wait for the next question
+POLLING = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1")
+
+
+class Record(NamedTuple):
+    name: str
+    number: str
+    event: str
+    time: float
+    devices: str
+    runtime: int
+
+
+def records(folder):
+    path = folder / "records.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    split = [line.split() for line in lines]
+    return [Record(*words[:3], float(words[3]), words[4], int(words[5])) for words in split]
+
+
+def copy_of_jobs(folder):
+    for name in ("jobs.smk", "job.py"):
+        shutil.copy(HERE / name, folder)
+    return folder
+
+
+@contextlib.contextmanager
+def running(cluster, folder, *arguments, configs=(), variables=None):
+    """Start Snakemake on the cluster; what it says goes to a file beside `folder`. Nothing of it stays."""
+    output = folder.parent / "output.txt"
+    with output.open("w", encoding="utf-8") as file:
+        run = subprocess.Popen(
+            command(*POLLING, *arguments, configs=configs),
+            cwd=folder,
+            env={key: value for key, value in cluster.environment().items() if key != "PYTHONPATH"} | (variables or {}),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    try:
+        yield run, output
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        if jobs := cluster.unfinished():
+            cluster.ask("scancel", *jobs)
+
+
+def wait_until(condition, seconds, output):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, output.read_text(encoding="utf-8")
+        time.sleep(0.1)
+
+
+def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_path):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    copy_of_jobs(folder)
+    started = Counter()
+
+    def has_started(name):
+        started.update()
+        return any(record.name == name and record.event == "start" for record in records(folder))
+
+    arguments = ("--snakefile", "jobs.smk", "--workflow-profile", PROFILE, "--retries", "1", "--latency-wait", "5")
+    warning = ("--set-resources", "other:slurm_extra='--signal=TERM@20'")
+    with running(cluster, folder, *arguments, *warning) as (run, output):
+        wait_until(lambda: has_started("cancelled") and has_started("overdue"), 60, output)
+        comments = cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").splitlines()
+        (cancelled,) = [line.split()[0] for line in comments if "cancelled" in line]
+        cluster.ask("scancel", cancelled)
+        cluster.stop_controller()
+        time.sleep(3)
+        cluster.start_controller()
+        run.wait(170)
+        said = output.read_text(encoding="utf-8")
+
+    seen = records(folder)
+    starts = Counter(record.name for record in seen if record.event == "start")
+    print(said, seen)
+    # never more jobs than devices, and each has one of its own
+    gpu = [record for record in seen if record.name == "gpu"]
+    taken = set()
+    for record in sorted(gpu, key=lambda record: record.time):
+        assert record.devices in {"0", "1", "2", "3"}
+        if record.event == "start":
+            assert record.devices not in taken
+            taken.add(record.devices)
+        else:
+            taken.remove(record.devices)
+    assert starts["gpu"] == 6
+    # once more, and no oftener
+    assert starts["failing"] == 2
+    assert starts["cancelled"] == starts["overdue"] == 2
+    assert run.returncode == 1
+    assert not (folder / "failing.done").exists()
+    assert (folder / "cancelled.done").exists()
+    assert "failing.log" in said
+    assert "cancelled.log" in said
+    assert re.search(r"status.*CANCELLED", said)
+    # warned, killed, and then given more time
+    assert [record.event for record in seen if record.name == "overdue"] == ["start", "warned", "start", "end"]
+    assert [record.runtime for record in seen if record.name == "overdue"] == [1, 1, 2, 2]
+    assert re.search(r"status.*TIMEOUT", said)
+
+
+def test_interrupting_snakemake_cancels_its_jobs(cluster, tmp_path):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    copy_of_jobs(folder)
+    wanted = [f"long{number}.done" for number in range(5)]
+    arguments = ("--snakefile", "jobs.smk", "--workflow-profile", PROFILE, *wanted)
+    with running(cluster, folder, *arguments) as (run, output):
+        wait_until(lambda: len(records(folder)) == 4, 60, output)
+        assert len(cluster.unfinished()) == 5  # one waits for a device
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) != 0
+        wait_until(lambda: not cluster.unfinished(), 10, output)
+
+
+def test_a_table_is_made_through_the_profile(cluster, tmp_path):
+    folder = copy_checkout(tmp_path / "checkout")
+    table = "results/digits/tables/table1.md"
+    small = ("--config", "seeds=[0]", "resources={device: cpu}")
+    arguments = (table, "--workflow-profile", "profiles/slurm", "--until", "evaluate_teacher", "--latency-wait", "5")
+    with running(cluster, folder, *arguments, *small, configs=(DIGITS,)) as (run, output):
+        run.wait(120)
+        said = output.read_text(encoding="utf-8")
+    assert run.returncode == 0, said
+    assert "localrule prepare_data:" in said
+    submitted = re.findall(r"SLURM jobid \d+", said)
+    assert len(submitted) == 2, said  # the teacher, and its evaluation
+    assert (folder / "results/digits/distillation/teacher/evaluation.csv").exists()
