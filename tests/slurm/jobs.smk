@@ -1,6 +1,8 @@
 # Small jobs that tell what SLURM gave them and what became of them: what tests/slurm runs.
 import sys
 
+# as in the workflow: no shell that would die of the warning before its command is done
+shell.prefix("exec ")
 JOB = f"{sys.executable} job.py"
 
 

@@ -79,10 +79,8 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     folder = tmp_path / "jobs"
     folder.mkdir()
     copy_of_jobs(folder)
-    started = Counter()
 
     def has_started(name):
-        started.update()
         return any(record.name == name and record.event == "start" for record in records(folder))
 
     arguments = ("--snakefile", "jobs.smk", "--workflow-profile", PROFILE, "--retries", "1", "--latency-wait", "5")
@@ -100,7 +98,6 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
 
     seen = records(folder)
     starts = Counter(record.name for record in seen if record.event == "start")
-    print(said, seen)
     # never more jobs than devices, and each has one of its own
     gpu = [record for record in seen if record.name == "gpu"]
     taken = set()
@@ -124,6 +121,7 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     # warned, killed, and then given more time
     assert [record.event for record in seen if record.name == "overdue"] == ["start", "warned", "start", "end"]
     assert [record.runtime for record in seen if record.name == "overdue"] == [1, 1, 2, 2]
+    assert re.search(r"overdue/\d+\.log \(check log", said)
     assert re.search(r"status.*TIMEOUT", said)
 
 

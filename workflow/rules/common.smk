@@ -18,6 +18,10 @@ try:
 except LggError as error:
     raise WorkflowError(str(error))
 
+# A job is its Python and no shell around it: of a signal to all its processes, such as SLURM's before a time limit, the
+# shell would die at once, and the job would count as ended before its checkpoint is written.
+shell.prefix("exec ")
+
 RESULTS = f"results/{settings.run}"
 TRAIN_IMAGES = f"{RESULTS}/data/train.safetensors"
 TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
