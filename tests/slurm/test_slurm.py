@@ -119,8 +119,9 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     assert "cancelled.log" in said
     assert re.search(r"status.*CANCELLED", said)
     # warned, killed, and then given more time
-    assert [record.event for record in seen if record.name == "overdue"] == ["start", "warned", "start", "end"]
-    assert [record.runtime for record in seen if record.name == "overdue"] == [1, 1, 2, 2]
+    overdue = [(record.event, record.runtime) for record in seen if record.name == "overdue"]
+    # SLURM warns by itself too, at the limit
+    assert list(dict.fromkeys(overdue)) == [("start", 1), ("warned", 1), ("start", 2), ("end", 2)]
     assert re.search(r"overdue/\d+\.log \(check log", said)
     assert re.search(r"status.*TIMEOUT", said)
 
