@@ -12,6 +12,7 @@ rule all:
         "failing.done",
         "cancelled.done",
         "overdue.done",
+        "training.safetensors",
 
 
 rule gpu:
@@ -35,6 +36,18 @@ rule other:
         runtime=lambda wildcards, attempt: attempt if wildcards.name == "overdue" else 5,
     shell:
         "{JOB} {wildcards.name} 0 {resources.runtime} {output} 2> {log}"
+
+
+rule training:
+    output:
+        "training.safetensors",
+    log:
+        "training.log",
+    resources:
+        mem_mb=1000,
+        runtime=lambda wildcards, attempt: attempt,
+    shell:
+        "{sys.executable} train.py {output} 2> {log}"
 
 
 rule long:

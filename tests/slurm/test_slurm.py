@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
+import train
+from safetensors.torch import load_file
 from snakemake_runs import DIGITS, ROOT, command, copy_checkout
 
 pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.xdist_group("slurm")]
@@ -39,7 +42,7 @@ def records(folder):
 
 
 def copy_of_jobs(folder):
-    for name in ("jobs.smk", "job.py"):
+    for name in ("jobs.smk", "job.py", "train.py"):
         shutil.copy(HERE / name, folder)
     return folder
 
@@ -84,7 +87,7 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
         return any(record.name == name and record.event == "start" for record in records(folder))
 
     arguments = ("--snakefile", "jobs.smk", "--workflow-profile", PROFILE, "--retries", "1", "--latency-wait", "5")
-    warning = ("--set-resources", "other:slurm_extra='--signal=TERM@20'")
+    warning = ("--set-resources", *(f"{rule}:slurm_extra='--signal=TERM@20'" for rule in ("other", "training")))
     with running(cluster, folder, *arguments, *warning) as (run, output):
         wait_until(lambda: has_started("cancelled") and has_started("overdue"), 60, output)
         comments = cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").splitlines()
@@ -124,6 +127,10 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     assert list(dict.fromkeys(overdue)) == [("start", 1), ("warned", 1), ("start", 2), ("end", 2)]
     assert re.search(r"overdue/\d+\.log \(check log", said)
     assert re.search(r"status.*TIMEOUT", said)
+    # a training that was warned went on where it was, to the bits of one left alone
+    assert "Going on after" in (folder / "training.log").read_text(encoding="utf-8")
+    weights, expected = load_file(folder / "training.safetensors"), train.train()
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
 
 
 def test_interrupting_snakemake_cancels_its_jobs(cluster, tmp_path):
