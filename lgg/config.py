@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lgg.errors import ConfigError
 from lgg.files import write_text
@@ -65,6 +65,15 @@ def _flag(value: Any) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
+def _path(value: str) -> str:
+    """Refuse what no file of Snakemake's can be called: it takes braces for wildcards."""
+    if not value or not value.isprintable() or set("{}") & set(value):
+        raise ValueError(
+            f"{_shown(value)} is no path that can be used here; take one without braces and control characters"
+        )
+    return value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 # a bound stands before the reader of text, or the JSON schema loses it
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
@@ -78,7 +87,8 @@ Severity = Annotated[int, Field(ge=1, le=5), BeforeValidator(_whole)]
 Decibels = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False), BeforeValidator(_number)]
 AtLeast2 = Annotated[int, Field(ge=2), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+FilePath = Annotated[str, AfterValidator(_path)]
 
 
 class _Section(BaseModel):
@@ -103,7 +113,7 @@ class Data(_Section):
         description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's; "
         "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your train/CLASS/*.png or .jpg files"
     )
-    path: str | None = Field(
+    path: FilePath | None = Field(
         default=None,
         description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/; "
         "cifar10, cifar100: where the archive is or will be downloaded, `downloads` by default; no other source has one",
@@ -196,7 +206,9 @@ class WideResNet(_Section):
 
     name: Literal["wide_resnet"]
     depth: Annotated[int, Field(ge=10), BeforeValidator(_whole)] = Field(description="number of layers, 6n + 4")
-    width: Positive = Field(description="stages have 16, 32 and 64 channels times this")
+    width: Annotated[float, Field(gt=0, le=1000), BeforeValidator(_number)] = Field(
+        description="stages have 16, 32 and 64 channels times this"
+    )
 
     @model_validator(mode="after")
     def _buildable(self) -> Self:
@@ -228,7 +240,9 @@ Architecture = Annotated[WideResNet | PreActResNet18, Field(discriminator="name"
 class Phase(_Section):
     """A stretch of training. Phases follow one another; together they are the learning-rate schedule."""
 
-    epochs: Positive = Field(description="length, in passes over the training images; parts of an epoch are allowed")
+    epochs: Annotated[float, Field(gt=0, le=1e6), BeforeValidator(_number)] = Field(
+        description="length, in passes over the training images; parts of an epoch are allowed"
+    )
     learning_rate: NonNegative | list[NonNegative] = Field(
         description="one value, or [first, last] to change it at every step"
     )
@@ -746,7 +760,7 @@ class Corruptions(_Section):
         default="generated",
         description="generated: made here from the published definitions; cifar10_c: the official archive (2.9 GB)",
     )
-    path: str | None = Field(
+    path: FilePath | None = Field(
         default=None,
         description="cifar10_c: where CIFAR-10-C.tar is or will be downloaded, `downloads/CIFAR-10-C.tar` by default",
     )
@@ -1007,7 +1021,8 @@ def _merge(lines: Iterable[str]) -> Iterator[str]:
 def _describe(error: Any, raw: Mapping[str, Any]) -> str:
     """Return one line for one of pydantic's errors: where, what is wrong, what would be right."""
     path, annotation = _locate(error["loc"], raw)
-    where = ".".join(path) if path else "configuration"
+    # a key with a line break or the like would tear the message apart
+    where = ".".join(part if part.isprintable() and part else repr(part) for part in path) if path else "configuration"
     where = re.sub(r"\.(\d+)", r"[\1]", where)
     kind = error["type"]
     if kind == "extra_forbidden":
@@ -1034,7 +1049,7 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return f"{where}: expected a section of keys and values, found {_shown(error['input'])}"
     if kind == "string_pattern_mismatch":
-        return f"{where}: {error['input']!r} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
+        return f"{where}: {_shown(error['input'])} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
     if kind == "too_short":
         return f"{where}: the list needs at least {error['ctx']['min_length']} entry"
     if kind == "string_too_long":
@@ -1046,7 +1061,13 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
 
 
 def _shown(given: Any) -> str:
-    return "nothing" if given is None else "a section" if isinstance(given, Mapping) else repr(given)
+    if given is None or isinstance(given, Mapping):
+        return "nothing" if given is None else "a section"
+    try:
+        text = repr(given)
+    except ValueError:  # a whole number of more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _pattern_in_words(pattern: str) -> str:

@@ -4,6 +4,7 @@ Snakemake compares both with those of the last run. A recipe holds just the sett
 no labels, no resources, no paths of results. Imports neither torch nor torchvision.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Recipe:
 
 def _recipe(stage: str, settings: dict[str, Any], *chosen: str) -> Recipe:
     """Return the recipe of ``lgg.stages.<stage>``, which loads the modules `chosen` by name."""
-    return Recipe(canonical_json(settings), code_digest(f"lgg.stages.{stage}", *chosen))
+    # Snakemake would take {name} in a label for a wildcard; JSON's own braces are followed by a quote or a brace
+    written = re.sub(r'\{(?=[^"}])', r"\\u007b", canonical_json(settings))
+    return Recipe(written, code_digest(f"lgg.stages.{stage}", *chosen))
 
 
 def prepare_data(config: Config) -> Recipe:

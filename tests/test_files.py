@@ -2,13 +2,16 @@ import hashlib
 import json
 import math
 import os
+import resource
 import stat
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from lgg.files import (
     atomic_path,
@@ -237,3 +240,45 @@ def test_the_hash_of_a_file_is_that_of_all_its_bytes(tmp_path, size):
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     assert sha256_of_file(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
+
+
+# --- a disk that is full or read-only -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file of this process grow beyond 4,096 bytes, which fails as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("older", [None, b"older"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_text(path, "x" * 10_000),
+        lambda path: write_rows(path, [{"a": "x" * 10_000}]),
+        lambda path: write_safetensors(path, {"a": np.zeros(10_000)}),
+    ],
+    ids=["text", "rows", "safetensors"],
+)
+def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(tmp_path, full_disk, write, older):
+    path = tmp_path / "file.safetensors"
+    if older:
+        path.write_bytes(older)
+    with pytest.raises(OSError, match=r"file\.safetensors"):
+        write(path)
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([older] if older else [])
+
+
+def write_safetensors(path, arrays):
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "results").write_text("a file where a folder should be")
+    with pytest.raises(OSError, match="results"):
+        write_text(tmp_path / "results" / "table.csv", "")

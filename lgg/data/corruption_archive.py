@@ -111,6 +111,12 @@ def _fetch_once(part: Path, held: int, url: str, size: int) -> None:
     request = Request(url, headers={"Range": f"bytes={held}-"} if held else {})
     with urlopen(request, timeout=TIMEOUT) as response:
         goes_on = bool(held) and response.status == 206 and _begins_at(response, held)
+        # a page of a proxy or of a server in trouble, which a later call would go on from
+        if (kind := response.headers.get_content_type()) == "text/html":
+            raise DataError(
+                f"{part.with_suffix('')}: {url} answers with a page ({kind}) in place of the file. Open the address in a "
+                "browser to see what it says, and run again later. Or put the file there yourself."
+            )
         with (
             part.open("ab" if goes_on else "wb") as file,
             tqdm(total=size, initial=held if goes_on else 0, unit="B", unit_scale=True, desc=part.stem) as progress,

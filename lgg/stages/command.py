@@ -66,6 +66,14 @@ def run(
         sys.exit(
             f"error: a file could not be read or written: {error}. Check free space and permissions, then run again."
         )
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        sys.exit(
+            f"error: the job ran out of memory ({str(error).partition(chr(10))[0] or type(error).__name__}). Turn down "
+            "`batch_size` or the network's `base_width` or `width`, set `precision` to bfloat16, or take fewer `images`; or "
+            "give jobs more: a larger resources.train.mem_mb or resources.evaluate.mem_mb, or fewer --cores at once."
+        )
     writing = seconds_writing() - written
     work = time.perf_counter() - began - writing
     sys.stdout.flush()  # both streams go to one log
@@ -100,3 +108,10 @@ def _exists(process: int) -> bool:
     except PermissionError:
         pass  # somebody else's
     return True
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    # by its words: torch.OutOfMemoryError is for GPUs alone, and not every stage imports torch
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )

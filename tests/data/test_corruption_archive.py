@@ -212,6 +212,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.cut, self.knows_ranges, self.status, self.ranges = CONTENT, None, True, None, []
+        self.kind = "application/x-tar"
         self.url = f"http://127.0.0.1:{self.server_address[1]}/archive.tar"
 
 
@@ -228,6 +229,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.send_header("Content-Type", server.kind)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         self.wfile.write(rest[: server.cut])
@@ -317,6 +319,16 @@ def test_a_wrong_checksum_is_told_and_the_part_is_removed(server, path):
     with pytest.raises(DataError, match=rf"has the MD5 .*, not {MD5}.*put the right file at .*archive.tar yourself"):
         fetch(path, server)
     assert not list(path.parent.iterdir())
+
+
+def test_a_page_in_place_of_the_file_is_told_and_what_had_come_is_kept(server, path):
+    path.parent.mkdir()
+    part_of(path).write_bytes(CONTENT[:1234])
+    server.content, server.kind, server.knows_ranges = b"<html>out of order</html>", "text/html; charset=utf-8", False
+    with pytest.raises(DataError, match=r"archive\.tar: http.* answers with a page .*run again later"):
+        fetch(path, server)
+    assert part_of(path).read_bytes() == CONTENT[:1234]
+    assert len(server.ranges) == 1
 
 
 def test_a_longer_file_is_told_and_removed(server, path):

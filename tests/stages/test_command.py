@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lgg.errors import DataError, Interrupted
 from lgg.files import atomic_path
@@ -51,6 +52,44 @@ def test_what_a_person_can_mend_ends_without_a_traceback(monkeypatch, capsys, er
         call(monkeypatch, stage, "--recipe", "{}", "--out-model", "m", outputs=["model"])
     assert str(caught.value).startswith(message)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_lack_of_memory_names_the_keys_to_turn_down(monkeypatch, error):
+    def stage(arguments):
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        call(monkeypatch, stage, "--recipe", "{}")
+    for key in (
+        "batch_size",
+        "base_width",
+        "width",
+        "precision",
+        "resources.train.mem_mb",
+        "resources.evaluate.mem_mb",
+    ):
+        assert key in str(caught.value)
+
+
+def test_what_torch_cannot_allocate_is_lack_of_memory(monkeypatch):
+    with pytest.raises(SystemExit, match="ran out of memory"):
+        call(monkeypatch, lambda _: torch.empty(2**50), "--recipe", "{}")
+
+
+def test_another_error_of_torch_keeps_its_traceback(monkeypatch):
+    def stage(arguments):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        call(monkeypatch, stage, "--recipe", "{}")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):

@@ -3,7 +3,8 @@
 
 rule prepare_data:
     input:
-        recipes.source_files(settings.data),
+        # a function: its files may have braces in their names
+        lambda wildcards: recipes.source_files(settings.data),
     output:
         train=TRAIN_IMAGES,
         test=TEST_IMAGES,
