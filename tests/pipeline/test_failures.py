@@ -76,3 +76,11 @@ def test_a_network_of_another_configuration_is_not_evaluated(copy_of_finished):
     assert_failed(copy_of_finished, done, "evaluate_corruptions", "seed0/model.safetensors: holds a network", log)
     assert "num_classes = 3, but 10 is expected" in done.stdout
     assert not (copy_of_finished / errors).exists()
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    checkout = copy_checkout(tmp_path / "Zoë's “runs” $(touch x) 漢;")
+    done = snakemake(checkout, "results/digits/figures/figure1.pdf", "--cores", "1")
+    assert done.returncode == 0, done.stdout
+    assert (checkout / "results/digits/figures/figure1.pdf").stat().st_size > 0
+    assert not list(tmp_path.rglob("x"))

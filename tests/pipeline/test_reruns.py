@@ -1,4 +1,5 @@
 import ast
+import os
 
 import pytest
 from configurations import configured
@@ -157,6 +158,14 @@ def test_a_change_of_the_configuration_reruns_what_it_touches(finished, tmp_path
 
 def test_without_a_change_nothing_runs(finished):
     assert plan(finished) == {}
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_a_clock_that_jumped_reruns_nothing(copy_of_finished, years):
+    for path in (copy_of_finished / "results").rglob("*"):
+        moved = path.stat().st_mtime + years * 365 * 86400
+        os.utime(path, (moved, moved))
+    assert plan(copy_of_finished) == {}
 
 
 # --- code ---------------------------------------------------------------------------------------------------------
