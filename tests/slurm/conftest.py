@@ -1,4 +1,5 @@
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,5 +14,7 @@ def cluster():
     # pytest's own folders are closed to others, which munged refuses
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
         Path(folder).chmod(0o755)
+        # by a path without spaces, since the executor plugin writes it unquoted
+        (Path(folder) / "environment").symlink_to(sys.prefix)
         with Cluster(Path(folder)) as running:
             yield running

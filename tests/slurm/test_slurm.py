@@ -51,9 +51,10 @@ def copy_of_jobs(folder):
 def running(cluster, folder, *arguments, configs=(), variables=None):
     """Start Snakemake on the cluster; what it says goes to a file beside `folder`. Nothing of it stays."""
     output = folder.parent / "output.txt"
+    _, *rest = command(*POLLING, *arguments, configs=configs)
     with output.open("w", encoding="utf-8") as file:
         run = subprocess.Popen(
-            command(*POLLING, *arguments, configs=configs),
+            [cluster.root / "environment/bin/python", *rest],
             cwd=folder,
             env={key: value for key, value in cluster.environment().items() if key != "PYTHONPATH"} | (variables or {}),
             stdout=file,
