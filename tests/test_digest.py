@@ -1,5 +1,8 @@
 import ast
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -224,3 +227,30 @@ def test_the_package_imports_itself_only_in_ways_that_the_digest_sees():
                 assert node.level == 0, f"{module}: a relative import"
                 names = {alias.name for alias in node.names}
                 assert not names & lazy.get(node.module, set()), f"{module}: import {names} from where they are defined"
+
+
+STAGES = sorted(
+    path.stem
+    for path in (digest.ROOT / "stages").glob("[a-z]*.py")
+    if path.stem not in ("command", "networks")  # shared by stages
+)
+
+
+def test_what_a_stage_loads_counts():
+    """Every module of the package that importing a stage really loads is in the digest, in a process that has none yet."""
+    code = (
+        "import importlib, json, sys\n"
+        "loaded = {}\n"
+        "for stage in sys.argv[1:]:\n"
+        "    for name in [name for name in sys.modules if name.split('.')[0] == 'lgg']:\n"
+        "        del sys.modules[name]\n"
+        "    importlib.import_module(f'lgg.stages.{stage}')\n"
+        "    loaded[stage] = [name for name in sys.modules if name.split('.')[0] == 'lgg']\n"
+        "print(json.dumps(loaded))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *STAGES], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert len(loaded) > 20
+    for stage, modules in loaded.items():
+        assert f"lgg.stages.{stage}" in modules
+        assert set(modules) <= import_closure(f"lgg.stages.{stage}"), stage

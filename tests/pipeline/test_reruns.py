@@ -1,5 +1,7 @@
 import ast
 import os
+import shutil
+import subprocess
 
 import pytest
 from configurations import configured
@@ -158,6 +160,27 @@ def test_a_change_of_the_configuration_reruns_what_it_touches(finished, tmp_path
 
 def test_without_a_change_nothing_runs(finished):
     assert plan(finished) == {}
+
+
+def test_lost_metadata_rerun_nothing_that_is_newer_than_what_it_was_made_from(copy_of_finished):
+    shutil.rmtree(copy_of_finished / ".snakemake")
+    assert plan(copy_of_finished) == {}
+
+
+def test_a_checkout_of_another_branch_and_back_reruns_nothing(copy_of_finished):
+    def git(*arguments):
+        identity = ("-c", "user.name=Tests", "-c", "user.email=tests@localhost", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *identity, *arguments], cwd=copy_of_finished, check=True, capture_output=True)
+
+    git("checkout", "-b", "other")
+    loss = copy_of_finished / "lgg" / "losses" / "relational.py"
+    loss.write_text(loss.read_text(encoding="utf-8") + "\nOTHER = 1\n", encoding="utf-8")
+    git("commit", "--all", "--message", "another loss")
+    there = plan(copy_of_finished)
+    git("checkout", "-")
+    assert plan(copy_of_finished) == {}
+    git("checkout", "other")
+    assert plan(copy_of_finished) == there == RKD_D
 
 
 @pytest.mark.parametrize("years", [-20, 20])
