@@ -39,11 +39,10 @@ def start(raw: dict[str, Any], root: Path) -> Config:
     check_paths(config, Path.cwd())
     os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
-    _end_jobs_on_sigterm()
     return config
 
 
-def _end_jobs_on_sigterm() -> None:
+def end_jobs_on_sigterm() -> None:
     """Let SIGTERM end the jobs of this Snakemake, and itself, as Ctrl-C does: by itself it waits for jobs to finish.
 
     The handler of the signal is Snakemake's own, set later. Python writes the numbers of all signals to a pipe, which a

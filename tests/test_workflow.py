@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    monkeypatch.setenv("PYTHONPATH", "")
+    for name in ("PYTHONPATH", "LGG_SNAKEMAKE", "LGG_CHECKPOINTS"):
+        monkeypatch.setenv(name, "")  # what `start` sets for jobs ends with each test
 
 
 def test_jobs_find_this_python_and_this_package():

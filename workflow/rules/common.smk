@@ -11,12 +11,13 @@ from snakemake.exceptions import WorkflowError
 
 from lgg import machine, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import gpus_per_job, growing, in_groups, one_of, start
+from lgg.workflow import end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, start
 
 try:
     settings = start(config, ROOT)
 except LggError as error:
     raise WorkflowError(str(error))
+end_jobs_on_sigterm()
 
 # A job is its Python and no shell around it: of a signal to all its processes, such as SLURM's before a time limit, the
 # shell would die at once, and the job would count as ended before its checkpoint is written.
