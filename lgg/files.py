@@ -2,10 +2,12 @@
 
 import contextlib
 import csv
+import glob
 import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+
+if sys.platform != "win32":
+    import fcntl
 
 _seconds_writing = 0.0
 
@@ -27,14 +32,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix) that takes its place when the block ends without an error.
 
     The folder is made where it is missing. After an error nothing is left behind and an older file at `path` stays
-    as it was. What the block and the renaming take counts as writing.
+    as it was; a process that is killed leaves its temporary file, which the next one to write `path` removes. What the
+    block and the renaming take counts as writing.
     """
     global _seconds_writing
     began = time.perf_counter()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
+    if sys.platform != "win32":
+        fcntl.flock(handle, fcntl.LOCK_EX)  # "in use", for _remove_left of another writer, until this process ends
     temporary = Path(name)
     try:
         yield temporary
@@ -51,8 +59,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         error.filename = error.filename or str(path)  # a full disk is told without a name
         raise
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
         _seconds_writing += time.perf_counter() - began
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the temporary files of `path` that no process writes any more."""
+    if sys.platform == "win32":
+        return
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.????????{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError), left.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 @contextlib.contextmanager

@@ -46,9 +46,10 @@ def end_jobs_on_sigterm() -> None:
     """Let SIGTERM end the jobs of this Snakemake, and itself, as Ctrl-C does: by itself it waits for jobs to finish.
 
     The handler of the signal is Snakemake's own, set later. Python writes the numbers of all signals to a pipe, which a
-    thread reads: it passes SIGTERM on to the stages that this process has started, and interrupts it.
+    thread reads: it passes SIGTERM on to the stages that this process has started, and interrupts it. A program that uses
+    Snakemake as a library keeps its signals to itself.
     """
-    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
+    if not _is_snakemake(Path(sys.argv[0])) or sys.platform == "win32":
         return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -59,6 +60,10 @@ def end_jobs_on_sigterm() -> None:
         os.close(writing)
         return
     threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
+
+
+def _is_snakemake(program: Path) -> bool:
+    return program.stem == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
 
 
 def _pass_on(pipe: int) -> None:

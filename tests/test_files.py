@@ -3,7 +3,10 @@ import json
 import math
 import os
 import resource
+import signal
 import stat
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -282,3 +285,22 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "results").write_text("a file where a folder should be")
     with pytest.raises(OSError, match="results"):
         write_text(tmp_path / "results" / "table.csv", "")
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "a [1].csv"
+    code = (
+        "import os, signal, sys\n"
+        "from lgg.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path]).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1 and not path.exists()
+    with atomic_path(tmp_path / "b.csv") as temporary:
+        temporary.write_text("another file's writer leaves it")
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a [1].csv", "b.csv"]

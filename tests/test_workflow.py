@@ -6,7 +6,7 @@ import pytest
 from configurations import overlaid, read
 
 from lgg.errors import ConfigError
-from lgg.workflow import gpus_per_job, in_groups, one_of, start
+from lgg.workflow import end_jobs_on_sigterm, gpus_per_job, in_groups, one_of, start
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,3 +59,12 @@ def test_patterns_match_the_names_alone():
 )
 def test_seeds_are_grouped_in_their_order(size, groups):
     assert in_groups([4, 2, 9], size) == groups
+
+
+def test_only_snakemake_itself_listens_for_signals(monkeypatch):
+    import signal
+
+    for program in ("/bin/pytest", "/lib/pytest/__main__.py", "snakemake_runner.py"):
+        monkeypatch.setattr(sys, "argv", [program])
+        end_jobs_on_sigterm()
+        assert signal.set_wakeup_fd(-1) == -1

@@ -37,7 +37,8 @@ TIMED = (
     "figures/job_times.",
     "timing/",
 )
-LONGEST = 6.0  # seconds until the next kill
+JOBS = 53  # of the pipeline, about: what decides how many of them lie between two kills
+LONGEST = 1.0  # seconds from the start of a job to the kill that follows it
 
 
 def disturb(folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chance: random.Random) -> dict[str, Any]:
@@ -47,9 +48,9 @@ def disturb(folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chan
         starts += 1
         with running(folder, configs, cores) as run:
             if killed.total() < kills:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    run.wait(timeout=chance.uniform(1.0, LONGEST))
                 kind = chance.choice(KINDS)
+                wait_for_jobs(run, folder, chance.randint(1, max(1, JOBS // (2 * kills))), kind == "job")
+                time.sleep(chance.uniform(0.0, LONGEST))
                 jobs = stages_of(run)
                 if run.poll() is None and (kind != "job" or jobs):
                     lost += end(run, kind, jobs, chance)
@@ -89,6 +90,18 @@ def running(folder: Path, configs: tuple[Any, ...], cores: int) -> Iterator[subp
         for process in members(run.pid):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+
+
+def wait_for_jobs(run: subprocess.Popen[str], folder: Path, number: int, running: bool) -> None:
+    """Wait until so many jobs have begun that had not before, and one runs where that is asked; or until all is done."""
+    before = started_jobs(folder)
+    while run.poll() is None and (started_jobs(folder) < before + number or (running and not stages_of(run))):
+        time.sleep(0.02)
+
+
+def started_jobs(folder: Path) -> int:
+    """Return how many jobs have ever begun: each has a log."""
+    return sum(path.is_file() for path in (folder / "results" / "digits" / "logs").rglob("*"))
 
 
 def members(session: int) -> list[psutil.Process]:
