@@ -40,7 +40,8 @@ def build(
         name: "wide_resnet" (options `depth`, `width`) or "preact_resnet18" (options `base_width`, `parseval`,
             `bottleneck`).
         num_classes: number of outputs.
-        mean, std: per-channel constants that the network normalises its images with; those of CIFAR-10 by default.
+        mean: of each channel, which the network subtracts from its images; that of CIFAR-10 by default.
+        std: of each channel, which it then divides by; that of CIFAR-10 by default.
 
     Raises ValueError for a name or option that does not exist.
     """

@@ -47,7 +47,8 @@ class PreActResNet18(ImageClassifier):
 
     Args:
         num_classes: number of outputs.
-        mean, std: per-channel constants (3 values each).
+        mean: of each channel (3 values), which is subtracted from the images.
+        std: of each channel (3 values), which they are then divided by.
         base_width: w.
         parseval: scale every convolution's weight by 1/√(2·kh·kw + 1) in the forward pass and take the mean of branch
             and shortcut for their sum, as Parseval networks do (Cisse et al. 2017).
