@@ -38,14 +38,17 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """Heading with unit."""
-        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+        """Heading with unit and the direction of better."""
+        return self._heading(self.unit)
 
     @property
     def difference_column(self) -> str:
-        """Heading with the unit of a difference."""
+        """Heading with the unit of a difference, and the direction of better."""
         unit = "points" if self.unit == "%" else self.unit
-        return f"{self.heading} ({unit})" if unit else self.heading
+        return self._heading(unit)
+
+    def _heading(self, unit: str) -> str:
+        return f"{self.heading}{f' ({unit})' if unit else ''} {'↓' if self.lower_is_better else '↑'}"
 
 
 def comparison_table(
@@ -118,25 +121,22 @@ def write_table(
     metrics: Sequence[Metric],
     legend: Sequence[str],
     *,
-    csv: Path,
-    markdown: Path,
-    latex: Path,
-    title: str | None = None,
+    title: str,
+    files: Mapping[str, Path],
 ) -> None:
-    """Write what `comparison_table` gives in its three forms, each atomically.
+    """Write what `comparison_table` gives to `files`, by form, each atomically.
 
-    Markdown and LaTeX show the means beside the paper's figures, at most four metrics abreast, and the differences to
+    All but the CSV show the means beside the paper's figures, at most four metrics abreast, and the differences to
     the baseline below. What the columns are is said first in the legend; `legend` adds the paper's source, what was
     trained for how long, and notes about the data.
     """
     groups = _abreast(metrics)
     heading = "Difference to the baseline, paired by seed"
     shown: list[tuple[str | None, pd.DataFrame]] = [(None, _means(table, group)) for group in groups]
-    shown[0] = (title, shown[0][1])
     if (table["name"] != table["baseline"]).any():
         differences = [_differences(table, group) for group in groups]
         shown += [(heading if index == 0 else None, cells) for index, cells in enumerate(differences)]
-    write_forms(table, shown, [_explain(table, metrics, shown), *legend], csv=csv, markdown=markdown, latex=latex)
+    write_forms(table, shown, [_explain(table, metrics, shown), *legend], title=title, files=files)
 
 
 def _abreast(metrics: Sequence[Metric]) -> list[Sequence[Metric]]:
@@ -233,7 +233,7 @@ def _explain(table: pd.DataFrame, metrics: Sequence[Metric], shown: Sequence[tup
     printed = {str(cell) for _, cells in shown for cell in cells.to_numpy().ravel()}
     sentences = [
         f"Measured on {_images(table, metrics)}: mean over seeds ± standard deviation, 95 % confidence interval of the "
-        "mean by Student's t in brackets; the best mean in bold.",
+        "mean by Student's t in brackets; the best mean in bold; ↓: lower is better, ↑: higher.",
         f"Difference: the row minus “{_baseline_label(table)}”, paired by seed; p: two-sided paired t-test, not "
         "corrected for the number of comparisons.",
         "One seed has no spread, no interval and no p.",

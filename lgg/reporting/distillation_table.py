@@ -58,14 +58,14 @@ def _by_seed(evaluation: pd.DataFrame, column: str) -> dict[int, float]:
     return {int(seed): float(value) for seed, value in zip(evaluation["seed"], evaluation[column], strict=True)}
 
 
-def write_table1(table: pd.DataFrame, notes: Sequence[str], *, csv: Path, markdown: Path, latex: Path) -> None:
-    """Write Table 1 in its three forms, each atomically; `notes` tell of the data."""
+def write_table1(table: pd.DataFrame, notes: Sequence[str], files: Mapping[str, Path]) -> None:
+    """Write Table 1 to `files`, by form, each atomically; `notes` tell of the data."""
     shown = pd.DataFrame(
         {
             "": table["label"],
-            "Error (%)": interval_cells(table, "error"),
+            "Error (%) ↓": interval_cells(table, "error"),
             "Paper": [number_cell(value) for value in table["paper_error"]],
-            "Gain (points)": interval_cells(table, "gain", signed=True),
+            "Gain (points) ↑": interval_cells(table, "gain", signed=True),
             "Paper's gain": [number_cell(value) for value in table["paper_gain"]],
             "p": [number_cell(value, "{:.2g}") for value in table["gain_p_value"]],
             "Agreement with teacher (%)": interval_cells(table, "agreement"),
@@ -76,11 +76,11 @@ def write_table1(table: pd.DataFrame, notes: Sequence[str], *, csv: Path, markdo
     )
     legend = [
         f"Errors on {table['test_images'].iloc[0]:,} test images: mean over seeds ± standard deviation, 95 % confidence "
-        "interval of the mean by Student's t in brackets. Gain: error of the baseline minus error of the row, paired by "
-        "seed; p: two-sided paired t-test. One seed has no spread and no interval. "
-        "Sizes in percent of the teacher's, or of the baseline's where there is no teacher.",
+        "interval of the mean by Student's t in brackets; ↓: lower is better, ↑: higher. Gain: error of the baseline minus "
+        "error of the row, paired by seed; p: two-sided paired t-test. One seed has no spread and no interval. Sizes in "
+        "percent of the teacher's, or of the baseline's where there is no teacher.",
         *equal_note(map(str, shown.to_numpy().ravel())),
         "Paper: Lassance, Gripon, Ortega 2021, Table 1: CIFAR-10, WideResNet28-1 and 28-0.5, 10 seeds.",
         *notes,
     ]
-    write_forms(table, [(None, shown)], legend, csv=csv, markdown=markdown, latex=latex)
+    write_forms(table, [(None, shown)], legend, title="Table 1: distillation", files=files)

@@ -7,7 +7,7 @@ name in RUN/logs.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from lgg.reporting.figures import PALETTE, save_figure, set_style
-from lgg.reporting.tables import number_cell, write_forms
+from lgg.reporting.tables import FORMS, number_cell, write_forms
 
 SPLIT = re.compile(r"^job: ([0-9.]+) s of work and ([0-9.]+) s of writing$", re.MULTILINE)
 BENCHMARK = {"s": "seconds", "cpu_time": "cpu_seconds", "max_rss": "max_rss_mb"}  # Snakemake's names and ours
@@ -39,8 +39,8 @@ def write(folder: Path) -> None:
     if jobs.empty:
         return
     table = folder / "tables" / "job_times"
-    files = {"csv": table.with_suffix(".csv"), "markdown": table.with_suffix(".md"), "latex": table.with_suffix(".tex")}
-    write_job_times(jobs, damaged, **files)
+    files = {form: table.with_suffix(f".{form}") for form in FORMS}
+    write_job_times(jobs, damaged, files)
     figure = folder / "figures" / "job_times"
     save_figure(draw_job_times(by_rule(jobs)), figure.with_suffix(".pdf"), figure.with_suffix(".png"))
 
@@ -121,8 +121,8 @@ def _together(rule: str, jobs: pd.DataFrame) -> dict[str, str | float]:
     }
 
 
-def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], *, csv: Path, markdown: Path, latex: Path) -> None:
-    """Write the table, each form atomically: a row a job in the CSV, a row a rule in the other two.
+def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], files: Mapping[str, Path]) -> None:
+    """Write the table, each form atomically: a row a job in the CSV, a row a rule in the others.
 
     `jobs` and `damaged` are as `read_jobs` gives them.
     """
@@ -149,7 +149,7 @@ def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], *, csv: Path, ma
     ]
     if damaged:
         legend.append(f"Left out, since their benchmarks cannot be read: {', '.join(damaged)}.")
-    write_forms(jobs, [(None, shown)], legend, csv=csv, markdown=markdown, latex=latex)
+    write_forms(jobs, [(None, shown)], legend, title="What the jobs cost", files=files)
 
 
 def _cells(values: "pd.Series[float]", digits: int) -> list[str]:

@@ -1,8 +1,10 @@
-"""What all tables share: cells, and one table in three forms, CSV, Markdown and LaTeX."""
+"""What all tables share: cells, and one table in four forms, CSV, Markdown, LaTeX and HTML."""
 
+import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pandas as pd
 from lgg.files import atomic_path, write_text
 from lgg.reporting.statistics import Summary
 
+FORMS = ("csv", "md", "tex", "html")
 ABSENT = "–"
 NO_SPREAD = 1e-9  # of the mean: values that are equal but for rounding
 
@@ -26,6 +29,8 @@ LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "∞": r"$\infty$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
     "α": r"$\alpha$",
     "β": r"$\beta$",
     "γ": r"$\gamma$",
@@ -34,6 +39,56 @@ LATEX = {
     "ρ": r"$\rho$",
     "σ": r"$\sigma$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+# a page that needs no other file; sorts without a library, prints without the buttons
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light; }}
+body {{ font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: white; margin: 1.5rem; }}
+h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1.05rem; margin-top: 1.6rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .35rem .7rem; text-align: right; vertical-align: top; }}
+thead th {{ border-bottom: 1px solid; vertical-align: bottom; }}
+tbody th, thead th:first-child {{ text-align: left; font-weight: normal; }}
+tbody tr:nth-child(even) {{ background: #f3f4f8; }}
+small {{ display: block; color: #555; white-space: nowrap; }}
+button {{ all: unset; cursor: pointer; font-weight: 600; }}
+button:focus-visible {{ outline: 2px solid #3f51b5; }}
+th[aria-sort=ascending] button::after {{ content: " ▲"; }} th[aria-sort=descending] button::after {{ content: " ▼"; }}
+p {{ max-width: 60rem; margin: .5rem 0; color: #333; font-size: .87rem; }}
+@page {{ size: landscape; margin: 12mm; }}
+@media print {{ body {{ margin: 0; font-size: 10px; }} .wide {{ overflow: visible; }} }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}{legend}<script>
+for (const head of document.querySelectorAll("thead th")) {{
+  head.querySelector("button").addEventListener("click", () => {{
+    const rows = head.closest("table").tBodies[0], column = head.cellIndex;
+    const sign = head.ariaSort === "ascending" ? -1 : 1;
+    for (const other of head.parentNode.cells) other.ariaSort = null;
+    head.ariaSort = sign > 0 ? "ascending" : "descending";
+    const value = row => parseFloat(row.cells[column].textContent.replace(/,/g, ""));
+    const numbers = [...rows.rows].some(row => !isNaN(value(row)));
+    [...rows.rows].sort((a, b) => {{
+      if (!numbers) return sign * a.cells[column].textContent.localeCompare(b.cells[column].textContent);
+      const x = value(a), y = value(b);
+      return isNaN(x) - isNaN(y) || sign * (x - y);  // what has no number stays last
+    }}).forEach(row => rows.append(row));
+  }});
+}}
+</script>
+</body>
+</html>
+"""
 
 
 def summary_columns(name: str, summary: Summary | None) -> dict[str, float]:
@@ -77,25 +132,33 @@ def write_forms(
     shown: Sequence[tuple[str | None, pd.DataFrame]],
     legend: Sequence[str],
     *,
-    csv: Path,
-    markdown: Path,
-    latex: Path,
+    title: str,
+    files: Mapping[str, Path],
 ) -> None:
-    """Write one table in its three forms, each atomically.
+    """Write one table in its four forms, each atomically.
 
     Args:
         table: all columns, for the CSV.
         shown: what people read, one below the other: a heading or None, and cells of text; `**` around a part of a
-            cell makes it bold in both forms.
-        legend: paragraphs below the Markdown tables; comments above the LaTeX ones (booktabs).
-        csv, markdown, latex: where to write.
+            cell makes it bold in all of them.
+        legend: paragraphs below the Markdown and HTML tables; comments above the LaTeX ones (booktabs).
+        title: of the HTML page.
+        files: where to write, by form.
     """
-    with atomic_path(csv) as temporary:
+    with atomic_path(files["csv"]) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     parts = [_markdown(heading, cells) for heading, cells in shown]
-    write_text(markdown, "\n\n".join([*parts, *legend]) + "\n")
+    write_text(files["md"], "\n\n".join([*parts, *legend]) + "\n")
     comments = "".join(f"% {line}\n" for line in legend)
-    write_text(latex, comments + "\n\\medskip\n\n".join(_latex(heading, cells) for heading, cells in shown))
+    write_text(files["tex"], comments + "\n\\medskip\n\n".join(_latex(heading, cells) for heading, cells in shown))
+    body = "".join(_html(heading, cells) for heading, cells in shown)
+    paragraphs = "".join(f"<p>{_bold(html.escape(line))}</p>\n" for line in legend)
+    write_text(files["html"], PAGE.format(title=html.escape(title), body=body, legend=paragraphs))
+
+
+def files_of(arguments: Namespace, prefix: str = "") -> dict[str, Path]:
+    """Return the files of a table by form, from a stage's arguments ``--out-PREFIXcsv`` and so on."""
+    return {form: getattr(arguments, f"out_{prefix}{form}") for form in FORMS}
 
 
 def _markdown(heading: str | None, cells: pd.DataFrame) -> str:
@@ -108,6 +171,26 @@ def _latex(heading: str | None, cells: pd.DataFrame) -> str:
     text = cells.map(lambda cell: _escape(str(cell))).rename(columns=_escape)
     body: str = text.to_latex(index=False, escape=False, column_format="l" + "r" * (cells.shape[1] - 1))
     return f"% {heading}\n{body}" if heading else body
+
+
+def _html(heading: str | None, cells: pd.DataFrame) -> str:
+    """Return a table whose columns sort by their first number, or as text, when their heading is chosen."""
+    head = "".join(f'<th scope="col"><button>{html.escape(str(name)) or "Row"}</button></th>' for name in cells.columns)
+    rows = "".join(
+        f'<tr><th scope="row">{_cell(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in others)}</tr>\n'
+        for first, *others in cells.to_numpy()
+    )
+    title = f"<h2>{html.escape(heading)}</h2>\n" if heading else ""
+    return f'{title}<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+
+
+def _cell(cell: object) -> str:
+    """Return a cell with its bold parts marked, and what follows a mean, spread and interval, on lines of their own."""
+    return re.sub(r" (± [\d.]+)?( ?\[.+\])", r" \1<small>\2</small>", _bold(html.escape(str(cell))))
+
+
+def _bold(text: str) -> str:
+    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
 
 
 def _escape(text: str) -> str:

@@ -59,8 +59,8 @@ def _spread(name: str, values: "pd.Series[float]") -> dict[str, float]:
     return {name: float(values.median()), f"{name}_low": float(values.min()), f"{name}_high": float(values.max())}
 
 
-def write_time_table(table: pd.DataFrame, notes: Sequence[str], *, csv: Path, markdown: Path, latex: Path) -> None:
-    """Write Table A1 in its three forms, each atomically; `notes` tell of machine and data."""
+def write_time_table(table: pd.DataFrame, notes: Sequence[str], files: Mapping[str, Path]) -> None:
+    """Write Table A1 to `files`, by form, each atomically; `notes` tell of machine and data."""
     labels = dict(zip(table["name"], table["label"], strict=True))
     shown = pd.DataFrame(
         {
@@ -85,7 +85,7 @@ def write_time_table(table: pd.DataFrame, notes: Sequence[str], *, csv: Path, ma
         "its seconds.",
         *notes,
     ]
-    write_forms(table, [(None, shown)], legend, csv=csv, markdown=markdown, latex=latex)
+    write_forms(table, [(None, shown)], legend, title="Table A1: time of an epoch", files=files)
 
 
 def _with_range(table: pd.DataFrame, name: str, form: str) -> list[str]:

@@ -7,6 +7,7 @@ import pandas as pd
 from lgg.data.storage import read_header
 from lgg.reporting.distillation_table import table1, write_table1
 from lgg.reporting.notes import data_notes, training_note
+from lgg.reporting.tables import FORMS, files_of
 from lgg.stages.command import run
 
 
@@ -18,8 +19,8 @@ def main(arguments: Namespace) -> None:
     table = table1(recipe["rows"], evaluations, recipe["baseline"])
     train, test = read_header(arguments.train), read_header(arguments.test)
     notes = [training_note(recipe["trained"], train["shape"][0]), *data_notes([train["notes"], test["notes"]])]
-    write_table1(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
+    write_table1(table, notes, files_of(arguments))
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train", "test"), lists=("evaluations",), outputs=("csv", "md", "tex"))
+    run(main, inputs=("train", "test"), lists=("evaluations",), outputs=FORMS)

@@ -16,6 +16,7 @@ from lgg.evaluation.corruption_error import (
 )
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
+from lgg.reporting.tables import FORMS, files_of
 from lgg.stages.command import run
 
 CLEAN = Metric("clean_error", "Clean error")
@@ -78,9 +79,8 @@ def main(arguments: Namespace) -> None:
         table,
         [CLEAN, relative, PLAIN],
         legend,
-        csv=arguments.out_csv,
-        markdown=arguments.out_md,
-        latex=arguments.out_tex,
+        title="Table 2: embeddings",
+        files=files_of(arguments),
     )
     every = [
         _supplement_row(row, classifier, baseline) for row in rows.values() for classifier in _classifiers(clean, row)
@@ -97,10 +97,8 @@ def main(arguments: Namespace) -> None:
         supplement,
         metrics,
         legend,
-        csv=arguments.out_supplement_csv,
-        markdown=arguments.out_supplement_md,
-        latex=arguments.out_supplement_tex,
-        title="Every classifier on every embedding",
+        title="Supplement of Table 2: every classifier on every embedding",
+        files=files_of(arguments, "supplement_"),
     )
 
 
@@ -129,5 +127,5 @@ if __name__ == "__main__":
         main,
         inputs=("train", "test"),
         lists=("evaluations", "corruptions"),
-        outputs=("csv", "md", "tex", "supplement_csv", "supplement_md", "supplement_tex"),
+        outputs=[f"{table}{form}" for table in ("", "supplement_") for form in FORMS],
     )

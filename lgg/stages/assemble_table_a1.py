@@ -6,6 +6,7 @@ import pandas as pd
 
 from lgg.data.storage import read_header
 from lgg.files import read_json
+from lgg.reporting.tables import FORMS, files_of
 from lgg.reporting.time_table import time_table, write_time_table
 from lgg.stages.command import run
 
@@ -26,7 +27,7 @@ def main(arguments: Namespace) -> None:
             f"Adversarial training here: {adversarial['steps']} steps of PGD, so {adversarial['steps'] + 1} forward and "
             "backward passes."
         )
-    write_time_table(table, notes, csv=arguments.out_csv, markdown=arguments.out_md, latex=arguments.out_tex)
+    write_time_table(table, notes, files_of(arguments))
 
 
 def _by_precision(rows: list[dict[str, str]]) -> dict[str, list[str]]:
@@ -37,4 +38,4 @@ def _by_precision(rows: list[dict[str, str]]) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train", "times", "machine"), outputs=("csv", "md", "tex"))
+    run(main, inputs=("train", "times", "machine"), outputs=FORMS)

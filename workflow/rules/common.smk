@@ -1,5 +1,6 @@
 # What all rule files share: the validated configuration, the folder of the run, the list of final results, and what
 # jobs ask for. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
+import shlex
 import sys
 from pathlib import Path
 
@@ -37,13 +38,44 @@ LIGHT = settings.resources.light
 
 # rule files add the tables and figures that they end in
 targets = []
+TABLE_FORMS = ("csv", "md", "tex", "html")
+
+# the report's menu, in the paper's order
+SECTION = {
+    "geometry": "1. Graphs (Section 3.3)",
+    "distillation": "2. Distillation (Section 4.1)",
+    "embedding": "3. Embeddings (Section 4.2)",
+    "robustness": "4. Robustness (Section 4.3)",
+    "timing": "5. Time (Appendix D)",
+    "supplements": "6. Supplements",
+}
+
+
+def in_report(path, section, what, shows):
+    """Return an output that the report shows in a section, with the caption of its name below workflow/report/."""
+    caption = f"../report/{Path(path).stem}.rst"
+    return report(path, caption=caption, category=section, labels=labels_of(what, shows))
+
+
+def labels_of(what, shows):
+    """Return what stands in the report's list in place of the name of a file."""
+    return {"result": what, "shows": shows}
+
+
+report_command = ["snakemake", "--report", f"{RESULTS}/report.html"]
+if workflow.overwrite_configfiles:
+    report_command += ["--configfile", *map(str, workflow.overwrite_configfiles)]
 
 
 onsuccess:
     provenance.write(Path(RESULTS), settings, ROOT, [TRAIN_IMAGES, TEST_IMAGES])
     # only here: its pandas and Matplotlib are nothing for a dry run
-    from lgg.reporting import job_times
+    from lgg.reporting import job_times, overview
 
     # no rule: it would depend on the logs, and whoever deleted one would train a network again to get it back
     job_times.write(Path(RESULTS))
-    print(f"Done. What was made, and what it stands for: results/README.md; tables and figures: {RESULTS}/")
+    overview.write(Path(RESULTS))
+    print(
+        f"Done: {RESULTS}/tables/, {RESULTS}/figures/; results/README.md says what they stand for.\n"
+        f"The report, {RESULTS}/report.html, is made by: {shlex.join(report_command)}"
+    )

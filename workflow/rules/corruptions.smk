@@ -62,7 +62,12 @@ if settings.embedding or settings.robustness:
             archive=ARCHIVE,
         output:
             pdf=f"{RESULTS}/figures/corruptions.pdf",
-            png=f"{RESULTS}/figures/corruptions.png",
+            png=in_report(
+                f"{RESULTS}/figures/corruptions.png",
+                SECTION["supplements"],
+                "Corruptions",
+                "one image under every corruption and severity",
+            ),
         log:
             f"{RESULTS}/logs/draw_corruptions.log",
         benchmark:

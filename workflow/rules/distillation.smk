@@ -12,7 +12,7 @@ if settings.distillation:
     TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
     ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
 
-    targets += [f"{RESULTS}/tables/table1.{kind}" for kind in ("csv", "md", "tex")]
+    targets += [f"{RESULTS}/tables/table1.{kind}" for kind in TABLE_FORMS]
 
     if TEACHER:
 
@@ -221,6 +221,12 @@ if settings.distillation:
             csv=f"{RESULTS}/tables/table1.csv",
             md=f"{RESULTS}/tables/table1.md",
             tex=f"{RESULTS}/tables/table1.tex",
+            html=in_report(
+                f"{RESULTS}/tables/table1.html",
+                SECTION["distillation"],
+                "Table 1",
+                "error, gain and agreement of distilled students",
+            ),
         log:
             f"{RESULTS}/logs/assemble_table1.log",
         benchmark:
@@ -239,4 +245,5 @@ if settings.distillation:
             "python -m lgg.stages assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q}"
             " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"
-            " --out-tex {output.tex:q} > {log:q} 2>&1"
+            " --out-tex {output.tex:q}"
+            " --out-html {output.html:q} > {log:q} 2>&1"

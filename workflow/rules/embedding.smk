@@ -8,9 +8,7 @@ if settings.embedding:
     FIGURE_A1 = settings.embedding.figure
     EMBEDDING_ERRORS = [f"{EMBEDDING}/{name}/corruptions.csv" for name in EMBEDDINGS]
 
-    targets += [
-        f"{RESULTS}/tables/{name}.{kind}" for name in ("table2", "table2_supplement") for kind in ("csv", "md", "tex")
-    ]
+    targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ("table2", "table2_supplement") for kind in TABLE_FORMS]
     targets += [
         f"{RESULTS}/figures/{name}.{kind}"
         for name in ("embedding_corruptions", "embedding_severity", *(["figureA1"] if FIGURE_A1 else []))
@@ -100,9 +98,21 @@ if settings.embedding:
             csv=f"{RESULTS}/tables/table2.csv",
             md=f"{RESULTS}/tables/table2.md",
             tex=f"{RESULTS}/tables/table2.tex",
+            html=in_report(
+                f"{RESULTS}/tables/table2.html",
+                SECTION["embedding"],
+                "Table 2",
+                "error and relative MCE of embeddings",
+            ),
             supplement_csv=f"{RESULTS}/tables/table2_supplement.csv",
             supplement_md=f"{RESULTS}/tables/table2_supplement.md",
             supplement_tex=f"{RESULTS}/tables/table2_supplement.tex",
+            supplement_html=in_report(
+                f"{RESULTS}/tables/table2_supplement.html",
+                SECTION["supplements"],
+                "Table 2, every classifier",
+                "error of every classifier on every embedding",
+            ),
         log:
             f"{RESULTS}/logs/assemble_table2.log",
         benchmark:
@@ -121,17 +131,29 @@ if settings.embedding:
             "python -m lgg.stages assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
             " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
+            " --out-html {output.html:q}"
             " --out-supplement_csv {output.supplement_csv:q} --out-supplement_md {output.supplement_md:q}"
-            " --out-supplement_tex {output.supplement_tex:q} > {log:q} 2>&1"
+            " --out-supplement_tex {output.supplement_tex:q}"
+            " --out-supplement_html {output.supplement_html:q} > {log:q} 2>&1"
 
     rule draw_embedding_corruptions:
         input:
             corruptions=EMBEDDING_ERRORS,
         output:
             heatmap_pdf=f"{RESULTS}/figures/embedding_corruptions.pdf",
-            heatmap_png=f"{RESULTS}/figures/embedding_corruptions.png",
+            heatmap_png=in_report(
+                f"{RESULTS}/figures/embedding_corruptions.png",
+                SECTION["supplements"],
+                "Table 2, every corruption",
+                "error of each embedding, a heat map",
+            ),
             severity_pdf=f"{RESULTS}/figures/embedding_severity.pdf",
-            severity_png=f"{RESULTS}/figures/embedding_severity.png",
+            severity_png=in_report(
+                f"{RESULTS}/figures/embedding_severity.png",
+                SECTION["supplements"],
+                "Table 2, severity",
+                "error of each embedding against severity",
+            ),
         log:
             f"{RESULTS}/logs/draw_embedding_corruptions.log",
         benchmark:
@@ -189,7 +211,12 @@ if settings.embedding:
                 positions=[f"{EMBEDDING}/figureA1/{name}/positions.safetensors" for name in FIGURE_A1.methods],
             output:
                 pdf=f"{RESULTS}/figures/figureA1.pdf",
-                png=f"{RESULTS}/figures/figureA1.png",
+                png=in_report(
+                    f"{RESULTS}/figures/figureA1.png",
+                    SECTION["embedding"],
+                    "Figure A1",
+                    "embeddings in the plane while networks learn",
+                ),
             log:
                 f"{RESULTS}/logs/draw_figureA1.log",
             benchmark:

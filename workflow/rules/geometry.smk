@@ -66,7 +66,9 @@ if settings.geometry:
             train=TRAIN_IMAGES,
         output:
             pdf=f"{RESULTS}/figures/figure1.pdf",
-            png=f"{RESULTS}/figures/figure1.png",
+            png=in_report(
+                f"{RESULTS}/figures/figure1.png", SECTION["geometry"], "Figure 1", "the reference network's blocks"
+            ),
         log:
             f"{RESULTS}/logs/draw_figure1.log",
         benchmark:
@@ -90,9 +92,19 @@ if settings.geometry:
             geometry=f"{GEOMETRY}/geometry.json",
         output:
             pdf=f"{RESULTS}/figures/figure2.pdf",
-            png=f"{RESULTS}/figures/figure2.png",
+            png=in_report(
+                f"{RESULTS}/figures/figure2.png",
+                SECTION["geometry"],
+                "Figure 2",
+                "graphs of 20 images at three depths",
+            ),
             draws_pdf=f"{RESULTS}/figures/figure2_draws.pdf",
-            draws_png=f"{RESULTS}/figures/figure2_draws.png",
+            draws_png=in_report(
+                f"{RESULTS}/figures/figure2_draws.png",
+                SECTION["supplements"],
+                "Figure 2, many draws",
+                "label variation at these depths",
+            ),
         log:
             f"{RESULTS}/logs/draw_figure2.log",
         benchmark:

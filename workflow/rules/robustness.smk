@@ -7,10 +7,17 @@ if settings.robustness:
     ROBUSTNESS = f"{RESULTS}/robustness"
     DEFENCES = settings.robustness.active_methods
     TABLE3_METHODS = settings.robustness.table_methods
-    ROBUSTNESS_TABLES = ("table3", "table3_supplement", "robustness")
+    ROBUSTNESS_TABLES = {
+        "table3": ("Table 3", "clean error, FGSM error and relative MCE of each method"),
+        "table3_supplement": (
+            "Table 3, further attacks",
+            "other FGSM, PGD, transferred attacks, DeepFool, other weights γ",
+        ),
+        "robustness": ("Further robustness", "accuracy under noise, dropout, coarse weights and PGD"),
+    }
     CORRUPTION_ERRORS = [f"{ROBUSTNESS}/{name}/corruptions.csv" for name in TABLE3_METHODS]
 
-    targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ROBUSTNESS_TABLES for kind in ("csv", "md", "tex")]
+    targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ROBUSTNESS_TABLES for kind in TABLE_FORMS]
     targets += [
         f"{RESULTS}/figures/{name}.{kind}"
         for name in (
@@ -138,6 +145,12 @@ if settings.robustness:
             csv=f"{RESULTS}/tables/{{table}}.csv",
             md=f"{RESULTS}/tables/{{table}}.md",
             tex=f"{RESULTS}/tables/{{table}}.tex",
+            html=report(
+                f"{RESULTS}/tables/{{table}}.html",
+                caption="../report/table3.rst",
+                category=lambda wildcards: SECTION["robustness" if wildcards.table == "table3" else "supplements"],
+                labels=lambda wildcards: labels_of(*ROBUSTNESS_TABLES[wildcards.table]),
+            ),
         log:
             f"{RESULTS}/logs/assemble_table3/{{table}}.log",
         benchmark:
@@ -161,16 +174,27 @@ if settings.robustness:
         shell:
             "python -m lgg.stages assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
-            " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q} > {log:q} 2>&1"
+            " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
+            " --out-html {output.html:q} > {log:q} 2>&1"
 
     rule draw_robustness_corruptions:
         input:
             corruptions=CORRUPTION_ERRORS,
         output:
             heatmap_pdf=f"{RESULTS}/figures/robustness_corruptions.pdf",
-            heatmap_png=f"{RESULTS}/figures/robustness_corruptions.png",
+            heatmap_png=in_report(
+                f"{RESULTS}/figures/robustness_corruptions.png",
+                SECTION["supplements"],
+                "Table 3, every corruption",
+                "error of each method, a heat map",
+            ),
             severity_pdf=f"{RESULTS}/figures/robustness_severity.pdf",
-            severity_png=f"{RESULTS}/figures/robustness_severity.png",
+            severity_png=in_report(
+                f"{RESULTS}/figures/robustness_severity.png",
+                SECTION["supplements"],
+                "Table 3, severity",
+                "error of each method against severity",
+            ),
         log:
             f"{RESULTS}/logs/draw_robustness_corruptions.log",
         benchmark:
@@ -195,7 +219,12 @@ if settings.robustness:
             evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in TABLE3_METHODS],
         output:
             pdf=f"{RESULTS}/figures/snr_curves.pdf",
-            png=f"{RESULTS}/figures/snr_curves.png",
+            png=in_report(
+                f"{RESULTS}/figures/snr_curves.png",
+                SECTION["supplements"],
+                "FGSM",
+                "accuracy against the signal-to-noise ratio",
+            ),
         log:
             f"{RESULTS}/logs/draw_snr_curves.log",
         benchmark:
@@ -222,7 +251,12 @@ if settings.robustness:
                 evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in settings.robustness.sweep],
             output:
                 pdf=f"{RESULTS}/figures/weight_sweep.pdf",
-                png=f"{RESULTS}/figures/weight_sweep.png",
+                png=in_report(
+                    f"{RESULTS}/figures/weight_sweep.png",
+                    SECTION["supplements"],
+                    "Regulariser",
+                    "error against its weight γ",
+                ),
             log:
                 f"{RESULTS}/logs/draw_weight_sweep.log",
             benchmark:

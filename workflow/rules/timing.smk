@@ -4,7 +4,7 @@
 if settings.timed_methods:
     TIMING = f"{RESULTS}/timing"
 
-    targets += [f"{RESULTS}/tables/tableA1.{kind}" for kind in ("csv", "md", "tex")]
+    targets += [f"{RESULTS}/tables/tableA1.{kind}" for kind in TABLE_FORMS]
 
     rule measure_times:
         input:
@@ -40,6 +40,9 @@ if settings.timed_methods:
             csv=f"{RESULTS}/tables/tableA1.csv",
             md=f"{RESULTS}/tables/tableA1.md",
             tex=f"{RESULTS}/tables/tableA1.tex",
+            html=in_report(
+                f"{RESULTS}/tables/tableA1.html", SECTION["timing"], "Table A1", "time of an epoch under each method"
+            ),
         log:
             f"{RESULTS}/logs/assemble_tableA1.log",
         benchmark:
@@ -57,4 +60,5 @@ if settings.timed_methods:
         shell:
             "python -m lgg.stages assemble_table_a1 --recipe {params.recipe:q} --train {input.train:q}"
             " --times {input.times:q} --machine {input.machine:q} --out-csv {output.csv:q} --out-md {output.md:q}"
-            " --out-tex {output.tex:q} > {log:q} 2>&1"
+            " --out-tex {output.tex:q}"
+            " --out-html {output.html:q} > {log:q} 2>&1"

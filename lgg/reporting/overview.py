@@ -1,0 +1,62 @@
+"""What was run, on what, with what, for the opening page of the report."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lgg.files import read_json, write_text
+from lgg.reporting.job_times import read_jobs
+
+
+def write(folder: Path) -> None:
+    """Write `folder`/overview.rst from provenance.json and the benchmarks of the run in `folder`."""
+    jobs, _ = read_jobs(folder)
+    write_text(
+        folder / "overview.rst", overview(read_json(folder / "provenance.json"), len(jobs), jobs["seconds"].sum())
+    )
+
+
+def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
+    """Return a field list in reStructuredText.
+
+    Args:
+        provenance: as `lgg.provenance` writes it.
+        jobs: how many jobs the results took.
+        seconds: what they took together.
+    """
+    configuration, git = provenance["configuration"], provenance["git"]
+    machine, versions = provenance["machine"], provenance["versions"]
+    seeds = configuration["seeds"]
+    code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
+    fields = {
+        "Seeds": f"{len(seeds)}: {', '.join(map(str, seeds))}",
+        "Data": " ".join(
+            [f"{configuration['data']['source']}:", *map(_split, provenance["data"].items()), *_notes(provenance)]
+        ),
+        "Code": code + (", with changes that were not committed" if git["uncommitted_changes"] else ""),
+        "Machine": f"{machine['processor']}, {machine['cores']} cores; {machine['system']}",
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        "Time": f"{jobs:,} jobs of {_duration(seconds)} in all, several at once; ended {provenance['written']}",
+    }
+    return "".join(f":{name}: {_plain(text)}\n" for name, text in fields.items())
+
+
+def _split(entry: tuple[str, Mapping[str, Any]]) -> str:
+    name, header = entry
+    return (
+        f"{header['shape'][0]:,} {name} images of {len(header['classes'])} classes, SHA-256 {header['sha256'][:12]}…;"
+    )
+
+
+def _notes(provenance: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(note for header in provenance["data"].values() for note in header["notes"]))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\*`_|])", r"\\\1", " ".join(text.split()))
