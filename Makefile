@@ -1,4 +1,4 @@
-# make demo   the whole workflow on embedded images: results/demo/
+# make demo   the whole workflow on embedded images, ends in results/demo/report.html
 # make resume goes on after a kill or a power cut, when no other Snakemake runs here; with ARGS as the killed run had them
 # make test   the tests
 # make lint   what developers check before a commit
@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/pipeline
 	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --report results/demo/report.html
 
 # a killed Snakemake leaves its lock on the folder behind
 resume: $(VENV)/pipeline

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from lgg import terminal
 from lgg.config import Config, check_paths, load
 from lgg.errors import ConfigError
 
@@ -39,6 +40,7 @@ def start(raw: dict[str, Any], root: Path) -> Config:
     check_paths(config, Path.cwd())
     os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
+    terminal.offer()
     return config
 
 

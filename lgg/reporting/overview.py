@@ -31,22 +31,19 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
     code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
     fields = {
         "Seeds": f"{len(seeds)}: {', '.join(map(str, seeds))}",
-        "Data": " ".join(
-            [f"{configuration['data']['source']}:", *map(_split, provenance["data"].items()), *_notes(provenance)]
-        ),
+        "Data": "; ".join([configuration["data"]["source"], *map(_split, provenance["data"].items())]),
+        "Images": "; ".join(_notes(provenance)),
         "Code": code + (", with changes that were not committed" if git["uncommitted_changes"] else ""),
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {machine['system']}",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "Time": f"{jobs:,} jobs of {_duration(seconds)} in all, several at once; ended {provenance['written']}",
     }
-    return "".join(f":{name}: {_plain(text)}\n" for name, text in fields.items())
+    return "".join(f":{name}: {_plain(text)}\n" for name, text in fields.items() if text)
 
 
 def _split(entry: tuple[str, Mapping[str, Any]]) -> str:
     name, header = entry
-    return (
-        f"{header['shape'][0]:,} {name} images of {len(header['classes'])} classes, SHA-256 {header['sha256'][:12]}…;"
-    )
+    return f"{header['shape'][0]:,} {name} images of {len(header['classes'])} classes, SHA-256 {header['sha256'][:12]}…"
 
 
 def _notes(provenance: Mapping[str, Any]) -> list[str]:

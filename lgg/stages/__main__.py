@@ -11,6 +11,7 @@ import sys
 import lgg.stages
 from lgg.errors import LggError
 from lgg.gpus import claimed
+from lgg.terminal import name_job
 
 
 def main(arguments: list[str]) -> None:
@@ -23,6 +24,7 @@ def main(arguments: list[str]) -> None:
             f"error: there is no stage {name!r}. {'Near to it' if near else 'There'} are: {', '.join(near or stages)}"
         )
     sys.argv = [f"lgg.stages.{name}", *arguments[1:]]
+    name_job(arguments[1:])
     try:
         with claimed(_gpus(arguments[1:])):
             runpy.run_module(f"lgg.stages.{name}", run_name="__main__", alter_sys=True)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lgg.data.batches import Batches
 from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
+from lgg.terminal import tell
 from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.objectives import Objective, Step
 from lgg.training.resume import Checkpoints, Progress
@@ -256,11 +257,14 @@ class _Progress:
             return
         self.printed = now
         left = (now - self.began) / (row["epoch"] - self.before) * (self.epochs - row["epoch"])
-        print(
-            f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        tell(f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _describe_losses(row: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ FIGURES = (
     "job_times",
 )
 TARGETS = (
-    *(f"tables/{name}.{kind}" for name in (*TABLES, "job_times") for kind in ("csv", "md", "tex")),
+    *(f"tables/{name}.{kind}" for name in (*TABLES, "job_times") for kind in ("csv", "md", "tex", "html")),
     *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),
     "provenance.json",
 )
@@ -176,7 +176,7 @@ def test_models_hold_tensors_and_no_pickle(results):
         assert notes["recipe"]["seed"] in {0, *SETTINGS.seeds}
         assert notes["data_sha256"] == read_header(results / "data" / "train.safetensors")["sha256"]
     kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
-    assert kinds <= {".safetensors", ".csv", ".json", ".md", ".tex", ".pdf", ".png", ".log", ".tsv"}
+    assert kinds <= {".safetensors", ".csv", ".json", ".md", ".tex", ".html", ".rst", ".pdf", ".png", ".log", ".tsv"}
 
 
 def test_histories_and_metrics_tell_of_the_training(results):

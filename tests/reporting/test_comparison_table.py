@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.tables import FORMS
 
 CLEAN, FGSM = Metric("clean_error", "Clean error"), Metric("fgsm_error", "FGSM error")
 ACCURACY = Metric("accuracy", "Accuracy", lower_is_better=False, digits=1)
@@ -34,10 +35,10 @@ def build(values, metrics=(CLEAN, FGSM), rows=ROWS):
     return comparison_table(rows, values, metrics, "baseline", images={metric.name: 10_000 for metric in metrics})
 
 
-def write(tmp_path, table, metrics=(CLEAN, FGSM), legend=(), **options):
-    paths = {"csv": tmp_path / "t.csv", "markdown": tmp_path / "t.md", "latex": tmp_path / "t.tex"}
-    write_table(table, metrics, legend, **paths, **options)
-    return tuple(path.read_text(encoding="utf-8") for path in paths.values())
+def write(tmp_path, table, metrics=(CLEAN, FGSM), legend=()):
+    paths = {form: tmp_path / f"t.{form}" for form in FORMS}
+    write_table(table, metrics, legend, title="Table 3", files=paths)
+    return tuple(paths[form].read_text(encoding="utf-8") for form in ("csv", "md", "tex"))
 
 
 def tables_of(markdown):
@@ -166,11 +167,11 @@ def test_a_metric_that_means_little_has_no_best(values, tmp_path):
 
 
 def test_means_above_differences_below(values, tmp_path):
-    _, markdown, latex = write(tmp_path, build(values), legend=["Paper: Table 3.", "A note."], title="Table 3")
+    _, markdown, latex = write(tmp_path, build(values), legend=["Paper: Table 3.", "A note."])
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), build(values), check_dtype=False, rtol=1e-5)
-    assert markdown.startswith("**Table 3**\n\n|")
+    assert markdown.startswith("|")
     means, differences = tables_of(markdown)
-    assert means[0] == ["", "Clean error (%)", "Paper", "FGSM error (%)", "Paper", "Seeds"]
+    assert means[0] == ["", "Clean error (%) ↓", "Paper", "FGSM error (%) ↓", "Paper", "Seeds"]
     # 95 % interval of 9.0, 12.5, 11.5: 11 ± 4.302653 · 1.802776 / sqrt(3)
     assert means[2] == [
         "Parseval & co_1",
@@ -182,7 +183,7 @@ def test_means_above_differences_below(values, tmp_path):
     ]
     assert means[3][2:5] == ["–", "–", "–"]
     assert "**Difference to the baseline, paired by seed**" in markdown
-    assert differences[0] == ["", "Clean error (points)", "p", "FGSM error (points)", "p"]
+    assert differences[0] == ["", "Clean error (points) ↓", "p", "FGSM error (points) ↓", "p"]
     assert [row[0] for row in differences[1:]] == ["Parseval & co_1", "Regulariser"]
     assert differences[1][1:3] == ["-1.00 ± 0.87 [-3.15, +1.15]", "0.18"]
     assert markdown.endswith("Paper: Table 3.\n\nA note.\n")
@@ -239,7 +240,7 @@ def test_many_metrics_stand_at_most_four_abreast(tmp_path):
     _, markdown, _ = write(tmp_path, build(values, metrics, rows), metrics)
     tables = tables_of(markdown)
     headings = [[cell for cell in table[0] if cell.startswith("Metric")] for table in tables]
-    assert headings == [[f"Metric {place + step} (s)" for step in range(3)] for place in (0, 3, 6)] * 2
+    assert headings == [[f"Metric {place + step} (s) ↓" for step in range(3)] for place in (0, 3, 6)] * 2
     assert "Paper" not in markdown.split("Measured")[0], "no column without a single published figure"
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from lgg.reporting.distillation_table import table1, write_table1
+from lgg.reporting.tables import FORMS
 
 ROWS = [
     {"name": "teacher", "label": "Teacher", "paper_error": 7.27, "paper_gain": None},
@@ -62,8 +63,8 @@ def test_without_a_teacher_sizes_are_those_of_the_baseline(evaluations):
 
 def test_the_three_files_say_the_same(evaluations, tmp_path):
     table = table1(ROWS, evaluations, "baseline")
-    paths = {kind: tmp_path / "tables" / f"table1.{kind}" for kind in ("csv", "md", "tex")}
-    write_table1(table, ["98 of 60,000 images are copies"], csv=paths["csv"], markdown=paths["md"], latex=paths["tex"])
+    paths = {kind: tmp_path / "tables" / f"table1.{kind}" for kind in FORMS}
+    write_table1(table, ["98 of 60,000 images are copies"], paths)
     again = pd.read_csv(paths["csv"])
     pd.testing.assert_frame_equal(again, table, check_dtype=False, rtol=1e-5)
     markdown = paths["md"].read_text(encoding="utf-8")
@@ -81,7 +82,7 @@ def test_the_three_files_say_the_same(evaluations, tmp_path):
 
 def test_one_seed_shows_no_spread(evaluations, tmp_path):
     single = {name: frame.iloc[:1].assign(seed=0) for name, frame in evaluations.items()}
-    paths = {kind: tmp_path / f"table1.{kind}" for kind in ("csv", "md", "tex")}
-    write_table1(table1(ROWS, single, "baseline"), [], csv=paths["csv"], markdown=paths["md"], latex=paths["tex"])
+    paths = {kind: tmp_path / f"table1.{kind}" for kind in FORMS}
+    write_table1(table1(ROWS, single, "baseline"), [], paths)
     body = [line for line in paths["md"].read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     assert not any("±" in line or "nan" in line.lower() for line in body)

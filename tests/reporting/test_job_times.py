@@ -234,7 +234,7 @@ def test_a_run_gets_its_table_and_its_figure(folder):
     write(folder)
     made = {path.relative_to(folder).as_posix() for kind in ("tables", "figures") for path in (folder / kind).iterdir()}
     assert made == {
-        *(f"tables/job_times.{kind}" for kind in ("csv", "md", "tex")),
+        *(f"tables/job_times.{kind}" for kind in ("csv", "md", "tex", "html")),
         *(f"figures/job_times.{kind}" for kind in ("pdf", "png")),
     }
     with Image.open(folder / "figures" / "job_times.png") as image:

@@ -1,15 +1,16 @@
 import math
+import re
 
 import pandas as pd
 import pytest
 
 from lgg.reporting.statistics import Summary, summarize
-from lgg.reporting.tables import equal_note, interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import FORMS, equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 
 @pytest.fixture
 def paths(tmp_path):
-    return {"csv": tmp_path / "a.csv", "markdown": tmp_path / "a.md", "latex": tmp_path / "a.tex"}
+    return {form: tmp_path / f"a.{form}" for form in FORMS}
 
 
 def read(path):
@@ -45,23 +46,25 @@ def test_cells_show_what_is_known():
 
 def test_several_tables_stand_below_each_other(paths):
     first, second = pd.DataFrame({"": ["row"], "Error": ["1 | 2"]}), pd.DataFrame({"": ["row"], "Gain": ["3"]})
-    write_forms(pd.DataFrame({"error": [1 / 3]}), [("First", first), (None, second)], ["One.", "Two."], **paths)
+    write_forms(
+        pd.DataFrame({"error": [1 / 3]}), [("First", first), (None, second)], ["One.", "Two."], title="T", files=paths
+    )
     assert read(paths["csv"]) == "error\n0.333333\n"
-    blocks = read(paths["markdown"]).split("\n\n")
+    blocks = read(paths["md"]).split("\n\n")
     assert blocks[0] == "**First**"
     assert r"1 \| 2" in blocks[1], "a bar would begin another column"
     assert "Gain" in blocks[2]
     assert blocks[3:] == ["One.", "Two.\n"]
-    latex = read(paths["latex"])
+    latex = read(paths["tex"])
     assert latex.startswith("% One.\n% Two.\n% First\n\\begin{tabular}{lr}")
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
 
 
 def test_columns_may_share_a_heading(paths):
     shown = pd.DataFrame([["row", "1", "2"]], columns=["", "Paper", "Paper"])
-    write_forms(shown, [(None, shown)], [], **paths)
-    assert read(paths["markdown"]).splitlines()[0].count("Paper") == 2
-    assert r" & Paper & Paper \\" in read(paths["latex"])
+    write_forms(shown, [(None, shown)], [], title="T", files=paths)
+    assert read(paths["md"]).splitlines()[0].count("Paper") == 2
+    assert r" & Paper & Paper \\" in read(paths["tex"])
 
 
 SPECIAL = {
@@ -78,6 +81,23 @@ SPECIAL = {
 @pytest.mark.parametrize(("text", "expected"), SPECIAL.items(), ids=range(len(SPECIAL)))
 def test_latex_prints_what_is_written(paths, text, expected):
     shown = pd.DataFrame({text: [text]})
-    write_forms(shown, [(None, shown)], [], **paths)
-    lines = read(paths["latex"]).splitlines()
+    write_forms(shown, [(None, shown)], [], title="T", files=paths)
+    lines = read(paths["tex"]).splitlines()
     assert [line for line in lines if line.endswith(r"\\")] == [rf"{expected} \\"] * 2
+
+
+def test_the_page_holds_every_cell_and_note_and_needs_nothing_else(paths):
+    cells = pd.DataFrame({"": ["A & <b>", "C"], "Error (%) ↓": ["**1.50** ± 0.20 [1.0, 2.0]", "–"], "Seeds": [2, 1]})
+    write_forms(cells, [("Part", cells)], ["A **bold** note & more."], title="T < U", files=paths)
+    page = read(paths["html"])
+    for part in (
+        "<title>T &lt; U</title>",
+        "<h2>Part</h2>",
+        '<th scope="row">A &amp; &lt;b&gt;</th>',
+        "<td><strong>1.50</strong> ± 0.20<small> [1.0, 2.0]</small></td>",
+        "<p>A <strong>bold</strong> note &amp; more.</p>",
+        "Error (%) ↓</button>",
+    ):
+        assert part in page
+    assert page.count("<tr>") == 3
+    assert not re.search(r"(src|href)=|https?:|@import|url\(", page)

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from lgg.reporting.tables import FORMS
 from lgg.reporting.time_table import time_table, write_time_table
 
 NETWORK = {"name": "preact_resnet18", "base_width": 8}
@@ -54,9 +55,9 @@ def test_what_was_not_measured_is_named(times):
 
 
 def test_the_table_is_written_with_its_notes(times, tmp_path):
-    files = {kind: tmp_path / kind for kind in ("csv", "markdown", "latex")}
-    write_time_table(time_table(ROWS, times, images=200), ["Measured on a machine."], **files)
-    text = files["markdown"].read_text(encoding="utf-8")
+    files = {form: tmp_path / form for form in FORMS}
+    write_time_table(time_table(ROWS, times, images=200), ["Measured on a machine."], files)
+    text = files["md"].read_text(encoding="utf-8")
     row = next(line for line in text.splitlines() if line.startswith("| Regulariser"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [

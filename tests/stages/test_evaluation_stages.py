@@ -232,7 +232,7 @@ def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks
         recipe = recipes.evaluate_corruptions(robustness, settings.corruptions, [0]).settings
         call(evaluate_corruptions, recipe, models=[network], corruptions=None, out_corruptions=error)
     for name in ("table3", "table3_supplement", "robustness"):
-        files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex")}
+        files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex", "html")}
         recipe = recipes.assemble_table3(robustness, settings.corruptions, name).settings
         call(assemble_table3, recipe, evaluations=evaluations, corruptions=errors, **files)
         text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
