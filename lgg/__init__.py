@@ -15,6 +15,7 @@ _EXPORTS = {
     "attacks": ".attacks",
     "losses": ".losses",
     "models": ".models",
+    "tap": ".representations",
 }
 __all__ = [
     "attacks",
@@ -26,6 +27,7 @@ __all__ = [
     "models",
     "normalized_label_variation",
     "similarity_graph",
+    "tap",
     "total_variation",
 ]
 __version__ = "0.1.0"
@@ -41,5 +43,6 @@ if TYPE_CHECKING:
         similarity_graph,
         total_variation,
     )
+    from lgg.representations import tap
 
 __getattr__ = lazy_attributes(__name__, _EXPORTS)

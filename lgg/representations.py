@@ -1,0 +1,124 @@
+"""Representations of named layers of any network, collected as it runs (for the losses of Sections 4.1 to 4.3)."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, overload
+
+from torch import Tensor, nn
+
+
+class Tap(Sequence[Tensor]):
+    """The outputs of some layers of a network in its last forward pass, in the order in which the layers were named.
+
+    A sequence of tensors, one for each layer: it can be given to the losses as it is. Until the next forward pass begins it
+    holds the last one's tensors, with their graph. A layer that runs several times in a pass has the output of its last
+    run. Made by `tap`; ends with `close`, or at the end of a ``with`` block, and the network is as it was.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
+        network = _unwrapped(model)
+        if any(isinstance(module, nn.DataParallel) for module in network.modules()):
+            raise ValueError("nn.DataParallel runs copies of a network in threads; use DistributedDataParallel")
+        if isinstance(layers, str):
+            raise ValueError(f"layers are a list of names; put {layers!r} in a list")
+        modules = dict(network.named_modules())
+        if unknown := [name for name in layers if name not in modules]:
+            raise ValueError(_no_such_layer(unknown[0], list(modules)))
+        self.layers = tuple(layers)
+        self._found: dict[str, Tensor] = {}
+        self._handles = [network.register_forward_pre_hook(self._forget)]
+        self._handles += [modules[name].register_forward_hook(self._keep(name)) for name in dict.fromkeys(layers)]
+
+    def _forget(self, *_: Any) -> None:
+        self._found.clear()
+
+    def _keep(self, name: str) -> Callable[..., None]:
+        found = self._found
+
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise TypeError(
+                    f"layer {name!r} gives a {type(output).__name__}, not a tensor; name a layer inside it or after it"
+                )
+            found[name] = output
+
+        return hook
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        name = self.layers[index]
+        if name not in self._found:
+            raise RuntimeError(self._why_absent(name))
+        return self._found[name]
+
+    def _why_absent(self, name: str) -> str:
+        if not self._handles:
+            return f"the tap of {', '.join(self.layers)} is closed; use its representations inside the `with` block"
+        if not self._found:
+            return (
+                "no forward pass has gone through the tapped network yet. Where it was compiled and run before it was tapped, "
+                "the compiled code does not know of the tap: call torch.compiler.reset() after tapping"
+            )
+        return f"layer {name!r} took no part in the last forward pass"
+
+    def close(self) -> None:
+        """Take the hooks off the network and let go of the tensors."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._found.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
+    """Return what collects the outputs of `layers` whenever `model` runs, without changing either.
+
+    Works with any network, autocast, DistributedDataParallel and `torch.compile` (tap before the first run, or call
+    ``torch.compiler.reset()`` after tapping). Gradients flow through what is collected.
+
+        with lgg.tap(student, ["layer1", "layer4"]) as ours, lgg.tap(teacher, ["layer1", "layer4"]) as theirs:
+            for images, labels in batches:
+                with torch.no_grad():
+                    teacher(images)
+                loss = cross_entropy(student(images), labels) + 25 * GraphDistillation()(ours, theirs, labels)
+
+    Args:
+        model: any network; compiled or distributed ones are named as what they wrap.
+        layers: names as in ``model.named_modules()``, in the order in which their representations are wanted. Their outputs
+            must be tensors (B, ...).
+
+    Raises ValueError for a layer that is not there, with the nearest names, and for nn.DataParallel. A layer whose output is
+    no tensor raises TypeError when it runs. Asking for the representation of a layer that did not run raises RuntimeError.
+    """
+    return Tap(model, layers)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside a compiled or a distributed one."""
+    while True:
+        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        elif isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def _no_such_layer(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, cutoff=0.4)
+    hint = f"near to it are {', '.join(near)}; " if near else ""
+    return f"the network has no layer {name!r}; {hint}print(*dict(model.named_modules())) shows all"

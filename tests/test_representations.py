@@ -1,0 +1,211 @@
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import lgg
+from lgg.losses import GraphDistillation, LabelVariationSmoothness
+
+
+class Branches(nn.Module):
+    """One layer runs twice, one only on demand, one gives a pair."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.again = nn.ReLU()
+        self.rare = nn.Linear(4, 4)
+        self.pair = nn.LSTM(4, 4)
+
+    def forward(self, x, rare=False):
+        x = self.again(self.again(self.first(x)) - 1.0)
+        return self.rare(x) if rare else x
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Sequential(nn.Linear(5, 4), nn.ReLU()), nn.Linear(4, 2))
+
+
+NAMES = [name for name, _ in network().named_modules()]
+X, LABELS = torch.linspace(-1, 1, 24).reshape(8, 3), torch.arange(8) % 2
+
+
+def by_hand(model, x):
+    """Return the output of each module of a network of layers one after the other, by its name."""
+    outputs = {}
+    for name, module in model.named_children():
+        outputs |= {f"{name}.{inner}": value for inner, value in by_hand(module, x).items()}
+        x = outputs[name] = module(x)
+    return outputs
+
+
+@given(st.lists(st.sampled_from(NAMES[1:]), min_size=1))
+def test_it_holds_the_outputs_of_the_named_layers_in_their_order(layers):
+    model = network()
+    expected = by_hand(model, X)
+    with lgg.tap(model, layers) as representations:
+        model(X)
+        assert len(representations) == len(layers)
+        for name, found in zip(layers, representations, strict=True):
+            assert torch.equal(found, expected[name])
+        assert all(a is b for a, b in zip(representations[:], representations, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options", [("preact_resnet18", {"base_width": 4}), ("wide_resnet", {"depth": 10, "width": 0.5})]
+)
+def test_it_agrees_with_the_representations_that_our_networks_give(options):
+    name, sizes = options
+    model = lgg.models.build(name, num_classes=3, **sizes).eval()
+    images = torch.rand(4, 3, 16, 16)
+    modules = dict(model.named_modules())
+    layers = [layer for layer in model.layers if layer in modules]
+    with lgg.tap(model, layers) as representations:
+        _, ours = model(images, return_representations=True)
+        for layer, found in zip(layers, representations, strict=True):
+            assert torch.equal(found, ours[model.layers.index(layer)])
+
+
+def test_the_network_is_as_it_was():
+    model = network()
+    before, state = model(X), copy.deepcopy(model.state_dict())
+    tap = lgg.tap(model, NAMES[1:])
+    assert torch.equal(model(X), before)
+    tap.close()
+    assert type(model) is nn.Sequential
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_gradients_flow_through_what_is_collected():
+    model = network()
+    with lgg.tap(model, ["1", "2.1"]) as representations:
+        model(X)
+        LabelVariationSmoothness()(representations, LABELS).backward()
+    assert model[0].weight.grad.abs().sum() > 0
+    assert model[3].weight.grad is None  # after the last layer
+
+
+def test_a_new_pass_takes_the_place_of_the_last_and_nothing_is_kept_after_the_end():
+    model = network()
+    with lgg.tap(model, ["1"]) as representations:
+        model(X)
+        first = weakref.ref(representations[0])
+        model(X[:3])
+        assert len(representations[0]) == 3
+        second = weakref.ref(representations[0])
+    gc.collect()
+    assert first() is None and second() is None
+
+
+def test_taps_do_not_disturb_each_other_and_end_with_an_error_too():
+    model = network()
+    with lgg.tap(model, ["1"]) as outer:
+        with pytest.raises(ZeroDivisionError), lgg.tap(model, ["0"]) as inner:
+            model(X)
+            assert torch.equal(inner[0].relu(), outer[0])
+            raise ZeroDivisionError
+        model(X)
+        assert outer[0].shape == (8, 5)
+        assert sum(len(module._forward_hooks) for module in model.modules()) == 1
+
+
+def test_a_layer_that_runs_twice_has_its_last_output():
+    model = Branches()
+    with lgg.tap(model, ["again"]) as representations:
+        output = model(torch.rand(2, 4))
+        assert representations[0] is output
+
+
+def test_a_layer_that_did_not_run_is_named():
+    model = Branches()
+    with lgg.tap(model, ["first", "rare"]) as representations:
+        with pytest.raises(RuntimeError, match="no forward pass has gone through"):
+            representations[0]
+        model(torch.rand(2, 4), rare=True)
+        assert len(list(representations)) == 2
+        model(torch.rand(2, 4))
+        with pytest.raises(RuntimeError, match="'rare' took no part in the last forward pass"):
+            list(representations)
+    with pytest.raises(RuntimeError, match="closed"):
+        representations[0]
+
+
+def test_a_layer_that_gives_no_tensor_is_named():
+    model = nn.Sequential(nn.LSTM(4, 4))
+    with lgg.tap(model, ["0"]), pytest.raises(TypeError, match="'0' gives a tuple"):
+        model(torch.rand(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["2.2"], r"no layer '2.2'; near to it are 2.*named_modules"),
+        ("21", "put '21' in a list"),
+        (["layer9"], "no layer"),
+    ],
+)
+def test_names_that_are_not_there_are_refused_with_the_nearest(layers, message):
+    with pytest.raises(ValueError, match=message):
+        lgg.tap(network(), layers)
+
+
+def test_copies_in_threads_are_refused():
+    with pytest.raises(ValueError, match="DistributedDataParallel"):
+        lgg.tap(nn.DataParallel(network()), ["0"])
+
+
+def test_under_autocast_representations_have_its_precision_and_losses_are_computed_in_float32():
+    student, teacher = network(), network()
+    with lgg.tap(student, ["0", "2.0"]) as ours, lgg.tap(teacher, ["0", "2.0"]) as theirs:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            student(X)
+            with torch.no_grad():
+                teacher(X * 2 + 1)
+            assert ours[0].dtype == torch.bfloat16
+            loss = GraphDistillation()(ours, theirs, LABELS)
+        assert loss.dtype == torch.float32
+        loss.backward()
+    assert student[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("tapped_first", [True, False])
+def test_compiled_networks_give_the_same_representations(tapped_first):
+    torch.compiler.reset()
+    model = network()
+    expected = by_hand(model, X)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    if not tapped_first:
+        compiled(X)
+    with lgg.tap(compiled if tapped_first else model, ["1", "2.0"]) as representations:
+        if not tapped_first:
+            compiled(X)
+            with pytest.raises(RuntimeError, match=r"torch.compiler.reset\(\)"):
+                representations[0]
+            torch.compiler.reset()
+        for scale in (1.0, 2.0):  # the second pass runs what the first has compiled
+            compiled(X * scale)
+            expected = by_hand(model, X * scale)
+            assert all(torch.equal(a, expected[n]) for a, n in zip(representations, ["1", "2.0"], strict=True))
+        LabelVariationSmoothness()(representations, LABELS).backward()
+    assert model[0].weight.grad.abs().sum() > 0
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_networks_of_other_libraries(library):
+    if library == "torchvision":
+        model = pytest.importorskip("torchvision").models.resnet18(num_classes=2)
+    else:
+        model = pytest.importorskip("timm", reason="timm is not installed").create_model("resnet18", num_classes=2)
+    with lgg.tap(model, ["layer1", "layer2.0.conv1", "layer4"]) as representations:
+        logits = model(torch.rand(2, 3, 32, 32))
+        assert [x.shape[:2] for x in representations] == [(2, 64), (2, 128), (2, 512)]
+        (logits.sum() + LabelVariationSmoothness()(representations, torch.tensor([0, 1]))).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
