@@ -3,10 +3,11 @@
 # make test   the tests
 # make lint   what developers check before a commit
 # make format rewrites files in the project's format, and what is generated from the configuration's models
+# make docs   the documentation as a site: site/index.html
 # make bench  what the library costs beside plain formulations: benchmarks/README.md
 # make clean  removes the environment and nothing else
 .DELETE_ON_ERROR:
-.PHONY: demo resume test test-fast lint format bench clean
+.PHONY: demo resume test test-fast lint format docs bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -41,6 +42,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 	$(BIN)/python -m lgg.config config
+	$(BIN)/python docs/drawings.py
 
 # an environment with the extra of this name; each includes the one before it
 $(VENV)/pipeline $(VENV)/test $(VENV)/dev: pyproject.toml envs/constraints.txt
@@ -48,6 +50,9 @@ $(VENV)/pipeline $(VENV)/test $(VENV)/dev: pyproject.toml envs/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e '.[$(@F)]'
 	touch $@
+
+docs: $(VENV)/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/pipeline
 	set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -5,6 +5,7 @@ becomes an .svg.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,5 +34,7 @@ def ask_snakemake() -> str:
 
 if __name__ == "__main__":
     (ASSETS / "rules.dot").write_text(ask_snakemake(), encoding="utf-8")
+    if shutil.which("dot") is None:
+        sys.exit("rules.dot is written; drawing it needs Graphviz: apt-get install graphviz")
     for path in sorted(ASSETS.glob("*.dot")):
         subprocess.run(["dot", "-Tsvg", "-o", path.with_suffix(".svg"), path], check=True)

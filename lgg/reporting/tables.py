@@ -50,15 +50,16 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light; }}
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: white; margin: 1.5rem; }}
+body {{ font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: white; margin: 1.5rem; }}
 h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1.05rem; margin-top: 1.6rem; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .35rem .7rem; text-align: right; vertical-align: top; }}
+td {{ white-space: nowrap; }}
 thead th {{ border-bottom: 1px solid; vertical-align: bottom; }}
 tbody th, thead th:first-child {{ text-align: left; font-weight: normal; }}
 tbody tr:nth-child(even) {{ background: #f3f4f8; }}
-small {{ display: block; color: #555; white-space: nowrap; }}
+small {{ display: block; color: #555; }}
 button {{ all: unset; cursor: pointer; font-weight: 600; }}
 button:focus-visible {{ outline: 2px solid #3f51b5; }}
 th[aria-sort=ascending] button::after {{ content: " ▲"; }} th[aria-sort=descending] button::after {{ content: " ▼"; }}
@@ -175,7 +176,9 @@ def _latex(heading: str | None, cells: pd.DataFrame) -> str:
 
 def _html(heading: str | None, cells: pd.DataFrame) -> str:
     """Return a table whose columns sort by their first number, or as text, when their heading is chosen."""
-    head = "".join(f'<th scope="col"><button>{html.escape(str(name)) or "Row"}</button></th>' for name in cells.columns)
+    head = "".join(
+        f'<th scope="col"><button>{html.escape(str(name)) or "Method"}</button></th>' for name in cells.columns
+    )
     rows = "".join(
         f'<tr><th scope="row">{_cell(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in others)}</tr>\n'
         for first, *others in cells.to_numpy()

@@ -51,15 +51,14 @@ SECTION = {
 }
 
 
-def in_report(path, section, what, shows):
+def in_report(path, section, what):
     """Return an output that the report shows in a section, with the caption of its name below workflow/report/."""
-    caption = f"../report/{Path(path).stem}.rst"
-    return report(path, caption=caption, category=section, labels=labels_of(what, shows))
+    return report(path, caption=f"../report/{Path(path).stem}.rst", category=section, labels=label(what))
 
 
-def labels_of(what, shows):
-    """Return what stands in the report's list in place of the name of a file."""
-    return {"result": what, "shows": shows}
+def label(what):
+    """Return what stands in the report's list in place of a file's name: one column, since two of two rows would make a switch."""
+    return {"result": what}
 
 
 report_command = ["snakemake", "--report", f"{RESULTS}/report.html"]

@@ -65,8 +65,7 @@ if settings.embedding or settings.robustness:
             png=in_report(
                 f"{RESULTS}/figures/corruptions.png",
                 SECTION["supplements"],
-                "Corruptions",
-                "one image under every corruption and severity",
+                "Corruptions: one image under every corruption and severity",
             ),
         log:
             f"{RESULTS}/logs/draw_corruptions.log",

@@ -224,8 +224,7 @@ if settings.distillation:
             html=in_report(
                 f"{RESULTS}/tables/table1.html",
                 SECTION["distillation"],
-                "Table 1",
-                "error, gain and agreement of distilled students",
+                "Table 1: error, gain and agreement of distilled students",
             ),
         log:
             f"{RESULTS}/logs/assemble_table1.log",

@@ -101,8 +101,7 @@ if settings.embedding:
             html=in_report(
                 f"{RESULTS}/tables/table2.html",
                 SECTION["embedding"],
-                "Table 2",
-                "error and relative MCE of embeddings",
+                "Table 2: error and relative MCE of embeddings",
             ),
             supplement_csv=f"{RESULTS}/tables/table2_supplement.csv",
             supplement_md=f"{RESULTS}/tables/table2_supplement.md",
@@ -110,8 +109,7 @@ if settings.embedding:
             supplement_html=in_report(
                 f"{RESULTS}/tables/table2_supplement.html",
                 SECTION["supplements"],
-                "Table 2, every classifier",
-                "error of every classifier on every embedding",
+                "Table 2, every classifier: error of every classifier on every embedding",
             ),
         log:
             f"{RESULTS}/logs/assemble_table2.log",
@@ -144,15 +142,13 @@ if settings.embedding:
             heatmap_png=in_report(
                 f"{RESULTS}/figures/embedding_corruptions.png",
                 SECTION["supplements"],
-                "Table 2, every corruption",
-                "error of each embedding, a heat map",
+                "Table 2, every corruption: error of each embedding, a heat map",
             ),
             severity_pdf=f"{RESULTS}/figures/embedding_severity.pdf",
             severity_png=in_report(
                 f"{RESULTS}/figures/embedding_severity.png",
                 SECTION["supplements"],
-                "Table 2, severity",
-                "error of each embedding against severity",
+                "Table 2, severity: error of each embedding against severity",
             ),
         log:
             f"{RESULTS}/logs/draw_embedding_corruptions.log",
@@ -214,8 +210,7 @@ if settings.embedding:
                 png=in_report(
                     f"{RESULTS}/figures/figureA1.png",
                     SECTION["embedding"],
-                    "Figure A1",
-                    "embeddings in the plane while networks learn",
+                    "Figure A1: embeddings in the plane while networks learn",
                 ),
             log:
                 f"{RESULTS}/logs/draw_figureA1.log",

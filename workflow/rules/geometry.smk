@@ -67,7 +67,9 @@ if settings.geometry:
         output:
             pdf=f"{RESULTS}/figures/figure1.pdf",
             png=in_report(
-                f"{RESULTS}/figures/figure1.png", SECTION["geometry"], "Figure 1", "the reference network's blocks"
+                f"{RESULTS}/figures/figure1.png",
+                SECTION["geometry"],
+                "Figure 1: the reference network's blocks",
             ),
         log:
             f"{RESULTS}/logs/draw_figure1.log",
@@ -95,15 +97,13 @@ if settings.geometry:
             png=in_report(
                 f"{RESULTS}/figures/figure2.png",
                 SECTION["geometry"],
-                "Figure 2",
-                "graphs of 20 images at three depths",
+                "Figure 2: graphs of 20 images at three depths",
             ),
             draws_pdf=f"{RESULTS}/figures/figure2_draws.pdf",
             draws_png=in_report(
                 f"{RESULTS}/figures/figure2_draws.png",
                 SECTION["supplements"],
-                "Figure 2, many draws",
-                "label variation at these depths",
+                "Figure 2, many draws: label variation at these depths",
             ),
         log:
             f"{RESULTS}/logs/draw_figure2.log",

@@ -8,12 +8,9 @@ if settings.robustness:
     DEFENCES = settings.robustness.active_methods
     TABLE3_METHODS = settings.robustness.table_methods
     ROBUSTNESS_TABLES = {
-        "table3": ("Table 3", "clean error, FGSM error and relative MCE of each method"),
-        "table3_supplement": (
-            "Table 3, further attacks",
-            "other FGSM, PGD, transferred attacks, DeepFool, other weights γ",
-        ),
-        "robustness": ("Further robustness", "accuracy under noise, dropout, coarse weights and PGD"),
+        "table3": "Table 3: clean error, FGSM error and relative MCE of each method",
+        "table3_supplement": "Table 3, further attacks: other FGSM, PGD, transferred attacks, DeepFool, other weights γ",
+        "robustness": "Further robustness: accuracy under noise, dropout, coarse weights and PGD",
     }
     CORRUPTION_ERRORS = [f"{ROBUSTNESS}/{name}/corruptions.csv" for name in TABLE3_METHODS]
 
@@ -149,7 +146,7 @@ if settings.robustness:
                 f"{RESULTS}/tables/{{table}}.html",
                 caption="../report/table3.rst",
                 category=lambda wildcards: SECTION["robustness" if wildcards.table == "table3" else "supplements"],
-                labels=lambda wildcards: labels_of(*ROBUSTNESS_TABLES[wildcards.table]),
+                labels=lambda wildcards: label(ROBUSTNESS_TABLES[wildcards.table]),
             ),
         log:
             f"{RESULTS}/logs/assemble_table3/{{table}}.log",
@@ -185,15 +182,13 @@ if settings.robustness:
             heatmap_png=in_report(
                 f"{RESULTS}/figures/robustness_corruptions.png",
                 SECTION["supplements"],
-                "Table 3, every corruption",
-                "error of each method, a heat map",
+                "Table 3, every corruption: error of each method, a heat map",
             ),
             severity_pdf=f"{RESULTS}/figures/robustness_severity.pdf",
             severity_png=in_report(
                 f"{RESULTS}/figures/robustness_severity.png",
                 SECTION["supplements"],
-                "Table 3, severity",
-                "error of each method against severity",
+                "Table 3, severity: error of each method against severity",
             ),
         log:
             f"{RESULTS}/logs/draw_robustness_corruptions.log",
@@ -222,8 +217,7 @@ if settings.robustness:
             png=in_report(
                 f"{RESULTS}/figures/snr_curves.png",
                 SECTION["supplements"],
-                "FGSM",
-                "accuracy against the signal-to-noise ratio",
+                "FGSM: accuracy against the signal-to-noise ratio",
             ),
         log:
             f"{RESULTS}/logs/draw_snr_curves.log",
@@ -254,8 +248,7 @@ if settings.robustness:
                 png=in_report(
                     f"{RESULTS}/figures/weight_sweep.png",
                     SECTION["supplements"],
-                    "Regulariser",
-                    "error against its weight γ",
+                    "Regulariser: error against its weight γ",
                 ),
             log:
                 f"{RESULTS}/logs/draw_weight_sweep.log",

@@ -41,7 +41,9 @@ if settings.timed_methods:
             md=f"{RESULTS}/tables/tableA1.md",
             tex=f"{RESULTS}/tables/tableA1.tex",
             html=in_report(
-                f"{RESULTS}/tables/tableA1.html", SECTION["timing"], "Table A1", "time of an epoch under each method"
+                f"{RESULTS}/tables/tableA1.html",
+                SECTION["timing"],
+                "Table A1: time of an epoch under each method",
             ),
         log:
             f"{RESULTS}/logs/assemble_tableA1.log",
