@@ -1,0 +1,58 @@
+"""Trains an embedding of one's own images by label variation alone, and says how often the nearest neighbours are right.
+
+    python examples/train_embedding.py FOLDER [--epochs 20]
+
+FOLDER has train/CLASS/*.png and test/CLASS/*.png (or .jpg).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+import lgg
+from lgg.losses import LabelVariation
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("folder", type=Path)
+parser.add_argument("--epochs", type=int, default=20)
+parser.add_argument("--size", type=int, default=32, help="images become squares of so many pixels")
+parser.add_argument("--dimensions", type=int, default=16, help="of the embedding")
+parser.add_argument("--width", type=int, default=16, help="channels of the network's first blocks")
+arguments = parser.parse_args()
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+torch.manual_seed(0)
+square = transforms.Compose([transforms.Resize((arguments.size, arguments.size)), transforms.ToTensor()])
+train, test = (datasets.ImageFolder(arguments.folder / split, square) for split in ("train", "test"))
+model = lgg.models.build("preact_resnet18", num_classes=arguments.dimensions, base_width=arguments.width).to(device)
+objective = LabelVariation(normalize_embeddings=True, reduction="mean")
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+for epoch in range(arguments.epochs):
+    for images, labels in DataLoader(train, 100, shuffle=True, drop_last=True):
+        loss = objective(model(images.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"epoch {epoch + 1}/{arguments.epochs}: label variation {loss.item():.4f}")
+
+
+@torch.no_grad()
+def embedded(data):
+    """Return the embeddings of all images, scaled to length one, and their labels."""
+    model.eval()
+    parts = [
+        (torch.nn.functional.normalize(model(images.to(device))).cpu(), labels)
+        for images, labels in DataLoader(data, 256)
+    ]
+    return tuple(map(torch.cat, zip(*parts, strict=True)))
+
+
+known, labels = embedded(train)
+asked, truth = embedded(test)
+neighbours = (asked @ known.T).topk(min(10, len(known))).indices
+print(
+    f"{100 * (labels[neighbours].mode(dim=1).values == truth).float().mean().item():.1f} % right by 10 nearest neighbours"
+)
