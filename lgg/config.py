@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lgg import registry
 from lgg.errors import ConfigError
 from lgg.files import write_text
 
@@ -338,10 +339,43 @@ class _Method(_Section):
         return None
 
     @property
+    def loss_module(self) -> str:
+        """Module of lgg.losses that holds the loss."""
+        return str(getattr(self, "loss"))  # noqa: B009 — each kind of method has its own
+
+    @property
     def options(self) -> dict[str, Any]:
         """Arguments of the loss's constructor."""
         shared = {*_LayerMethod.model_fields, "loss"}
         return {key: value for key, value in self.model_dump(mode="json").items() if key not in shared}
+
+
+class _Registered(_Section):
+    """A loss of one's own, a file of lgg/losses/ that is registered in its __init__.py."""
+
+    module: str = Field(
+        description="the file of lgg/losses/ without .py; its class is registered in lgg/losses/__init__.py"
+    )
+    arguments: dict[str, bool | int | float | str | None] = Field(
+        default={}, description="what the loss is made with: arguments of its class"
+    )
+
+    @model_validator(mode="after")
+    def _takes_its_arguments(self) -> Self:
+        if self.module not in registry.losses():
+            raise ValueError(
+                f"`module` is {self.module!r}, which is not registered{_nearest(self.module, registry.losses())} "
+                "A line of _EXPORTS in lgg/losses/__init__.py registers it"
+            )
+        taken = registry.arguments(self.module)
+        for name in self.arguments:
+            if name not in taken:
+                raise ValueError(
+                    f"arguments: {registry.losses()[self.module]} takes no {name!r}{_nearest(name, taken)}"
+                )
+        if missing := [name for name, needed in taken.items() if needed and name not in self.arguments]:
+            raise ValueError(f"arguments: {registry.losses()[self.module]} needs {', '.join(missing)}")
+        return self
 
 
 class _LayerMethod(_Method):
@@ -393,7 +427,21 @@ class GraphMethod(_LayerMethod):
     )
 
 
-Method = Annotated[NoDistillation | Hinton | Relational | GraphMethod, Field(discriminator="loss")]
+class OtherDistillation(_LayerMethod, _Registered):
+    """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
+
+    loss: Literal["other"]
+
+    @property
+    def loss_module(self) -> str:
+        return self.module
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+
+Method = Annotated[NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation, Field(discriminator="loss")]
 
 
 class Teacher(_Section):
@@ -428,7 +476,7 @@ class Distillation(_Section):
     )
 
     @property
-    def active_methods(self) -> "dict[str, NoDistillation | Hinton | Relational | GraphMethod]":
+    def active_methods(self) -> "dict[str, NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation]":
         """The methods without those that an overlay took away."""
         return {name: method for name, method in self.methods.items() if method is not None}
 
@@ -479,6 +527,11 @@ class _EmbeddingMethod(_Section):
     paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
 
     @property
+    def loss_module(self) -> str:
+        """Module of lgg.losses that holds the loss."""
+        return str(getattr(self, "loss"))  # noqa: B009 — each kind of method has its own
+
+    @property
     def options(self) -> dict[str, Any]:
         """Arguments of the loss's constructor."""
         shared = {*_EmbeddingMethod.model_fields, "loss", "weight", "classifier"}
@@ -501,12 +554,15 @@ class _MetricEmbedding(_EmbeddingMethod):
         description="whose error stands in Table 2; all of them stand in its supplement. nearest_neighbours: 10 of them; "
         "svm: support vector machine with an RBF kernel",
     )
+
+
+class _NormalizableEmbedding(_MetricEmbedding):
     normalize_embeddings: Flag = Field(
         default=False, description="scale embeddings to length one, in the loss and for classifiers"
     )
 
 
-class LabelVariationEmbedding(_MetricEmbedding):
+class LabelVariationEmbedding(_NormalizableEmbedding):
     """Label variation of the graph of the embeddings (the paper, Section 4.2)."""
 
     loss: Literal["label_variation"]
@@ -524,7 +580,7 @@ class LabelVariationEmbedding(_MetricEmbedding):
     )
 
 
-class TripletEmbedding(_MetricEmbedding):
+class TripletEmbedding(_NormalizableEmbedding):
     """Batch-hard triplets (Hermans, Beyer, Leibe 2017)."""
 
     loss: Literal["triplet"]
@@ -534,8 +590,22 @@ class TripletEmbedding(_MetricEmbedding):
     )
 
 
+class OtherEmbedding(_MetricEmbedding, _Registered):
+    """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
+
+    loss: Literal["other"]
+
+    @property
+    def loss_module(self) -> str:
+        return self.module
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+
 EmbeddingMethod = Annotated[
-    CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding, Field(discriminator="loss")
+    CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding | OtherEmbedding, Field(discriminator="loss")
 ]
 
 
@@ -568,7 +638,9 @@ class Embedding(_Section):
     figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
 
     @property
-    def active_methods(self) -> "dict[str, CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding]":
+    def active_methods(
+        self,
+    ) -> "dict[str, CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding | OtherEmbedding]":
         """The methods without those that an overlay took away."""
         return {name: method for name, method in self.methods.items() if method is not None}
 

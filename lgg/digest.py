@@ -8,6 +8,8 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from lgg.registry import lazy_exports
+
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT.name
 
@@ -77,10 +79,7 @@ def _imports(module: str) -> tuple[str, ...]:
 def _lazy_exports(module: str) -> dict[str, str]:
     """Return the table `_EXPORTS` of a package: for each name the module, as ``.module``, that it is loaded from."""
     path = _path(module) if module.split(".")[0] == PACKAGE else None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body if path else []:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_EXPORTS" for t in node.targets):
-            return {name: source for name, source in ast.literal_eval(node.value).items() if isinstance(source, str)}
-    return {}
+    return lazy_exports(path) if path else {}
 
 
 class _Essence(ast.NodeTransformer):

@@ -84,14 +84,14 @@ def _distilled(distillation: DistillationConfig, method_name: str, seed: int) ->
     method = distillation.active_methods[method_name]
     architecture = distillation.student.architecture
     settings = _network(architecture, distillation.training, seed) | {
-        "loss": method.loss,
+        "loss": method.loss_module,
         "options": method.options,
         "weight": getattr(method, "weight"),  # noqa: B009 — every method with a teacher has one
         "layers": method.compared_layers,
     }
     teacher = distillation.teacher
     networks = {architecture.name} | ({teacher.architecture.name} if teacher else set())
-    return settings, [f"lgg.losses.{method.loss}", *(models.module_of(name) for name in sorted(networks))]
+    return settings, [f"lgg.losses.{method.loss_module}", *(models.module_of(name) for name in sorted(networks))]
 
 
 def distill_student(distillation: DistillationConfig, method_name: str, seed: int) -> Recipe:
@@ -189,12 +189,12 @@ def _labels(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _embedding_network(embedding: Embedding, method_name: str, seed: int) -> tuple[dict[str, Any], list[str]]:
     """Return the settings of an embedding's training, and the modules it chooses by name."""
     method = embedding.active_methods[method_name]
-    settings = _network(embedding.architecture, embedding.training, seed) | {"loss": method.loss}
+    settings = _network(embedding.architecture, embedding.training, seed) | {"loss": method.loss_module}
     chosen = [models.module_of(embedding.architecture.name)]
     if method.loss == "cross_entropy":
         return settings, chosen
     settings |= {"options": method.options, "weight": method.weight, "dimensions": embedding.dimensions}
-    return settings, [*chosen, f"lgg.losses.{method.loss}"]
+    return settings, [*chosen, f"lgg.losses.{method.loss_module}"]
 
 
 def train_embedding(embedding: Embedding, method_name: str, seed: int) -> Recipe:

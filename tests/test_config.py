@@ -924,3 +924,29 @@ def test_overlays_are_merged_key_by_key():
     merged = overlaid("geometry: {training: {batch_size: 8}}")
     assert merged["geometry"]["training"]["batch_size"] == 8
     assert merged["geometry"]["training"]["schedule"] == read()["geometry"]["training"]["schedule"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{module: relationel}", "methods.own.* 'relationel', which is not registered; did you mean 'relational'"),
+        ("{module: graph_distillation, arguments: {pover: 2}}", "takes no 'pover'; did you mean 'power'"),
+        ("{module: hinton}", "HintonDistillation needs temperature"),
+    ],
+)
+def test_a_loss_of_one_s_own_is_checked_before_anything_runs(entry, message):
+    own = {"label": "Own", "loss": "other"} | yaml.safe_load(entry)
+    with pytest.raises(ConfigError, match=message):
+        configured({"distillation": {"methods": {"own": own}}})
+
+
+def test_a_loss_of_one_s_own_is_made_with_its_arguments():
+    own = {"label": "Own", "loss": "other", "module": "graph_distillation", "arguments": {"power": 2, "edges": "inter"}}
+    for section, arguments in (
+        ("distillation", {}),
+        ("embedding", {"module": "triplet", "arguments": {"margin": 0.5}}),
+    ):
+        method = getattr(configured({section: {"methods": {"own": own | arguments}}}), section).active_methods["own"]
+        assert method.loss_module == (arguments or own)["module"]
+        assert method.options == (arguments or own)["arguments"]
+        losses.build(method.loss_module, **method.options)

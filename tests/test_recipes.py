@@ -475,7 +475,7 @@ def concerned(path):
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-@pytest.mark.parametrize("path", settings_of(configured()), ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("path", list(settings_of(configured())), ids=lambda path: ".".join(map(str, path)))
 def test_every_setting_changes_the_recipe_of_a_stage_that_it_can_concern_and_of_no_other(path, committed):
     name = ".".join(map(str, path))
     try:

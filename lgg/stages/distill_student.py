@@ -18,8 +18,9 @@ from lgg.training.objectives import Distillation
 
 def objective_of(recipe: dict[str, Any], teacher: ImageClassifier) -> Distillation:
     """Return the objective of a recipe for students of `teacher`."""
-    # Hinton's factor T²; no other loss has a temperature
-    weight = recipe["weight"] * recipe["options"].get("temperature", 1.0) ** 2
+    weight = recipe["weight"]
+    if recipe["loss"] == "hinton":
+        weight *= recipe["options"]["temperature"] ** 2
     teacher = compiled(teacher, recipe["training"]["compilation"])
     return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
 

@@ -1,0 +1,100 @@
+"""The page on own data and methods, walked as it is written."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from snakemake_runs import DIGITS, ROOT, copy_checkout, environment, plan, snakemake
+
+pytestmark = pytest.mark.pipeline
+
+PAGE = (ROOT / "docs" / "own_data_and_methods.md").read_text(encoding="utf-8")
+FOUND = re.findall(r'^```(\w+)(?: title="(.+?)")?\n(.*?)^```$', PAGE, re.M | re.S)
+BLOCKS = {(language, title): text for language, title, text in FOUND}
+
+
+def write(folder, title, language="yaml"):
+    path = folder / title
+    path.write_text(BLOCKS[language, title], encoding="utf-8")
+    return path
+
+
+def test_every_titled_block_is_walked_here():
+    walked = {"pictures", "arrays", "variant", "similarity"}
+    assert {title for _, title in BLOCKS if title} == {f"config/{name}.yaml" for name in walked} | {
+        "lgg/losses/similarity_preserving.py",
+        "lgg/losses/__init__.py",
+    }
+    commands = set(re.findall(r"^snakemake .*$", PAGE, re.M))
+    assert {re.search(r"config/(\w+)\.yaml$", line)[1] for line in commands} == walked
+
+
+def test_a_folder_of_images_goes_through_to_table_1(tmp_path):
+    folder, digits = copy_checkout(tmp_path), load_digits()
+    for label in range(4):
+        for place, image in enumerate(digits.images[digits.target == label][:95]):
+            path = folder / "pictures" / ("train" if place < 65 else "test") / f"digit {label}" / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 15.9).astype("uint8")).save(path)
+    configs = (DIGITS, write(folder, "config/pictures.yaml"))
+    done = snakemake(folder, "results/pictures/tables/table1.csv", "--cores", "2", configs=configs)
+    assert done.returncode == 0, done.stdout
+    table = (folder / "results/pictures/tables/table1.md").read_text(encoding="utf-8")
+    assert "Errors on 100 test images" in table
+    # without the tests' small configuration, as the page has it
+    assert plan(folder, configs=(folder / "config/pictures.yaml",))
+
+
+def test_arrays_are_planned_and_prepared(tmp_path):
+    folder = copy_checkout(tmp_path)
+    subprocess.run([sys.executable, "-c", BLOCKS["python", ""]], cwd=folder, env=environment(), check=True)
+    assert np.load(folder / "arrays" / "train.npz")["images"].dtype == np.uint8
+    config = write(folder, "config/arrays.yaml")
+    assert plan(folder, configs=(config,))
+    done = snakemake(folder, "results/arrays/data/train.safetensors", "--cores", "1", configs=(config,))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def continued(finished, tmp_path):
+    """A copy of a finished run, in which Snakemake knows what was made."""
+    folder = tmp_path / "continued"
+    shutil.copytree(finished, folder, symlinks=True)
+    return folder
+
+
+def students(name):
+    return {f"distill_student {name}": 2, f"evaluate_students {name}": 1}
+
+
+def test_a_variant_trains_its_students_alone(continued):
+    planned = plan(continued, configs=(DIGITS, write(continued, "config/variant.yaml")))
+    made = {job: count for job, count in planned.items() if not job.startswith(("assemble_", "draw_"))}
+    assert made == students("gkd_10nn")
+    assert planned["assemble_table1"] == 1
+
+
+def test_a_new_loss_is_one_file_and_one_line(continued):
+    write(continued, "lgg/losses/similarity_preserving.py", "python")
+    registry = continued / "lgg/losses/__init__.py"
+    line = BLOCKS["python", "lgg/losses/__init__.py"]
+    registry.write_text(registry.read_text("utf-8").replace("_EXPORTS = {\n", "_EXPORTS = {\n" + line, 1), "utf-8")
+    # a file that is there and not used concerns nobody
+    assert plan(continued) == {}
+    configs = (DIGITS, write(continued, "config/similarity.yaml"))
+    planned = plan(continued, configs=configs)
+    assert {job: n for job, n in planned.items() if not job.startswith(("assemble_", "draw_"))} == students(
+        "similarity"
+    )
+    done = snakemake(continued, "results/digits/tables/table1.md", "--cores", "2", configs=configs)
+    assert done.returncode == 0, done.stdout
+    assert "| Similarity preserving" in (continued / "results/digits/tables/table1.md").read_text("utf-8")
+    mistaken = "distillation={methods: {similarity: {arguments: {exponant: 1}}}}"
+    refused = snakemake(continued, "-n", "--config", mistaken, configs=configs)
+    assert refused.returncode != 0
+    assert "did you mean 'exponent'?" in refused.stdout
