@@ -161,3 +161,16 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stdout
     assert "arithmatex" not in (tmp_path / "method.html").read_text("utf-8")  # every equation became MathML
     assert "<math" in (tmp_path / "method.html").read_text("utf-8")
+
+
+def test_the_page_from_scratch_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names, checked = {}, 0
+    for _, text in blocks(DOCS / "graphs_from_scratch.md", "python"):
+        exec(compile(text, "graphs_from_scratch.md", "exec"), names)
+        said = re.findall(r"^print\(.*\)  # (.*)$", text, re.MULTILINE)
+        assert capsys.readouterr().out.splitlines() == said
+        checked += len(said)
+    assert checked >= 6
+    assert (tmp_path / "graphs_from_scratch.png").stat().st_size > 10_000
