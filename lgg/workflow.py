@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from lgg import terminal
 from lgg.config import Config, check_paths, load
@@ -36,7 +37,7 @@ def start(raw: dict[str, Any], root: Path) -> Config:
             f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
             "Install lgg and Snakemake into one virtual or conda environment."
         )
-    config = load(_in_order_of(_base(root), raw))
+    config = load(_whole(root, raw))
     check_paths(config, Path.cwd())
     os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
@@ -82,21 +83,16 @@ def _pass_on(pipe: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def _base(root: Path) -> Any:
-    path = root / "config" / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _whole(root: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base configuration with `raw` over it, keys in the base's order, new ones last.
 
-
-def _in_order_of(base: Any, raw: Any) -> Any:
-    """Return `raw` with its keys in the order of `base`, new ones last.
-
-    Snakemake merges the base into the overlays, so whatever an overlay mentions would come first, and the rows of a
-    table would move with it.
+    Snakemake has laid overlays over the base already, but with whatever an overlay mentions first, and the rows of a table
+    would move with it; and where this workflow is a module of another, Snakemake gives it that one's configuration alone.
     """
-    if not isinstance(base, Mapping) or not isinstance(raw, Mapping):
-        return raw
-    keys = [*(key for key in base if key in raw), *(key for key in raw if key not in base)]
-    return {key: _in_order_of(base.get(key), raw[key]) for key in keys}
+    path = root / "config" / "config.yaml"
+    whole = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    update_config(whole, raw)
+    return dict(whole)
 
 
 def _put_first(variable: str, folder: str) -> None:

@@ -4,8 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-# jobs and this file use the package beside the Snakefile
-ROOT = Path(workflow.basedir)
+# jobs and this file use the package beside the Snakefile, also where that is a module of another's
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from snakemake.exceptions import WorkflowError

@@ -1,0 +1,73 @@
+"""Another workflow uses this one as a module, in a folder of its own."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake_runs import DIGITS, ROOT, announced_jobs, job_stats, plan, snakemake
+
+pytestmark = pytest.mark.pipeline
+
+SNAKEFILE = """
+configfile: "lgg.yaml"
+
+
+module lgg:
+    snakefile: "{root}/Snakefile"
+    config: config
+
+
+use rule * from lgg as lgg_*
+
+
+rule count_images:
+    input:
+        "results/digits/data/train.safetensors",
+    output:
+        "size.txt",
+    shell:
+        "wc -c < {{input}} > {{output}}"
+"""
+
+
+@pytest.fixture
+def other(tmp_path, checkout):
+    """A foreign folder: its Snakefile, and of the configuration just what differs."""
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=checkout))
+    (tmp_path / "lgg.yaml").write_text((checkout / DIGITS).read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def checkout(tmp_path_factory):
+    from snakemake_runs import copy_checkout
+
+    return copy_checkout(tmp_path_factory.mktemp("lgg"))
+
+
+def test_all_of_its_jobs_are_planned_under_their_new_names(other, checkout):
+    done = snakemake(other, "-n", "lgg_all", configs=())
+    assert done.returncode == 0, done.stdout
+    found = {rule.removeprefix("lgg_"): count for rule, count in job_stats(done.stdout).items()}
+    own: dict[str, int] = {}
+    for job, count in plan(checkout).items():
+        rule = job.split()[0]
+        own[rule] = own.get(rule, 0) + count
+    assert found | {"all": 1} == own | {"all": 1}
+
+
+def test_a_rule_of_the_other_workflow_uses_its_results(other):
+    done = snakemake(other, "count_images", "--cores", "1", configs=())
+    assert done.returncode == 0, done.stdout
+    assert [job.rule for job in announced_jobs(done.stdout)] == ["lgg_prepare_data", "count_images"]
+    images = other / "results/digits/data/train.safetensors"
+    assert int((other / "size.txt").read_text()) == images.stat().st_size
+    assert snakemake(other, "count_images", "--cores", "1", configs=()).stdout.count("Nothing to be done") == 1
+
+
+def test_the_catalogue_finds_what_it_looks_for():
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["software-stack-deployment"]["conda"] is True
+    for name in ("Snakefile", "README.md", "config/config.yaml", "config/README.md", "LICENSE"):
+        assert Path(ROOT / name).is_file()
+    assert "report:" in (ROOT / "Snakefile").read_text()
