@@ -799,6 +799,15 @@ class Robustness(_Section):
         return {name: method for name, method in self.active_methods.items() if not method.supplement}
 
     @property
+    def watched_methods(self) -> dict[str, RobustMethod]:
+        """The baseline, and the methods of Table 3 with the regulariser: whose label variation is drawn."""
+        return {
+            name: method
+            for name, method in self.active_methods.items()
+            if name == self.baseline or (method.smoothness and not method.supplement)
+        }
+
+    @property
     def sweep(self) -> dict[str, float]:
         """γ of the methods that are the regulariser alone and alike but for γ, which is not zero; one method a γ."""
         alone = {

@@ -178,6 +178,10 @@ def draw_corruption_errors(methods: Mapping[str, Any]) -> Recipe:
     return _recipe("draw_corruption_errors", {"rows": rows})
 
 
+def draw_training_curves(methods: Mapping[str, Any]) -> Recipe:
+    return _recipe("draw_training_curves", {"rows": _labels(methods)})
+
+
 def _labels(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
     # a list, since the order of the rows is part of a table or figure and canonical JSON sorts keys
     return [{"name": name, "label": method.label} for name, method in methods.items()]
@@ -356,6 +360,10 @@ def _is_benchmark(corruptions: Corruptions) -> bool:
 def draw_snr_curves(robustness: Robustness) -> Recipe:
     settings = {"rows": _labels(robustness.table_methods), "fgsm_snr": robustness.tests.fgsm_snr}
     return _recipe("draw_snr_curves", settings)
+
+
+def draw_layer_variation(robustness: Robustness) -> Recipe:
+    return _recipe("draw_layer_variation", {"rows": _labels(robustness.watched_methods)})
 
 
 def draw_weight_sweep(robustness: Robustness) -> Recipe:

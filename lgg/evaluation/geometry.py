@@ -1,4 +1,4 @@
-"""Latent geometry graphs of small draws of training images at several depths (Appendix C, Figure 2)."""
+"""Latent geometry graphs of draws of training images at several depths (Appendix C, Figure 2), and at every layer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lgg.data.batches import to_model_input
 from lgg.errors import DataError
-from lgg.graph import laplacian_eigenmaps, normalized_label_variation, similarity_graph
+from lgg.graph import cosine_label_variations, laplacian_eigenmaps, normalized_label_variation, similarity_graph
 from lgg.models.base import ImageClassifier
 
 DEPTHS = ("image", "block 4", "pooling")
@@ -71,3 +71,15 @@ def describe_graph(x: Tensor, labels: Tensor, k: int) -> dict[str, Any]:
         "coordinates": laplacian_eigenmaps(adjacency).tolist(),
         "edges": [[i, j, between[i, j].item()] for i, j in zip(rows.tolist(), columns.tolist(), strict=True)],
     }
+
+
+def label_variation_of_layers(model: ImageClassifier, images: Tensor, labels: Tensor) -> Tensor:
+    """Return σ with p = 2 and the share of weights between classes, of the full cosine graph of every layer, shape (L, 2).
+
+    `images` (n, H, W, 3) uint8 and `labels` (n,) are on the model's device. The model is left in evaluation mode.
+    """
+    with torch.inference_mode():
+        _, representations = model.eval()(to_model_input(images), return_representations=True)
+        squared = cosine_label_variations(representations, labels, power=2)
+        shares = [normalized_label_variation(similarity_graph(x), labels) for x in representations]
+        return torch.stack([squared, torch.stack(shares)], dim=1).cpu()

@@ -1,6 +1,8 @@
-"""What all figures share: one style, colours that colour-blind readers can tell apart, and files."""
+"""What all figures share: one style, colours that colour-blind readers can tell apart, lines with their spread, files."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -8,10 +10,13 @@ matplotlib.use("Agg")  # files only: a job has no screen
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lgg.files import atomic_path
+from lgg.reporting.statistics import summarize
 
 PALETTE = sns.color_palette("colorblind")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
@@ -20,6 +25,7 @@ CLASS_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 PAGE_WIDTH = 7.0  # inches: the text width of a page
+SEEDS_OF_A_BAND = 3
 
 
 def set_style() -> None:
@@ -36,3 +42,50 @@ def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
             # in a PDF the resolution is that of the images and of the many points drawn as an image
             figure.savefig(temporary, dpi=200, metadata=metadata)
     plt.close(figure)
+
+
+# --- methods and their seeds -----------------------------------------------------------------------------------------
+
+
+def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Return the rows of each method (column `method`) in the order of `methods`; ValueError for one that is not there."""
+    if unknown := sorted(set(frame["method"]) - set(methods)):
+        raise ValueError(f"the methods {unknown} are not among those that have a colour: {list(methods)}")
+    present = set(frame["method"])
+    return [(method, frame[frame["method"] == method]) for method in methods if method in present]
+
+
+def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
+    """Return colour and marker by the method's place, so that a method looks alike in all figures."""
+    place = list(methods).index(method)
+    return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)], "label": method}
+
+
+def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any) -> None:
+    """Draw the mean of `column` against `by`, and its spread over seeds.
+
+    With three seeds or more that is a band, their 95 % confidence interval. Fewer give an interval so wide that it would
+    hide the rest, so each of two seeds has a thin line.
+    """
+    groups = frame.groupby(by)[column]
+    axis.plot(groups.mean().index, groups.mean(), linewidth=1.2, markersize=4, **look)
+    least = frame.groupby(by)["seed"].nunique().min()
+    if least >= SEEDS_OF_A_BAND:
+        summaries = [summarize(values) for _, values in groups]
+        low, high = ([getattr(summary, end) for summary in summaries] for end in ("ci95_low", "ci95_high"))
+        axis.fill_between(groups.mean().index, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    elif frame["seed"].nunique() > 1:
+        for _, own in frame.sort_values(by).groupby("seed"):
+            axis.plot(own[by], own[column], color=look["color"], linewidth=0.5, alpha=0.5)
+
+
+def spread(frame: pd.DataFrame, *by: str) -> str:
+    """Return what a legend says of the seeds behind the lines of `draw_line`, for the groups of `by`."""
+    counts = frame.groupby(list(by))["seed"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    if most == 1:
+        return "one seed"
+    seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
+    if least >= SEEDS_OF_A_BAND:
+        return f"mean and 95 % interval, {seeds}"
+    return f"mean (markers) and each seed (thin lines), {seeds}"

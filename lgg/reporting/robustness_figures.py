@@ -1,7 +1,7 @@
 """Figures beside Table 3: what the corruptions look like, and error by corruption, severity, attack and weight."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,11 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lgg.reporting.figures import MARKERS, PAGE_WIDTH, PALETTE, set_style
+from lgg.reporting.figures import (
+    MARKERS,
+    PAGE_WIDTH,
+    PALETTE,
+    SEEDS_OF_A_BAND,
+    by_method,
+    draw_line,
+    look_of,
+    set_style,
+    spread,
+)
 from lgg.reporting.statistics import summarize
 
 CLEAN = "clean"
-SEEDS_OF_A_BAND = 3
 FORMS = {"pixels": "noise on pixels", "normalized": "noise on normalised images"}
 
 
@@ -95,13 +104,13 @@ def draw_error_against_severity(errors: pd.DataFrame, methods: Sequence[str]) ->
     """
     set_style()
     figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.8))
-    for method, frame in _by_method(errors, methods):
-        _draw_line(axis, frame, "severity", "error", **_look(methods, method))
+    for method, frame in by_method(errors, methods):
+        draw_line(axis, frame, "severity", "error", **look_of(methods, method))
     severities = sorted(errors["severity"].unique())
     axis.set_xticks(severities, [str(severity) if severity else CLEAN for severity in severities])
     axis.set(xlabel="severity, mean over corruptions", ylabel="error (%)")
     _set_percent_limits(axis)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, title=_spread(errors, "method", "severity"))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, title=spread(errors, "method", "severity"))
     sns.despine(figure)
     return figure
 
@@ -125,9 +134,9 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
     finite = sorted(snr for snr in curves["snr"].unique() if math.isfinite(snr))
     clean_at = finite[-1] + 0.15 * max(finite[-1] - finite[0], 1.0)
     for axis, form in zip(axes[0], forms, strict=True):
-        for method, frame in _by_method(curves[curves["form"] == form], methods):
-            look, attacked = _look(methods, method), frame[np.isfinite(frame["snr"])]
-            _draw_line(axis, attacked, "snr", "accuracy", **look)
+        for method, frame in by_method(curves[curves["form"] == form], methods):
+            look, attacked = look_of(methods, method), frame[np.isfinite(frame["snr"])]
+            draw_line(axis, attacked, "snr", "accuracy", **look)
             clean = frame.loc[np.isinf(frame["snr"]), "accuracy"]
             if len(clean) and len(attacked):
                 last = attacked["snr"].max()
@@ -150,7 +159,7 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
         loc="outside lower center",
         ncols=len(forms) + 1,
         frameon=False,
-        title=_spread(curves, "method", "form", "snr"),
+        title=spread(curves, "method", "form", "snr"),
     )
     sns.despine(figure)
     return figure
@@ -179,7 +188,7 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
     measures = ("clean_error", "fgsm_error")
     for column, label in zip(measures, ("clean images", "FGSM"), strict=True):
         look = {"color": PALETTE[measures.index(column)], "marker": MARKERS[measures.index(column)]}
-        _draw_line(axis, weighted, "weight", column, **look, label=label)
+        draw_line(axis, weighted, "weight", column, **look, label=label)
         if len(without):
             label = f"{label}, without regulariser"
             axis.axhline(without[column].mean(), color=look["color"], linestyle="--", linewidth=1, label=label)
@@ -187,53 +196,11 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
     axis.set(xlabel="weight γ of the regulariser", ylabel="error (%)")
     _set_percent_limits(axis)
     # its words are too long for two columns
-    figure.legend(loc="outside lower center", ncols=1, frameon=False, title=_spread(sweep, "weight"))
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, title=spread(sweep, "weight"))
     sns.despine(figure)
     return figure
-
-
-def _by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str, pd.DataFrame]]:
-    if unknown := sorted(set(frame["method"]) - set(methods)):
-        raise ValueError(f"the methods {unknown} are not among those that have a colour: {list(methods)}")
-    present = set(frame["method"])
-    return [(method, frame[frame["method"] == method]) for method in methods if method in present]
-
-
-def _look(methods: Sequence[str], method: str) -> dict[str, Any]:
-    """Return colour and marker by the method's place, so that a method looks alike in all figures."""
-    place = list(methods).index(method)
-    return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)], "label": method}
-
-
-def _draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any) -> None:
-    """Draw the mean of `column` against `by`, and its spread over seeds.
-
-    With three seeds or more that is a band, their 95 % confidence interval. Fewer give an interval so wide that it would
-    hide the rest, so each of two seeds has a thin line.
-    """
-    groups = frame.groupby(by)[column]
-    axis.plot(groups.mean().index, groups.mean(), linewidth=1.2, markersize=4, **look)
-    least = frame.groupby(by)["seed"].nunique().min()
-    if least >= SEEDS_OF_A_BAND:
-        summaries = [summarize(values) for _, values in groups]
-        low, high = ([getattr(summary, end) for summary in summaries] for end in ("ci95_low", "ci95_high"))
-        axis.fill_between(groups.mean().index, low, high, color=look["color"], alpha=0.2, linewidth=0)
-    elif frame["seed"].nunique() > 1:
-        for _, own in frame.sort_values(by).groupby("seed"):
-            axis.plot(own[by], own[column], color=look["color"], linewidth=0.5, alpha=0.5)
 
 
 def _set_percent_limits(axis: Axes) -> None:
     """Begin at zero, and end where percentages do; the bands of few seeds reach beyond."""
     axis.set_ylim(0, min(axis.get_ylim()[1], 102.0))
-
-
-def _spread(frame: pd.DataFrame, *by: str) -> str:
-    counts = frame.groupby(list(by))["seed"].nunique()
-    least, most = int(counts.min()), int(counts.max())
-    if most == 1:
-        return "one seed"
-    seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
-    if least >= SEEDS_OF_A_BAND:
-        return f"mean and 95 % interval, {seeds}"
-    return f"mean (markers) and each seed (thin lines), {seeds}"

@@ -1,4 +1,4 @@
-"""Table A1 from the times of training under each method."""
+"""Table A1 from the times of training under each method, and a figure of it."""
 
 from argparse import Namespace
 
@@ -6,8 +6,10 @@ import pandas as pd
 
 from lgg.data.storage import read_header
 from lgg.files import read_json
+from lgg.reporting.figures import save_figure
 from lgg.reporting.tables import FORMS, files_of
 from lgg.reporting.time_table import time_table, write_time_table
+from lgg.reporting.times_figure import draw_times
 from lgg.stages.command import run
 
 
@@ -28,6 +30,7 @@ def main(arguments: Namespace) -> None:
             "backward passes."
         )
     write_time_table(table, notes, files_of(arguments))
+    save_figure(draw_times(table), arguments.out_pdf, arguments.out_png)
 
 
 def _by_precision(rows: list[dict[str, str]]) -> dict[str, list[str]]:
@@ -38,4 +41,4 @@ def _by_precision(rows: list[dict[str, str]]) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train", "times", "machine"), outputs=FORMS)
+    run(main, inputs=("train", "times", "machine"), outputs=(*FORMS, "pdf", "png"))

@@ -1,5 +1,6 @@
 # Section 4.1, Table 1. Reads data/; writes below distillation/ the teacher, a student for each method and seed with its
-# history and metrics, an evaluation for the teacher and for each method, and tables/table1.
+# history and metrics, an evaluation for the teacher and for each method, tables/table1, and
+# figures/table1 and distillation_training.
 
 if settings.distillation:
     DISTILLATION = f"{RESULTS}/distillation"
@@ -13,6 +14,9 @@ if settings.distillation:
     ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
 
     targets += [f"{RESULTS}/tables/table1.{kind}" for kind in TABLE_FORMS]
+    targets += [
+        f"{RESULTS}/figures/{name}.{kind}" for name in ("distillation_training", "table1") for kind in ("pdf", "png")
+    ]
 
     if TEACHER:
 
@@ -226,6 +230,12 @@ if settings.distillation:
                 SECTION["distillation"],
                 "Table 1: error, gain and agreement of distilled students",
             ),
+            pdf=f"{RESULTS}/figures/table1.pdf",
+            png=in_report(
+                f"{RESULTS}/figures/table1.png",
+                SECTION["distillation"],
+                "Table 1, drawn: error against agreement with the teacher",
+            ),
         log:
             f"{RESULTS}/logs/assemble_table1.log",
         benchmark:
@@ -245,4 +255,32 @@ if settings.distillation:
             " --test {input.test:q}"
             " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"
             " --out-tex {output.tex:q}"
-            " --out-html {output.html:q} > {log:q} 2>&1"
+            " --out-html {output.html:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+
+    rule draw_distillation_training:
+        input:
+            histories=[f"{DISTILLATION}/{name}/seed{seed}/history.csv" for name in METHODS for seed in settings.seeds],
+        output:
+            pdf=f"{RESULTS}/figures/distillation_training.pdf",
+            png=in_report(
+                f"{RESULTS}/figures/distillation_training.png",
+                SECTION["supplements"],
+                "Table 1, training: losses and errors by epoch",
+            ),
+        log:
+            f"{RESULTS}/logs/draw_distillation_training.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_distillation_training.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=growing(LIGHT.runtime),
+        params:
+            recipe=recipes.draw_training_curves(METHODS).settings,
+            code=recipes.draw_training_curves(METHODS).code,
+        shell:
+            "python -m lgg.stages draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -1,6 +1,6 @@
 # Section 4.2, Table 2 and Figure A1. Reads data/; writes below embedding/ a network for each method and seed with its
 # history and metrics, the errors of classifiers on its embeddings, the embeddings of Figure A1, and tables/table2,
-# table2_supplement, figures/figureA1, embedding_corruptions and embedding_severity.
+# table2_supplement, figures/figureA1, embedding_corruptions, embedding_severity and embedding_training.
 
 if settings.embedding:
     EMBEDDING = f"{RESULTS}/embedding"
@@ -11,7 +11,12 @@ if settings.embedding:
     targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ("table2", "table2_supplement") for kind in TABLE_FORMS]
     targets += [
         f"{RESULTS}/figures/{name}.{kind}"
-        for name in ("embedding_corruptions", "embedding_severity", *(["figureA1"] if FIGURE_A1 else []))
+        for name in (
+            "embedding_corruptions",
+            "embedding_severity",
+            "embedding_training",
+            *(["figureA1"] if FIGURE_A1 else []),
+        )
         for kind in ("pdf", "png")
     ]
 
@@ -168,6 +173,34 @@ if settings.embedding:
             "python -m lgg.stages draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
             " --out-heatmap_pdf {output.heatmap_pdf:q} --out-heatmap_png {output.heatmap_png:q}"
             " --out-severity_pdf {output.severity_pdf:q} --out-severity_png {output.severity_png:q} > {log:q} 2>&1"
+
+    rule draw_embedding_training:
+        input:
+            histories=[f"{EMBEDDING}/{name}/seed{seed}/history.csv" for name in EMBEDDINGS for seed in settings.seeds],
+        output:
+            pdf=f"{RESULTS}/figures/embedding_training.pdf",
+            png=in_report(
+                f"{RESULTS}/figures/embedding_training.png",
+                SECTION["supplements"],
+                "Table 2, training: losses and errors by epoch",
+            ),
+        log:
+            f"{RESULTS}/logs/draw_embedding_training.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_embedding_training.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=growing(LIGHT.runtime),
+        params:
+            recipe=recipes.draw_training_curves(EMBEDDINGS).settings,
+            code=recipes.draw_training_curves(EMBEDDINGS).code,
+        shell:
+            "python -m lgg.stages draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     if FIGURE_A1:
 

@@ -1,7 +1,7 @@
 # Section 4.3, Table 3 and the second robustness table. Reads data/; writes below robustness/ a network for each method
 # and seed with its history and metrics, its errors under attacks and other tests and under corruptions, and
-# tables/table3, table3_supplement, robustness, figures/robustness_corruptions, robustness_severity, snr_curves, and
-# where the methods hold a sweep of γ, weight_sweep.
+# tables/table3, table3_supplement, robustness, figures/robustness_corruptions, robustness_severity, snr_curves,
+# robustness_training, layer_variation, and where the methods hold a sweep of γ, weight_sweep.
 
 if settings.robustness:
     ROBUSTNESS = f"{RESULTS}/robustness"
@@ -21,6 +21,8 @@ if settings.robustness:
             "robustness_corruptions",
             "robustness_severity",
             "snr_curves",
+            "robustness_training",
+            "layer_variation",
             *(["weight_sweep"] if len(settings.robustness.sweep) > 1 else []),
         )
         for kind in ("pdf", "png")
@@ -33,6 +35,7 @@ if settings.robustness:
             model=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/model.safetensors",
             history=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/history.csv",
             metrics=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/metrics.json",
+            variation=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/label_variation.csv",
         log:
             f"{RESULTS}/logs/train_robust_network/{{method}}_seed{{seed}}.log",
         benchmark:
@@ -59,7 +62,8 @@ if settings.robustness:
         shell:
             "python -m lgg.stages train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
-            " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
+            " --out-history {output.history:q} --out-metrics {output.metrics:q}"
+            " --out-variation {output.variation:q} > {log:q} 2>&1"
 
     rule evaluate_robustness:
         input:
@@ -235,6 +239,68 @@ if settings.robustness:
             code=recipes.draw_snr_curves(settings.robustness).code,
         shell:
             "python -m lgg.stages draw_snr_curves --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+
+    rule draw_robustness_training:
+        input:
+            histories=[
+                f"{ROBUSTNESS}/{name}/seed{seed}/history.csv" for name in TABLE3_METHODS for seed in settings.seeds
+            ],
+        output:
+            pdf=f"{RESULTS}/figures/robustness_training.pdf",
+            png=in_report(
+                f"{RESULTS}/figures/robustness_training.png",
+                SECTION["supplements"],
+                "Table 3, training: losses and errors by epoch",
+            ),
+        log:
+            f"{RESULTS}/logs/draw_robustness_training.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_robustness_training.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=growing(LIGHT.runtime),
+        params:
+            recipe=recipes.draw_training_curves(TABLE3_METHODS).settings,
+            code=recipes.draw_training_curves(TABLE3_METHODS).code,
+        shell:
+            "python -m lgg.stages draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+
+    rule draw_layer_variation:
+        input:
+            variations=[
+                f"{ROBUSTNESS}/{name}/seed{seed}/label_variation.csv"
+                for name in settings.robustness.watched_methods
+                for seed in settings.seeds
+            ],
+        output:
+            pdf=f"{RESULTS}/figures/layer_variation.pdf",
+            png=in_report(
+                f"{RESULTS}/figures/layer_variation.png",
+                SECTION["supplements"],
+                "Regulariser: label variation of every layer while networks learn",
+            ),
+        log:
+            f"{RESULTS}/logs/draw_layer_variation.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_layer_variation.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=growing(LIGHT.runtime),
+        params:
+            recipe=recipes.draw_layer_variation(settings.robustness).settings,
+            code=recipes.draw_layer_variation(settings.robustness).code,
+        shell:
+            "python -m lgg.stages draw_layer_variation --recipe {params.recipe:q} --variations {input.variations:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     if len(settings.robustness.sweep) > 1:

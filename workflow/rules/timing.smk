@@ -5,6 +5,7 @@ if settings.timed_methods:
     TIMING = f"{RESULTS}/timing"
 
     targets += [f"{RESULTS}/tables/tableA1.{kind}" for kind in TABLE_FORMS]
+    targets += [f"{RESULTS}/figures/tableA1.{kind}" for kind in ("pdf", "png")]
 
     rule measure_times:
         input:
@@ -45,6 +46,12 @@ if settings.timed_methods:
                 SECTION["timing"],
                 "Table A1: time of an epoch under each method",
             ),
+            pdf=f"{RESULTS}/figures/tableA1.pdf",
+            png=in_report(
+                f"{RESULTS}/figures/tableA1.png",
+                SECTION["timing"],
+                "Table A1, drawn: time as a multiple of the baseline's",
+            ),
         log:
             f"{RESULTS}/logs/assemble_tableA1.log",
         benchmark:
@@ -63,4 +70,4 @@ if settings.timed_methods:
             "python -m lgg.stages assemble_table_a1 --recipe {params.recipe:q} --train {input.train:q}"
             " --times {input.times:q} --machine {input.machine:q} --out-csv {output.csv:q} --out-md {output.md:q}"
             " --out-tex {output.tex:q}"
-            " --out-html {output.html:q} > {log:q} 2>&1"
+            " --out-html {output.html:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

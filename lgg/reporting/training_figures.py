@@ -1,0 +1,99 @@
+"""What trainings went through: losses and errors by epoch, and the label variation of every layer (Section 4.3)."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lgg.reporting.figures import PAGE_WIDTH, by_method, draw_line, look_of, set_style, spread
+
+#: columns of a history that get a panel, in this order, and whether on a logarithmic scale
+MEASURES = {
+    "train_error": ("error on training images (%)", False),
+    "task": ("cross-entropy", True),
+    "distillation": ("distillation term", True),
+    "smoothness": ("regulariser, without γ", True),
+    "embedding": ("loss of embeddings", True),
+}
+#: columns of the label variation of layers
+SCALES = {"label_variation": "σ, p = 2", "share": "share of weights\nbetween classes"}
+
+
+def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Return a panel for each measure that a method has, a line a method, over epochs.
+
+    Args:
+        histories: `method` (label), `seed`, `epoch`, and columns of `MEASURES`, NaN where a method has none.
+        methods: labels in the order of the tables, which gives the colours.
+    """
+    set_style()
+    measures = [name for name in MEASURES if name in histories and histories[name].notna().any()]
+    figure, axes = plt.subplots(1, len(measures), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
+    for axis, name in zip(axes[0], measures, strict=True):
+        heading, logarithmic = MEASURES[name]
+        for method, frame in by_method(histories[histories[name].notna()], methods):
+            draw_line(axis, frame, "epoch", name, **look_of(methods, method))
+        if logarithmic and (histories[name].dropna() > 0).all():
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set(xlabel="epoch", title=heading)
+    looks = [look_of(methods, method) for method in methods if method in set(histories["method"])]
+    figure.legend(
+        handles=[Line2D([], [], markersize=4, linewidth=1.2, **look) for look in looks],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title=spread(histories, "method"),
+    )
+    sns.despine(figure)
+    return figure
+
+
+def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Return the label variation of every layer, a column a method, a line an epoch, mean over seeds.
+
+    Above it is σ with p = 2, whose change from layer to layer the regulariser penalises; below, the share of the graph's
+    weights that joins two classes, which does not depend on their size.
+
+    Args:
+        variation: `method` (label), `seed`, `epoch` (0 for the initialisation), `layer` from 1, and the columns of `SCALES`.
+        methods: labels in the order of the tables.
+    """
+    set_style()
+    present = [method for method in methods if method in set(variation["method"])]
+    epochs = sorted(variation["epoch"].unique())
+    colors = dict(zip(epochs, sns.color_palette("viridis_r", len(epochs)), strict=True))
+    figure, axes = plt.subplots(
+        len(SCALES), len(present), figsize=(PAGE_WIDTH, 4.2), sharex=True, sharey="row", squeeze=False
+    )
+    for column, method in enumerate(present):
+        means = variation[variation["method"] == method].groupby(["epoch", "layer"])[list(SCALES)].mean()
+        for row, name in enumerate(SCALES):
+            for epoch in epochs:
+                line = means.loc[epoch, name]
+                axes[row, column].plot(line.index, line, color=colors[epoch], linewidth=1.2, marker=".", markersize=3)
+        axes[0, column].set_title(method)
+        axes[-1, column].set_xlabel("ReLU, from the input on")
+    for row, heading in enumerate(SCALES.values()):
+        axes[row, 0].set_ylabel(heading)
+    axes[0, 0].set_yscale("log")
+    shown = [epochs[place] for place in np.unique(np.linspace(0, len(epochs) - 1, 6).round().astype(int))]
+    figure.legend(
+        handles=[Line2D([], [], color=colors[epoch], label=_epoch(epoch)) for epoch in shown],
+        loc="outside lower center",
+        ncols=len(shown),
+        frameon=False,
+        title=f"{spread(variation, 'method').replace(' (markers) and each seed (thin lines)', '')}; epochs trained",
+    )
+    sns.despine(figure)
+    return figure
+
+
+def _epoch(number: int) -> str:
+    return str(number) if number else "none"
