@@ -28,6 +28,9 @@ ATTACKED = {f"evaluate_robustness {method}" for method in DEFENCES}
 TABLES3 = {"assemble_table3 table3", "assemble_table3 table3_supplement", "assemble_table3 robustness"}
 RELATIVE_MCES = {"assemble_table2", "assemble_table3 table3", "assemble_table3 table3_supplement"}
 CORRUPTED = {*JUDGED, "evaluate_corruptions", "draw_corruptions"}
+EMBEDDING_FIGURES = {"draw_embedding_corruptions", "draw_embedding_training"}
+DEFENCE_FIGURES = {"draw_robustness_corruptions", "draw_snr_curves", "draw_robustness_training"}
+TRAINING_FIGURES = {"draw_distillation_training", "draw_embedding_training", "draw_robustness_training"}
 ERROR_FIGURES = {
     "draw_corruptions",
     "draw_embedding_corruptions",
@@ -58,6 +61,7 @@ def recipes_of(configuration):
         },
         "evaluate_networks": recipes.evaluate_networks(distillation.student.architecture, configuration.seeds),
         "assemble_table1": recipes.assemble_table1(distillation),
+        "draw_distillation_training": recipes.draw_training_curves(distillation.active_methods),
         "measure_times": recipes.measure_times(configuration),
         "assemble_table_a1": recipes.assemble_table_a1(configuration),
     }
@@ -82,6 +86,7 @@ def corruption_recipes_of(configuration):
         },
         "assemble_table2": recipes.assemble_table2(embedding, corruptions),
         "draw_figure_a1": recipes.draw_figure_a1(embedding),
+        "draw_embedding_training": recipes.draw_training_curves(embeddings),
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
         **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
         **{f"evaluate_robustness {name}": recipes.evaluate_robustness(robustness, seeds, name) for name in defences},
@@ -93,6 +98,8 @@ def corruption_recipes_of(configuration):
         "draw_robustness_corruptions": recipes.draw_corruption_errors(robustness.table_methods),
         "draw_snr_curves": recipes.draw_snr_curves(robustness),
         "draw_weight_sweep": recipes.draw_weight_sweep(robustness),
+        "draw_robustness_training": recipes.draw_training_curves(robustness.table_methods),
+        "draw_layer_variation": recipes.draw_layer_variation(robustness),
     }
 
 
@@ -137,6 +144,10 @@ def test_the_order_of_methods_is_the_order_of_the_rows():
         ("draw_robustness_corruptions", configured().robustness.table_methods),
         ("draw_snr_curves", configured().robustness.table_methods),
         ("draw_weight_sweep", configured().robustness.sweep),
+        ("draw_robustness_training", configured().robustness.table_methods),
+        ("draw_layer_variation", configured().robustness.watched_methods),
+        ("draw_embedding_training", configured().embedding.active_methods),
+        ("draw_distillation_training", configured().distillation.active_methods),
     ],
 )
 def test_rows_of_the_other_tables_and_figures_stand_in_the_order_of_their_methods(stage, methods):
@@ -242,7 +253,7 @@ SETTING_CHANGES = [
     ("run: other", set()),
     ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
     ("resources: {checkpoints: {minutes: null, epochs: 3}}", set()),
-    ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1"}),
+    ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1", "draw_distillation_training"}),
     ("distillation: {methods: {gkd: {paper_error: 1, paper_gain: 1}}}", {"assemble_table1"}),
     ("distillation: {teacher: {label: Master, paper_error: 1}}", {"assemble_table1"}),
     ("distillation: {baseline: gkd}", {"assemble_table1"}),
@@ -253,9 +264,9 @@ SETTING_CHANGES = [
     ("distillation: {methods: {hinton: {temperature: 2}}}", {"distill_student hinton"}),
     (
         "distillation: {methods: {new: {label: New, loss: relational}}}",
-        {"distill_student new", "assemble_table1"},
+        {"distill_student new", "assemble_table1", "draw_distillation_training"},
     ),
-    ("distillation: {methods: {hinton: null}}", {"assemble_table1"}),
+    ("distillation: {methods: {hinton: null}}", {"assemble_table1", "draw_distillation_training"}),
     ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
     ("distillation: {training: {weight_decay: 0}}", WIDE_RESNETS),
     ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
@@ -298,11 +309,11 @@ SETTING_CHANGES = [
     # Section 4.2
     (
         "embedding: {methods: {triplet: {label: Triplets}}}",
-        {"assemble_table2", "draw_embedding_corruptions"},
+        {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training"},
     ),
     (
         "embedding: {methods: {label_variation: {label: LV}}}",
-        {"assemble_table2", "draw_embedding_corruptions", "draw_figure_a1"},
+        {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training", "draw_figure_a1"},
     ),
     ("embedding: {methods: {triplet: {paper_clean_error: 1, paper_relative_mce: 2}}}", {"assemble_table2"}),
     ("embedding: {baseline: triplet}", {"assemble_table2"}),
@@ -330,13 +341,13 @@ SETTING_CHANGES = [
     ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
     (
         "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
-        {"train_embedding new", "evaluate_embeddings new", "assemble_table2", "draw_embedding_corruptions"},
+        {"train_embedding new", "evaluate_embeddings new", "assemble_table2", *EMBEDDING_FIGURES},
     ),
-    ("embedding: {methods: {triplet: null}}", {"assemble_table2", "draw_embedding_corruptions"}),
+    ("embedding: {methods: {triplet: null}}", {"assemble_table2", *EMBEDDING_FIGURES}),
     # Section 4.3
     (
         "robustness: {methods: {both: {label: Two}}}",
-        {*TABLES3, "draw_robustness_corruptions", "draw_snr_curves"},
+        {*TABLES3, *DEFENCE_FIGURES, "draw_layer_variation"},
     ),
     (
         "robustness: {methods: {both: {paper_clean_error: 1}}}",
@@ -348,11 +359,14 @@ SETTING_CHANGES = [
         {
             "assemble_table3 table3",
             "assemble_table3 robustness",
-            "draw_robustness_corruptions",
-            "draw_snr_curves",
+            *DEFENCE_FIGURES,
+            "draw_layer_variation",
         },
     ),
-    ("robustness: {baseline: both}", {*TABLES3, "evaluate_robustness baseline", "evaluate_robustness both"}),
+    (
+        "robustness: {baseline: both}",
+        {*TABLES3, "evaluate_robustness baseline", "evaluate_robustness both", "draw_layer_variation"},
+    ),
     (
         "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
         {"train_robust_network regularizer", *TABLES3, "draw_weight_sweep"},
@@ -377,8 +391,7 @@ SETTING_CHANGES = [
             "train_robust_network new",
             "evaluate_robustness new",
             *TABLES3,
-            "draw_robustness_corruptions",
-            "draw_snr_curves",
+            *DEFENCE_FIGURES,
         },
     ),
 ]
@@ -412,19 +425,19 @@ CONCERNED = {
     "data": {"prepare_data"},
     "geometry": {"train_reference_network", "evaluate_geometry", "draw_figure1", "draw_figure2"},
     "corruptions": {*CORRUPTED, *TABLES3, "keep_corruptions", "assemble_table2"},
-    "distillation": {*WIDE_RESNETS, "evaluate_networks", "assemble_table1", *TIMES},
+    "distillation": {*WIDE_RESNETS, "evaluate_networks", "assemble_table1", "draw_distillation_training", *TIMES},
     "embedding": {
         *EMBEDDED,
         *PLANES,
         *JUDGED,
-        *("assemble_table2", "draw_figure_a1", "draw_embedding_corruptions"),
+        *("assemble_table2", "draw_figure_a1", *EMBEDDING_FIGURES),
         *TIMES,
     },
     "robustness": {
         *DEFENDED,
         *ATTACKED,
         *TABLES3,
-        *("evaluate_corruptions", "draw_robustness_corruptions", "draw_snr_curves", "draw_weight_sweep"),
+        *("evaluate_corruptions", *DEFENCE_FIGURES, "draw_layer_variation", "draw_weight_sweep"),
         *TIMES,
     },
     "timing": TIMES,
@@ -629,7 +642,9 @@ TIMED_CODE = {
     ),
     *(f"lgg.training.{name}" for name in ("fit", "objectives", "together", "compilation", "schedule", "timing")),
     *(f"lgg.stages.{name}" for name in ("distill_student", "train_embedding", "train_robust_network", "networks")),
-    *("lgg.machine", "lgg.stages.measure_times"),
+    *("lgg.machine", "lgg.evaluation", "lgg.evaluation.geometry", "lgg.stages.measure_times"),
+    *("lgg.devices", "lgg.models", "lgg.models.base", "lgg.models.normalization", "lgg.terminal"),
+    *("lgg.training", "lgg.training.checkpoint", "lgg.training.resume", "lgg.training.sgd"),
 }
 
 
@@ -638,6 +653,10 @@ def committed():
     return recipes_of(configured())
 
 
+EVERY = set(recipes_of(configured()))
+TABLES = {name for name in EVERY if name.startswith("assemble_")}
+FIGURES = {name for name in EVERY if name.startswith("draw_")}
+WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"}
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
@@ -655,9 +674,7 @@ MODULE_CHANGES = [
             "evaluate_geometry",
             *LABEL_VARIATION,
             "train_embedding triplet",
-            *REGULARIZED,
-            *PARSEVAL,
-            "train_robust_network adversarial",
+            *DEFENDED,
             "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
             *JUDGED,
             *ATTACKED,
@@ -670,9 +687,7 @@ MODULE_CHANGES = [
             "evaluate_geometry",
             *LABEL_VARIATION,
             "train_embedding triplet",
-            *REGULARIZED,
-            *PARSEVAL,
-            "train_robust_network adversarial",
+            *DEFENDED,
             "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
             *JUDGED,
             *ATTACKED,
@@ -699,7 +714,7 @@ MODULE_CHANGES = [
     ("lgg.training.compilation", TRAININGS),
     ("lgg.training.schedule", TRAININGS),
     ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
-    ("lgg.evaluation.geometry", {"evaluate_geometry"}),
+    ("lgg.evaluation.geometry", {"evaluate_geometry", *DEFENDED}),
     ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
     ("lgg.evaluation.robustness", ATTACKED),
     ("lgg.evaluation.corruptions", CORRUPTED),
@@ -720,12 +735,76 @@ MODULE_CHANGES = [
     ("lgg.training.timing", set()),
     ("lgg.stages.measure_times", set()),
     ("lgg.reporting.time_table", set()),
+    ("lgg.reporting.times_figure", TABLE_A1),
     ("lgg.machine", set()),
-    ("lgg.config", set()),
-    ("lgg.recipes", set()),
-    ("lgg.digest", set()),
-    ("lgg.provenance", set()),
+    # what all stages share, what those that read images, and what those that run networks
+    *(
+        (module, EVERY)
+        for module in ("lgg", "lgg._lazy", "lgg.errors", "lgg.files", "lgg.stages", "lgg.stages.command")
+    ),
+    *((module, EVERY - WITHOUT_IMAGES) for module in ("lgg.data", "lgg.data.storage")),
+    ("lgg.devices", {*TRAININGS, *EVALUATIONS}),
+    *((module, {*TRAININGS, *EVALUATIONS}) for module in ("lgg.training", "lgg.training.checkpoint")),
+    *(
+        (f"lgg.models{module}", {*TRAININGS, *EVALUATIONS, "draw_figure1"})
+        for module in ("", ".base", ".normalization")
+    ),
+    *((f"lgg.training.{module}", TRAININGS) for module in ("resume", "sgd")),
+    ("lgg.terminal", TRAININGS),
+    ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions"}),
+    ("lgg.data.corruptions", {*CORRUPTED, "keep_corruptions"}),
+    (
+        "lgg.evaluation",
+        {
+            *(EVALUATIONS | PLANES | DEFENDED | RELATIVE_MCES | TABLES3),
+            *("draw_corruptions", "draw_figure1"),
+        },
+    ),
+    ("lgg.evaluation.size", {"draw_figure1", "evaluate_networks"}),
+    # what writes tables and figures
+    ("lgg.reporting", {*TABLES, *FIGURES}),
+    ("lgg.reporting.figures", {*FIGURES, "assemble_table1", *TABLE_A1}),
+    ("lgg.reporting.statistics", {*TABLES, *FIGURES}),
+    ("lgg.reporting.geometry_figures", {"draw_figure1", "draw_figure2"}),
+    ("lgg.reporting.training_figures", {*TRAINING_FIGURES, "draw_layer_variation"}),
+    ("lgg.reporting.distillation_figure", {"assemble_table1"}),
+    ("lgg.stages.draw_training_curves", TRAINING_FIGURES),
+    ("lgg.stages.draw_corruption_errors", {"draw_embedding_corruptions", "draw_robustness_corruptions"}),
+    ("lgg.stages.evaluate_embeddings", JUDGED),
+    ("lgg.stages.evaluate_robustness", ATTACKED),
+    *(
+        (f"lgg.stages.{stage}", {stage})
+        for stage in (
+            *(
+                "assemble_table1",
+                "assemble_table2",
+                "draw_corruptions",
+                "draw_figure1",
+                "draw_figure2",
+                "draw_figure_a1",
+            ),
+            *("draw_layer_variation", "draw_snr_curves", "draw_weight_sweep", "evaluate_corruptions"),
+            *("evaluate_geometry", "evaluate_networks", "keep_corruptions", "prepare_data"),
+        )
+    ),
+    ("lgg.stages.assemble_table_a1", TABLE_A1),
+    # what runs before or beside the stages, or only where it is chosen; a loss of one's own is a row of its method
+    *(
+        (f"lgg.{module}", set())
+        for module in (
+            *("config", "registry", "recipes", "digest", "provenance", "workflow", "gpus", "representations"),
+            *("reporting.job_times", "reporting.overview"),
+            *("stages.__main__", "stages.download_corruptions", "stages.train_students"),
+        )
+    ),
 ]
+
+
+def test_every_module_of_the_package_has_a_row():
+    files = {path.relative_to(digest.ROOT).with_suffix("") for path in digest.ROOT.rglob("*.py")}
+    modules = {".".join(("lgg", *path.parts)).removesuffix(".__init__") for path in files}
+    rows = [module for module, _ in MODULE_CHANGES]
+    assert sorted(rows) == sorted(modules)
 
 
 @pytest.mark.parametrize(("module", "stages"), MODULE_CHANGES)

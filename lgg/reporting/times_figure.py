@@ -35,6 +35,7 @@ def draw_times(table: pd.DataFrame) -> Figure:
         axis.annotate(f"{ratio:.2f}", (end, place), (5, 0), textcoords="offset points", va="center", fontsize=7)
     axis.set_yticks(places, [f"{name}\n{network}" for name, network in zip(named, networks, strict=True)], fontsize=6.5)
     axis.set_ylim(len(table) - 0.4, -0.6)
+    axis.set_xlim(0, 1.1 * max(table["ratio_high"].max(), table["paper_ratio"].fillna(0).max()))
     axis.axvline(1, color="0.4", linewidth=0.8, linestyle="--")
     axis.set_xlabel(f"time of an epoch ÷ the baseline's, median of {table['rounds'].iloc[0]} rounds, least to largest")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

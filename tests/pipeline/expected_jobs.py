@@ -4,6 +4,7 @@ from lgg.config import Config
 
 TEACHER = {"train_teacher": 1, "evaluate_teacher": 1}
 TABLE1 = {"assemble_table1": 1}
+STUDENTS_TRAINING = {"draw_distillation_training": 1}
 FIGURE1 = {"draw_figure1": 1}
 FIGURE2 = {"evaluate_geometry": 1, "draw_figure2": 1}
 FIGURE_A1 = {"draw_figureA1": 1}
@@ -17,12 +18,12 @@ TABLES3 = {"assemble_table3": 3}
 
 
 def trainings(config: Config, *methods: str) -> dict[str, int]:
-    """Return the jobs that train a student of each of `methods` from each seed."""
+    """Return the jobs that train a student of each of `methods` from each seed, and draw how."""
     loss = {name: method.loss for name, method in config.distillation.active_methods.items()}
     return {
         f"train_student {name}" if loss[name] == "none" else f"distill_student {name}": len(config.seeds)
         for name in methods
-    }
+    } | STUDENTS_TRAINING
 
 
 def evaluations(*methods: str) -> dict[str, int]:
@@ -42,10 +43,10 @@ def retrained_geometry() -> dict[str, int]:
 
 
 def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
-    """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1."""
+    """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1; drawn."""
     figure = config.embedding.figure
     planes = {f"train_plane_embedding {name}": 1 for name in methods if figure and name in figure.methods}
-    return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes
+    return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes | {"draw_embedding_training": 1}
 
 
 def embedding_evaluations(*methods: str) -> dict[str, int]:
@@ -62,7 +63,10 @@ def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
 
 
 def robust_trainings(config: Config, *methods: str) -> dict[str, int]:
-    return {f"train_robust_network {name}": len(config.seeds) for name in methods}
+    """Return the jobs that train a network of each of `methods` from each seed, and draw how."""
+    drawn = {"draw_robustness_training": 1} if set(methods) & set(config.robustness.table_methods) else {}
+    drawn |= {"draw_layer_variation": 1} if set(methods) & set(config.robustness.watched_methods) else {}
+    return {f"train_robust_network {name}": len(config.seeds) for name in methods} | drawn
 
 
 def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:

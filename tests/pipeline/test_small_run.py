@@ -49,6 +49,7 @@ TABLES = ("table1", "table2", "table2_supplement", "table3", "table3_supplement"
 FIGURES = (
     *("figure1", "figure2", "figure2_draws", "figureA1", "corruptions", "snr_curves"),
     *(f"{section}_{figure}" for section in ("embedding", "robustness") for figure in ("corruptions", "severity")),
+    *("distillation_training", "embedding_training", "robustness_training", "layer_variation", "table1"),
     "job_times",
 )
 TARGETS = (

@@ -1,4 +1,5 @@
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -147,11 +148,32 @@ def robust(settings, method, seed=0):
     return json.loads(recipes.train_robust_network(settings.robustness, method, seed).settings)
 
 
+def watched(folder):
+    return outputs(folder) | {"out_variation": folder / "label_variation.csv"}
+
+
+def test_every_layer_is_watched_from_the_initialisation_on(settings, call, tmp_path):
+    recipe = robust(settings, "regularizer")
+    call(train_robust_network, recipe, **watched(tmp_path))
+    variation = pd.read_csv(tmp_path / "label_variation.csv")
+    epochs = range(len(pd.read_csv(tmp_path / "history.csv")) + 1)
+    assert list(zip(variation["epoch"], variation["layer"], strict=True)) == list(product(epochs, range(1, 18)))
+    assert variation["share"].between(0, 1).all() and (variation["label_variation"] >= 0).all()
+
+
+def test_being_watched_changes_no_weight(settings, call, images, tmp_path, monkeypatch):
+    call(train_robust_network, robust(settings, "adversarial"), **watched(tmp_path / "watched"))
+    empty = torch.zeros(17, 2)
+    monkeypatch.setattr(train_robust_network, "label_variation_of_layers", lambda *_: empty)
+    call(train_robust_network, robust(settings, "adversarial"), **watched(tmp_path / "not"))
+    assert same(weights(tmp_path / "watched"), weights(tmp_path / "not"))
+
+
 def test_parseval_training_retracts_the_weights_after_every_step(settings, call, images, tmp_path):
     """With steps of size zero nothing but the retraction changes them: 24 images in batches of 8 are three of them."""
     recipe = robust(settings, "parseval")
     recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "weight_decay": 0.0}
-    call(train_robust_network, recipe, **outputs(tmp_path))
+    call(train_robust_network, recipe, **watched(tmp_path))
     expected = untrained(images, 0, 2, parseval=True)
     for _ in range(3):
         losses.parseval_retract_(expected, recipe["parseval"]["beta"])
@@ -161,7 +183,7 @@ def test_parseval_training_retracts_the_weights_after_every_step(settings, call,
 
 
 def test_the_history_has_the_terms_of_the_loss(settings, call, tmp_path):
-    call(train_robust_network, robust(settings, "both"), **outputs(tmp_path))
+    call(train_robust_network, robust(settings, "both"), **watched(tmp_path))
     history = pd.read_csv(tmp_path / "history.csv")
     weight = settings.robustness.active_methods["both"].smoothness.weight
     np.testing.assert_allclose(history["loss"], history["task"] + weight * history["smoothness"], rtol=1e-5)
@@ -173,7 +195,7 @@ def test_adversarial_training_starts_its_attacks_by_the_seed(settings, call, tmp
     from_images = recipe | {"adversarial": recipe["adversarial"] | {"random_start": False}}
     trained = {}
     for name, one in {"first": recipe, "again": recipe, "from images": from_images}.items():
-        call(train_robust_network, one, **outputs(tmp_path / name))
+        call(train_robust_network, one, **watched(tmp_path / name))
         trained[name] = weights(tmp_path / name)
     assert same(trained["first"], trained["again"])
     assert not same(trained["first"], trained["from images"])
@@ -185,7 +207,7 @@ def test_adversarial_training_sees_attacked_images(settings, call, images, tmp_p
     found = []
     for number, recipe in enumerate((plain, attacked)):
         recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}]}
-        call(train_robust_network, recipe, **outputs(tmp_path / str(number)))
+        call(train_robust_network, recipe, **watched(tmp_path / str(number)))
         found.append(pd.read_csv(tmp_path / str(number) / "history.csv")["task"][0])
     data = read_images(images / "train.safetensors")
     batches = Batches(torch.from_numpy(data.images), torch.from_numpy(data.labels), batch_size=8, seed=0)
@@ -198,7 +220,7 @@ def test_adversarial_training_sees_attacked_images(settings, call, images, tmp_p
 def test_methods_of_one_seed_begin_alike(settings, call, images, tmp_path):
     recipe = robust(settings, "regularizer", seed=4)
     recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "weight_decay": 0.0}
-    call(train_robust_network, recipe, **outputs(tmp_path))
+    call(train_robust_network, recipe, **watched(tmp_path))
     stored, initial = weights(tmp_path), untrained(images, 4, 2)
     for name, parameter in initial.named_parameters():
         assert torch.equal(stored[name], parameter), name

@@ -1,0 +1,90 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from lgg.reporting.figures import look_of, plt
+from lgg.reporting.training_figures import draw_layer_variation, draw_training_curves
+
+METHODS = ["Baseline", "GKD", "RKD-D"]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def history(method, seed, **columns):
+    rows = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    return pd.DataFrame({"method": method, "seed": seed, "epoch": [1, 2], **rows})
+
+
+@pytest.fixture
+def histories():
+    return pd.concat(
+        [
+            history("Baseline", seed, train_error=[50 + seed, 40], task=[2.0 + seed, 1.0], loss=[2.0, 1.0])
+            for seed in (0, 1)
+        ]
+        + [
+            history("GKD", seed, train_error=[60, 30 + seed], task=[3.0, 2.0], distillation=[0.4, 0.2 + seed])
+            for seed in (0, 1)
+        ]
+    )
+
+
+def test_a_measure_has_a_panel_with_the_methods_that_have_it(histories):
+    figure = draw_training_curves(histories, METHODS)
+    assert [axis.get_title() for axis in figure.axes] == [
+        "error on training images (%)",
+        "cross-entropy",
+        "distillation term",
+    ]
+    labelled = [
+        {line.get_label() for line in axis.lines if not line.get_label().startswith("_")} for axis in figure.axes
+    ]
+    assert labelled == [{"Baseline", "GKD"}, {"Baseline", "GKD"}, {"GKD"}]
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log", "log"]
+
+
+def test_lines_are_means_over_seeds_in_the_method_s_look(histories):
+    figure = draw_training_curves(histories, METHODS)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["Baseline"].get_ydata().tolist() == [50.5, 40]
+    assert lines["GKD"].get_ydata().tolist() == [60, 30.5]
+    for method in ("Baseline", "GKD"):
+        assert lines[method].get_color() == look_of(METHODS, method)["color"]
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["Baseline", "GKD"]
+    assert "2 seeds" in legend.get_title().get_text()
+
+
+def test_a_method_without_a_colour_is_refused(histories):
+    with pytest.raises(ValueError, match="GKD"):
+        draw_training_curves(histories, ["Baseline"])
+
+
+def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
+    rows = [
+        {
+            "method": m,
+            "seed": s,
+            "epoch": e,
+            "layer": layer,
+            "label_variation": 10.0 + layer + s,
+            "share": 0.1 * layer + 0.1 * s,
+        }
+        for m in METHODS[:2]
+        for s in (0, 1)
+        for e in (0, 1, 2)
+        for layer in (1, 2, 3, 4)
+    ]
+    figure = draw_layer_variation(pd.DataFrame(rows), METHODS)
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [axis.get_title() for axis in axes[0]] == ["Baseline", "GKD"]
+    for axis in axes.ravel():
+        assert len(axis.lines) == 3
+    assert axes[0, 0].lines[0].get_ydata().tolist() == [11.5, 12.5, 13.5, 14.5]
+    assert axes[1, 1].lines[2].get_ydata() == pytest.approx([0.15, 0.25, 0.35, 0.45])
+    assert len({line.get_color() for line in axes[0, 0].lines}) == 3
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "1", "2"]
