@@ -1,4 +1,4 @@
-# What all rule files share: the validated configuration, the folder of the run, the list of final results, and what
+# Shared by all files of rules: the validated configuration, the folder of the run, the list of final results, and what
 # jobs ask for. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
 import shlex
 import sys
