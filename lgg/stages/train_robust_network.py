@@ -56,7 +56,7 @@ def main(arguments: Namespace) -> None:
             for name, values in variation.items()
             for layer, (sigma, share) in enumerate(values.tolist(), start=1)
         ]
-        write_rows(arguments.out_variation, sorted(rows, key=lambda row: (row["epoch"], row["layer"])))
+        write_rows(arguments.out_label_variation, sorted(rows, key=lambda row: (row["epoch"], row["layer"])))
 
     train_and_save(
         arguments,
@@ -69,4 +69,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train",), outputs=("model", "history", "metrics", "variation"))
+    run(main, inputs=("train",), outputs=("model", "history", "metrics", "label_variation"))

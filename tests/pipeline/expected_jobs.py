@@ -5,6 +5,10 @@ from lgg.config import Config
 TEACHER = {"train_teacher": 1, "evaluate_teacher": 1}
 TABLE1 = {"assemble_table1": 1}
 STUDENTS_TRAINING = {"draw_distillation_training": 1}
+EMBEDDINGS_TRAINING = {"draw_embedding_training": 1}
+DEFENCES_TRAINING = {"draw_robustness_training": 1}
+LAYERS = {"draw_layer_variation": 1}
+TRAINING_FIGURES = STUDENTS_TRAINING | EMBEDDINGS_TRAINING | DEFENCES_TRAINING | LAYERS
 FIGURE1 = {"draw_figure1": 1}
 FIGURE2 = {"evaluate_geometry": 1, "draw_figure2": 1}
 FIGURE_A1 = {"draw_figureA1": 1}
@@ -46,7 +50,7 @@ def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1; drawn."""
     figure = config.embedding.figure
     planes = {f"train_plane_embedding {name}": 1 for name in methods if figure and name in figure.methods}
-    return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes | {"draw_embedding_training": 1}
+    return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes | EMBEDDINGS_TRAINING
 
 
 def embedding_evaluations(*methods: str) -> dict[str, int]:
@@ -64,8 +68,8 @@ def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
 
 def robust_trainings(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train a network of each of `methods` from each seed, and draw how."""
-    drawn = {"draw_robustness_training": 1} if set(methods) & set(config.robustness.table_methods) else {}
-    drawn |= {"draw_layer_variation": 1} if set(methods) & set(config.robustness.watched_methods) else {}
+    drawn = DEFENCES_TRAINING if set(methods) & set(config.robustness.table_methods) else {}
+    drawn = drawn | (LAYERS if set(methods) & set(config.robustness.watched_methods) else {})
     return {f"train_robust_network {name}": len(config.seeds) for name in methods} | drawn
 
 

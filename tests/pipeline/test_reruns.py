@@ -7,18 +7,22 @@ import pytest
 from configurations import configured
 from expected_jobs import (
     EMBEDDING_ERRORS,
+    EMBEDDINGS_TRAINING,
     EXAMPLES,
     FIGURE1,
     FIGURE2,
     FIGURE_A1,
+    LAYERS,
     ROBUSTNESS_ERRORS,
     SNR_CURVES,
+    STUDENTS_TRAINING,
     TABLE1,
     TABLE2,
     TABLE_A1,
     TABLES3,
     TEACHER,
     TIMES,
+    TRAINING_FIGURES,
     corruption_evaluations,
     embedding_evaluations,
     evaluations,
@@ -62,6 +66,7 @@ NEW_SEED = {
     **{f"distill_student {name}": 1 for name in METHODS if name != "baseline"},
     **{f"train_embedding {name}": 1 for name in EMBEDDINGS},
     **{f"train_robust_network {name}": 1 for name in DEFENCES},
+    **TRAINING_FIGURES,
 }
 ALL_SEEDS = evaluations(*METHODS) | TABLE1 | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES)
 
@@ -90,6 +95,8 @@ CONFIGURATION_CHANGES = {
         | TABLE1
         # cross-entropy has a logit a class, and the plane has two dimensions
         | {"train_embedding label_variation": 2}
+        | STUDENTS_TRAINING
+        | EMBEDDINGS_TRAINING
         | TIMES
         | embedding_evaluations("label_variation")
         | retrained_defences(SETTINGS, "baseline")
@@ -97,18 +104,26 @@ CONFIGURATION_CHANGES = {
     # rows
     "{distillation: {methods: {gkd: {label: Ours}}}, embedding: {methods: {label_variation: {label: Ours}}}, "
     "robustness: {methods: {both: {label: Ours}}}}": (
-        TABLE1 | TABLE2 | EMBEDDING_ERRORS | FIGURE_A1 | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TABLE_A1
+        TABLE1
+        | TABLE2
+        | EMBEDDING_ERRORS
+        | FIGURE_A1
+        | TABLES3
+        | SNR_CURVES
+        | ROBUSTNESS_ERRORS
+        | TABLE_A1
+        | TRAINING_FIGURES
     ),
     # of Section 4.3's three tables the supplement alone has the adversarial row
     "{distillation: {methods: {gkd: {paper_error: 9.7}}}, embedding: {methods: {label_variation: {paper_clean_error: 5}}}, "
     "robustness: {methods: {adversarial: {paper_clean_error: 20}}}}": TABLE1 | TABLE2 | {"assemble_table3": 1},
     "{distillation: {methods: {gkd_inter: null}}, embedding: {methods: {label_variation: null}, figure: null}, "
     "robustness: {methods: {both: null}}}": (
-        TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TIMES
+        TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TIMES | TRAINING_FIGURES
     ),
     # the images of the baseline of Section 4.3 are shown to all networks
     "{distillation: {baseline: hinton}, embedding: {baseline: label_variation}, robustness: {baseline: both}}": (
-        TABLE1 | TABLE2 | ATTACKED | TIMES
+        TABLE1 | TABLE2 | ATTACKED | TIMES | LAYERS
     ),
     # corruptions
     "{corruptions: {seed: 1}, distillation: {methods: {rkd_d: {layers: [pool]}}}, geometry: {draw_seed: 1}}": (
@@ -133,6 +148,7 @@ CONFIGURATION_CHANGES = {
     # both seeds in one job
     "distillation: {seeds_per_job: 2}": {f"train_students_0_1 {name}": 1 for name in METHODS}
     | evaluations(*METHODS)
+    | STUDENTS_TRAINING
     | TABLE1,
     "{distillation: {seeds_per_job: 2}, seeds: [0, 1, 2]}": NEW_SEED
     | {f"train_students_0_1 {name}": 1 for name in METHODS}
@@ -201,8 +217,7 @@ CODE_CHANGES = {
         | retrained_embeddings(SETTINGS, "label_variation")
         | PLANES
         | JUDGED
-        # the smoothness of one and the retraction, and the attack on the other
-        | retrained_defences(SETTINGS, "both", "adversarial")
+        | DEFENDED
         | ATTACKED
         | TIMES
     ),
@@ -224,7 +239,7 @@ CODE_CHANGES = {
     "training/timing.py": TIMES,
     "evaluation/accuracy.py": EVALUATIONS | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES),
     "evaluation/size.py": EVALUATIONS | FIGURE1,
-    "evaluation/geometry.py": FIGURE2,
+    "evaluation/geometry.py": FIGURE2 | DEFENDED | TIMES,
     "reporting/tables.py": TABLE1 | TABLE2 | TABLES3 | TABLE_A1,
     "reporting/figures.py": FIGURE1
     | {"draw_figure2": 1}
@@ -232,7 +247,10 @@ CODE_CHANGES = {
     | EXAMPLES
     | EMBEDDING_ERRORS
     | ROBUSTNESS_ERRORS
-    | SNR_CURVES,
+    | SNR_CURVES
+    | TRAINING_FIGURES
+    | TABLE1
+    | TABLE_A1,
     "stages/distill_student.py": DISTILLED | TIMES,
     "stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "files.py": EVERYTHING,

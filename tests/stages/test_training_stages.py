@@ -149,7 +149,7 @@ def robust(settings, method, seed=0):
 
 
 def watched(folder):
-    return outputs(folder) | {"out_variation": folder / "label_variation.csv"}
+    return outputs(folder) | {"out_label_variation": folder / "label_variation.csv"}
 
 
 def test_every_layer_is_watched_from_the_initialisation_on(settings, call, tmp_path):

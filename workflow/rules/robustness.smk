@@ -35,7 +35,7 @@ if settings.robustness:
             model=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/model.safetensors",
             history=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/history.csv",
             metrics=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/metrics.json",
-            variation=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/label_variation.csv",
+            label_variation=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/label_variation.csv",
         log:
             f"{RESULTS}/logs/train_robust_network/{{method}}_seed{{seed}}.log",
         benchmark:
@@ -63,7 +63,7 @@ if settings.robustness:
             "python -m lgg.stages train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
             " --out-history {output.history:q} --out-metrics {output.metrics:q}"
-            " --out-variation {output.variation:q} > {log:q} 2>&1"
+            " --out-label_variation {output.label_variation:q} > {log:q} 2>&1"
 
     rule evaluate_robustness:
         input:
