@@ -133,6 +133,10 @@ def draw_figure2() -> Recipe:
     return _recipe("draw_figure2", {})
 
 
+def draw_graph_depths() -> Recipe:
+    return _recipe("draw_graph_depths", {})
+
+
 def assemble_table1(distillation: DistillationConfig) -> Recipe:
     rows: dict[str, Any] = {
         name: {"label": method.label, "paper_error": method.paper_error, "paper_gain": method.paper_gain}

@@ -52,6 +52,7 @@ def recipes_of(configuration):
         "evaluate_geometry": recipes.evaluate_geometry(geometry),
         "draw_figure1": recipes.draw_figure1(geometry),
         "draw_figure2": recipes.draw_figure2(),
+        "draw_graph_depths": recipes.draw_graph_depths(),
         "train_teacher": recipes.train_teacher(distillation),
         "train_student": recipes.train_student(distillation, 0),
         **{
@@ -121,7 +122,7 @@ def backwards(node):
 def test_the_order_of_keys_does_not_matter():
     # but for the order of rows
     reported = {name for name in recipes_of(configured()) if name.startswith(("assemble_table", "draw_"))}
-    reported -= {"draw_figure1", "draw_figure2", "draw_figure_a1", "draw_corruptions"}
+    reported -= {"draw_figure1", "draw_figure2", "draw_graph_depths", "draw_figure_a1", "draw_corruptions"}
     reported -= {"assemble_table_a1"}  # its rows are a list
     assert changed(recipes_of(configured()), recipes_of(load(backwards(read())))) == reported
 
@@ -768,6 +769,7 @@ MODULE_CHANGES = [
     ("lgg.reporting.geometry_figures", {"draw_figure1", "draw_figure2"}),
     ("lgg.reporting.training_figures", {*TRAINING_FIGURES, "draw_layer_variation"}),
     ("lgg.reporting.distillation_figure", {"assemble_table1"}),
+    ("lgg.reporting.depth_figures", {"draw_graph_depths"}),
     ("lgg.stages.draw_training_curves", TRAINING_FIGURES),
     ("lgg.stages.draw_corruption_errors", {"draw_embedding_corruptions", "draw_robustness_corruptions"}),
     ("lgg.stages.evaluate_embeddings", JUDGED),
@@ -783,7 +785,13 @@ MODULE_CHANGES = [
                 "draw_figure2",
                 "draw_figure_a1",
             ),
-            *("draw_layer_variation", "draw_snr_curves", "draw_weight_sweep", "evaluate_corruptions"),
+            *(
+                "draw_graph_depths",
+                "draw_layer_variation",
+                "draw_snr_curves",
+                "draw_weight_sweep",
+                "evaluate_corruptions",
+            ),
             *("evaluate_geometry", "evaluate_networks", "keep_corruptions", "prepare_data"),
         )
     ),

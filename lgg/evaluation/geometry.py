@@ -14,9 +14,10 @@ from lgg.errors import DataError
 from lgg.graph import cosine_label_variations, laplacian_eigenmaps, normalized_label_variation, similarity_graph
 from lgg.models.base import ImageClassifier
 
+#: what Figure 2 compares
 DEPTHS = ("image", "block 4", "pooling")
-# the output of block 4, seen after the ReLU that opens block 5
-BLOCK_4 = "block5.relu1"
+# the output of a block is seen after the ReLU that opens the next one
+BLOCKS = {**{f"block {block}": f"block{block + 1}.relu1" for block in range(1, 8)}, "block 8": "final.relu"}
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def draw_images(
 
 
 def representations_at_depths(model: ImageClassifier, pixels: Tensor) -> dict[str, Tensor]:
-    """Return what Figure 2 compares for images (n, H, W, 3) uint8: the images, block 4's output, the pooled vector."""
+    """Return for images (n, H, W, 3) uint8, in the order of depth, themselves, the blocks' outputs, the pooled vector."""
     images = to_model_input(pixels)
     with torch.inference_mode():
         _, representations = model(images, return_representations=True)
     by_layer = dict(zip(model.layers, representations, strict=True))
-    return dict(zip(DEPTHS, (images, by_layer[BLOCK_4], representations[-1].mean(dim=(2, 3))), strict=True))
+    blocks = {name: by_layer[layer] for name, layer in BLOCKS.items()}
+    return {"image": images, **blocks, "pooling": representations[-1].mean(dim=(2, 3))}
 
 
 def describe_graph(x: Tensor, labels: Tensor, k: int) -> dict[str, Any]:
@@ -63,14 +65,18 @@ def describe_graph(x: Tensor, labels: Tensor, k: int) -> dict[str, Any]:
     `coordinates` (n, 2) by Laplacian eigenmaps, and `edges`, those between classes as (i, j, weight) with i < j.
     """
     adjacency = similarity_graph(x, k=k)
-    between = torch.triu(adjacency * (labels[:, None] != labels[None, :]))
-    rows, columns = between.nonzero(as_tuple=True)
     return {
         "dimensions": x[0].numel(),
         "label_variation": normalized_label_variation(adjacency, labels).item(),
         "coordinates": laplacian_eigenmaps(adjacency).tolist(),
-        "edges": [[i, j, between[i, j].item()] for i, j in zip(rows.tolist(), columns.tolist(), strict=True)],
+        "edges": list_edges(adjacency * (labels[:, None] != labels[None, :])),
     }
+
+
+def list_edges(adjacency: Tensor) -> list[tuple[int, int, float]]:
+    """Return the edges of a graph (n, n) without direction as (i, j, weight) with i < j."""
+    rows, columns = torch.triu(adjacency, diagonal=1).nonzero(as_tuple=True)
+    return [(i, j, adjacency[i, j].item()) for i, j in zip(rows.tolist(), columns.tolist(), strict=True)]
 
 
 def label_variation_of_layers(model: ImageClassifier, images: Tensor, labels: Tensor) -> Tensor:

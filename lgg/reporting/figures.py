@@ -1,8 +1,8 @@
 """What all figures share: one style, colours that colour-blind readers can tell apart, lines with their spread, files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 
@@ -14,6 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lgg.files import atomic_path
 from lgg.reporting.statistics import summarize
@@ -27,12 +28,32 @@ CLASS_COLORS = (
 PAGE_WIDTH = 7.0  # inches: the text width of a page
 SEEDS_OF_A_BAND = 3
 
+T = TypeVar("T")
+
 
 def set_style() -> None:
-    """Set the style of the figures that are made from now on, and what chance has a part in."""
+    """Set the style of the figures that are made from now on, and what chance has a part in.
+
+    Sizes are those on paper: a figure is as wide as it is printed.
+    """
     np.random.seed(0)  # seaborn scatters points and draws samples by NumPy's global generator
-    sns.set_theme(context="paper", style="white", palette="colorblind")
-    plt.rcParams.update({"pdf.fonttype": 42, "figure.constrained_layout.use": True, "axes.titlesize": 9})
+    sizes = {
+        "font.size": 8,
+        "axes.labelsize": 8,
+        "axes.titlesize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.title_fontsize": 7,
+        "axes.linewidth": 0.8,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 4,
+        "xtick.major.pad": 2,
+        "ytick.major.pad": 2,
+    }
+    sns.set_theme(context="paper", style="white", palette="colorblind", rc=sizes)
+    # fonts as TrueType: whole letters for editors and readers of the PDF
+    plt.rcParams.update({"pdf.fonttype": 42, "figure.constrained_layout.use": True, "legend.frameon": False})
 
 
 def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
@@ -41,6 +62,21 @@ def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
         with atomic_path(path) as temporary:
             # in a PDF the resolution is that of the images and of the many points drawn as an image
             figure.savefig(temporary, dpi=200, metadata=metadata)
+    plt.close(figure)
+
+
+def save_animation(figure: Figure, draw: Callable[[T], None], moments: Sequence[tuple[T, int]], gif: Path) -> None:
+    """Write as GIF what `draw` makes of `figure` at each moment, shown for so many milliseconds, atomically."""
+    frames = []
+    for moment, _ in moments:
+        draw(moment)
+        figure.canvas.draw()
+        image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
+        # by the colours' range: a few small points have colours that counting pixels would drop
+        frames.append(image.quantize(128, method=Image.Quantize.MAXCOVERAGE))
+    durations = [milliseconds for _, milliseconds in moments]
+    with atomic_path(gif) as temporary:
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=durations, loop=0)
     plt.close(figure)
 
 

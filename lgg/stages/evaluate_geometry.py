@@ -1,4 +1,4 @@
-"""Label variation of the graphs of small draws of training images, at three depths of the reference network."""
+"""Graphs of small draws of training images at several depths of the reference network, and their label variation."""
 
 from argparse import Namespace
 
@@ -6,7 +6,7 @@ import torch
 
 from lgg.data.storage import read_images
 from lgg.devices import prepare
-from lgg.evaluation.geometry import DEPTHS, describe_graph, draw_images, representations_at_depths
+from lgg.evaluation.geometry import DEPTHS, describe_graph, draw_images, list_edges, representations_at_depths
 from lgg.files import write_json
 from lgg.graph import normalized_label_variation, similarity_graph
 from lgg.stages.command import run
@@ -26,14 +26,22 @@ def main(arguments: Namespace) -> None:
     for draw in draw_images(data.labels, seed=recipe["draw_seed"], **settings):
         labels = torch.from_numpy(draw.labels)
         representations = representations_at_depths(model, images[torch.from_numpy(draw.images)])
-        for depth, x in representations.items():
-            graph = similarity_graph(x, k=recipe["k"])
+        for depth in DEPTHS:
+            graph = similarity_graph(representations[depth], k=recipe["k"])
             variations[depth].append(normalized_label_variation(graph, labels).item())
         if shown is None:
+            graphs = {depth: similarity_graph(x, k=recipe["k"]) for depth, x in representations.items()}
             shown = {
                 "images": draw.images.tolist(),
                 "classes": [data.classes[label] for label in draw.labels],
-                "graphs": {depth: describe_graph(x, labels, recipe["k"]) for depth, x in representations.items()},
+                "graphs": {depth: describe_graph(representations[depth], labels, recipe["k"]) for depth in DEPTHS},
+                "depths": {
+                    depth: {
+                        "label_variation": normalized_label_variation(graph, labels).item(),
+                        "edges": list_edges(graph),
+                    }
+                    for depth, graph in graphs.items()
+                },
             }
     write_json(
         arguments.out_geometry,

@@ -242,7 +242,7 @@ CODE_CHANGES = {
     "evaluation/geometry.py": FIGURE2 | DEFENDED | TIMES,
     "reporting/tables.py": TABLE1 | TABLE2 | TABLES3 | TABLE_A1,
     "reporting/figures.py": FIGURE1
-    | {"draw_figure2": 1}
+    | {"draw_figure2": 1, "draw_graph_depths": 1}
     | FIGURE_A1
     | EXAMPLES
     | EMBEDDING_ERRORS

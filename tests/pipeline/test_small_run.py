@@ -47,7 +47,7 @@ TABLE3 = SETTINGS.robustness.table_methods
 TESTS = SETTINGS.robustness.tests
 TABLES = ("table1", "table2", "table2_supplement", "table3", "table3_supplement", "robustness")
 FIGURES = (
-    *("figure1", "figure2", "figure2_draws", "figureA1", "corruptions", "snr_curves"),
+    *("figure1", "figure2", "figure2_draws", "graph_depths", "figureA1", "corruptions", "snr_curves"),
     *(f"{section}_{figure}" for section in ("embedding", "robustness") for figure in ("corruptions", "severity")),
     *("distillation_training", "embedding_training", "robustness_training", "layer_variation", "table1"),
     "job_times",
@@ -177,7 +177,20 @@ def test_models_hold_tensors_and_no_pickle(results):
         assert notes["recipe"]["seed"] in {0, *SETTINGS.seeds}
         assert notes["data_sha256"] == read_header(results / "data" / "train.safetensors")["sha256"]
     kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
-    assert kinds <= {".safetensors", ".csv", ".json", ".md", ".tex", ".html", ".rst", ".pdf", ".png", ".log", ".tsv"}
+    assert kinds <= {
+        ".safetensors",
+        ".csv",
+        ".json",
+        ".md",
+        ".tex",
+        ".html",
+        ".rst",
+        ".pdf",
+        ".png",
+        ".gif",
+        ".log",
+        ".tsv",
+    }
 
 
 def test_histories_and_metrics_tell_of_the_training(results):

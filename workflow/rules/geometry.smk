@@ -1,14 +1,15 @@
 # Section 3 and Appendix C, Figures 1 and 2. Reads data/train.safetensors; writes below geometry/ the reference network
-# and geometry.json (its graphs), and figures/figure1, figure2 and figure2_draws.
+# and geometry.json (its graphs), and figures/figure1, figure2, figure2_draws and graph_depths.
 
 GEOMETRY = f"{RESULTS}/geometry"
 
 if settings.geometry:
     targets += [
         f"{RESULTS}/figures/{name}.{kind}"
-        for name in ("figure1", "figure2", "figure2_draws")
+        for name in ("figure1", "figure2", "figure2_draws", "graph_depths")
         for kind in ("pdf", "png")
     ]
+    targets.append(f"{RESULTS}/figures/graph_depths.gif")
 
     rule train_reference_network:
         input:
@@ -123,3 +124,32 @@ if settings.geometry:
             "python -m lgg.stages draw_figure2 --recipe {params.recipe:q} --geometry {input.geometry:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q}"
             " --out-draws_pdf {output.draws_pdf:q} --out-draws_png {output.draws_png:q} > {log:q} 2>&1"
+
+    rule draw_graph_depths:
+        input:
+            geometry=f"{GEOMETRY}/geometry.json",
+        output:
+            pdf=f"{RESULTS}/figures/graph_depths.pdf",
+            png=f"{RESULTS}/figures/graph_depths.png",
+            gif=in_report(
+                f"{RESULTS}/figures/graph_depths.gif",
+                SECTION["geometry"],
+                "Figure 2, moving: the same images at every depth",
+            ),
+        log:
+            f"{RESULTS}/logs/draw_graph_depths.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/draw_graph_depths.tsv"
+        conda:
+            ENVIRONMENT
+        threads: LIGHT.threads
+        resources:
+            gpu=0,
+            mem_mb=LIGHT.mem_mb,
+            runtime=growing(LIGHT.runtime),
+        params:
+            recipe=recipes.draw_graph_depths().settings,
+            code=recipes.draw_graph_depths().code,
+        shell:
+            "python -m lgg.stages draw_graph_depths --recipe {params.recipe:q} --geometry {input.geometry:q}"
+            " --out-pdf {output.pdf:q} --out-png {output.png:q} --out-gif {output.gif:q} > {log:q} 2>&1"
