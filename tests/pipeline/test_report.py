@@ -13,7 +13,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 #: the result that the report shows, an image or a page
-SHOWN = 'document.querySelector(\'iframe, img[src^="data:image"]:not([src*="svg"])\')'
+SHOWN = 'document.querySelector(\'iframe, img[src^="data:image"]:not([src^="data:image/svg"])\')'
 
 
 @pytest.fixture(scope="module")
