@@ -130,12 +130,12 @@ if settings.geometry:
             geometry=f"{GEOMETRY}/geometry.json",
         output:
             pdf=f"{RESULTS}/figures/graph_depths.pdf",
-            png=f"{RESULTS}/figures/graph_depths.png",
-            gif=in_report(
-                f"{RESULTS}/figures/graph_depths.gif",
+            png=in_report(
+                f"{RESULTS}/figures/graph_depths.png",
                 SECTION["geometry"],
-                "Figure 2, moving: the same images at every depth",
+                "Figure 2 at every depth: the same images on their way through the network",
             ),
+            gif=f"{RESULTS}/figures/graph_depths.gif",
         log:
             f"{RESULTS}/logs/draw_graph_depths.log",
         benchmark:
