@@ -1,9 +1,9 @@
-"""Prints what a job through SLURM costs beyond one on the machine itself, by chains of jobs that do nothing.
+"""Prints how much later a job's result is there through SLURM than on the machine itself, for a job that does nothing.
 
-    python tests/slurm/overhead.py [--jobs 10]
+    python tests/slurm/overhead.py [--repeats 5]
 
-Here Snakemake asks after jobs every second. With the profile's own waiting a job that has ended waits for the next question, up
-to 20 seconds.
+Each time Snakemake is started for a single job on the tests' cluster. That Snakemake notices the job's end only when it asks
+the next time comes on top; the profile says how often it asks.
 """
 
 import argparse
@@ -11,74 +11,56 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 
 from slurm_cluster import Cluster, why_not
-from test_slurm import PROFILE, running
+from test_slurm import PROFILE, running, wait_until
 
-# each waits for the one before it, so that times add up
-CHAIN = """
-rule all:
-    input:
-        "{last}.done",
-
-
-rule first:
+SNAKEFILE = """
+rule nothing:
     output:
-        "0.done",
+        "done",
     resources:
         mem_mb=100,
         runtime=5,
     shell:
-        "exec touch {{output}}"
-
-
-rule next:
-    input:
-        lambda wildcards: f"{{int(wildcards.number) - 1}}.done",
-    output:
-        "{{number,[1-9][0-9]*}}.done",
-    resources:
-        mem_mb=100,
-        runtime=5,
-    shell:
-        "exec touch {{output}}"
+        "exec touch {output}"
 """
 
 
-def seconds(cluster: Cluster, folder: Path, jobs: int, *arguments: str | Path) -> float:
-    """Return what a chain of so many jobs takes."""
-    folder.mkdir()
-    (folder / "Snakefile").write_text(CHAIN.format(last=jobs - 1))
-    began = time.monotonic()
+def seconds(cluster: Cluster, folder: Path, *arguments: str | Path) -> float:
+    """Return the seconds from the start of Snakemake to the result of its job."""
+    folder.mkdir(parents=True)
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    began = time.time()
     with running(cluster, folder, *arguments) as (run, output):
-        if run.wait() != 0:
-            sys.exit(output.read_text(encoding="utf-8"))
-        return time.monotonic() - began
+        wait_until((folder / "done").exists, 60, output)
+        result = (folder / "done").stat().st_mtime - began
+        run.wait()
+    return result
 
 
 def main() -> None:
-    """Time a chain and one of a single job, on the cluster and without it."""
+    """Time both by turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=10)
-    jobs = parser.parse_args().jobs
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
     if reason := why_not():
         sys.exit(reason)
+    ways: dict[str, tuple[str | Path, ...]] = {"here": ("--cores", "1"), "SLURM": ("--workflow-profile", PROFILE)}
+    found: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory(prefix="slurm-") as temporary:
         root = Path(temporary)
         root.chmod(0o755)
         (root / "environment").symlink_to(sys.prefix)
         with Cluster(root) as cluster:
-            per_job = {}
-            for name, arguments in {"SLURM": ("--workflow-profile", PROFILE), "here": ("--cores", "1")}.items():
-                (root / name).mkdir()
-                times = {
-                    count: seconds(cluster, root / name / str(count), count, *arguments) for count in (1, jobs + 1)
-                }
-                per_job[name] = (times[jobs + 1] - times[1]) / jobs
-                print(f"{name}: {per_job[name]:.2f} s a job (chain of {jobs})")
-    print(f"a job through SLURM costs {per_job['SLURM'] - per_job['here']:.2f} s more")
+            for number in range(repeats):
+                for name, arguments in ways.items():
+                    found[name].append(seconds(cluster, root / name / str(number) / "folder", *arguments))
+    more = [slurm - here for slurm, here in zip(found["SLURM"], found["here"], strict=True)]
+    print(f"{median(more):.1f} s later [{min(more):.1f}, {max(more):.1f}], {repeats} times by turns")
 
 
 if __name__ == "__main__":
