@@ -13,11 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from lgg import registry
 from lgg.errors import ConfigError
-from lgg.files import write_text
+from lgg.files import PICTURES, write_text
 
 TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
@@ -150,6 +159,11 @@ class Data(_Section):
             raise ValueError("`mean` and `std` go together: give both, or neither to have them measured")
         if self.mean is not None and self.std is not None and not len(self.mean) == len(self.std) == 3:
             raise ValueError("`mean` and `std` hold three numbers each, for red, green and blue")
+        self.check_counts()
+        return self
+
+    def check_counts(self) -> None:
+        """Refuse numbers of images and classes that the source does not have, as far as they are known."""
         for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count is None:
                 continue
@@ -167,22 +181,41 @@ class Data(_Section):
         if self.class_names is not None:
             if len(set(self.class_names)) != len(self.class_names):
                 raise ValueError("`class_names` has a name twice")
-            known = CLASSES_OF_SOURCE.get(self.source)
+            known = self.known_classes
             if known is not None and len(self.class_names) != known:
                 raise ValueError(f"`class_names` has {len(self.class_names)} names, {self.source} has {known} classes")
-        return self
+
+    #: of a folder of pictures, once they were counted
+    _counted: dict[str, int] = PrivateAttr(default_factory=dict)
+
+    @property
+    def known_classes(self) -> int | None:
+        """Number of classes; None where only the files tell."""
+        return self._counted.get("classes") or CLASSES_OF_SOURCE.get(self.source)
 
     @property
     def classes_at_least(self) -> int:
-        """Number of classes where the source tells it, else the two that any task has."""
-        return CLASSES_OF_SOURCE.get(self.source, 2)
+        """Number of classes where it is known, else the two that any task has."""
+        return self.known_classes or 2
 
     def available(self, split: str) -> int | None:
         """Number of images of ``train_images`` or ``test_images`` that the source has; None where only its files tell."""
         if self.source == "photo_patches":
             return {"train_images": 20_000, "test_images": 5_000}[split]
         counts = IMAGES_OF_SOURCE.get(self.source)
-        return None if counts is None else counts[0 if split == "train_images" else 1]
+        return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
+
+    def count_pictures(self, folder: Path) -> None:
+        """Count the pictures of `folder`, for the checks that need their number."""
+        train, test = (
+            [
+                sum(picture.suffix.lower() in PICTURES for picture in one.glob("[!.]*"))
+                for one in folder.glob(f"{split}/[!.]*")
+            ]
+            for split in ("train", "test")
+        )
+        if all((*train, *test)) and train and test:  # else preparing the data says what is wrong with the folder
+            self._counted = {"train_images": sum(train), "test_images": sum(test), "classes": len(train)}
 
     @property
     def training_images(self) -> int | None:
@@ -1005,6 +1038,11 @@ class Config(_Section):
         repeated = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if repeated:
             raise ValueError(f"seeds: {', '.join(map(str, repeated))} stands there twice; every seed counts once")
+        self.check_counts()
+        return self
+
+    def check_counts(self) -> None:
+        """Refuse numbers of images that the data do not have, as far as it is known how many there are."""
         trainings = {
             "geometry.training": self.geometry and self.geometry.training,
             "distillation.training": self.distillation and self.distillation.training,
@@ -1035,7 +1073,7 @@ class Config(_Section):
                 raise ValueError(f"{path}: {count} is more than the {available} test images")
             if count and count < self.data.classes_at_least:
                 raise ValueError(f"{path}: {count} images cannot show all {self.data.classes_at_least} classes")
-        known = CLASSES_OF_SOURCE.get(self.data.source)
+        known = self.data.known_classes
         if (
             self.geometry
             and known is not None
@@ -1050,7 +1088,6 @@ class Config(_Section):
             raise ValueError(
                 f"geometry.classes: {self.geometry.classes} is more than the {known} classes of {self.data.source}"
             )
-        return self
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -1334,6 +1371,16 @@ def check_paths(config: Config, folder: Path) -> None:
             raise ConfigError(
                 f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run."
             )
+        if config.data.source == "image_folder":
+            config.data.count_pictures(path)
+            try:
+                config.data.check_counts()
+                config.check_counts()
+            except ValueError as error:
+                raise ConfigError(
+                    f"The configuration does not fit the pictures in {path}:\n  {error}\n"
+                    "Change that key, or the pictures. config/README.md lists every key. Nothing was run."
+                ) from None
 
 
 def write_documentation(folder: Path) -> None:

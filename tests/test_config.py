@@ -698,6 +698,53 @@ def test_folders_are_relative_to_the_one_given_or_absolute(tmp_path):
     check_paths(configured({"data": {"source": "arrays", "path": str(tmp_path / "images")}}), tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("{}", "corruptions.images: 100 is more than the 60 test images"),
+        (
+            "{corruptions: {images: 60}, robustness: {tests: {images: 61}}}",
+            "robustness.tests.images: 61 is more than the 60",
+        ),
+        ("{data: {test_images: 61}, corruptions: {images: 60}, robustness: null}", "61"),
+        (
+            "{data: {train_images: 20}, corruptions: {images: 60}, robustness: null}",
+            "batch_size: 32 is more than the 20",
+        ),
+        ("{corruptions: {images: 60}, robustness: null}", "geometry.classes: 4 is more than the 3 classes"),
+        (
+            "{corruptions: {images: 60}, robustness: null, geometry: {classes: 3, images_per_class: 41}}",
+            "the 40 training",
+        ),
+    ],
+)
+def test_pictures_that_are_too_few_are_found_out_before_anything_runs(tmp_path, settings, words):
+    for split, count in (("train", 40), ("test", 20)):
+        for name in "abc":
+            (tmp_path / "mine" / split / name).mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / "mine" / split / name / f"{number}.PNG").touch()
+    base = {"data": {"source": "image_folder", "path": "mine"}, "timing": None}
+    config = configured(base, settings)
+    with pytest.raises(ConfigError, match=re.escape(words)) as error:
+        check_paths(config, tmp_path)
+    assert str(tmp_path / "mine") in str(error.value)
+    assert "Nothing was run" in str(error.value)
+
+
+def test_enough_pictures_are_accepted(tmp_path):
+    for split in ("train", "test"):
+        for name in "abcd":
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(25):
+                (tmp_path / split / name / f"{number}.jpg").touch()
+    check_paths(configured({"data": {"source": "image_folder", "path": str(tmp_path)}}), tmp_path)
+
+
+def test_a_folder_without_pictures_is_left_to_the_stage_that_reads_it(tmp_path):
+    check_paths(configured({"data": {"source": "image_folder", "path": str(tmp_path)}}), tmp_path)
+
+
 def test_sources_that_need_no_folder_of_ours_are_not_checked(tmp_path):
     check_paths(configured(), tmp_path)
     check_paths(configured("data: {source: cifar10, path: not_yet_downloaded}"), tmp_path)

@@ -16,9 +16,9 @@ from lgg.data import photo_patches
 from lgg.data.draws import draw_evenly
 from lgg.data.storage import ImageSet
 from lgg.errors import DataError
+from lgg.files import PICTURES
 
 SIDE = 32
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
@@ -171,7 +171,7 @@ def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 def _read_folder(folder: Path, classes: list[str]) -> ImageSet:
     images, labels = [], []
     for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in PICTURES)
         if not files:
             raise DataError(f"data.path: {folder / name} has no picture (*.png, *.jpg)")
         for path in files:
