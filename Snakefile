@@ -22,11 +22,6 @@ include: "workflow/rules/robustness.smk"
 include: "workflow/rules/timing.smk"
 
 
-# on a cluster these run where Snakemake runs: each takes seconds, as long as a job takes to start
-LOCAL = ("prepare_", "download_", "assemble_", "draw_")
-workflow.localrules(*[rule.name for rule in workflow.rules if rule.name.startswith(LOCAL)])
-
-
 rule all:
     default_target: True
     input:

@@ -708,8 +708,8 @@ def test_folders_are_relative_to_the_one_given_or_absolute(tmp_path):
         ),
         ("{data: {test_images: 61}, corruptions: {images: 60}, robustness: null}", "61"),
         (
-            "{data: {train_images: 20}, corruptions: {images: 60}, robustness: null}",
-            "batch_size: 32 is more than the 20",
+            "{distillation: {training: {batch_size: 121}}, corruptions: {images: 60}, robustness: null}",
+            "batch_size: 121 is more than the 120 training images",
         ),
         ("{corruptions: {images: 60}, robustness: null}", "geometry.classes: 4 is more than the 3 classes"),
         (

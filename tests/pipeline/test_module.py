@@ -1,5 +1,7 @@
 """Another workflow uses this one as a module, in a folder of its own."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,27 @@ def test_a_rule_of_the_other_workflow_uses_its_results(other):
     images = other / "results/digits/data/train.safetensors"
     assert int((other / "size.txt").read_text()) == images.stat().st_size
     assert snakemake(other, "count_images", "--cores", "1", configs=()).stdout.count("Nothing to be done") == 1
+
+
+def test_on_a_cluster_its_short_rules_are_local_and_nobody_else_s(other):
+    with (other / "Snakefile").open("a") as file:
+        file.write('\nprint("local:", *sorted(workflow._localrules))\n')  # is_local says yes to all in a dry run
+    local = re.search(r"^local: (.*)$", snakemake(other, "-n", "count_images", configs=()).stdout, re.MULTILINE)
+    names = {name for name in local[1].split() if name != "lgg_all"}
+    assert {name.rpartition("lgg_")[2].split("_")[0] for name in names} == {"assemble", "draw", "prepare"}
+    assert all(name.startswith("lgg_") for name in names)
+
+
+def test_its_results_are_in_the_other_workflow_s_report(other):
+    figure = "results/digits/figures/figure2.png"
+    for arguments in (("--cores", "2", figure), ("--report", "report.html", figure)):
+        done = snakemake(other, *arguments, configs=())
+        assert done.returncode == 0, done.stdout
+    text = (other / "report.html").read_text("utf-8")
+    assert "What was run, on which data and machine, is not told here" in text
+    held = json.loads(re.search(r"var results = (\{.*?\});\n", text, re.DOTALL)[1])
+    # a number that neither the configuration given here nor the caption has, but the base
+    assert "of 4 classes of training images" in " ".join(held[figure]["caption"].split())
 
 
 def test_the_catalogue_finds_what_it_looks_for():

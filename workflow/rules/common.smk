@@ -1,5 +1,6 @@
 # Shared by all files of rules: the validated configuration, the folder of the run, the list of final results, and what
 # jobs ask for. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
+# Rules with `localrule` run where Snakemake runs, also with a cluster: each takes seconds, as long as a job takes to start.
 import shlex
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ end_jobs_on_sigterm()
 shell.prefix("exec ")
 
 RESULTS = f"results/{settings.run}"
+OVERVIEW = Path(RESULTS, "overview.rst")
+# what the report's texts read: all keys, also where this is a module and was given just those that differ
+config = {**settings.model_dump(mode="json"), "overview": str(OVERVIEW) if OVERVIEW.is_file() else None}
 TRAIN_IMAGES = f"{RESULTS}/data/train.safetensors"
 TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
 ENVIRONMENT = "../../envs/environment.yaml"

@@ -17,6 +17,7 @@ if settings.embedding or settings.robustness:
                 f"{RESULTS}/logs/download_corruptions.log",
             benchmark:
                 f"{RESULTS}/benchmarks/download_corruptions.tsv"
+            localrule: True
             conda:
                 ENVIRONMENT
             threads: LIGHT.threads
@@ -71,6 +72,7 @@ if settings.embedding or settings.robustness:
             f"{RESULTS}/logs/draw_corruptions.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_corruptions.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads

@@ -12,6 +12,7 @@ rule prepare_data:
         f"{RESULTS}/logs/prepare_data.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     threads: LIGHT.threads

@@ -240,6 +240,7 @@ if settings.distillation:
             f"{RESULTS}/logs/assemble_table1.log",
         benchmark:
             f"{RESULTS}/benchmarks/assemble_table1.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -271,6 +272,7 @@ if settings.distillation:
             f"{RESULTS}/logs/draw_distillation_training.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_distillation_training.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads

@@ -120,6 +120,7 @@ if settings.embedding:
             f"{RESULTS}/logs/assemble_table2.log",
         benchmark:
             f"{RESULTS}/benchmarks/assemble_table2.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -159,6 +160,7 @@ if settings.embedding:
             f"{RESULTS}/logs/draw_embedding_corruptions.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_embedding_corruptions.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -188,6 +190,7 @@ if settings.embedding:
             f"{RESULTS}/logs/draw_embedding_training.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_embedding_training.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -249,6 +252,7 @@ if settings.embedding:
                 f"{RESULTS}/logs/draw_figureA1.log",
             benchmark:
                 f"{RESULTS}/benchmarks/draw_figureA1.tsv"
+            localrule: True
             conda:
                 ENVIRONMENT
             threads: LIGHT.threads

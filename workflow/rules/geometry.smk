@@ -76,6 +76,7 @@ if settings.geometry:
             f"{RESULTS}/logs/draw_figure1.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_figure1.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -110,6 +111,7 @@ if settings.geometry:
             f"{RESULTS}/logs/draw_figure2.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_figure2.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -140,6 +142,7 @@ if settings.geometry:
             f"{RESULTS}/logs/draw_graph_depths.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_graph_depths.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads

@@ -158,6 +158,7 @@ if settings.robustness:
             f"{RESULTS}/benchmarks/assemble_table3/{{table}}.tsv"
         wildcard_constraints:
             table=one_of(ROBUSTNESS_TABLES),
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -198,6 +199,7 @@ if settings.robustness:
             f"{RESULTS}/logs/draw_robustness_corruptions.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_robustness_corruptions.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -227,6 +229,7 @@ if settings.robustness:
             f"{RESULTS}/logs/draw_snr_curves.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_snr_curves.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -257,6 +260,7 @@ if settings.robustness:
             f"{RESULTS}/logs/draw_robustness_training.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_robustness_training.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -289,6 +293,7 @@ if settings.robustness:
             f"{RESULTS}/logs/draw_layer_variation.log",
         benchmark:
             f"{RESULTS}/benchmarks/draw_layer_variation.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
@@ -320,6 +325,7 @@ if settings.robustness:
                 f"{RESULTS}/logs/draw_weight_sweep.log",
             benchmark:
                 f"{RESULTS}/benchmarks/draw_weight_sweep.tsv"
+            localrule: True
             conda:
                 ENVIRONMENT
             threads: LIGHT.threads

@@ -56,6 +56,7 @@ if settings.timed_methods:
             f"{RESULTS}/logs/assemble_tableA1.log",
         benchmark:
             f"{RESULTS}/benchmarks/assemble_tableA1.tsv"
+        localrule: True
         conda:
             ENVIRONMENT
         threads: LIGHT.threads
