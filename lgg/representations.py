@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, overload
 
+import torch
 from torch import Tensor, nn
+
+#: by a layer's name: its output, and how often that had been written in place by then
+_Found = dict[str, tuple[Tensor, int | None]]
 
 
 class Tap(Sequence[Tensor]):
@@ -26,24 +30,12 @@ class Tap(Sequence[Tensor]):
         if unknown := [name for name in layers if name not in modules]:
             raise ValueError(_no_such_layer(unknown[0], list(modules)))
         self.layers = tuple(layers)
-        self._found: dict[str, Tensor] = {}
-        self._handles = [network.register_forward_pre_hook(self._forget)]
-        self._handles += [modules[name].register_forward_hook(self._keep(name)) for name in dict.fromkeys(layers)]
-
-    def _forget(self, *_: Any) -> None:
-        self._found.clear()
-
-    def _keep(self, name: str) -> Callable[..., None]:
-        found = self._found
-
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                raise TypeError(
-                    f"layer {name!r} gives a {type(output).__name__}, not a tensor; name a layer inside it or after it"
-                )
-            found[name] = output
-
-        return hook
+        self._found: _Found = {}
+        self._handles = [network.register_forward_pre_hook(_forgetting(network, self._found))]
+        self._handles += [
+            modules[name].register_forward_hook(_keeping(modules[name], name, self._found))
+            for name in dict.fromkeys(layers)
+        ]
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -58,7 +50,13 @@ class Tap(Sequence[Tensor]):
         name = self.layers[index]
         if name not in self._found:
             raise RuntimeError(self._why_absent(name))
-        return self._found[name]
+        output, version = self._found[name]
+        if version is not None and output._version != version:
+            raise RuntimeError(
+                f"what follows layer {name!r} has overwritten its output, as nn.ReLU(inplace=True) does; "
+                "name the layer that follows, or make that one not work in place"
+            )
+        return output
 
     def _why_absent(self, name: str) -> str:
         if not self._handles:
@@ -102,9 +100,42 @@ def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
             must be tensors (B, ...).
 
     Raises ValueError for a layer that is not there, with the nearest names, and for nn.DataParallel. A layer whose output is
-    no tensor raises TypeError when it runs. Asking for the representation of a layer that did not run raises RuntimeError.
+    no tensor raises TypeError when it runs. Asking for the representation of a layer that did not run raises RuntimeError,
+    and so does one that the next layer has overwritten, which goes unnoticed only under `torch.compile` and inference mode.
     """
     return Tap(model, layers)
+
+
+# Hooks are functions, not methods: a copy of the network takes them along, and must neither copy the tensors (which
+# autograd refuses) nor write into the tap of the original.
+def _forgetting(network: nn.Module, found: _Found) -> Callable[..., None]:
+    """Return the hook that empties `found` before a pass of `network`."""
+
+    def forget(module: nn.Module, _inputs: Any) -> None:
+        if module is network:
+            found.clear()
+
+    return forget
+
+
+def _keeping(layer: nn.Module, name: str, found: _Found) -> Callable[..., None]:
+    """Return the hook that puts the output of `layer` into `found` by its name."""
+
+    def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
+        if module is not layer:
+            return
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"layer {name!r} gives a {type(output).__name__}, not a tensor; name a layer inside it or after it"
+            )
+        found[name] = output, _version(output)
+
+    return keep
+
+
+def _version(output: Tensor) -> int | None:
+    """Return how often `output` has been written in place; None where PyTorch does not count."""
+    return None if torch.compiler.is_compiling() or output.is_inference() else output._version
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -116,6 +116,30 @@ def test_taps_do_not_disturb_each_other_and_end_with_an_error_too():
         assert sum(len(module._forward_hooks) for module in model.modules()) == 1
 
 
+def test_an_output_that_the_next_layer_overwrites_is_not_given_as_that_layer_s():
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+    with lgg.tap(model, ["0", "1"]) as representations:
+        model(X)
+        assert representations[1].min() == 0
+        with pytest.raises(RuntimeError, match="'0' has overwritten its output"):
+            representations[0]
+        with torch.inference_mode():  # where PyTorch does not count
+            model(X)
+            assert len(list(representations)) == 2
+
+
+def test_a_copy_made_meanwhile_has_nothing_to_do_with_the_tap():
+    model = network()
+    with lgg.tap(model, ["0"]) as representations:
+        model(X)
+        first = representations[0]
+        copied = copy.deepcopy(model)  # such as a moving average of the weights
+        copied(X * 2)
+        assert representations[0] is first
+        model(X * 3)
+        assert torch.equal(representations[0], model[0](X * 3))
+
+
 def test_a_layer_that_runs_twice_has_its_last_output():
     model = Branches()
     with lgg.tap(model, ["again"]) as representations:
@@ -173,6 +197,24 @@ def test_under_autocast_representations_have_its_precision_and_losses_are_comput
         assert loss.dtype == torch.float32
         loss.backward()
     assert student[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("tapped", ["before compiling", "as compiled"])
+def test_what_a_compiled_network_computes_is_collected(backend, tapped):
+    torch.compiler.reset()
+    model = network()
+    expected = by_hand(model, X)["2.0"]
+    compiled = torch.compile(model, backend=backend) if tapped == "as compiled" else None
+    try:
+        with lgg.tap(compiled or model, ["2.0"]) as representations:
+            (compiled or torch.compile(model, backend=backend))(X)
+            torch.testing.assert_close(representations[0], expected)
+            representations[0].sum().backward()
+    except torch._inductor.exc.InductorError as error:
+        pytest.skip(f"no compiler of C++ for inductor here: {error}")
+    assert model[0].weight.grad.abs().sum() > 0
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("tapped_first", [True, False])
