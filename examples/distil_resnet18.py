@@ -58,7 +58,7 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 torch.manual_seed(0)
 square = transforms.Compose([transforms.Resize((arguments.size, arguments.size)), transforms.ToTensor()])
 data = [datasets.ImageFolder(arguments.folder / split, square) for split in ("train", "test")]
-batches, test = DataLoader(data[0], 64, shuffle=True, drop_last=True), DataLoader(data[1], 256)
+batches, test = DataLoader(data[0], min(64, len(data[0])), shuffle=True, drop_last=True), DataLoader(data[1], 256)
 teacher = models.resnet18(num_classes=len(data[0].classes))
 if arguments.teacher:
     teacher.load_state_dict(torch.load(arguments.teacher, weights_only=True))

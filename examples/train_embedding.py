@@ -31,7 +31,7 @@ model = lgg.models.build("preact_resnet18", num_classes=arguments.dimensions, ba
 objective = LabelVariation(normalize_embeddings=True, reduction="mean")
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
 for epoch in range(arguments.epochs):
-    for images, labels in DataLoader(train, 100, shuffle=True, drop_last=True):
+    for images, labels in DataLoader(train, min(100, len(train)), shuffle=True, drop_last=True):
         loss = objective(model(images.to(device)), labels.to(device))
         optimizer.zero_grad()
         loss.backward()
