@@ -136,6 +136,11 @@ class Data(_Section):
         default=None,
         description="number of test images, drawn evenly from all classes; null: all there are (photo_patches: 1,000)",
     )
+    validation_images: Count | None = Field(
+        default=None,
+        description="number of training images, drawn evenly from all classes, that are held out and take the place of the "
+        "test images: to choose settings without looking at the test images; null: none",
+    )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
     class_names: list[str] | None = Field(
         default=None, description="names of the classes in the order of their labels; null: those that the source gives"
@@ -172,6 +177,18 @@ class Data(_Section):
             most = self.available(split)
             if most is not None and count > most:
                 raise ValueError(f"`{split}` is {count}, but {self.source} has only {most:,}")
+        if self.validation_images is not None:
+            if self.test_images is not None:
+                raise ValueError("`validation_images` take the place of the test images: leave `test_images` at null")
+            if self.validation_images < self.classes_at_least:
+                raise ValueError(
+                    f"`validation_images` is {self.validation_images}, fewer than the {self.classes_at_least} classes"
+                )
+            if self.training_images is not None and self.training_images < self.classes_at_least:
+                most = self.training_images + self.validation_images - self.classes_at_least
+                raise ValueError(
+                    f"`validation_images` is {self.validation_images}, but at most {most:,} training images can be spared"
+                )
         if self.source == "photo_patches":
             for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
                 if count is not None and count % 10:
@@ -220,16 +237,15 @@ class Data(_Section):
     @property
     def training_images(self) -> int | None:
         """Number of training images; None where only the files tell."""
-        if self.train_images is None and self.source == "photo_patches":
-            return 2000
-        return self.train_images or self.available("train_images")
+        photo_patches = 2000 if self.source == "photo_patches" else None
+        images = self.train_images or photo_patches or self.available("train_images")
+        return images and images - (self.validation_images or 0)
 
     @property
     def testing_images(self) -> int | None:
         """Number of test images; None where only the files tell."""
-        if self.test_images is None and self.source == "photo_patches":
-            return 1000
-        return self.test_images or self.available("test_images")
+        photo_patches = 1000 if self.source == "photo_patches" else None
+        return self.validation_images or self.test_images or photo_patches or self.available("test_images")
 
 
 # --- networks and training ----------------------------------------------------------------------------------------
@@ -1056,6 +1072,11 @@ class Config(_Section):
         if self.corruptions.source == "cifar10_c" and self.data.source not in ("cifar10", "arrays"):
             raise ValueError(
                 f"corruptions.source: cifar10_c holds CIFAR-10's test images, the data are {self.data.source}; take generated"
+            )
+        if self.corruptions.source == "cifar10_c" and self.data.validation_images is not None:
+            raise ValueError(
+                "corruptions.source: the archive cifar10_c holds test images, data.validation_images asks for others; "
+                "take generated"
             )
         if self.corruptions.source == "cifar10_c" and self.data.test_images is not None:
             raise ValueError(

@@ -20,7 +20,7 @@ from lgg.models.wide_resnet import WideResNet
 from lgg.training.fit import fit
 
 #: words of the library that validates, not of the person who wrote the configuration
-JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation|NoneType", re.IGNORECASE)
+JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation error|NoneType", re.IGNORECASE)
 
 #: the sections of the paper that have tables and figures of their own
 SECTIONS = ("geometry", "distillation", "embedding", "robustness")
@@ -142,6 +142,9 @@ MISTAKES = [
     ("data: {train_images: 5}", "data", "train_images", "10 classes"),
     ("data: {source: digits, train_images: 1439}", "data", "train_images", "1,438"),
     ("data: {source: digits, test_images: 360}", "data", "test_images", "359"),
+    ("data: {test_images: 100, validation_images: 100}", "data", "validation_images", "leave `test_images` at null"),
+    ("data: {validation_images: 9}", "data", "validation_images", "fewer than the 10 classes"),
+    ("data: {source: digits, validation_images: 1429}", "data", "validation_images", "at most 1,428"),
     ("data: {source: cifar100, train_images: 50001}", "data", "train_images", "50,000"),
     ("data: {source: cifar100, test_images: 99}", "data", "test_images", "100 classes"),
     ("data: {source: arrays, path: x, train_images: 1}", "data", "train_images", "2 classes"),
@@ -195,6 +198,13 @@ MISTAKES = [
     ("corruptions: {source: cifar10c}", "corruptions.source:", "'cifar10_c'"),
     ("corruptions: {source: cifar10_c}", "corruptions.source:", "photo_patches", "generated"),
     ("{data: {source: cifar100}, corruptions: {source: cifar10_c}}", "corruptions.source:", "cifar100"),
+    (
+        "{data: {source: cifar10, validation_images: 5000}, corruptions: {source: cifar10_c}}",
+        "corruptions.source:",
+        "cifar10_c",
+        "take generated",
+    ),
+    ("{data: {validation_images: 50}, corruptions: {images: 60}}", "corruptions.images:", "60", "50 test images"),
     (
         "{data: {source: cifar10, test_images: 1000}, corruptions: {source: cifar10_c}}",
         "data.test_images:",

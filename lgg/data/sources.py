@@ -41,6 +41,8 @@ def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
             _subset(train, data["train_images"], data["seed"], "data.train_images"),
             _subset(test, data["test_images"], data["seed"], "data.test_images"),
         )
+    if data["validation_images"] is not None:
+        splits = _held_out(splits[0], data["validation_images"], data["seed"])
     if splits[0].classes != splits[1].classes:
         raise DataError(f"data: training has the classes {splits[0].classes}, test has {splits[1].classes}")
     if data["class_names"] is None:
@@ -217,3 +219,18 @@ def _subset(data: ImageSet, count: int | None, seed: int, key: str) -> ImageSet:
     chosen = draw_evenly(data.labels, count, seed, key)
     notes = (*data.notes, f"{count:,} of {len(data.labels):,} images, drawn evenly from the classes (seed {seed})")
     return replace(data, images=data.images[chosen], labels=data.labels[chosen], notes=notes)
+
+
+def _held_out(train: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Return the training images without `count` of them, drawn as evenly from all classes as they allow, and these."""
+    key = "data.validation_images"
+    if count >= len(train.labels):
+        raise DataError(f"{key}: {count} images are asked for, which leaves none of {len(train.labels)} to train on")
+    held_out = np.zeros(len(train.labels), dtype=bool)
+    held_out[draw_evenly(train.labels, count, seed, key)] = True
+    note = f"{count:,} of {len(held_out):,} training images held out, in place of the test images (seed {seed})"
+    train, validation = (
+        replace(train, images=train.images[part], labels=train.labels[part], notes=(*train.notes, note))
+        for part in (~held_out, held_out)
+    )
+    return train, validation

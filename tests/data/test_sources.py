@@ -462,3 +462,42 @@ def test_more_images_than_there_are_cannot_be_drawn(arrays):
 def test_fewer_images_than_classes_cannot_be_drawn(arrays):
     with pytest.raises(DataError, match=r"data\.train_images: 2 images cannot show all 3 classes"):
         load("arrays", arrays(), train_images=2)
+
+
+# --- validation images --------------------------------------------------------------------------------------------
+
+
+def as_set(split):
+    return {image.tobytes() for image in split.images}
+
+
+def test_validation_images_take_the_place_of_the_test_images(arrays):
+    folder = uneven(arrays)
+    (whole, test), (train, validation) = load("arrays", folder), load("arrays", folder, validation_images=9, seed=3)
+    assert (len(train.labels), len(validation.labels)) == (len(whole.labels) - 9, 9)
+    assert np.bincount(validation.labels).tolist() == [3, 3, 3]
+    assert as_set(train) | as_set(validation) == as_set(whole)
+    assert not as_set(train) & as_set(validation)
+    assert not as_set(test) & as_set(validation)
+    for split in (train, validation):
+        assert split.notes[-1] == ("9 of 34 training images held out, in place of the test images (seed 3)")
+
+
+def test_labels_stay_with_their_images_when_some_are_held_out(arrays):
+    folder = uneven(arrays)
+    whole = load("arrays", folder)[0]
+    label_of = {image.tobytes(): label for image, label in zip(whole.images, whole.labels, strict=True)}
+    for split in load("arrays", folder, validation_images=9):
+        assert [label_of[image.tobytes()] for image in split.images] == split.labels.tolist()
+
+
+def test_validation_images_are_drawn_from_the_training_images_that_are_used():
+    train, validation = load("digits", train_images=500, validation_images=100)
+    used = load("digits", train_images=500)[0]
+    assert len(train.labels) == 400
+    assert as_set(train) | as_set(validation) == as_set(used)
+
+
+def test_some_images_must_be_left_to_train_on(arrays):
+    with pytest.raises(DataError, match=r"data\.validation_images: 34 images are asked for, which leaves none of 34"):
+        load("arrays", uneven(arrays), validation_images=34)
