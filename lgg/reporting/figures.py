@@ -27,6 +27,8 @@ CLASS_COLORS = (
 )  # fmt: skip
 PAGE_WIDTH = 7.0  # inches: the text width of a page
 SEEDS_OF_A_BAND = 3
+MOST_MARKERS = 12  # on a line
+ONE_SEED = "one seed"
 
 T = TypeVar("T")
 
@@ -92,9 +94,16 @@ def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str
 
 
 def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
-    """Return colour and marker by the method's place, so that a method looks alike in all figures."""
+    """Return colour and marker by the method's place, so that a method looks alike in all figures.
+
+    Colours come again after ten methods, and then with other markers.
+    """
     place = list(methods).index(method)
-    return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)], "label": method}
+    return {
+        "color": PALETTE[place % len(PALETTE)],
+        "marker": MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
+        "label": method,
+    }
 
 
 def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any) -> None:
@@ -104,7 +113,11 @@ def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any
     hide the rest, so each of two seeds has a thin line.
     """
     groups = frame.groupby(by)[column]
-    axis.plot(groups.mean().index, groups.mean(), linewidth=1.2, markersize=4, **look)
+    points = len(groups)
+    step = -(-points // MOST_MARKERS)
+    axis.plot(
+        groups.mean().index, groups.mean(), markevery=((points - 1) % step, step), linewidth=1.2, markersize=4, **look
+    )
     least = frame.groupby(by)["seed"].nunique().min()
     if least >= SEEDS_OF_A_BAND:
         summaries = [summarize(values) for _, values in groups]
@@ -117,11 +130,24 @@ def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any
 
 def spread(frame: pd.DataFrame, *by: str) -> str:
     """Return what a legend says of the seeds behind the lines of `draw_line`, for the groups of `by`."""
-    counts = frame.groupby(list(by))["seed"].nunique()
+    seeds, least = seeds_in_words(frame, *by), _seeds(frame, *by).min()
+    if seeds == ONE_SEED:
+        return seeds
+    return (
+        f"mean and 95 % interval, {seeds}"
+        if least >= SEEDS_OF_A_BAND
+        else f"mean (markers) and each seed (thin lines), {seeds}"
+    )
+
+
+def seeds_in_words(frame: pd.DataFrame, *by: str) -> str:
+    """Return how many seeds the groups of `by` have: one seed, 3 seeds, or 2 to 3 seeds."""
+    counts = _seeds(frame, *by)
     least, most = int(counts.min()), int(counts.max())
     if most == 1:
-        return "one seed"
-    seeds = f"{most} seeds" if least == most else f"{least} to {most} seeds"
-    if least >= SEEDS_OF_A_BAND:
-        return f"mean and 95 % interval, {seeds}"
-    return f"mean (markers) and each seed (thin lines), {seeds}"
+        return ONE_SEED
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
+
+
+def _seeds(frame: pd.DataFrame, *by: str) -> "pd.Series[int]":
+    return frame.groupby(list(by))["seed"].nunique()

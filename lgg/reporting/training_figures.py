@@ -1,5 +1,6 @@
 """What trainings went through: losses and errors by epoch, and the label variation of every layer (Section 4.3)."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lgg.reporting.figures import PAGE_WIDTH, by_method, draw_line, look_of, set_style, spread
+from lgg.reporting.figures import PAGE_WIDTH, by_method, draw_line, look_of, seeds_in_words, set_style, spread
 
 #: columns of a history that get a panel, in this order, and whether on a logarithmic scale
 MEASURES = {
@@ -21,6 +22,7 @@ MEASURES = {
 }
 #: columns of the label variation of layers
 SCALES = {"label_variation": "σ, p = 2", "share": "share of weights\nbetween classes"}
+MOST_EPOCHS = 7  # drawn as lines of their own
 
 
 def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
@@ -59,7 +61,8 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
     """Return the label variation of every layer, a column a method, a line an epoch, mean over seeds.
 
     Above it is σ with p = 2, whose change from layer to layer the regulariser penalises; below, the share of the graph's
-    weights that joins two classes, which does not depend on their size.
+    weights that joins two classes, which does not depend on their size. Of many epochs the first, the last and some
+    between are drawn, closer together at the start, where more happens.
 
     Args:
         variation: `method` (label), `seed`, `epoch` (0 for the initialisation), `layer` from 1, and the columns of `SCALES`.
@@ -67,7 +70,7 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
     """
     set_style()
     present = [method for method in methods if method in set(variation["method"])]
-    epochs = sorted(variation["epoch"].unique())
+    epochs = _some(sorted(variation["epoch"].unique()))
     colors = dict(zip(epochs, sns.color_palette("viridis_r", len(epochs)), strict=True))
     figure, axes = plt.subplots(
         len(SCALES), len(present), figsize=(PAGE_WIDTH, 4.2), sharex=True, sharey="row", squeeze=False
@@ -76,23 +79,30 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
         means = variation[variation["method"] == method].groupby(["epoch", "layer"])[list(SCALES)].mean()
         for row, name in enumerate(SCALES):
             for epoch in epochs:
-                line = means.loc[epoch, name]
+                line = means[name].xs(epoch, level="epoch")
                 axes[row, column].plot(line.index, line, color=colors[epoch], linewidth=1.2, marker=".", markersize=3)
-        axes[0, column].set_title(method)
-        axes[-1, column].set_xlabel("ReLU, from the input on")
+        axes[0, column].set_title(textwrap.fill(method, max(10, 75 // len(present))))
+    figure.supxlabel("ReLU, from the input on", fontsize=8)
     for row, heading in enumerate(SCALES.values()):
         axes[row, 0].set_ylabel(heading)
     axes[0, 0].set_yscale("log")
-    shown = [epochs[place] for place in np.unique(np.linspace(0, len(epochs) - 1, 6).round().astype(int))]
     figure.legend(
-        handles=[Line2D([], [], color=colors[epoch], label=_epoch(epoch)) for epoch in shown],
+        handles=[Line2D([], [], color=colors[epoch], label=_epoch(epoch)) for epoch in epochs],
         loc="outside lower center",
-        ncols=len(shown),
+        ncols=len(epochs),
         frameon=False,
-        title=f"{spread(variation, 'method').replace(' (markers) and each seed (thin lines)', '')}; epochs trained",
+        title=f"mean over {seeds_in_words(variation, 'method')}; epochs trained".replace("mean over one", "one"),
     )
     sns.despine(figure)
     return figure
+
+
+def _some(epochs: Sequence[int]) -> list[int]:
+    """Return at most `MOST_EPOCHS` of the sorted `epochs`, the ends among them, spaced geometrically."""
+    if len(epochs) <= MOST_EPOCHS:
+        return list(epochs)
+    places = np.geomspace(1, len(epochs), MOST_EPOCHS).round().astype(int) - 1
+    return [epochs[place] for place in np.unique(places)]
 
 
 def _epoch(number: int) -> str:

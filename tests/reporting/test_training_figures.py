@@ -64,22 +64,25 @@ def test_a_method_without_a_colour_is_refused(histories):
         draw_training_curves(histories, ["Baseline"])
 
 
-def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
-    rows = [
+def variation(methods, seeds, epochs):
+    return pd.DataFrame(
         {
-            "method": m,
-            "seed": s,
-            "epoch": e,
+            "method": method,
+            "seed": seed,
+            "epoch": epoch,
             "layer": layer,
-            "label_variation": 10.0 + layer + s,
-            "share": 0.1 * layer + 0.1 * s,
+            "label_variation": 10.0 + layer + seed,
+            "share": 0.1 * layer + 0.1 * seed,
         }
-        for m in METHODS[:2]
-        for s in (0, 1)
-        for e in (0, 1, 2)
+        for method in methods
+        for seed in range(seeds)
+        for epoch in range(epochs)
         for layer in (1, 2, 3, 4)
-    ]
-    figure = draw_layer_variation(pd.DataFrame(rows), METHODS)
+    )
+
+
+def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
+    figure = draw_layer_variation(variation(METHODS[:2], 2, 3), METHODS)
     axes = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_title() for axis in axes[0]] == ["Baseline", "GKD"]
     for axis in axes.ravel():
@@ -88,3 +91,46 @@ def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
     assert axes[1, 1].lines[2].get_ydata() == pytest.approx([0.15, 0.25, 0.35, 0.45])
     assert len({line.get_color() for line in axes[0, 0].lines}) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "1", "2"]
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "one seed; "), (3, "mean over 3 seeds; ")])
+def test_label_variation_says_that_means_are_drawn(seeds, words):
+    figure = draw_layer_variation(variation(METHODS[:1], seeds, 2), METHODS)
+    assert figure.legends[0].get_title().get_text() == words + "epochs trained"
+
+
+@pytest.mark.parametrize("epochs", [7, 9, 101])
+def test_of_many_epochs_some_are_drawn_the_first_and_the_last_among_them(epochs):
+    figure = draw_layer_variation(variation(METHODS, 1, epochs), METHODS)
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert 5 <= len(shown) <= 7
+    assert (shown[0], shown[-1]) == ("none", str(epochs - 1))
+    assert len(figure.axes[0].lines) == len(shown)
+
+
+def test_words_of_layer_variation_are_legible_with_long_names(check_legible):
+    methods = [
+        "Baseline",
+        "Parseval",
+        "Label variation regulariser",
+        "Parseval and regulariser",
+        "PGD adversarial training",
+    ]
+    check_legible(draw_layer_variation(variation(methods, 3, 101), methods))
+
+
+def test_long_trainings_have_few_markers():
+    epochs = np.arange(1, 201)
+    frame = pd.DataFrame({"method": "GKD", "seed": 0, "epoch": epochs, "train_error": 100.0 / epochs})
+    line = draw_training_curves(frame, ["GKD"]).axes[0].lines[0]
+    start, step = line.get_markevery()
+    assert len(line.get_xdata()) == 200
+    marked = range(start, 200, step)
+    assert 10 <= len(marked) <= 12
+    assert marked[-1] == 199
+
+
+def test_twenty_methods_look_different():
+    methods = [str(number) for number in range(20)]
+    looks = {(str(look["color"]), look["marker"]) for look in (look_of(methods, method) for method in methods)}
+    assert len(looks) == 20
