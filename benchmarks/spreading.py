@@ -127,11 +127,26 @@ def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:
 
     The least, here and below: what else the machine does only adds, and a ratio of two networks needs both undisturbed.
     """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = {
+            "train": some_images(folder),
+            "out_times": folder / "times.csv",
+            "out_machine": folder / "machine.json",
+        }
+        recipe = timing_recipe(config, rounds)
+        measure_times.main(argparse.Namespace(recipe=recipe, gpus=0, threads=threads, **files))
+        times = pd.read_csv(files["out_times"])
+    return times.groupby("name")["seconds_per_step"].min().to_dict()
+
+
+def timing_recipe(config: Config, rounds: int) -> dict[str, Any]:
+    """Return what Table A1's rule is given to time every training of `config`, SECTION.METHOD, teacher and geometry."""
     methods = [
         f"{part}.{name}" for part in ("robustness", "distillation", "embedding") for name in _methods(config, part)
     ]
     timing = Timing(methods=methods, rounds=rounds, steps=1)
-    recipe = json.loads(recipes.measure_times(config.model_copy(update={"timing": timing})).settings)
+    recipe: dict[str, Any] = json.loads(recipes.measure_times(config.model_copy(update={"timing": timing})).settings)
     plain = next(row for row in recipe["rows"] if row["name"] == f"distillation.{config.distillation.baseline}")
     for name, architecture, training in (
         ("teacher", config.distillation.teacher.architecture, config.distillation.training),
@@ -139,15 +154,15 @@ def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:
     ):
         settings = {"architecture": architecture.model_dump(), "training": training.model_dump(exclude={"schedule"})}
         recipe["rows"].append(plain | {"name": name, "recipe": plain["recipe"] | settings})
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        images = np.random.default_rng(0).integers(256, size=(512, 32, 32, 3), dtype=np.uint8)
-        data = ImageSet(images, np.arange(512) % CLASSES, tuple(map(str, range(CLASSES))))
-        write_images(folder / "train", data, {"mean": [0.5] * 3, "std": [0.25] * 3})
-        files = {"train": folder / "train", "out_times": folder / "times.csv", "out_machine": folder / "machine.json"}
-        measure_times.main(argparse.Namespace(recipe=recipe, gpus=0, threads=threads, **files))
-        times = pd.read_csv(files["out_times"])
-    return times.groupby("name")["seconds_per_step"].min().to_dict()
+    return recipe
+
+
+def some_images(folder: Path) -> Path:
+    """Write random training images into `folder`, and return the file."""
+    images = np.random.default_rng(0).integers(256, size=(512, 32, 32, 3), dtype=np.uint8)
+    data = ImageSet(images, np.arange(512) % CLASSES, tuple(map(str, range(CLASSES))))
+    write_images(folder / "train", data, {"mean": [0.5] * 3, "std": [0.25] * 3})
+    return folder / "train"
 
 
 def _methods(config: Config, section: str) -> Mapping[str, Any]:

@@ -1,12 +1,32 @@
-"""What building the documentation does beside Markdown: equations become MathML, which browsers draw without a script."""
+"""What building the documentation does beside Markdown.
+
+Equations become MathML, which browsers draw without a script. Published figures and tables, which pages link to where they
+lie in the repository, become part of the site.
+"""
 
 import re
 from html import unescape
+from pathlib import Path
 
 from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+
+PUBLISHED = "results/published/"
 
 # as pymdownx.arithmatex marks them
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_files(files, config):
+    root = Path(config.docs_dir).parent
+    for path in sorted((root / PUBLISHED).glob("*/*/*.*")):
+        if path.suffix in (".png", ".md"):
+            files.append(File.generated(config, path.relative_to(root / "results").as_posix(), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown, **_):
+    return markdown.replace(f"](../{PUBLISHED}", "](published/")
 
 
 def on_page_content(html, **_):

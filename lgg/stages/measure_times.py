@@ -21,7 +21,7 @@ def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    trials = {row["name"]: _trial(row, data, header, device) for row in recipe["rows"]}
+    trials = {row["name"]: make_trial(row, data, header, device) for row in recipe["rows"]}
     times = measure(trials, rounds=recipe["rounds"], steps=recipe["steps"])
     write_rows(arguments.out_times, times)
     write_json(
@@ -32,7 +32,8 @@ def main(arguments: Namespace) -> None:
     )
 
 
-def _trial(row: dict[str, Any], data: ImageSet, header: dict[str, Any], device: torch.device) -> Trial:
+def make_trial(row: dict[str, Any], data: ImageSet, header: dict[str, Any], device: torch.device) -> Trial:
+    """Return the training that a row of the recipe describes, ready to be timed."""
     own, training = row["recipe"], dict(row["recipe"]["training"])
     _, model = build_network(own, data, header, device)
     batches = make_batches(data, training.pop("batch_size"), own["seed"], training.pop("augmentation"), device)

@@ -1,0 +1,105 @@
+"""What the paper's configuration has to compute: steps, operations, and the hours that they take on one GPU and on four.
+
+    python benchmarks/operations.py [FILE.csv]
+
+The operations of a step of every training of config/cifar10.yaml are counted while it is done, by PyTorch's own formulas:
+those of convolutions and matrix products, forward and backward, 2 for a multiplication with an addition. Hours follow
+from the rate at which a GPU does them. Two are assumed: that of the paper's GPU, which follows from its 47.4 s for an
+epoch of Table A1's baseline, and MODERN. On four GPUs trainings run side by side, none is longer than a quarter of the
+whole, and so hours divide by four. Evaluations are not counted: `spreading.py` has them. Writes
+benchmarks/results/operations.csv, or FILE.csv.
+"""
+
+import sys
+import tempfile
+from math import ceil
+from pathlib import Path
+
+import pandas as pd
+import torch
+from _common import RESULTS, begin, show
+from spreading import HOUR, TRAIN_IMAGES, paper, plan, some_images, timing_recipe
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from lgg.config import Config, Training
+from lgg.data.storage import read_header, read_images
+from lgg.stages.measure_times import make_trial
+
+#: operations a second in training on a GPU of 2020 or later, in float32 with TF32: an assumption, a tenth of an A100's peak
+MODERN = 15e12
+RULES = {
+    "geometry": ("train_reference_network",),
+    "teacher": ("train_teacher",),
+    "distillation": ("train_student", "distill_student"),
+    "embedding": ("train_embedding", "train_plane_embedding"),
+    "robustness": ("train_robust_network",),
+}
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is done meanwhile. PyTorch's `FlopCounterMode` does the same and more, but not inside an attack."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
+        elif func.name() == "mkldnn::_linear_pointwise":  # `lgg.products` on CPUs; on GPUs a product as any other
+            self.total += 2 * result.numel() * args[0].shape[-1]
+        return result
+
+
+def operations_of_steps(config: Config) -> dict[str, int]:
+    """Return the operations of a step of every training, by SECTION.METHOD."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = some_images(Path(folder))
+        data, header = read_images(path), read_header(path)
+        counts = {}
+        for row in timing_recipe(config, rounds=2)["rows"]:
+            trial = make_trial(row, data, header, torch.device("cpu"))
+            with Operations() as counter:
+                trial.seconds(1)
+            counts[row["name"]] = counter.total
+    return counts
+
+
+def training_of(config: Config, name: str) -> Training:
+    section = name.split(".")[0]
+    return (config.distillation if section == "teacher" else getattr(config, section)).training
+
+
+def main() -> None:
+    """Print the table and write it."""
+    begin()
+    config = paper()
+    counts = operations_of_steps(config)
+    jobs = pd.Series([(job.rule, job.method) for job in plan()]).value_counts()
+    rows = []
+    for name, operations in counts.items():
+        section, _, method = name.partition(".")
+        training = training_of(config, name)
+        steps = training.epochs * ceil(TRAIN_IMAGES / training.batch_size)
+        number = sum(int(jobs.get((rule, method), 0)) for rule in RULES[section])
+        rows.append(
+            {"training": name, "networks": number, "steps_each": steps, "gigaflop_a_step": operations / 1e9}
+            | {"petaflop": number * steps * operations / 1e15}
+        )
+    table = pd.DataFrame(rows)
+    baseline = config.robustness.active_methods[config.robustness.baseline]
+    steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
+    rate = steps * counts[f"robustness.{config.robustness.baseline}"] / baseline.paper_epoch_seconds
+    for label, one in (("paper", rate), ("modern", MODERN)):
+        for gpus in (1, 4):
+            table[f"hours_{label}_{gpus}"] = table["petaflop"] * 1e15 / one / HOUR / gpus
+    table["teraflops_paper"], table["teraflops_modern"] = rate / 1e12, MODERN / 1e12
+    show(table, "trainings of config/cifar10.yaml")
+    show(table.sum(numeric_only=True).to_frame("together").T[["networks", "petaflop", *table.filter(like="hours")]])
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "operations.csv"
+    target.parent.mkdir(exist_ok=True)
+    table.to_csv(target, index=False, float_format="%.5g")
+
+
+if __name__ == "__main__":
+    main()

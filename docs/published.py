@@ -1,0 +1,330 @@
+"""Keeps the published results: what of a finished run is committed, and the numbers that the pages take from it.
+
+    python docs/published.py results/cifar10-cpu    copies what is published of a run into results/published/cifar10-cpu
+    python docs/published.py                        writes the pages' numbers anew from results/published
+
+A page's numbers stand between `<!-- published: NAME -->` and `<!-- end -->`; each NAME is a function here. Run it from the
+repository's root.
+"""
+
+import json
+import math
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lgg.reporting.statistics import Summary, paired_difference  # noqa: E402
+
+PUBLISHED = ROOT / "results/published"
+RUN = PUBLISHED / "cifar10-cpu"
+PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "results/published/README.md")
+BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+KEPT = (
+    "provenance.json",
+    "tables/*.csv",
+    "tables/*.md",
+    "figures/*.png",
+    "geometry/**/*.json",
+    "**/history.csv",
+    "**/metrics.json",
+    "**/label_variation.csv",
+    "**/evaluation.csv",
+    "**/corruptions.csv",
+    "timing/*",
+)
+MOST_MODELS = 10_000_000  # bytes
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+
+def models_of(run: Path) -> list[Path]:
+    """Return the weights that are published: the teacher's, and each student method's of the first seed."""
+    students = {
+        path.parent.parent: path for path in sorted(run.glob("distillation/*/seed*/model.safetensors"), reverse=True)
+    }
+    models = [run / "distillation/teacher/model.safetensors", *students.values()]
+    if (size := sum(path.stat().st_size for path in models)) > MOST_MODELS:
+        sys.exit(f"{run}: the models to publish have {size:,} bytes together, more than {MOST_MODELS:,}")
+    return models
+
+
+def publish(run: Path) -> None:
+    """Put what is kept of `run` into the place of what was published of it before."""
+    provenance = run / "provenance.json"
+    if not provenance.is_file():
+        sys.exit(f"{provenance} is not there: publish a run that Snakemake has ended well")
+    target = PUBLISHED / run.name
+    with tempfile.TemporaryDirectory(dir=PUBLISHED.parent) as folder:
+        new = Path(folder, run.name)
+        for path in {*models_of(run), *(path for pattern in KEPT for path in run.glob(pattern))}:
+            copy = new / path.relative_to(run)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        configuration = json.loads(provenance.read_text("utf-8"))["configuration"]
+        (new / "configuration.yaml").write_text(
+            yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True), "utf-8"
+        )
+        if target.exists():
+            target.rename(Path(folder, "old"))
+        target.parent.mkdir(exist_ok=True)
+        new.rename(target)
+    print(f"{target}: {sum(path.stat().st_size for path in target.rglob('*') if path.is_file()):,} bytes")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(RUN / f"tables/{name}.csv").set_index("name")
+
+
+def provenance() -> dict:
+    return json.loads((RUN / "provenance.json").read_text("utf-8"))
+
+
+def by_seed(path: str, column: str) -> dict[int, float]:
+    return pd.read_csv(RUN / path).set_index("seed")[column].to_dict()
+
+
+def number(value: float, digits: int = 2) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def summary() -> str:
+    """What a reader looks for first: the paper's three tables, ours and the paper's figures side by side."""
+    rows = []
+    for name, column, title, methods in SUMMARY:
+        found = table(name)
+        for method in methods:
+            row = found.loc[method]
+            n = int(row["seeds"])
+            ours = number(row[f"{column}_mean"]) + (f" ± {number(row[f'{column}_std'])}" if n > 1 else "")
+            rows.append((title, row["label"], ours, number(row[f"paper_{column}"]), str(n)))
+    return markdown(("what", "method", "here", "paper", "seeds"), rows)
+
+
+SUMMARY = (
+    ("table1", "error", "Table 1: error of the student (%)", ("baseline", "rkd_d", "gkd")),
+    ("table2", "clean_error", "Table 2: clean error (%)", ("cross_entropy", "label_variation")),
+    ("table2", "relative_mce", "Table 2: relative MCE", ("cross_entropy", "label_variation")),
+    ("table3", "clean_error", "Table 3: clean error (%)", ("baseline", "parseval", "regularizer", "both")),
+    ("table3", "fgsm_normalized", "Table 3: FGSM error at 33 dB (%)", ("baseline", "parseval", "regularizer", "both")),
+    ("table3", "relative_mce", "Table 3: relative MCE", ("baseline", "parseval", "regularizer", "both")),
+)
+
+
+def claims() -> str:
+    """Each of the paper's claims: the difference that it is about, over seeds, and what that says."""
+    rows = [
+        (text, number(paper), f"{signed(found.mean)}{interval(found)}", str(found.n), verdict(found, paper))
+        for text, paper, found in list_claims()
+    ]
+    header = ("the paper's claim, and the difference in question", "paper", "here [95 % interval]", "seeds", "holds?")
+    return markdown(header, rows)
+
+
+def list_claims() -> list[tuple[str, float, Summary]]:
+    """Return each claim with the paper's difference and ours; the paper's has the sign that the claim says."""
+
+    def students(first: str, second: str, column: str) -> Summary:
+        return paired_difference(*(by_seed(f"distillation/{name}/evaluation.csv", column) for name in (first, second)))
+
+    errors = table("table1")["paper_error"]
+    found = [
+        (f"GKD's students err less than {label}: error", errors["gkd"] - errors[other], students("gkd", other, "error"))
+        for label, other in (("RKD-D's", "rkd_d"), ("the baseline's", "baseline"))
+    ]
+    found += [
+        (
+            "RKD-D's students err less than the baseline's: error",
+            errors["rkd_d"] - errors["baseline"],
+            students("rkd_d", "baseline", "error"),
+        ),
+        (
+            "GKD's students agree with their teacher on more images than RKD-D's: agreement",
+            math.inf,
+            students("gkd", "rkd_d", "agreement"),
+        ),
+    ]
+    for name, text, method, column in COMPARED:
+        rows = table(name)
+        row = rows.loc[method]
+        values = (row[f"{column}_difference_{part}"] for part in ("seeds", "mean", "std", "ci95_low", "ci95_high"))
+        n, *values = values
+        difference = row[f"paper_{column}"] - rows.loc[row["baseline"], f"paper_{column}"]
+        found.append((text, difference, Summary(int(n), *values, row[f"{column}_p_value"])))
+    return found
+
+
+COMPARED = (
+    (
+        "table2",
+        "Label variation makes embeddings a little worse on clean images: clean error",
+        "label_variation",
+        "clean_error",
+    ),
+    ("table2", "… and better under corruptions: relative MCE", "label_variation", "relative_mce"),
+    ("table3", "The regulariser lowers the FGSM error: FGSM error", "regularizer", "fgsm_normalized"),
+    ("table3", "Parseval lowers the FGSM error: FGSM error", "parseval", "fgsm_normalized"),
+    ("table3", "The regulariser costs clean accuracy: clean error", "regularizer", "clean_error"),
+    ("table3", "Parseval improves clean accuracy: clean error", "parseval", "clean_error"),
+    ("table3", "The regulariser is better under corruptions: relative MCE", "regularizer", "relative_mce"),
+    ("table3", "Parseval is worse under corruptions: relative MCE", "parseval", "relative_mce"),
+)
+
+
+def interval(found: Summary) -> str:
+    return "" if math.isnan(found.ci95_low) else f" [{signed(found.ci95_low)}, {signed(found.ci95_high)}]"
+
+
+def verdict(found: Summary, paper: float) -> str:
+    """Say whether our difference has the paper's sign, and whether chance over seeds may be behind it."""
+    same = math.copysign(1.0, found.mean) == math.copysign(1.0, paper)
+    if math.isnan(found.ci95_low):
+        return f"one seed: the {'same' if same else 'other'} sign"
+    if found.ci95_low <= 0.0 <= found.ci95_high:
+        return f"open: the {'same' if same else 'other'} sign, within chance"
+    return "yes" if same else "no: the contrary"
+
+
+def depth() -> str:
+    """Label variation at the depths of Figure 2, over its draws."""
+    found = json.loads((RUN / "geometry/geometry.json").read_text("utf-8"))["label_variation"]
+    frame = pd.DataFrame(found)
+    rows = [(name, number(frame[name].mean(), 3), number(frame[name].std(), 3)) for name in frame]
+    first, last = frame.columns[0], frame.columns[-1]
+    fell = int((frame[last] < frame[first]).sum())
+    return (
+        markdown(("depth", "label variation, share of all weights: mean", "standard deviation over draws"), rows)
+        + f"\nSmaller at {last} than at {first} in {fell} of {len(frame)} draws of images.\n"
+    )
+
+
+def about() -> str:
+    """What was run, when, on what."""
+    told, settings = provenance(), provenance()["configuration"]
+    machine, versions = told["machine"], told["versions"]
+    lines = [
+        f"- Seeds: {', '.join(map(str, settings['seeds']))}; one teacher.",
+        f"- Machine: {machine['cores']} cores of an {machine['processor']}.",
+        f"- Versions: PyTorch {versions['torch']}, torchvision {versions['torchvision']}, Python {versions['python']}.",
+        f"- Code: commit `{told['git']['commit'][:12]}`; ended {told['written'][:10]}.",
+    ]
+    for split, data in told["data"].items():
+        notes = "; ".join(note for note in data["notes"] if "exact" in note)
+        lines.append(
+            f"- Images, {split}: {data['shape'][0]:,}, SHA-256 `{data['sha256'][:16]}…`{'; ' + notes if notes else ''}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def stages() -> str:
+    """How long the jobs of each rule took."""
+    jobs = pd.read_csv(RUN / "tables/job_times.csv")
+    rules = (
+        jobs.groupby("rule", sort=False)["seconds"].agg(["count", "median", "sum"]).sort_values("sum", ascending=False)
+    )
+    long = rules[rules["sum"] >= 60]
+    rows = [
+        (rule, str(int(row["count"])), f"{row['median'] / 60:.1f}", f"{row['sum'] / 60:.0f}")
+        for rule, row in long.iterrows()
+    ]
+    rows.append(
+        (
+            "all others",
+            str(int(rules["count"].sum() - long["count"].sum())),
+            "",
+            f"{(rules['sum'].sum() - long['sum'].sum()) / 60:.0f}",
+        )
+    )
+    total = rules["sum"].sum() / 3600
+    return (
+        markdown(("rule", "jobs", "median job (minutes)", "together (minutes)"), rows)
+        + f"\nTogether {total:.1f} hours of jobs, two at a time but for the timing: about {total / 2:.1f} hours.\n"
+    )
+
+
+def validation() -> str:
+    """What settings were chosen by: errors on validation images."""
+    found = pd.read_csv(PUBLISHED / "validation.csv")
+    rows = [
+        (row["what"], row["method"], row["setting"], number(row["error"]), row["measure"])
+        for _, row in found.iterrows()
+    ]
+    return markdown(("training", "method", "setting", "here", "measure"), rows)
+
+
+def estimate() -> str:
+    """What the trainings of the paper's configuration would take, by section."""
+    found = pd.read_csv(PUBLISHED / "operations.csv")
+    found["section"] = found["training"].str.split(".").str[0]
+    found["steps"] = found["networks"] * found["steps_each"]
+    sums = found.groupby("section", sort=False)[["networks", "steps", "petaflop", *HOURS]].sum()
+    sums.loc["together"] = sums.sum()
+    rows = [
+        (
+            name,
+            f"{row['networks']:.0f}",
+            f"{row['steps'] / 1e6:.2f}",
+            f"{row['petaflop']:,.0f}",
+            *(f"{row[hours]:.1f}" for hours in HOURS),
+        )
+        for name, row in sums.iterrows()
+    ]
+    slow, fast = found["teraflops_paper"].iloc[0], found["teraflops_modern"].iloc[0]
+    header = (
+        "trainings",
+        "networks",
+        "steps (millions)",
+        "PFLOP",
+        *(f"hours, {gpus} at {rate:.1f} TFLOP/s" for rate in (slow, fast) for gpus in ("one GPU", "four GPUs")),
+    )
+    return markdown(header, rows)
+
+
+HOURS = ("hours_paper_1", "hours_paper_4", "hours_modern_1", "hours_modern_4")
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (summary, claims, depth, about, stages, validation, estimate)
+}
+
+
+def written(text: str) -> str:
+    """Return a page with its blocks written from the published results."""
+    return BLOCK.sub(lambda block: f"{block[1]}\n{BLOCKS[block[2]]()}\n{block[3]}", text)
+
+
+def main() -> None:
+    if len(sys.argv) > 2:
+        sys.exit(__doc__)
+    if len(sys.argv) == 2:
+        publish(Path(sys.argv[1]).resolve())
+    for page in PAGES:
+        page.write_text(written(page.read_text("utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

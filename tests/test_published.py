@@ -1,0 +1,172 @@
+"""The published results: what is committed of a run, and the numbers that pages take from it."""
+
+import importlib.util
+import json
+import math
+
+import pandas as pd
+import pytest
+import yaml
+from configurations import ROOT, configured, read
+
+from lgg.config import load
+from lgg.reporting.statistics import summarize
+from lgg.training.checkpoint import load_model
+
+spec = importlib.util.spec_from_file_location("published", ROOT / "docs/published.py")
+published = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(published)
+
+
+# --- what is committed ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", published.PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_numbers_of_the_pages_are_those_of_the_published_files(page):
+    text = page.read_text("utf-8")
+    assert "<!-- published:" in text
+    assert published.written(text) == text, "run: python docs/published.py"
+
+
+def test_published_results_are_those_of_the_committed_configuration():
+    told = yaml.safe_load((published.RUN / "configuration.yaml").read_text("utf-8"))
+    committed = configured(read("cifar10-cpu.yaml")).model_dump(mode="json")
+    assert load(told).model_dump(mode="json") == told
+    for settings in (told, committed):  # the images are the same, wherever they come from, and resources change nothing
+        del settings["data"]["source"], settings["data"]["path"], settings["resources"]
+    seeds = told.pop("seeds")
+    assert seeds == committed.pop("seeds")[: len(seeds)]
+    assert told == committed
+
+
+@pytest.mark.parametrize("method", ["baseline", "hinton", "rkd_d", "gkd", "gkd_inter"])
+def test_table1_summarises_the_published_seeds(method):
+    row = published.table("table1").loc[method]
+    for column in ("error", "agreement"):
+        values = published.by_seed(f"distillation/{method}/evaluation.csv", column)
+        assert sorted(values) == published.provenance()["configuration"]["seeds"]
+        expected = summarize(values.values())
+        assert row[f"{column}_mean"] == pytest.approx(expected.mean, rel=1e-5)
+        if expected.n > 1:
+            assert row[f"{column}_std"] == pytest.approx(expected.std, rel=1e-5)
+
+
+def test_published_models_give_the_published_sizes():
+    for path in sorted(published.RUN.rglob("model.safetensors")):
+        method = path.relative_to(published.RUN / "distillation").parts[0]
+        model = load_model(path)
+        parameters = sum(weight.numel() for weight in model.parameters())
+        assert parameters == published.table("table1").loc[method, "parameters"]
+
+
+def test_all_students_and_their_teacher_are_published():
+    found = {
+        path.relative_to(published.RUN / "distillation").parts[0] for path in published.RUN.rglob("model.safetensors")
+    }
+    assert found == set(published.table("table1").index)
+    assert sum(path.stat().st_size for path in published.RUN.rglob("model.safetensors")) < 10_000_000
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "results/published")
+    folder = tmp_path / "results/mine"
+    for name in (
+        "tables/table1.csv", "tables/table1.tex", "figures/table1.png", "figures/table1.pdf", "data/train.safetensors",
+        "distillation/teacher/model.safetensors", "distillation/gkd/seed0/model.safetensors",
+        "distillation/gkd/seed1/model.safetensors", "distillation/gkd/seed1/metrics.json", "distillation/gkd/evaluation.csv",
+        "robustness/both/seed0/model.safetensors", "logs/train_teacher.log",
+    ):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "provenance.json").write_text(json.dumps({"configuration": {"run": "mine", "seeds": [0, 1]}}))
+    return folder
+
+
+def kept(run):
+    folder = run.parent / "published/mine"
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tables_figures_seeds_and_small_models_are_kept(run):
+    published.publish(run)
+    assert kept(run) == {
+        "provenance.json", "configuration.yaml", "tables/table1.csv", "figures/table1.png", "distillation/gkd/evaluation.csv",
+        "distillation/teacher/model.safetensors", "distillation/gkd/seed0/model.safetensors",
+        "distillation/gkd/seed1/metrics.json",
+    }  # fmt: skip
+    assert yaml.safe_load((run.parent / "published/mine/configuration.yaml").read_text())["seeds"] == [0, 1]
+
+
+def test_what_was_published_before_is_replaced(run):
+    published.publish(run)
+    (run / "tables/table1.csv").unlink()
+    (run / "tables/table2.csv").touch()
+    published.publish(run)
+    assert "tables/table2.csv" in kept(run)
+    assert "tables/table1.csv" not in kept(run)
+    assert sorted(path.name for path in run.parent.iterdir()) == ["mine", "published"]
+
+
+def test_a_run_that_has_not_ended_is_refused_and_nothing_is_lost(run):
+    published.publish(run)
+    before = kept(run)
+    (run / "provenance.json").unlink()
+    with pytest.raises(SystemExit, match="is not there"):
+        published.publish(run)
+    assert kept(run) == before
+
+
+def test_models_that_are_too_large_are_refused(run, monkeypatch):
+    monkeypatch.setattr(published, "MOST_MODELS", 10)
+    with pytest.raises(SystemExit, match="more than 10"):
+        published.publish(run)
+    assert not (run.parent / "published/mine").exists()
+
+
+# --- what pages say ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "paper", "words"),
+    [
+        ([1.0, 1.1, 0.9], 2.0, "yes"),
+        ([1.0, 1.1, 0.9], -2.0, "no: the contrary"),
+        ([1.0, -0.5, 0.9], 2.0, "open: the same sign, within chance"),
+        ([1.0, -0.5, 0.9], -2.0, "open: the other sign, within chance"),
+        ([1.0], 2.0, "one seed: the same sign"),
+        ([-1.0], math.inf, "one seed: the other sign"),
+    ],
+)
+def test_a_claim_holds_where_its_interval_lies_on_the_paper_s_side(values, paper, words):
+    assert published.verdict(summarize(values), paper) == words
+
+
+def test_claims_are_of_the_published_figures():
+    claims = {text: (paper, found) for text, paper, found in published.list_claims()}
+    evaluations = {
+        method: pd.read_csv(published.RUN / f"distillation/{method}/evaluation.csv").set_index("seed")["error"]
+        for method in ("gkd", "rkd_d")
+    }
+    paper, found = claims["GKD's students err less than RKD-D's: error"]
+    assert paper == pytest.approx(9.71 - 10.05)
+    assert found.mean == pytest.approx((evaluations["gkd"] - evaluations["rkd_d"]).mean())
+    paper, found = claims["The regulariser lowers the FGSM error: FGSM error"]
+    rows = [
+        pd.read_csv(published.RUN / f"robustness/{method}/evaluation.csv").query(
+            "test == 'fgsm_normalized' and level == 33"
+        )
+        for method in ("regularizer", "baseline")
+    ]
+    assert paper == pytest.approx(49.5 - 66.3)
+    assert found.mean == pytest.approx(rows[0]["value"].mean() - rows[1]["value"].mean(), rel=1e-5)
+
+
+def test_only_the_text_between_the_marks_is_written(monkeypatch):
+    monkeypatch.setitem(published.BLOCKS, "about", lambda: "new\n")
+    page = "before\n<!-- published: about -->\nold\n<!-- end -->\nafter\n"
+    assert published.written(page) == "before\n<!-- published: about -->\n\nnew\n\n<!-- end -->\nafter\n"
+    assert published.written(published.written(page)) == published.written(page)
