@@ -274,7 +274,7 @@ def validation() -> str:
         (row["what"], row["method"], row["setting"], number(row["error"]), row["measure"])
         for _, row in found.iterrows()
     ]
-    return markdown(("training", "method", "setting", "here", "measure"), rows)
+    return markdown(("training", "method", "learning rate or loss", "value", "what the value is"), rows)
 
 
 def estimate() -> str:
@@ -307,6 +307,7 @@ def estimate() -> str:
 
 HOURS = ("hours_paper_1", "hours_paper_4", "hours_modern_1", "hours_modern_4")
 
+WITHOUT_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function for function in (summary, claims, depth, about, stages, validation, estimate)
 }
@@ -314,7 +315,13 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 def written(text: str) -> str:
     """Return a page with its blocks written from the published results."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{BLOCKS[block[2]]()}\n{block[3]}", text)
+    return BLOCK.sub(lambda block: f"{block[1]}\n{block_of(block[2])}\n{block[3]}", text)
+
+
+def block_of(name: str) -> str:
+    if not RUN.exists() and name not in WITHOUT_RUN:
+        return "*Not published yet.*\n"
+    return BLOCKS[name]()
 
 
 def main() -> None:
