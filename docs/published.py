@@ -26,6 +26,7 @@ from lgg.reporting.statistics import Summary, paired_difference  # noqa: E402
 
 PUBLISHED = ROOT / "results/published"
 RUN = PUBLISHED / "cifar10-cpu"
+LINK = "../results/published/cifar10-cpu"  # as the pages in docs/ see it
 PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "results/published/README.md")
 BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -85,7 +86,7 @@ def publish(run: Path) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def table(name: str) -> pd.DataFrame:
+def read_table(name: str) -> pd.DataFrame:
     return pd.read_csv(RUN / f"tables/{name}.csv").set_index("name")
 
 
@@ -117,7 +118,7 @@ def summary() -> str:
     """What a reader looks for first: the paper's three tables, ours and the paper's figures side by side."""
     rows = []
     for name, column, title, methods in SUMMARY:
-        found = table(name)
+        found = read_table(name)
         for method in methods:
             row = found.loc[method]
             n = int(row["seeds"])
@@ -152,7 +153,7 @@ def list_claims() -> list[tuple[str, float, Summary]]:
     def students(first: str, second: str, column: str) -> Summary:
         return paired_difference(*(by_seed(f"distillation/{name}/evaluation.csv", column) for name in (first, second)))
 
-    errors = table("table1")["paper_error"]
+    errors = read_table("table1")["paper_error"]
     found = [
         (f"GKD's students err less than {label}: error", errors["gkd"] - errors[other], students("gkd", other, "error"))
         for label, other in (("RKD-D's", "rkd_d"), ("the baseline's", "baseline"))
@@ -170,7 +171,7 @@ def list_claims() -> list[tuple[str, float, Summary]]:
         ),
     ]
     for name, text, method, column in COMPARED:
-        rows = table(name)
+        rows = read_table(name)
         row = rows.loc[method]
         values = (row[f"{column}_difference_{part}"] for part in ("seeds", "mean", "std", "ci95_low", "ci95_high"))
         n, *values = values
@@ -221,6 +222,31 @@ def depth() -> str:
         markdown(("depth", "label variation, share of all weights: mean", "standard deviation over draws"), rows)
         + f"\nSmaller at {last} than at {first} in {fell} of {len(frame)} draws of images.\n"
     )
+
+
+TABLES = {
+    "table1": "Table 1",
+    "table2": "Table 2",
+    "table3": "Table 3",
+    "robustness": "second robustness table",
+    "tableA1": "Table A1",
+    "table2_supplement": "supplement to Table 2",
+    "table3_supplement": "supplement to Table 3",
+}
+FIGURES = {
+    "figure2": "Graphs of 20 images at three depths: edges between classes become fewer",
+    "layer_variation": "Label variation of every layer while networks learn, with the regulariser and without",
+    "snr_curves": "Accuracy under FGSM against the signal-to-noise ratio",
+    "table1": "Error of students against their agreement with the teacher",
+}
+
+
+def tables() -> str:
+    return "".join(f"- [{title}]({LINK}/tables/{name}.md)\n" for name, title in TABLES.items())
+
+
+def figures() -> str:
+    return "\n".join(f"![{title}]({LINK}/figures/{name}.png)\n" for name, title in FIGURES.items())
 
 
 def about() -> str:
@@ -309,7 +335,8 @@ HOURS = ("hours_paper_1", "hours_paper_4", "hours_modern_1", "hours_modern_4")
 
 WITHOUT_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (summary, claims, depth, about, stages, validation, estimate)
+    function.__name__: function
+    for function in (summary, tables, claims, depth, figures, about, stages, validation, estimate)
 }
 
 

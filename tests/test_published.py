@@ -46,7 +46,7 @@ def test_published_results_are_those_of_the_committed_configuration():
 @if_published
 @pytest.mark.parametrize("method", ["baseline", "hinton", "rkd_d", "gkd", "gkd_inter"])
 def test_table1_summarises_the_published_seeds(method):
-    row = published.table("table1").loc[method]
+    row = published.read_table("table1").loc[method]
     for column in ("error", "agreement"):
         values = published.by_seed(f"distillation/{method}/evaluation.csv", column)
         assert sorted(values) == published.provenance()["configuration"]["seeds"]
@@ -62,7 +62,7 @@ def test_published_models_give_the_published_sizes():
         method = path.relative_to(published.RUN / "distillation").parts[0]
         model = load_model(path)
         parameters = sum(weight.numel() for weight in model.parameters())
-        assert parameters == published.table("table1").loc[method, "parameters"]
+        assert parameters == published.read_table("table1").loc[method, "parameters"]
 
 
 @if_published
@@ -70,7 +70,7 @@ def test_all_students_and_their_teacher_are_published():
     found = {
         path.relative_to(published.RUN / "distillation").parts[0] for path in published.RUN.rglob("model.safetensors")
     }
-    assert found == set(published.table("table1").index)
+    assert found == set(published.read_table("table1").index)
     assert sum(path.stat().st_size for path in published.RUN.rglob("model.safetensors")) < 10_000_000
 
 
