@@ -99,7 +99,7 @@ def by_seed(path: str, column: str) -> dict[int, float]:
 
 
 def number(value: float, digits: int = 2) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -122,7 +122,9 @@ def summary() -> str:
         for method in methods:
             row = found.loc[method]
             n = int(row["seeds"])
-            ours = number(row[f"{column}_mean"]) + (f" ± {number(row[f'{column}_std'])}" if n > 1 else "")
+            ours = number(row[f"{column}_mean"]) + (
+                f" ± {number(std)}" if math.isfinite(std := row[f"{column}_std"]) else ""
+            )
             rows.append((title, row["label"], ours, number(row[f"paper_{column}"]), str(n)))
     return markdown(("what", "method", "here", "paper", "seeds"), rows)
 
@@ -203,6 +205,8 @@ def interval(found: Summary) -> str:
 
 def verdict(found: Summary, paper: float) -> str:
     """Say whether our difference has the paper's sign, and whether chance over seeds may be behind it."""
+    if not math.isfinite(found.mean):
+        return "undefined here"
     same = math.copysign(1.0, found.mean) == math.copysign(1.0, paper)
     if math.isnan(found.ci95_low):
         return f"one seed: the {'same' if same else 'other'} sign"

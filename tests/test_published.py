@@ -10,7 +10,7 @@ import yaml
 from configurations import ROOT, configured, read
 
 from lgg.config import load
-from lgg.reporting.statistics import summarize
+from lgg.reporting.statistics import Summary, summarize
 from lgg.training.checkpoint import load_model
 
 spec = importlib.util.spec_from_file_location("published", ROOT / "docs/published.py")
@@ -150,6 +150,12 @@ def test_models_that_are_too_large_are_refused(run, monkeypatch):
 )
 def test_a_claim_holds_where_its_interval_lies_on_the_paper_s_side(values, paper, words):
     assert published.verdict(summarize(values), paper) == words
+
+
+def test_a_difference_that_is_undefined_says_nothing():
+    undefined = Summary(0, *[math.nan] * 5)
+    assert published.verdict(undefined, 1.0) == "undefined here"
+    assert published.number(math.nan) == published.number(math.inf) == "–"
 
 
 @if_published
