@@ -17,7 +17,7 @@ WALKS = {"docs/own_data_and_methods.md", "docs/graphs_from_scratch.md"}
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *(ROOT / folder / "README.md" for folder in ("config", "results", "benchmarks")),
+    *(ROOT / folder / "README.md" for folder in ("config", "results", "results/published", "benchmarks")),
     *sorted(DOCS.rglob("*.md")),
 ]
 #: a command's comment says so where it needs what not everyone has; Snakemake can plan such a run all the same
