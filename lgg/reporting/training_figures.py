@@ -82,7 +82,7 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
                 line = means[name].xs(epoch, level="epoch")
                 axes[row, column].plot(line.index, line, color=colors[epoch], linewidth=1.2, marker=".", markersize=3)
         axes[0, column].set_title(textwrap.fill(method, max(10, 75 // len(present))))
-    figure.supxlabel("ReLU, from the input on", fontsize=8)
+        axes[-1, column].set_xlabel("ReLU, from the input")
     for row, heading in enumerate(SCALES.values()):
         axes[row, 0].set_ylabel(heading)
     axes[0, 0].set_yscale("log")
@@ -91,7 +91,7 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
         loc="outside lower center",
         ncols=len(epochs),
         frameon=False,
-        title=f"mean over {seeds_in_words(variation, 'method')}; epochs trained".replace("mean over one", "one"),
+        title=f"mean over {seeds_in_words(variation, 'method')}; epochs trained",
     )
     sns.despine(figure)
     return figure

@@ -42,5 +42,9 @@ def texts_of(figure):
             for tick in one.get_major_ticks():
                 if low <= tick.get_loc() <= high and tick.label1.get_visible():
                     yield tick.label1
+    yield from figure.texts
+    for text in (figure._suptitle, figure._supxlabel, figure._supylabel):
+        if text is not None and text not in figure.texts:
+            yield text
     for legend in figure.legends:
         yield from (legend.get_title(), *legend.get_texts())

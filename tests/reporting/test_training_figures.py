@@ -93,7 +93,7 @@ def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "1", "2"]
 
 
-@pytest.mark.parametrize(("seeds", "words"), [(1, "one seed; "), (3, "mean over 3 seeds; ")])
+@pytest.mark.parametrize(("seeds", "words"), [(1, "mean over one seed; "), (3, "mean over 3 seeds; ")])
 def test_label_variation_says_that_means_are_drawn(seeds, words):
     figure = draw_layer_variation(variation(METHODS[:1], seeds, 2), METHODS)
     assert figure.legends[0].get_title().get_text() == words + "epochs trained"
