@@ -259,7 +259,7 @@ def _work(job: Planned, config: Config, costs: Costs) -> float:
             return seeds * corrupted * prediction["robustness"]
         case "evaluate_robustness":
             predictions, gradients = passes_under_tests(config, config.robustness.active_methods[job.method])
-            return seeds * (predictions * prediction["robustness"] + gradients * costs.gradient)
+            return predictions * prediction["robustness"] + gradients * costs.gradient
         case "measure_times":
             steps = 2 + config.timing.rounds * config.timing.steps
             return steps * sum(costs.step[f"{section}.{name}"] for section, name in config.timed_methods)

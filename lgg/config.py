@@ -858,18 +858,18 @@ class Robustness(_Section):
 
     @property
     def sweep(self) -> dict[str, float]:
-        """γ of the methods that are the regulariser alone and alike but for γ, which is not zero; one method a γ."""
+        """γ of the baseline, zero, and of methods that are the regulariser alone and alike but for γ; one method a γ."""
         alone = {
             name: method.smoothness
             for name, method in self.active_methods.items()
-            if method.smoothness and not method.parseval and not method.adversarial
+            if name != self.baseline and method.smoothness and not method.parseval and not method.adversarial
         }
         kinds = [smoothness.model_copy(update={"weight": 0.0}) for smoothness in alone.values()]
         by_weight: dict[float, str] = {}
         for (name, smoothness), kind in zip(alone.items(), kinds, strict=True):
             if kind == kinds[0] and smoothness.weight > 0:
                 by_weight.setdefault(smoothness.weight, name)
-        return {name: weight for weight, name in by_weight.items()}
+        return {self.baseline: 0.0} | {name: weight for weight, name in by_weight.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

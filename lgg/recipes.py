@@ -288,12 +288,8 @@ def train_robust_network(robustness: Robustness, method_name: str, seed: int) ->
     return _recipe("train_robust_network", settings, *chosen)
 
 
-def evaluate_robustness(robustness: Robustness, seeds: Sequence[int], method_name: str) -> Recipe:
-    settings = {
-        "seeds": seeds,
-        "is_baseline": method_name == robustness.baseline,
-        "tests": robustness.tests.model_dump(mode="json"),
-    }
+def evaluate_robustness(robustness: Robustness) -> Recipe:
+    settings = {"tests": robustness.tests.model_dump(mode="json")}
     return _recipe("evaluate_robustness", settings, models.module_of(robustness.architecture.name))
 
 

@@ -415,7 +415,7 @@ def test_a_supplement_s_rows_do_not_stand_in_table_3():
     assert not any(method.supplement for method in robustness.table_methods.values())
 
 
-def test_a_sweep_is_the_regulariser_alone_and_alike_but_for_its_weight():
+def test_a_sweep_is_the_baseline_and_the_regulariser_alone_and_alike_but_for_its_weight():
     methods = """
       low: {label: Low, smoothness: {weight: 0.001}}
       high: {label: High, smoothness: {weight: 0.1}, supplement: true}
@@ -431,7 +431,7 @@ def test_a_sweep_is_the_regulariser_alone_and_alike_but_for_its_weight():
     raw["timing"] = None
     robustness = load(raw).robustness
     assert robustness is not None
-    assert robustness.sweep == {"low": 0.001, "high": 0.1}
+    assert robustness.sweep == {"without": 0.0, "low": 0.001, "high": 0.1}
 
 
 def test_rows_of_table_a1_go_with_their_methods_and_bring_their_baselines():

@@ -24,7 +24,6 @@ REGULARIZED = {
     f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.smoothness
 }
 PARSEVAL = {f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.parseval}
-ATTACKED = {f"evaluate_robustness {method}" for method in DEFENCES}
 TABLES3 = {"assemble_table3 table3", "assemble_table3 table3_supplement", "assemble_table3 robustness"}
 RELATIVE_MCES = {"assemble_table2", "assemble_table3 table3", "assemble_table3 table3_supplement"}
 CORRUPTED = {*JUDGED, "evaluate_corruptions", "draw_corruptions"}
@@ -40,7 +39,7 @@ ERROR_FIGURES = {
 }
 PREACT_RESNETS = {"train_reference_network", *EMBEDDED, *PLANES, *DEFENDED}
 TRAININGS = {*WIDE_RESNETS, *PREACT_RESNETS}
-EVALUATIONS = {"evaluate_networks", "evaluate_geometry", *JUDGED, *ATTACKED, "evaluate_corruptions"}
+EVALUATIONS = {"evaluate_networks", "evaluate_geometry", *JUDGED, "evaluate_robustness", "evaluate_corruptions"}
 
 
 def recipes_of(configuration):
@@ -90,7 +89,7 @@ def corruption_recipes_of(configuration):
         "draw_embedding_training": recipes.draw_training_curves(embeddings),
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
         **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
-        **{f"evaluate_robustness {name}": recipes.evaluate_robustness(robustness, seeds, name) for name in defences},
+        "evaluate_robustness": recipes.evaluate_robustness(robustness),
         "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions, seeds),
         **{
             f"assemble_table3 {table}": recipes.assemble_table3(robustness, corruptions, table)
@@ -283,7 +282,7 @@ SETTING_CHANGES = [
         "distillation: {student: {architecture: {depth: 16}}}",
         {*WIDE_RESNETS, "assemble_table1"} - {"train_teacher"},
     ),
-    ("seeds: [0, 1, 2]", EVALUATIONS - {"evaluate_geometry"}),
+    ("seeds: [0, 1, 2]", EVALUATIONS - {"evaluate_geometry", "evaluate_robustness"}),
     ("geometry: {draws: 10}", {"evaluate_geometry"}),
     ("geometry: {draw_seed: 1}", {"evaluate_geometry"}),
     ("geometry: {k: 3}", {"evaluate_geometry"}),
@@ -366,7 +365,7 @@ SETTING_CHANGES = [
     ),
     (
         "robustness: {baseline: both}",
-        {*TABLES3, "evaluate_robustness baseline", "evaluate_robustness both", "draw_layer_variation"},
+        {*TABLES3, "draw_layer_variation", "draw_weight_sweep"},
     ),
     (
         "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
@@ -382,15 +381,14 @@ SETTING_CHANGES = [
     ("robustness: {architecture: {base_width: 4}}", {*DEFENDED, *TABLES3}),
     (
         "robustness: {tests: {fgsm_snr: 30}}",
-        {*ATTACKED, *TABLES3, "draw_snr_curves", "draw_weight_sweep"},
+        {"evaluate_robustness", *TABLES3, "draw_snr_curves", "draw_weight_sweep"},
     ),
-    ("robustness: {tests: {noise_std: 0.2}}", {*ATTACKED, *TABLES3}),
-    ("robustness: {tests: {strong_pgd: {steps: 5}}}", {*ATTACKED, *TABLES3}),
+    ("robustness: {tests: {noise_std: 0.2}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {tests: {strong_pgd: {steps: 5}}}", {"evaluate_robustness", *TABLES3}),
     (
         "robustness: {methods: {new: {label: New, adversarial: {}}}}",
         {
             "train_robust_network new",
-            "evaluate_robustness new",
             *TABLES3,
             *DEFENCE_FIGURES,
         },
@@ -422,7 +420,7 @@ NO_RECIPE = (
 TIMES = {"measure_times", "assemble_table_a1"}
 #: the stages that a section's settings can concern; those of a method concern its own networks and what shows several
 CONCERNED = {
-    "seeds": {*JUDGED, *ATTACKED, "evaluate_networks", "evaluate_corruptions"},
+    "seeds": {*JUDGED, "evaluate_networks", "evaluate_corruptions"},
     "data": {"prepare_data"},
     "geometry": {"train_reference_network", "evaluate_geometry", "draw_figure1", "draw_figure2"},
     "corruptions": {*CORRUPTED, *TABLES3, "keep_corruptions", "assemble_table2"},
@@ -436,7 +434,7 @@ CONCERNED = {
     },
     "robustness": {
         *DEFENDED,
-        *ATTACKED,
+        "evaluate_robustness",
         *TABLES3,
         *("evaluate_corruptions", *DEFENCE_FIGURES, "draw_layer_variation", "draw_weight_sweep"),
         *TIMES,
@@ -678,7 +676,7 @@ MODULE_CHANGES = [
             *DEFENDED,
             "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
             *JUDGED,
-            *ATTACKED,
+            "evaluate_robustness",
         },
     ),
     (
@@ -691,18 +689,18 @@ MODULE_CHANGES = [
             *DEFENDED,
             "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
             *JUDGED,
-            *ATTACKED,
+            "evaluate_robustness",
         },
     ),
-    ("lgg.attacks", {"train_robust_network adversarial", *ATTACKED}),
+    ("lgg.attacks", {"train_robust_network adversarial", "evaluate_robustness"}),
     ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_networks"}),
     (
         "lgg.models.preact_resnet",
-        {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, *ATTACKED, "evaluate_corruptions"},
+        {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, "evaluate_robustness", "evaluate_corruptions"},
     ),
     ("lgg.data.photo_patches", {"prepare_data"}),
     ("lgg.data.sources", {"prepare_data"}),
-    ("lgg.data.draws", {"prepare_data", *CORRUPTED, *ATTACKED}),
+    ("lgg.data.draws", {"prepare_data", *CORRUPTED, "evaluate_robustness"}),
     ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
     *(
         (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
@@ -717,7 +715,7 @@ MODULE_CHANGES = [
     ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
     ("lgg.evaluation.geometry", {"evaluate_geometry", *DEFENDED}),
     ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
-    ("lgg.evaluation.robustness", ATTACKED),
+    ("lgg.evaluation.robustness", {"evaluate_robustness"}),
     ("lgg.evaluation.corruptions", CORRUPTED),
     ("lgg.evaluation.corruption_error", {"assemble_table2", *TABLES3}),
     ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
@@ -726,6 +724,10 @@ MODULE_CHANGES = [
     ("lgg.reporting.notes", {"assemble_table1", "assemble_table2", *TABLES3}),
     ("lgg.reporting.embedding_figures", {"draw_figure_a1"}),
     ("lgg.reporting.robustness_figures", ERROR_FIGURES),
+    (
+        "lgg.reporting.seeds",
+        {*TRAINING_FIGURES, *TABLES3, "draw_layer_variation", "draw_snr_curves", "draw_weight_sweep"},
+    ),
     ("lgg.stages.distill_student", DISTILLED),
     ("lgg.stages.train_network", {"train_teacher", "train_student", "train_reference_network"}),
     ("lgg.stages.train_embedding", {*EMBEDDED, *PLANES}),
@@ -773,7 +775,7 @@ MODULE_CHANGES = [
     ("lgg.stages.draw_training_curves", TRAINING_FIGURES),
     ("lgg.stages.draw_corruption_errors", {"draw_embedding_corruptions", "draw_robustness_corruptions"}),
     ("lgg.stages.evaluate_embeddings", JUDGED),
-    ("lgg.stages.evaluate_robustness", ATTACKED),
+    ("lgg.stages.evaluate_robustness", {"evaluate_robustness"}),
     *(
         (f"lgg.stages.{stage}", {stage})
         for stage in (

@@ -16,6 +16,7 @@ from lgg.evaluation.corruption_error import (
 )
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
+from lgg.reporting.seeds import read_seeds
 from lgg.reporting.tables import FORMS, files_of
 from lgg.stages.command import run
 
@@ -106,7 +107,7 @@ def _notes(table: str, tests: dict[str, Any], seeds: int) -> list[str]:
     if table == "table3_supplement":
         notes.append(
             f"The stronger PGD, a check for gradient masking: {_described(strong)}. From baseline: crafted on the baseline "
-            f"network of {'the next seed' if seeds > 1 else 'the same seed, the only one'}. DeepFool: median over its "
+            f"network of {'another seed' if seeds > 1 else 'the same seed, the only one'}. DeepFool: median over its "
             "images of the perturbation's relative L2 norm, zero where a network errs without one; larger is more robust."
         )
     if table == "robustness":
@@ -149,7 +150,8 @@ def _described(pgd: dict[str, Any]) -> str:
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
     tests, baseline, rows = recipe["tests"], recipe["baseline"], recipe["rows"]
-    evaluations = {path.parent.name: pd.read_csv(path) for path in arguments.evaluations}
+    everything = read_seeds(arguments.evaluations)
+    evaluations = dict(list(everything.groupby("method")))
     corrupted = {path.parent.name: pd.read_csv(path) for path in arguments.corruptions}
     reference = corrupted[baseline]
     values: dict[str, Values] = {}
@@ -168,7 +170,6 @@ def main(arguments: Namespace) -> None:
         for metric in _metrics(recipe["table"], tests)
         if any(metric.name in own for own in values.values())
     ]
-    everything = pd.concat(evaluations.values())
     images = {str(test): int(part["images"].iloc[0]) for test, part in everything.groupby("test")}
     images["clean_error"] = images["clean"]
     images["deepfool"] = tests["deepfool_images"]

@@ -7,29 +7,20 @@ import pandas as pd
 
 from lgg.reporting.figures import save_figure
 from lgg.reporting.robustness_figures import draw_accuracy_against_snr
+from lgg.reporting.seeds import read_seeds
 from lgg.stages.command import run
 
 
 def main(arguments: Namespace) -> None:
-    rows = arguments.recipe["rows"]
+    labels = {row["name"]: row["label"] for row in arguments.recipe["rows"]}
+    evaluation = read_seeds(arguments.evaluations)
+    evaluation["method"] = evaluation["method"].map(labels)
     parts = []
-    for row, path in zip(rows, arguments.evaluations, strict=True):
-        evaluation = pd.read_csv(path)
-        for form in ("pixels", "normalized"):
-            curve = evaluation[evaluation["test"].isin(["clean_attacked_images", f"fgsm_{form}"])]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "method": row["label"],
-                        "form": form,
-                        "snr": curve["level"].fillna(math.inf),
-                        "seed": curve["seed"],
-                        "accuracy": 100.0 - curve["value"],
-                    }
-                )
-            )
-    labels = [row["label"] for row in rows]
-    figure = draw_accuracy_against_snr(pd.concat(parts), labels, arguments.recipe["fgsm_snr"])
+    for form in ("pixels", "normalized"):
+        curve = evaluation[evaluation["test"].isin(["clean_attacked_images", f"fgsm_{form}"])]
+        values = {"form": form, "snr": curve["level"].fillna(math.inf), "accuracy": 100.0 - curve["value"]}
+        parts.append(curve[["method", "seed"]].assign(**values))
+    figure = draw_accuracy_against_snr(pd.concat(parts), list(labels.values()), arguments.recipe["fgsm_snr"])
     save_figure(figure, arguments.out_pdf, arguments.out_png)
 
 

@@ -6,26 +6,21 @@ import pandas as pd
 
 from lgg.reporting.figures import save_figure
 from lgg.reporting.robustness_figures import draw_weight_sweep
+from lgg.reporting.seeds import read_seeds
 from lgg.stages.command import run
 
 
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
-    paths = {0.0: arguments.baseline}
-    paths |= {row["weight"]: path for row, path in zip(recipe["rows"], arguments.evaluations, strict=True)}
-    parts = []
-    for weight, path in paths.items():
-        evaluation = pd.read_csv(path)
-        attacked = evaluation[(evaluation["test"] == "fgsm_normalized") & (evaluation["level"] == recipe["fgsm_snr"])]
-        by_seed = pd.DataFrame(
-            {
-                "clean_error": evaluation[evaluation["test"] == "clean"].set_index("seed")["value"],
-                "fgsm_error": attacked.set_index("seed")["value"],
-            }
-        )
-        parts.append(by_seed.reset_index().assign(weight=weight))
-    save_figure(draw_weight_sweep(pd.concat(parts)), arguments.out_pdf, arguments.out_png)
+    found = read_seeds(arguments.evaluations)
+    found["weight"] = found["method"].map({row["name"]: row["weight"] for row in recipe["rows"]})
+    shown = {
+        "clean_error": found["test"] == "clean",
+        "fgsm_error": (found["test"] == "fgsm_normalized") & (found["level"] == recipe["fgsm_snr"]),
+    }
+    errors = {name: found[rows].set_index(["weight", "seed"])["value"] for name, rows in shown.items()}
+    save_figure(draw_weight_sweep(pd.DataFrame(errors).reset_index()), arguments.out_pdf, arguments.out_png)
 
 
 if __name__ == "__main__":
-    run(main, inputs=("baseline",), lists=("evaluations",), outputs=("pdf", "png"))
+    run(main, lists=("evaluations",), outputs=("pdf", "png"))

@@ -1,4 +1,4 @@
-"""Networks under attacks, noise, dropout and coarse weights (Section 4.3): one row for each test, level and seed."""
+"""A network under attacks, noise, dropout and coarse weights (Section 4.3): one row for each test and level."""
 
 import math
 from argparse import Namespace
@@ -95,7 +95,7 @@ def _deepfool(network: ImageClassifier, images: Tensor, labels: Tensor, device: 
 
 
 def main(arguments: Namespace) -> None:
-    recipe, tests = arguments.recipe, arguments.recipe["tests"]
+    tests = arguments.recipe["tests"]
     device = prepare(arguments.gpus, arguments.threads)
     data = read_images(arguments.test)
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
@@ -106,25 +106,18 @@ def main(arguments: Namespace) -> None:
     attacked = part(tests["images"], "images")
     # dropout goes after the blocks of this network, the only one of Section 4.3
     expected = {"name": "preact_resnet18", "num_classes": len(data.classes)}
-    networks = [load_model(path, device, expected=expected) for path in arguments.models]
-    # images are crafted on the baseline of the next seed, so that no network is its own source
-    sources: list[ImageClassifier | None] = [
-        load_model(path, device, expected=expected) for path in arguments.baselines
+    network = load_model(arguments.model, device, expected=expected)
+    source = load_model(arguments.source, device, expected=expected) if arguments.source else None
+    rows = [
+        *_on_all_images(network, images, labels, tests, device),
+        *_under_attack(network, source, images[attacked], labels[attacked], tests, device),
     ]
-    sources = [*sources[1:], sources[0] if len(sources) > 1 or not recipe["is_baseline"] else None]
-    rows: list[Row] = []
-    for seed, network, source in zip(recipe["seeds"], networks, sources, strict=True):
-        found = [
-            *_on_all_images(network, images, labels, tests, device),
-            *_under_attack(network, source, images[attacked], labels[attacked], tests, device),
-        ]
-        if tests["deepfool_images"]:
-            chosen = part(tests["deepfool_images"], "deepfool_images")
-            found.append(_deepfool(network, images[chosen], labels[chosen], device))
-        rows += [{"seed": seed, **row} for row in found]
-        print(f"seed {seed}: {len(found)} tests done", flush=True)
+    if tests["deepfool_images"]:
+        chosen = part(tests["deepfool_images"], "deepfool_images")
+        rows.append(_deepfool(network, images[chosen], labels[chosen], device))
     write_rows(arguments.out_evaluation, rows)
+    print(f"{len(rows)} tests done", flush=True)
 
 
 if __name__ == "__main__":
-    run(main, inputs=("test",), lists=("models", "baselines"), outputs=("evaluation",))
+    run(main, inputs=("test", "model"), optional=("source",), outputs=("evaluation",))

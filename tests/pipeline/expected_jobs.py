@@ -75,9 +75,9 @@ def robust_trainings(config: Config, *methods: str) -> dict[str, int]:
 
 def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that put `methods` to attacks and other tests, and show how they did."""
-    jobs = {f"evaluate_robustness {name}": 1 for name in methods} | TABLES3
+    jobs = {f"evaluate_robustness {name}": len(config.seeds) for name in methods} | TABLES3
     jobs |= SNR_CURVES if set(methods) & set(config.robustness.table_methods) else {}
-    sweep = {*config.robustness.sweep, config.robustness.baseline} if len(config.robustness.sweep) > 1 else set()
+    sweep = set(config.robustness.sweep) if len(config.robustness.sweep) > 2 else set()
     return jobs | ({"draw_weight_sweep": 1} if set(methods) & sweep else {})
 
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from configurations import OVERLAYS, configured, read
@@ -103,3 +104,33 @@ def test_reading_the_snakefile_imports_neither_torch_nor_torchvision(checkout, t
     variables = {"PYTHONPATH": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", "import torch"], env=environment(**variables)).returncode != 0
     assert plan(checkout, configs=[], variables=variables) == every_job(configured())
+
+
+# --- attacks from another network ---------------------------------------------------------------------------------
+
+
+def attack_sources(checkout, seeds):
+    """Return for each (method, seed) of Section 4.3 the network on which images are crafted that attack it, or None."""
+    jobs = planned_jobs(checkout, "--config", f"seeds={seeds}", configs=[])
+    found = {}
+    for job in jobs:
+        if job.rule == "evaluate_robustness":
+            own = tuple(Path(job.files("output")[0]).parts[-3:-1])
+            networks = [Path(path).parts[-3:-1] for path in job.files("input") if path.endswith("model.safetensors")]
+            networks.remove(own)
+            found[own] = networks.pop() if networks else None
+            assert not networks
+    return found
+
+
+def test_a_network_is_attacked_by_the_baseline_of_another_seed(checkout):
+    found = attack_sources(checkout, "[5,3,9]")
+    sources = {"seed5": "seed3", "seed3": "seed5", "seed9": "seed3"}
+    methods = configured().robustness.active_methods
+    assert found == {(method, seed): ("baseline", sources[seed]) for method in methods for seed in sources}
+
+
+def test_of_a_single_seed_the_baseline_is_attacked_by_no_other(checkout):
+    found = attack_sources(checkout, "[5]")
+    assert found.pop(("baseline", "seed5")) is None
+    assert set(found.values()) == {("baseline", "seed5")}

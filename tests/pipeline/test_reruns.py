@@ -66,9 +66,12 @@ NEW_SEED = {
     **{f"distill_student {name}": 1 for name in METHODS if name != "baseline"},
     **{f"train_embedding {name}": 1 for name in EMBEDDINGS},
     **{f"train_robust_network {name}": 1 for name in DEFENCES},
+    **{f"evaluate_robustness {name}": 1 for name in DEFENCES},
+    **SNR_CURVES,
     **TRAINING_FIGURES,
 }
-ALL_SEEDS = evaluations(*METHODS) | TABLE1 | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES)
+# one job evaluates all seeds where it makes the same images for all
+ALL_SEEDS = evaluations(*METHODS) | TABLE1 | JUDGED | corruption_evaluations(SETTINGS, *DEFENCES)
 
 # changes of different sections touch different jobs, so they share a dry run
 CONFIGURATION_CHANGES = {

@@ -39,10 +39,10 @@ def stored(path, seed, **options):
     return path
 
 
-def robustness_of(settings, call, path, method, models, baselines):
-    """Return the table that the stage writes for `models`, of the seeds 0, 1, …"""
-    recipe = recipes.evaluate_robustness(settings.robustness, list(range(len(models))), method).settings
-    call(evaluate_robustness, recipe, models=models, baselines=baselines, out_evaluation=path)
+def robustness_of(settings, call, path, model, source=None):
+    """Return the table that the stage writes for `model`, attacked also by images that are crafted on `source`."""
+    recipe = recipes.evaluate_robustness(settings.robustness).settings
+    call(evaluate_robustness, recipe, model=model, source=source, out_evaluation=path)
     return pd.read_csv(path)
 
 
@@ -59,30 +59,22 @@ def error_on_images_against(source, target, settings, images):
     return error_percent(load_model(target)(attacked).argmax(dim=1), labels)
 
 
-def test_images_are_crafted_on_the_baseline_of_the_next_seed(settings, call, images, networks, tmp_path):
-    own, baselines = networks[:2], networks[2:]
-    found = robustness_of(settings, call, tmp_path / "e.csv", "both", own, baselines)
-    found = found[found["test"] == "transfer_fgsm"].set_index("seed")["value"]
-    for seed, source in ((0, baselines[1]), (1, baselines[0])):
-        assert found[seed] == error_on_images_against(source, own[seed], settings, images)
+def test_transferred_images_are_crafted_on_the_source(settings, call, images, networks, tmp_path):
+    for source in networks[1:3]:
+        found = robustness_of(settings, call, tmp_path / "e.csv", networks[0], source).set_index("test")["value"]
+        assert found["transfer_fgsm"] == error_on_images_against(source, networks[0], settings, images)
 
 
-def test_the_baseline_s_images_come_from_its_other_seed(settings, call, images, networks, tmp_path):
-    found = robustness_of(settings, call, tmp_path / "e.csv", "baseline", networks[:2], networks[:2])
-    found = found[found["test"] == "transfer_fgsm"].set_index("seed")["value"]
-    for seed, source in ((0, networks[1]), (1, networks[0])):
-        assert found[seed] == error_on_images_against(source, networks[seed], settings, images)
-
-
-@pytest.mark.parametrize(("method", "transferred"), [("baseline", False), ("both", True)])
-def test_a_single_baseline_is_not_attacked_by_its_own_images(settings, call, networks, tmp_path, method, transferred):
-    own = networks[:1] if method == "baseline" else networks[1:2]
-    found = robustness_of(settings, call, tmp_path / "e.csv", method, own, networks[:1])
-    assert ("transfer_fgsm" in set(found["test"])) == ("transfer_pgd" in set(found["test"])) == transferred
+def test_without_a_source_no_image_is_transferred(settings, call, networks, tmp_path):
+    alone = robustness_of(settings, call, tmp_path / "alone.csv", networks[0])
+    other = robustness_of(settings, call, tmp_path / "other.csv", networks[0], networks[1])
+    transferred = other["test"].isin(["transfer_fgsm", "transfer_pgd"])
+    assert transferred.sum() == 2
+    pd.testing.assert_frame_equal(alone, other[~transferred].reset_index(drop=True))
 
 
 def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, tmp_path):
-    found = robustness_of(settings, call, tmp_path / "e.csv", "both", networks[:1], networks[1:2])
+    found = robustness_of(settings, call, tmp_path / "e.csv", networks[0], networks[1])
     tests = settings.robustness.tests
     rows = found.set_index("test")
     assert rows["images"].drop_duplicates().sort_values().tolist() == [tests.images, 20]
@@ -107,9 +99,7 @@ def test_deepfool_counts_all_its_images_and_nothing_for_those_that_are_wrong_wit
         settings.model_copy(update={"robustness": robustness}),
         call,
         tmp_path / "e.csv",
-        "both",
-        networks[:1],
-        networks[:1],
+        networks[0],
     ).set_index("test")
     data = read_images(images / "test.safetensors")
     part = draw_evenly(data.labels, 6, tests.seed, "images")
@@ -131,9 +121,9 @@ def test_deepfool_counts_all_its_images_and_nothing_for_those_that_are_wrong_wit
 def test_networks_of_other_classes_are_refused_with_their_file(settings, call, networks, tmp_path):
     strange = stored(tmp_path / "strange.safetensors", 0, num_classes=3)
     message = r"strange\.safetensors: holds a network with num_classes = 3, but 2 is expected"
-    for own, baselines in (([strange], networks[:1]), (networks[:1], [strange])):
+    for own, source in ((strange, networks[0]), (networks[0], strange)):
         with pytest.raises(ModelFileError, match=message):
-            robustness_of(settings, call, tmp_path / "e.csv", "both", own, baselines)
+            robustness_of(settings, call, tmp_path / "e.csv", own, source)
     recipe = recipes.evaluate_corruptions(settings.robustness, settings.corruptions, [0]).settings
     with pytest.raises(ModelFileError, match=message):
         call(evaluate_corruptions, recipe, models=[strange], corruptions=None, out_corruptions=tmp_path / "c.csv")
@@ -194,20 +184,18 @@ def test_the_image_of_most_contrast_is_shown_under_corruptions(settings, call, i
 def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
     rows = []
     for name, error in (("baseline", 30.0), ("regularizer_1e5", 32.0), ("regularizer", 40.0)):
-        path = tmp_path / f"{name}.csv"
         values = [("clean", np.nan, error), ("fgsm_normalized", 10.0, error + 20), ("fgsm_normalized", 30.0, error + 1)]
-        table = [
-            {"seed": seed, "test": t, "level": level, "value": value} for seed in (0, 1) for t, level, value in values
-        ]
-        pd.DataFrame(table).to_csv(path, index=False)
-        rows.append(path)
+        for seed in (0, 1):
+            rows.append(tmp_path / name / f"seed{seed}" / "evaluation.csv")
+            rows[-1].parent.mkdir(parents=True)
+            pd.DataFrame(values, columns=["test", "level", "value"]).to_csv(rows[-1], index=False)
     recipe = json.loads(recipes.draw_weight_sweep(settings.robustness).settings)
-    recipe["rows"] = [{"name": "regularizer_1e5", "weight": 1e-5}, {"name": "regularizer", "weight": 1e-4}]
+    weights = {"baseline": 0.0, "regularizer_1e5": 1e-5, "regularizer": 1e-4}
+    recipe["rows"] = [{"name": name, "weight": weight} for name, weight in weights.items()]
     call(
         draw_weight_sweep,
         recipe,
-        baseline=rows[0],
-        evaluations=rows[1:],
+        evaluations=rows,
         out_pdf=tmp_path / "s.pdf",
         out_png=tmp_path / "s.png",
     )
@@ -222,13 +210,11 @@ def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks
     robustness = settings.robustness.model_copy(
         update={"methods": {name: settings.robustness.methods[name] for name in methods}}
     )
-    evaluations, errors = (
-        [tmp_path / name / f"{kind}.csv" for name in methods] for kind in ("evaluation", "corruptions")
-    )
+    evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in methods]
+    errors = [tmp_path / name / "corruptions.csv" for name in methods]
     for name, network, evaluation, error in zip(methods, networks, evaluations, errors, strict=False):
-        evaluation.parent.mkdir()
-        recipe = recipes.evaluate_robustness(robustness, [0], name).settings
-        call(evaluate_robustness, recipe, models=[network], baselines=networks[:1], out_evaluation=evaluation)
+        evaluation.parent.mkdir(parents=True)
+        robustness_of(settings, call, evaluation, network, None if name == "baseline" else networks[0])
         recipe = recipes.evaluate_corruptions(robustness, settings.corruptions, [0]).settings
         call(evaluate_corruptions, recipe, models=[network], corruptions=None, out_corruptions=error)
     for name in ("table3", "table3_supplement", "robustness"):

@@ -12,6 +12,19 @@ if settings.robustness:
         "table3_supplement": "Table 3, further attacks: other FGSM, PGD, transferred attacks, DeepFool, other weights γ",
         "robustness": "Further robustness: accuracy under noise, dropout, coarse weights and PGD",
     }
+    EVALUATION = f"{ROBUSTNESS}/{{method}}/seed{{seed}}/evaluation.csv"
+    # The network on which images for transferred attacks are crafted: the baseline of the seed before, for the first seed
+    # that of the second. So a new seed leaves finished evaluations as they are, but for that of a seed which was alone; its
+    # baseline would be its own source and has none.
+    SOURCES = {
+        (method, seed): (
+            [f"{ROBUSTNESS}/{settings.robustness.baseline}/seed{source}/model.safetensors"]
+            if (method, seed) != (settings.robustness.baseline, source)
+            else []
+        )
+        for method in DEFENCES
+        for seed, source in zip(settings.seeds, [*settings.seeds[1:2], *settings.seeds])
+    }
     CORRUPTION_ERRORS = [f"{ROBUSTNESS}/{name}/corruptions.csv" for name in TABLE3_METHODS]
 
     targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ROBUSTNESS_TABLES for kind in TABLE_FORMS]
@@ -23,7 +36,7 @@ if settings.robustness:
             "snr_curves",
             "robustness_training",
             "layer_variation",
-            *(["weight_sweep"] if len(settings.robustness.sweep) > 1 else []),
+            *(["weight_sweep"] if len(settings.robustness.sweep) > 2 else []),
         )
         for kind in ("pdf", "png")
     ]
@@ -68,22 +81,17 @@ if settings.robustness:
     rule evaluate_robustness:
         input:
             test=TEST_IMAGES,
-            models=expand(
-                f"{ROBUSTNESS}/{{{{method}}}}/seed{{seed}}/model.safetensors",
-                seed=settings.seeds,
-            ),
-            baselines=expand(
-                f"{ROBUSTNESS}/{settings.robustness.baseline}/seed{{seed}}/model.safetensors",
-                seed=settings.seeds,
-            ),
+            model=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/model.safetensors",
+            source=lambda wildcards: SOURCES[wildcards.method, int(wildcards.seed)],
         output:
-            evaluation=f"{ROBUSTNESS}/{{method}}/evaluation.csv",
+            evaluation=EVALUATION,
         log:
-            f"{RESULTS}/logs/evaluate_robustness/{{method}}.log",
+            f"{RESULTS}/logs/evaluate_robustness/{{method}}_seed{{seed}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/evaluate_robustness/{{method}}.tsv"
+            f"{RESULTS}/benchmarks/evaluate_robustness/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(DEFENCES),
+            seed=one_of(map(str, settings.seeds)),
         priority: 5
         conda:
             ENVIRONMENT
@@ -93,15 +101,12 @@ if settings.robustness:
             mem_mb=EVALUATE.mem_mb,
             runtime=growing(EVALUATE.runtime),
         params:
-            recipe=lambda wildcards: recipes.evaluate_robustness(
-                settings.robustness, settings.seeds, wildcards.method
-            ).settings,
-            code=lambda wildcards: recipes.evaluate_robustness(
-                settings.robustness, settings.seeds, wildcards.method
-            ).code,
+            recipe=recipes.evaluate_robustness(settings.robustness).settings,
+            code=recipes.evaluate_robustness(settings.robustness).code,
+            source=lambda wildcards: "--source" if SOURCES[wildcards.method, int(wildcards.seed)] else "",
         shell:
             "python -m lgg.stages evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
-            " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} --baselines {input.baselines:q}"
+            " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} {params.source} {input.source:q}"
             " --out-evaluation {output.evaluation:q} > {log:q} 2>&1"
 
     rule evaluate_corruptions:
@@ -140,7 +145,7 @@ if settings.robustness:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in DEFENCES],
+            evaluations=expand(EVALUATION, method=DEFENCES, seed=settings.seeds),
             corruptions=CORRUPTION_ERRORS,
         output:
             csv=f"{RESULTS}/tables/{{table}}.csv",
@@ -217,7 +222,7 @@ if settings.robustness:
 
     rule draw_snr_curves:
         input:
-            evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in TABLE3_METHODS],
+            evaluations=expand(EVALUATION, method=TABLE3_METHODS, seed=settings.seeds),
         output:
             pdf=f"{RESULTS}/figures/snr_curves.pdf",
             png=in_report(
@@ -308,12 +313,15 @@ if settings.robustness:
             "python -m lgg.stages draw_layer_variation --recipe {params.recipe:q} --variations {input.variations:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
-    if len(settings.robustness.sweep) > 1:
+    if len(settings.robustness.sweep) > 2:
 
         rule draw_weight_sweep:
             input:
-                baseline=f"{ROBUSTNESS}/{settings.robustness.baseline}/evaluation.csv",
-                evaluations=[f"{ROBUSTNESS}/{name}/evaluation.csv" for name in settings.robustness.sweep],
+                evaluations=expand(
+                    EVALUATION,
+                    method=settings.robustness.sweep,
+                    seed=settings.seeds,
+                ),
             output:
                 pdf=f"{RESULTS}/figures/weight_sweep.pdf",
                 png=in_report(
@@ -337,5 +345,5 @@ if settings.robustness:
                 recipe=recipes.draw_weight_sweep(settings.robustness).settings,
                 code=recipes.draw_weight_sweep(settings.robustness).code,
             shell:
-                "python -m lgg.stages draw_weight_sweep --recipe {params.recipe:q} --baseline {input.baseline:q}"
-                " --evaluations {input.evaluations:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+                "python -m lgg.stages draw_weight_sweep --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
+                " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -1,0 +1,20 @@
+"""The files of all seeds of all methods, as one table."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+
+def read_seeds(paths: Iterable[Path]) -> pd.DataFrame:
+    """Return the rows of CSV files ``…/{method}/seed{seed}/NAME.csv`` below each other, with columns `method` and `seed`.
+
+    Both come from the path; the order is that of `paths`.
+    """
+    return pd.concat(
+        [
+            pd.read_csv(path).assign(method=path.parts[-3], seed=int(path.parts[-2].removeprefix("seed")))
+            for path in paths
+        ],
+        ignore_index=True,
+    )
