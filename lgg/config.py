@@ -630,9 +630,13 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
 
 
 class TripletEmbedding(_NormalizableEmbedding):
-    """Batch-hard triplets (Hermans, Beyer, Leibe 2017)."""
+    """Triplets (Hermans, Beyer, Leibe 2017)."""
 
     loss: Literal["triplet"]
+    triplets: Literal["hard", "all"] = Field(
+        default="hard",
+        description="hard: the hardest of each input, which may draw all embeddings into one point; all: all of a batch",
+    )
     margin: Positive | Literal["soft"] = Field(
         default=0.2,
         description="by which other classes should be farther away than the own one; soft: as far as they can, by a softplus",

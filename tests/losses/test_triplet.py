@@ -1,4 +1,4 @@
-"""The batch-hard triplet loss against the loops that define it."""
+"""The loss of hardest and of all triplets against the loops that define it."""
 
 import math
 import subprocess
@@ -17,7 +17,7 @@ def embeddings(size, seed=0, dimensions=3, dtype=torch.float64):
     return torch.randn(size, dimensions, dtype=torch.float64, generator=generator).to(dtype)
 
 
-def loss_by_definition(x, labels, margin=0.2, normalize_embeddings=False):
+def loss_by_definition(x, labels, margin=0.2, normalize_embeddings=False, triplets="hard"):
     rows, labels = x.tolist(), labels.tolist()
     if normalize_embeddings:
         rows = [[value / math.hypot(*row) for value in row] for row in rows]
@@ -25,9 +25,13 @@ def loss_by_definition(x, labels, margin=0.2, normalize_embeddings=False):
     for a, anchor in enumerate(rows):
         same = [math.dist(anchor, p) for i, p in enumerate(rows) if labels[i] == labels[a] and i != a]
         other = [math.dist(anchor, n) for i, n in enumerate(rows) if labels[i] != labels[a]]
-        if same and other:
-            violation = max(same) - min(other)
-            terms.append(math.log1p(math.exp(violation)) if margin == "soft" else max(0.0, margin + violation))
+        if triplets == "all":
+            violations = [p - n for p in same for n in other]
+        else:
+            violations = [max(same) - min(other)] if same and other else []
+        terms += [math.log1p(math.exp(one)) if margin == "soft" else max(0.0, margin + one) for one in violations]
+    if triplets == "all":
+        terms = [term for term in terms if term > 0]
     return sum(terms) / len(terms) if terms else 0.0
 
 
@@ -35,12 +39,13 @@ def loss_by_definition(x, labels, margin=0.2, normalize_embeddings=False):
     labels=st.lists(st.integers(0, 3), min_size=2, max_size=9),
     margin=st.sampled_from([0.05, 0.2, 3.0, "soft"]),
     normalize_embeddings=st.booleans(),
+    triplets=st.sampled_from(["hard", "all"]),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=100, deadline=None)
-def test_is_its_definition(labels, margin, normalize_embeddings, seed):
+def test_is_its_definition(labels, margin, normalize_embeddings, triplets, seed):
     x, labels = embeddings(len(labels), seed), torch.tensor(labels)
-    options = {"margin": margin, "normalize_embeddings": normalize_embeddings}
+    options = {"margin": margin, "normalize_embeddings": normalize_embeddings, "triplets": triplets}
     value = BatchHardTriplet(**options)(x, labels)
     assert value.shape == ()
     assert value.item() == pytest.approx(loss_by_definition(x, labels, **options), rel=1e-9, abs=1e-13)
@@ -54,10 +59,11 @@ def test_anchors_with_a_term_of_zero_count_in_the_mean():
 
 
 @pytest.mark.parametrize("margin", [0.2, "soft"])
+@pytest.mark.parametrize("triplets", ["hard", "all"])
 @pytest.mark.parametrize("labels", [[1, 1, 1, 1], [0, 1, 2, 3]])
-def test_batch_without_triplets_has_neither_loss_nor_gradient(margin, labels):
+def test_batch_without_triplets_has_neither_loss_nor_gradient(margin, triplets, labels):
     x = embeddings(4, dtype=torch.float32).requires_grad_()
-    value = BatchHardTriplet(margin=margin)(x, torch.tensor(labels))
+    value = BatchHardTriplet(margin=margin, triplets=triplets)(x, torch.tensor(labels))
     value.backward()
     assert value == 0
     assert x.grad.count_nonzero() == 0
@@ -65,19 +71,21 @@ def test_batch_without_triplets_has_neither_loss_nor_gradient(margin, labels):
 
 @pytest.mark.parametrize("margin", [1.0, "soft"])
 @pytest.mark.parametrize("normalize_embeddings", [False, True])
-def test_gradient_is_that_of_finite_differences(margin, normalize_embeddings):
-    loss, labels = BatchHardTriplet(margin, normalize_embeddings), torch.arange(6) % 2
+@pytest.mark.parametrize("triplets", ["hard", "all"])
+def test_gradient_is_that_of_finite_differences(margin, normalize_embeddings, triplets):
+    loss, labels = BatchHardTriplet(margin, normalize_embeddings, triplets), torch.arange(6) % 2
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), (embeddings(6).requires_grad_(),))
 
 
 @pytest.mark.parametrize("normalize_embeddings", [False, True])
-def test_identical_and_zero_embeddings_give_finite_gradients(normalize_embeddings):
+@pytest.mark.parametrize("triplets", ["hard", "all"])
+def test_identical_and_zero_embeddings_give_finite_gradients(normalize_embeddings, triplets):
     some = embeddings(6, dtype=torch.float32)
     some[1] = some[0]
     some[3:5] = 0
     for x in (some, some[:1].expand_as(some).clone(), torch.zeros_like(some)):
         x.requires_grad_()
-        value = BatchHardTriplet(0.2, normalize_embeddings)(x, torch.arange(6) % 2)
+        value = BatchHardTriplet(0.2, normalize_embeddings, triplets)(x, torch.arange(6) % 2)
         assert value.isfinite()
         value.backward()
         assert x.grad.isfinite().all()
@@ -114,6 +122,11 @@ def test_order_and_numbering_of_classes_do_not_matter():
 def test_margin_that_is_not_positive_is_refused(margin):
     with pytest.raises(ValueError, match=f"margin is a positive distance, or the word soft, not {margin!r}"):
         BatchHardTriplet(margin=margin)
+
+
+def test_triplets_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="triplets is hard or all, not 'semihard'"):
+        BatchHardTriplet(triplets="semihard")
 
 
 def test_labels_that_do_not_belong_to_the_batch_are_refused():
