@@ -45,7 +45,8 @@ def draw_agreement(rows: Sequence[Mapping[str, Any]], evaluations: Mapping[str, 
         axis.set_xticks([])
     seeds = sorted({len(evaluations[row["name"]]) for row in students})
     images = evaluations[students[0]["name"]]["images"].iloc[0]
-    title = f"means (large) of {' or '.join(map(str, seeds))} seeds (small), {images:,} test images"
+    drawn = "one seed" if seeds == [1] else f"means (large) of {' or '.join(map(str, seeds))} seeds (small)"
+    title = f"{drawn}, {images:,} test images"
     axis.set(xlabel="same class as the teacher (% of test images)" if agree else "", ylabel="test error (%)")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, title=title)
     sns.despine(figure)
