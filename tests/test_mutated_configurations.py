@@ -122,8 +122,8 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
     if robustness := config.robustness:
         for name in robustness.active_methods:
             made += [recipes.train_robust_network(robustness, name, seed) for seed in config.seeds]
-            made += [recipes.evaluate_robustness(robustness)]
         tables = ("table3", "table3_supplement", "robustness")
+        made += [recipes.evaluate_robustness(robustness)]
         made += [recipes.assemble_table3(robustness, config.corruptions, table) for table in tables]
         made += [recipes.draw_snr_curves(robustness), recipes.draw_weight_sweep(robustness)]
     if config.timed_methods:
