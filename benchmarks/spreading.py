@@ -230,7 +230,7 @@ def _light(job: Planned) -> float:
 
 
 def _work(job: Planned, config: Config, costs: Costs) -> float:
-    seeds, sets = len(config.seeds), len(config.corruptions.names) * len(config.corruptions.severities)
+    sets = len(config.corruptions.names) * len(config.corruptions.severities)
     corrupted = sets * (config.corruptions.images or TEST_IMAGES)
     prediction = costs.prediction
     match job.rule:
@@ -249,14 +249,14 @@ def _work(job: Planned, config: Config, costs: Costs) -> float:
             return _training(config.robustness.training, costs.step[f"robustness.{job.method}"])
         case "evaluate_teacher":
             return TEST_IMAGES * prediction["teacher"]
-        case "evaluate_students":
-            return seeds * TEST_IMAGES * prediction["student"]
-        case "evaluate_embeddings":
+        case "evaluate_student":
+            return TEST_IMAGES * prediction["student"]
+        case "evaluate_embedding":
             images = TEST_IMAGES + corrupted
             seen = (TRAIN_IMAGES + images) * prediction["embedding"]
-            return seeds * (seen + costs.fitting + images * costs.classifying)
+            return seen + costs.fitting + images * costs.classifying
         case "evaluate_corruptions":
-            return seeds * corrupted * prediction["robustness"]
+            return corrupted * prediction["robustness"]
         case "evaluate_robustness":
             predictions, gradients = passes_under_tests(config, config.robustness.active_methods[job.method])
             return predictions * prediction["robustness"] + gradients * costs.gradient

@@ -1,18 +1,22 @@
 """Keeps the published results: what of a finished run is committed, and the numbers that the pages take from it.
 
-    python docs/published.py results/cifar10-cpu    copies what is published of a run into results/published/cifar10-cpu
-    python docs/published.py                        writes the pages' numbers anew from results/published
+    python docs/published.py results/cifar10-cpu              copies what is published of it to results/published/cifar10-cpu
+    python docs/published.py results/cifar10-cpu --take-up    the other way: Snakemake takes its seeds for finished then
+    python docs/published.py                                  writes the pages' numbers anew from results/published
 
 A page's numbers stand between `<!-- published: NAME -->` and `<!-- end -->`; each NAME is a function here. Run it from the
 repository's root.
 """
 
+import argparse
 import json
 import math
+import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +26,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lgg.config import Config, load  # noqa: E402
+from lgg.data.storage import read_header  # noqa: E402
+from lgg.reporting.seeds import read_seeds  # noqa: E402
 from lgg.reporting.statistics import Summary, paired_difference  # noqa: E402
 
 PUBLISHED = ROOT / "results/published"
@@ -30,31 +37,40 @@ LINK = "../results/published/cifar10-cpu"  # as the pages in docs/ see it
 PAGES = (ROOT / "README.md", ROOT / "docs/results.md", ROOT / "results/published/README.md")
 BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+# all that is small, and nothing that a further seed needs is missing
 KEPT = (
     "provenance.json",
-    "tables/*.csv",
-    "tables/*.md",
-    "figures/*.png",
+    "tables/*",
+    "figures/*",
     "geometry/**/*.json",
     "**/history.csv",
     "**/metrics.json",
     "**/label_variation.csv",
     "**/evaluation.csv",
     "**/corruptions.csv",
+    "distillation/teacher/predictions.safetensors",
     "timing/*",
+    "logs/**/*.log",
+    "benchmarks/**/*.tsv",
 )
+SECTIONS = ("geometry", "distillation", "embedding", "robustness", "timing")
 MOST_MODELS = 10_000_000  # bytes
 
 
 # --- publishing -------------------------------------------------------------------------------------------------------
 
 
-def models_of(run: Path) -> list[Path]:
-    """Return the weights that are published: the teacher's, and each student method's of the first seed."""
-    students = {
-        path.parent.parent: path for path in sorted(run.glob("distillation/*/seed*/model.safetensors"), reverse=True)
-    }
-    models = [run / "distillation/teacher/model.safetensors", *students.values()]
+def models_of(run: Path, settings: Config) -> list[Path]:
+    """Return the weights that are published: the teacher's, the first seed's students', and what attacks are crafted on."""
+    models = []
+    if distillation := settings.distillation:
+        first = f"seed{settings.seeds[0]}"
+        networks = [f"{name}/{first}" for name in distillation.active_methods]
+        networks += ["teacher"] if distillation.teacher else []
+        models += [run / f"distillation/{name}/model.safetensors" for name in networks]
+    if robustness := settings.robustness:
+        source = f"{robustness.baseline}/seed{robustness.tests.transfer_seed}"
+        models += [run / f"robustness/{source}/model.safetensors"]
     if (size := sum(path.stat().st_size for path in models)) > MOST_MODELS:
         sys.exit(f"{run}: the models to publish have {size:,} bytes together, more than {MOST_MODELS:,}")
     return models
@@ -65,14 +81,14 @@ def publish(run: Path) -> None:
     provenance = run / "provenance.json"
     if not provenance.is_file():
         sys.exit(f"{provenance} is not there: publish a run that Snakemake has ended well")
+    configuration = json.loads(provenance.read_text("utf-8"))["configuration"]
     target = PUBLISHED / run.name
     with tempfile.TemporaryDirectory(dir=PUBLISHED.parent) as folder:
         new = Path(folder, run.name)
-        for path in {*models_of(run), *(path for pattern in KEPT for path in run.glob(pattern))}:
+        for path in {*models_of(run, load(configuration)), *(path for pattern in KEPT for path in run.glob(pattern))}:
             copy = new / path.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-        configuration = json.loads(provenance.read_text("utf-8"))["configuration"]
         (new / "configuration.yaml").write_text(
             yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True), "utf-8"
         )
@@ -81,6 +97,33 @@ def publish(run: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         new.rename(target)
     print(f"{target}: {sum(path.stat().st_size for path in target.rglob('*') if path.is_file()):,} bytes")
+
+
+def take_up(run: Path) -> None:
+    """Put what is published of `run` into its place, all of one time, so that Snakemake takes its seeds for finished."""
+    source = PUBLISHED / run.name
+    if not (source / "provenance.json").is_file():
+        sys.exit(f"{source}: nothing is published of this run")
+    if found := [name for name in SECTIONS if (run / name).exists()]:
+        sys.exit(f"{run}: {', '.join(found)} is there already: go on with it, or move it away")
+    for split, told in json.loads((source / "provenance.json").read_text("utf-8"))["data"].items():
+        images = run / f"data/{split}.safetensors"
+        if not images.is_file():
+            sys.exit(
+                f"{images} is not there: run the rule prepare_data first, whose images would be newer than the results"
+            )
+        if read_header(images)["sha256"] != told["sha256"]:
+            sys.exit(f"{images}: not the images of the published results, whose SHA-256 is {told['sha256']}")
+    for path in source.rglob("*"):
+        # tables and figures are made again, also of more seeds; Figure A1's embeddings of all images are not published
+        if path.is_file() and (path.parent.name not in ("tables", "figures") or path.stem == "figureA1"):
+            copy = run / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    now = time.time()
+    for path in run.rglob("*"):
+        os.utime(path, (now, now))
+    print(f"{run}: taken up from {source}; of more seeds just the new ones are trained")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -94,8 +137,10 @@ def provenance() -> dict:
     return json.loads((RUN / "provenance.json").read_text("utf-8"))
 
 
-def by_seed(path: str, column: str) -> dict[int, float]:
-    return pd.read_csv(RUN / path).set_index("seed")[column].to_dict()
+def by_seed(method: str, column: str) -> dict[int, float]:
+    """Return a value of each seed's student of `method`."""
+    found = read_seeds(RUN.glob(f"distillation/{method}/seed*/evaluation.csv"))
+    return found.set_index("seed")[column].to_dict()
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -153,7 +198,7 @@ def list_claims() -> list[tuple[str, float, Summary]]:
     """Return each claim with the paper's difference and ours; the paper's has the sign that the claim says."""
 
     def students(first: str, second: str, column: str) -> Summary:
-        return paired_difference(*(by_seed(f"distillation/{name}/evaluation.csv", column) for name in (first, second)))
+        return paired_difference(*(by_seed(name, column) for name in (first, second)))
 
     errors = read_table("table1")["paper_error"]
     found = [
@@ -350,16 +395,23 @@ def written(text: str) -> str:
 
 
 def block_of(name: str) -> str:
-    if not RUN.exists() and name not in WITHOUT_RUN:
+    if not (RUN / "provenance.json").exists() and name not in WITHOUT_RUN:
         return "*Not published yet.*\n"
     return BLOCKS[name]()
 
 
 def main() -> None:
-    if len(sys.argv) > 2:
-        sys.exit(__doc__)
-    if len(sys.argv) == 2:
-        publish(Path(sys.argv[1]).resolve())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("--take-up", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.take_up:
+        if arguments.run is None:
+            parser.error("say which run: results/RUN")
+        take_up(arguments.run.resolve())
+        return
+    if arguments.run is not None:
+        publish(arguments.run.resolve())
     for page in PAGES:
         page.write_text(written(page.read_text("utf-8")), encoding="utf-8")
 

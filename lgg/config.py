@@ -321,9 +321,10 @@ class Training(_Section):
     augmentation: Literal["crop_and_flip", "none"] = Field(
         default="crop_and_flip", description="crop_and_flip: random crops after a padding of 4 pixels, and mirroring"
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
         default="float32",
-        description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on others",
+        description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on others; "
+        "auto: bfloat16 where it is fast, float32 elsewhere",
     )
     compilation: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         default="none",
@@ -809,6 +810,10 @@ class RobustnessTests(_Section):
         default=None, description="test images under attack, drawn evenly from all classes; null: all"
     )
     seed: Seed = Field(default=0, description="of noise, dropout, random starts and the choice of images")
+    transfer_seed: Seed = Field(
+        default=1000,
+        description="of one more baseline network, none of those evaluated: transferred attacks are crafted on it",
+    )
     fgsm_snr: Decibels = Field(default=33.0, description="signal-to-noise ratio of FGSM, in dB")
     curve_snrs: Annotated[list[Decibels], Field(min_length=1)] = Field(
         default=[60.0, 50.0, 45.0, 40.0, 36.0, 33.0, 30.0, 25.0, 20.0],
@@ -1058,6 +1063,11 @@ class Config(_Section):
         repeated = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if repeated:
             raise ValueError(f"seeds: {', '.join(map(str, repeated))} stands there twice; every seed counts once")
+        if self.robustness and self.robustness.tests.transfer_seed in self.seeds:
+            raise ValueError(
+                f"robustness.tests.transfer_seed: {self.robustness.tests.transfer_seed} is among `seeds`; the network that "
+                "attacks are crafted on is none of those evaluated: take another"
+            )
         self.check_counts()
         return self
 

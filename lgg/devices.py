@@ -3,10 +3,13 @@
 import ctypes
 import os
 import sys
+from typing import Literal
 
 import torch
 
 from lgg.errors import LggError
+
+Precision = Literal["float32", "bfloat16", "auto"]
 
 # parameters of glibc's malloc, from its malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -33,6 +36,22 @@ def prepare(gpus: int, threads: int) -> torch.device:
             "or set resources.device to cpu."
         )
     return torch.device("cuda")
+
+
+def precision_on(device: torch.device, asked: Precision) -> Literal["float32", "bfloat16"]:
+    """Return the precision to train in on `device`: for "auto" bfloat16 where the hardware multiplies it, float32 elsewhere.
+
+    Where it does not, PyTorch emulates bfloat16, on CPUs many times slower than float32. A PyTorch that cannot tell what
+    the CPU has trains in float32.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        has = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return "bfloat16" if has else "float32"
 
 
 def _keep_freed_memory() -> None:

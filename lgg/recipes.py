@@ -110,8 +110,8 @@ def train_students(distillation: DistillationConfig, method_name: str, seeds: Se
     return _recipe("train_students", settings | {"seeds": list(seeds)}, *chosen)
 
 
-def evaluate_networks(architecture: Any, seeds: list[int]) -> Recipe:
-    return _recipe("evaluate_networks", {"seeds": seeds}, models.module_of(architecture.name))
+def evaluate_network(architecture: Any) -> Recipe:
+    return _recipe("evaluate_network", {}, models.module_of(architecture.name))
 
 
 def train_reference_network(geometry: Geometry) -> Recipe:
@@ -221,17 +221,15 @@ def train_plane_embedding(embedding: Embedding, method_name: str) -> Recipe:
     return _recipe("train_plane_embedding", settings | {"epochs": embedding.figure_epochs}, *chosen)
 
 
-def evaluate_embeddings(
-    embedding: Embedding, corruptions: Corruptions, seeds: Sequence[int], method_name: str
-) -> Recipe:
+def evaluate_embedding(embedding: Embedding, corruptions: Corruptions, method_name: str, seed: int) -> Recipe:
     method = embedding.active_methods[method_name]
     settings = {
-        "seeds": seeds,
+        "seed": seed,
         "own_classifier": method.loss == "cross_entropy",
         "unit_length": getattr(method, "normalize_embeddings", False),
         "corruptions": _corrupted(corruptions),
     }
-    return _recipe("evaluate_embeddings", settings, models.module_of(embedding.architecture.name))
+    return _recipe("evaluate_embedding", settings, models.module_of(embedding.architecture.name))
 
 
 def assemble_table2(embedding: Embedding, corruptions: Corruptions) -> Recipe:
@@ -293,8 +291,8 @@ def evaluate_robustness(robustness: Robustness) -> Recipe:
     return _recipe("evaluate_robustness", settings, models.module_of(robustness.architecture.name))
 
 
-def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions, seeds: Sequence[int]) -> Recipe:
-    settings = {"seeds": seeds, "corruptions": _corrupted(corruptions)}
+def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions) -> Recipe:
+    settings = {"corruptions": _corrupted(corruptions)}
     return _recipe("evaluate_corruptions", settings, models.module_of(robustness.architecture.name))
 
 
@@ -428,7 +426,6 @@ def assemble_table_a1(config: Config) -> Recipe:
                 "baseline": f"{section_name}.{section.baseline}",
                 "batch_size": section.training.batch_size,
                 "epochs": section.training.epochs,
-                "precision": section.training.precision,
                 "paper_epoch_seconds": getattr(method, "paper_epoch_seconds", None),
             }
         )

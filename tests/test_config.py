@@ -45,6 +45,7 @@ MISTAKES = [
     ("distillation: {methods: {gkd: {edge: inter}}}", "distillation.methods.gkd.edge:", "'edges'"),
     ("distillation: {methods: {hinton: {T: 4}}}", "distillation.methods.hinton.T:", "'temperature'"),
     ("distillation: {methods: {baseline: {weight: 3}}}", "distillation.methods.baseline.weight:", "no such key"),
+    ("seeds: [1000]", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
     # words that do not exist
     ("data: {source: cifar}", "data.source:", "'cifar10'"),
     ("data: {source: 5}", "data.source:", "photo_patches, digits, cifar10"),
@@ -958,7 +959,7 @@ def test_choices_of_the_regulariser_are_those_of_its_loss():
 
 def test_classifiers_are_those_of_the_evaluation():
     from lgg.evaluation.embeddings import CLASSIFIERS
-    from lgg.stages.evaluate_embeddings import OWN
+    from lgg.stages.evaluate_embedding import OWN
 
     assert get_args(declared.Classifier) == CLASSIFIERS
     assert get_args(declared.CrossEntropyEmbedding.model_fields["classifier"].annotation) == (OWN, *CLASSIFIERS)

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from lgg.devices import prepare
+from lgg.devices import precision_on, prepare
 from lgg.errors import LggError
 
 
@@ -31,6 +31,40 @@ def test_a_promised_gpu_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(LggError, match=r"given a GPU, but PyTorch finds none.*resources\.device to cpu"):
         prepare(1, 1)
+
+
+@pytest.mark.parametrize("asked", ["float32", "bfloat16"])
+def test_a_precision_that_is_asked_for_is_taken_everywhere(asked, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert precision_on(torch.device("cpu"), asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+    ids=str,
+)
+def test_automatic_precision_is_bfloat16_where_the_cpu_has_it(capabilities, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert precision_on(torch.device("cpu"), "auto") == expected
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_automatic_precision_is_bfloat16_where_the_gpu_does_not_emulate_it(supported, expected, monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or supported
+    )
+    assert precision_on(torch.device("cuda"), "auto") == expected
+
+
+def test_a_pytorch_that_cannot_tell_trains_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert precision_on(torch.device("cpu"), "auto") == "float32"
 
 
 def in_a_fresh_process(code):

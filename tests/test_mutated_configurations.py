@@ -113,7 +113,7 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
         made += [recipes.assemble_table2(embedding, config.corruptions), recipes.draw_figure_a1(embedding)]
         for name in embedding.active_methods:
             made += [recipes.train_embedding(embedding, name, seed) for seed in config.seeds]
-            made += [recipes.evaluate_embeddings(embedding, config.corruptions, config.seeds, name)]
+            made += [recipes.evaluate_embedding(embedding, config.corruptions, name, config.seeds[0])]
         made += (
             [recipes.train_plane_embedding(embedding, name) for name in embedding.figure.methods]
             if embedding.figure

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import math
 
-import pandas as pd
 import pytest
 import yaml
 from configurations import ROOT, configured, read
@@ -49,7 +48,7 @@ def test_published_results_are_those_of_the_committed_configuration():
 def test_table1_summarises_the_published_seeds(method):
     row = published.read_table("table1").loc[method]
     for column in ("error", "agreement"):
-        values = published.by_seed(f"distillation/{method}/evaluation.csv", column)
+        values = published.by_seed(method, column)
         assert sorted(values) == published.provenance()["configuration"]["seeds"]
         expected = summarize(values.values())
         assert row[f"{column}_mean"] == pytest.approx(expected.mean, rel=1e-5)
@@ -59,7 +58,7 @@ def test_table1_summarises_the_published_seeds(method):
 
 @if_published
 def test_published_models_give_the_published_sizes():
-    for path in sorted(published.RUN.rglob("model.safetensors")):
+    for path in sorted((published.RUN / "distillation").rglob("model.safetensors")):
         method = path.relative_to(published.RUN / "distillation").parts[0]
         model = load_model(path)
         parameters = sum(weight.numel() for weight in model.parameters())
@@ -68,9 +67,8 @@ def test_published_models_give_the_published_sizes():
 
 @if_published
 def test_all_students_and_their_teacher_are_published():
-    found = {
-        path.relative_to(published.RUN / "distillation").parts[0] for path in published.RUN.rglob("model.safetensors")
-    }
+    folder = published.RUN / "distillation"
+    found = {path.relative_to(folder).parts[0] for path in folder.rglob("model.safetensors")}
     assert found == set(published.read_table("table1").index)
     assert sum(path.stat().st_size for path in published.RUN.rglob("model.safetensors")) < 10_000_000
 
@@ -82,16 +80,26 @@ def test_all_students_and_their_teacher_are_published():
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "results/published")
     folder = tmp_path / "results/mine"
+    only = dict.fromkeys(("hinton", "rkd_d", "gkd_inter"))
+    settings = configured({"run": "mine", "seeds": [2, 1], "timing": None, "distillation": {"methods": only}})
     for name in (
-        "tables/table1.csv", "tables/table1.tex", "figures/table1.png", "figures/table1.pdf", "data/train.safetensors",
-        "distillation/teacher/model.safetensors", "distillation/gkd/seed0/model.safetensors",
-        "distillation/gkd/seed1/model.safetensors", "distillation/gkd/seed1/metrics.json", "distillation/gkd/evaluation.csv",
-        "robustness/both/seed0/model.safetensors", "logs/train_teacher.log",
+        *SMALL, "data/train.safetensors", "distillation/gkd/seed1/model.safetensors",
+        "robustness/baseline/seed2/model.safetensors", "robustness/both/seed2/model.safetensors",
     ):  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    (folder / "provenance.json").write_text(json.dumps({"configuration": {"run": "mine", "seeds": [0, 1]}}))
+    (folder / "provenance.json").write_text(json.dumps({"configuration": settings.model_dump(mode="json")}))
     return folder
+
+
+SMALL = (
+    "tables/table1.csv", "tables/table1.tex", "figures/table1.png", "figures/table1.pdf", "logs/train_teacher.log",
+    "distillation/teacher/model.safetensors", "distillation/teacher/predictions.safetensors",
+    "distillation/baseline/seed2/model.safetensors", "distillation/gkd/seed2/model.safetensors",
+    "distillation/gkd/seed2/evaluation.csv", "distillation/gkd/seed1/metrics.json",
+    "robustness/baseline/seed1000/model.safetensors", "robustness/both/seed1/corruptions.csv",
+    "benchmarks/train_teacher.tsv",
+)  # fmt: skip
 
 
 def kept(run):
@@ -101,12 +109,8 @@ def kept(run):
 
 def test_tables_figures_seeds_and_small_models_are_kept(run):
     published.publish(run)
-    assert kept(run) == {
-        "provenance.json", "configuration.yaml", "tables/table1.csv", "figures/table1.png", "distillation/gkd/evaluation.csv",
-        "distillation/teacher/model.safetensors", "distillation/gkd/seed0/model.safetensors",
-        "distillation/gkd/seed1/metrics.json",
-    }  # fmt: skip
-    assert yaml.safe_load((run.parent / "published/mine/configuration.yaml").read_text())["seeds"] == [0, 1]
+    assert kept(run) == {"provenance.json", "configuration.yaml", *SMALL}
+    assert yaml.safe_load((run.parent / "published/mine/configuration.yaml").read_text())["seeds"] == [2, 1]
 
 
 def test_what_was_published_before_is_replaced(run):
@@ -126,6 +130,17 @@ def test_a_run_that_has_not_ended_is_refused_and_nothing_is_lost(run):
     with pytest.raises(SystemExit, match="is not there"):
         published.publish(run)
     assert kept(run) == before
+
+
+def test_what_is_not_published_cannot_be_taken_up(run):
+    with pytest.raises(SystemExit, match="nothing is published of this run"):
+        published.take_up(run)
+
+
+def test_results_that_are_there_are_not_written_over(run):
+    published.publish(run)
+    with pytest.raises(SystemExit, match="distillation, robustness is there already"):
+        published.take_up(run)
 
 
 def test_models_that_are_too_large_are_refused(run, monkeypatch):
@@ -163,7 +178,7 @@ def test_a_difference_that_is_undefined_says_nothing():
 def test_claims_are_of_the_published_figures():
     claims = {text: (paper, found) for text, paper, found in published.list_claims()}
     evaluations = {
-        method: pd.read_csv(published.RUN / f"distillation/{method}/evaluation.csv").set_index("seed")["error"]
+        method: read_seeds(published.RUN.glob(f"distillation/{method}/seed*/evaluation.csv")).set_index("seed")["error"]
         for method in ("gkd", "rkd_d")
     }
     paper, found = claims["GKD's students err less than RKD-D's: error"]

@@ -17,7 +17,7 @@ EMBEDDINGS = {"cross_entropy", "label_variation", "triplet"}
 EMBEDDED = {f"train_embedding {method}" for method in EMBEDDINGS}
 PLANES = {"train_plane_embedding cross_entropy", "train_plane_embedding label_variation"}
 LABEL_VARIATION = {"train_embedding label_variation", "train_plane_embedding label_variation"}
-JUDGED = {f"evaluate_embeddings {method}" for method in EMBEDDINGS}
+JUDGED = {f"evaluate_embedding {method}" for method in EMBEDDINGS}
 DEFENCES = set(configured().robustness.active_methods)
 DEFENDED = {f"train_robust_network {method}" for method in DEFENCES}
 REGULARIZED = {
@@ -39,7 +39,7 @@ ERROR_FIGURES = {
 }
 PREACT_RESNETS = {"train_reference_network", *EMBEDDED, *PLANES, *DEFENDED}
 TRAININGS = {*WIDE_RESNETS, *PREACT_RESNETS}
-EVALUATIONS = {"evaluate_networks", "evaluate_geometry", *JUDGED, "evaluate_robustness", "evaluate_corruptions"}
+EVALUATIONS = {"evaluate_network", "evaluate_geometry", *JUDGED, "evaluate_robustness", "evaluate_corruptions"}
 
 
 def recipes_of(configuration):
@@ -59,7 +59,7 @@ def recipes_of(configuration):
             for name, method in distillation.active_methods.items()
             if method.loss != "none"
         },
-        "evaluate_networks": recipes.evaluate_networks(distillation.student.architecture, configuration.seeds),
+        "evaluate_network": recipes.evaluate_network(distillation.student.architecture),
         "assemble_table1": recipes.assemble_table1(distillation),
         "draw_distillation_training": recipes.draw_training_curves(distillation.active_methods),
         "measure_times": recipes.measure_times(configuration),
@@ -69,7 +69,7 @@ def recipes_of(configuration):
 
 def corruption_recipes_of(configuration):
     """Return the recipe of every stage of Sections 4.2 and 4.3, those of trained networks for seed 0."""
-    corruptions, seeds = configuration.corruptions, configuration.seeds
+    corruptions = configuration.corruptions
     embedding, robustness = configuration.embedding, configuration.robustness
     embeddings, defences = embedding.active_methods, robustness.active_methods
     return {
@@ -81,7 +81,7 @@ def corruption_recipes_of(configuration):
             for name in embedding.figure.methods
         },
         **{
-            f"evaluate_embeddings {name}": recipes.evaluate_embeddings(embedding, corruptions, seeds, name)
+            f"evaluate_embedding {name}": recipes.evaluate_embedding(embedding, corruptions, name, 0)
             for name in embeddings
         },
         "assemble_table2": recipes.assemble_table2(embedding, corruptions),
@@ -90,7 +90,7 @@ def corruption_recipes_of(configuration):
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
         **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
         "evaluate_robustness": recipes.evaluate_robustness(robustness),
-        "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions, seeds),
+        "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions),
         **{
             f"assemble_table3 {table}": recipes.assemble_table3(robustness, corruptions, table)
             for table in ("table3", "table3_supplement", "robustness")
@@ -282,7 +282,7 @@ SETTING_CHANGES = [
         "distillation: {student: {architecture: {depth: 16}}}",
         {*WIDE_RESNETS, "assemble_table1"} - {"train_teacher"},
     ),
-    ("seeds: [0, 1, 2]", EVALUATIONS - {"evaluate_geometry", "evaluate_robustness"}),
+    ("seeds: [0, 1, 2]", set()),
     ("geometry: {draws: 10}", {"evaluate_geometry"}),
     ("geometry: {draw_seed: 1}", {"evaluate_geometry"}),
     ("geometry: {k: 3}", {"evaluate_geometry"}),
@@ -326,7 +326,7 @@ SETTING_CHANGES = [
     ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
     (
         "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
-        {*LABEL_VARIATION, "evaluate_embeddings label_variation", "draw_figure_a1"},
+        {*LABEL_VARIATION, "evaluate_embedding label_variation", "draw_figure_a1"},
     ),
     # cross-entropy has a logit a class, and the plane has two dimensions
     ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
@@ -341,7 +341,7 @@ SETTING_CHANGES = [
     ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
     (
         "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
-        {"train_embedding new", "evaluate_embeddings new", "assemble_table2", *EMBEDDING_FIGURES},
+        {"train_embedding new", "evaluate_embedding new", "assemble_table2", *EMBEDDING_FIGURES},
     ),
     ("embedding: {methods: {triplet: null}}", {"assemble_table2", *EMBEDDING_FIGURES}),
     # Section 4.3
@@ -409,6 +409,7 @@ def test_a_setting_changes_the_recipes_that_depend_on_it_and_no_others(overlay, 
 #: what no stage is given: where results lie, what jobs get, and which jobs there are, which is a matter of the rules
 NO_RECIPE = (
     "run",
+    "seeds",
     "resources",
     "corruptions.keep",
     "corruptions.path",  # of the archive, where that is the source
@@ -420,11 +421,10 @@ NO_RECIPE = (
 TIMES = {"measure_times", "assemble_table_a1"}
 #: the stages that a section's settings can concern; those of a method concern its own networks and what shows several
 CONCERNED = {
-    "seeds": {*JUDGED, "evaluate_networks", "evaluate_corruptions"},
     "data": {"prepare_data"},
     "geometry": {"train_reference_network", "evaluate_geometry", "draw_figure1", "draw_figure2"},
     "corruptions": {*CORRUPTED, *TABLES3, "keep_corruptions", "assemble_table2"},
-    "distillation": {*WIDE_RESNETS, "evaluate_networks", "assemble_table1", "draw_distillation_training", *TIMES},
+    "distillation": {*WIDE_RESNETS, "evaluate_network", "assemble_table1", "draw_distillation_training", *TIMES},
     "embedding": {
         *EMBEDDED,
         *PLANES,
@@ -562,7 +562,7 @@ def test_an_embedding_s_recipe_holds_the_options_of_its_loss():
     }
     assert "weight" not in settings["train_embedding cross_entropy"]
     for method in EMBEDDINGS:
-        judged = settings[f"evaluate_embeddings {method}"]
+        judged = settings[f"evaluate_embedding {method}"]
         assert judged["own_classifier"] == (method == "cross_entropy")
         assert judged["unit_length"] == (method != "cross_entropy")
 
@@ -693,7 +693,7 @@ MODULE_CHANGES = [
         },
     ),
     ("lgg.attacks", {"train_robust_network adversarial", "evaluate_robustness"}),
-    ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_networks"}),
+    ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_network"}),
     (
         "lgg.models.preact_resnet",
         {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, "evaluate_robustness", "evaluate_corruptions"},
@@ -726,7 +726,12 @@ MODULE_CHANGES = [
     ("lgg.reporting.robustness_figures", ERROR_FIGURES),
     (
         "lgg.reporting.seeds",
-        {*TRAINING_FIGURES, *TABLES3, "draw_layer_variation", "draw_snr_curves", "draw_weight_sweep"},
+        {
+            *TRAINING_FIGURES,
+            *("assemble_table1", "assemble_table2", *TABLES3),
+            *("draw_embedding_corruptions", "draw_robustness_corruptions"),
+            *("draw_layer_variation", "draw_snr_curves", "draw_weight_sweep"),
+        },
     ),
     ("lgg.stages.distill_student", DISTILLED),
     ("lgg.stages.train_network", {"train_teacher", "train_student", "train_reference_network"}),
@@ -763,7 +768,7 @@ MODULE_CHANGES = [
             *("draw_corruptions", "draw_figure1"),
         },
     ),
-    ("lgg.evaluation.size", {"draw_figure1", "evaluate_networks"}),
+    ("lgg.evaluation.size", {"draw_figure1", "evaluate_network"}),
     # what writes tables and figures
     ("lgg.reporting", {*TABLES, *FIGURES}),
     ("lgg.reporting.figures", {*FIGURES, "assemble_table1", *TABLE_A1}),
@@ -774,7 +779,7 @@ MODULE_CHANGES = [
     ("lgg.reporting.depth_figures", {"draw_graph_depths"}),
     ("lgg.stages.draw_training_curves", TRAINING_FIGURES),
     ("lgg.stages.draw_corruption_errors", {"draw_embedding_corruptions", "draw_robustness_corruptions"}),
-    ("lgg.stages.evaluate_embeddings", JUDGED),
+    ("lgg.stages.evaluate_embedding", JUDGED),
     ("lgg.stages.evaluate_robustness", {"evaluate_robustness"}),
     *(
         (f"lgg.stages.{stage}", {stage})
@@ -794,7 +799,7 @@ MODULE_CHANGES = [
                 "draw_weight_sweep",
                 "evaluate_corruptions",
             ),
-            *("evaluate_geometry", "evaluate_networks", "keep_corruptions", "prepare_data"),
+            *("evaluate_geometry", "evaluate_network", "keep_corruptions", "prepare_data"),
         )
     ),
     ("lgg.stages.assemble_table_a1", TABLE_A1),

@@ -6,22 +6,22 @@ from lgg._lazy import lazy_attributes
 
 # class: its module. A configuration names a loss by its module, `loss: relational`.
 _EXPORTS = {
-    "BatchHardTriplet": ".triplet",
     "GraphDistillation": ".graph_distillation",
     "HintonDistillation": ".hinton",
     "LabelVariation": ".label_variation",
     "LabelVariationSmoothness": ".smoothness",
     "RelationalDistillation": ".relational",
+    "Triplet": ".triplet",
     "parseval_retract_": ".parseval",
     "parseval_retraction_": ".parseval",
 }
 __all__ = [
-    "BatchHardTriplet",
     "GraphDistillation",
     "HintonDistillation",
     "LabelVariation",
     "LabelVariationSmoothness",
     "RelationalDistillation",
+    "Triplet",
     "build",
     "parseval_retract_",
     "parseval_retraction_",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lgg.losses.parseval import parseval_retract_, parseval_retraction_
     from lgg.losses.relational import RelationalDistillation
     from lgg.losses.smoothness import LabelVariationSmoothness
-    from lgg.losses.triplet import BatchHardTriplet
+    from lgg.losses.triplet import Triplet
 
 __getattr__ = lazy_attributes(__name__, _EXPORTS)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lgg.graph import at_least_float32, check_labels, flatten_rows, pairwise_distances, unit_rows
 
 
-class BatchHardTriplet(nn.Module):
+class Triplet(nn.Module):
     """How much nearer the nearest input of another class is than the farthest of the own class, mean over the batch.
 
     For an anchor a the term is max(0, m + max_p ‖x_a − x_p‖ − min_n ‖x_a − x_n‖), p over the other inputs of its class and

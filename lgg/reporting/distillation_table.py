@@ -18,8 +18,8 @@ def table1(rows: Sequence[Mapping[str, Any]], evaluations: Mapping[str, pd.DataF
 
     Args:
         rows: in order; each with `name`, `label`, and `paper_error` and `paper_gain` in percent or None.
-        evaluations: by name, a row a seed with `seed`, `error` and `agreement` in percent, `images`, `parameters`,
-            `operations`.
+        evaluations: by name, a row a seed with `seed` (the teacher needs none), `error` and `agreement` in percent, `images`,
+            `parameters`, `operations`.
         baseline: name of the row that gains are measured against, paired by seed.
 
     Each of `error`, `gain` and `agreement` gives columns _mean, _std, _ci95_low and _ci95_high; the gain also _p_value.

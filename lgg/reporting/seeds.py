@@ -18,3 +18,8 @@ def read_seeds(paths: Iterable[Path]) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+
+
+def read_methods(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
+    """Return the rows that `read_seeds` does, by method."""
+    return {str(name): rows for name, rows in read_seeds(paths).groupby("method", sort=False)}

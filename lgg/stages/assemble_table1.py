@@ -9,15 +9,16 @@ from lgg.reporting.distillation_figure import draw_agreement
 from lgg.reporting.distillation_table import table1, write_table1
 from lgg.reporting.figures import save_figure
 from lgg.reporting.notes import data_notes, training_note
+from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
 from lgg.stages.command import run
 
 
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
-    evaluations = {
-        row["name"]: pd.read_csv(path) for row, path in zip(recipe["rows"], arguments.evaluations, strict=True)
-    }
+    evaluations = read_methods(arguments.evaluations)
+    if arguments.teacher:
+        evaluations["teacher"] = pd.read_csv(arguments.teacher)
     table = table1(recipe["rows"], evaluations, recipe["baseline"])
     train, test = read_header(arguments.train), read_header(arguments.test)
     notes = [training_note(recipe["trained"], train["shape"][0]), *data_notes([train["notes"], test["notes"]])]
@@ -26,4 +27,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train", "test"), lists=("evaluations",), outputs=(*FORMS, "pdf", "png"))
+    run(main, inputs=("train", "test"), lists=("evaluations",), optional=("teacher",), outputs=(*FORMS, "pdf", "png"))

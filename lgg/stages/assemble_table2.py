@@ -16,6 +16,7 @@ from lgg.evaluation.corruption_error import (
 )
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
+from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
 from lgg.stages.command import run
 
@@ -37,8 +38,7 @@ PAPER = "Paper: Lassance, Gripon, Ortega 2021, Table 2: CIFAR-10, ResNet18."
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
     rows = {row["name"]: row for row in recipe["rows"]}
-    clean = {name: pd.read_csv(path) for name, path in zip(rows, arguments.evaluations, strict=True)}
-    corrupted = {name: pd.read_csv(path) for name, path in zip(rows, arguments.corruptions, strict=True)}
+    clean, corrupted = read_methods(arguments.evaluations), read_methods(arguments.corruptions)
     baseline = recipe["baseline"]
     reference = _by(corrupted[baseline], rows[baseline]["classifier"])
 

@@ -16,7 +16,7 @@ from lgg.evaluation.corruption_error import (
 )
 from lgg.reporting.comparison_table import Metric, comparison_table, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
-from lgg.reporting.seeds import read_seeds
+from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
 from lgg.stages.command import run
 
@@ -97,7 +97,7 @@ def _accuracies(errors: Values) -> Values:
     return {test: {seed: 100.0 - error for seed, error in by_seed.items()} for test, by_seed in errors.items()}
 
 
-def _notes(table: str, tests: dict[str, Any], seeds: int) -> list[str]:
+def _notes(table: str, tests: dict[str, Any]) -> list[str]:
     pgd, strong = tests["pgd"], tests["strong_pgd"]
     notes = [f"FGSM at a signal-to-noise ratio of {tests['fgsm_snr']:g} dB."]
     if table == "table3":
@@ -106,9 +106,9 @@ def _notes(table: str, tests: dict[str, Any], seeds: int) -> list[str]:
         notes.append(f"PGD on pixels: {_described(pgd)}.")
     if table == "table3_supplement":
         notes.append(
-            f"The stronger PGD, a check for gradient masking: {_described(strong)}. From baseline: crafted on the baseline "
-            f"network of {'another seed' if seeds > 1 else 'the same seed, the only one'}. DeepFool: median over its "
-            "images of the perturbation's relative L2 norm, zero where a network errs without one; larger is more robust."
+            f"The stronger PGD, a check for gradient masking: {_described(strong)}. From baseline: crafted on one more "
+            f"baseline network, of seed {tests['transfer_seed']}, which is none of these. DeepFool: median over its images "
+            "of the perturbation's relative L2 norm, zero where a network errs without one; larger is more robust."
         )
     if table == "robustness":
         notes.append(
@@ -150,9 +150,8 @@ def _described(pgd: dict[str, Any]) -> str:
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
     tests, baseline, rows = recipe["tests"], recipe["baseline"], recipe["rows"]
-    everything = read_seeds(arguments.evaluations)
-    evaluations = dict(list(everything.groupby("method")))
-    corrupted = {path.parent.name: pd.read_csv(path) for path in arguments.corruptions}
+    evaluations = read_methods(arguments.evaluations)
+    corrupted = read_methods(arguments.corruptions)
     reference = corrupted[baseline]
     values: dict[str, Values] = {}
     for row in rows:
@@ -163,14 +162,14 @@ def main(arguments: Namespace) -> None:
             values[name] = _accuracies(errors)
         else:
             values[name] = errors | (_corruption_values(corrupted[name], reference) if name in corrupted else {})
-    # with one seed the baseline is attacked from no other network: alone in the table it leaves a column empty
     faint = faint_corruptions(reference, int(reference["images"].iloc[0]))
     metrics = [
         replace(metric, bold=not faint) if metric.name == RELATIVE.name else metric
         for metric in _metrics(recipe["table"], tests)
-        if any(metric.name in own for own in values.values())
     ]
-    images = {str(test): int(part["images"].iloc[0]) for test, part in everything.groupby("test")}
+    images = {
+        str(test): int(part["images"].iloc[0]) for own in evaluations.values() for test, part in own.groupby("test")
+    }
     images["clean_error"] = images["clean"]
     images["deepfool"] = tests["deepfool_images"]
     images |= dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0]))
@@ -181,7 +180,7 @@ def main(arguments: Namespace) -> None:
     legend = [
         PUBLISHED if recipe["table"] == "robustness" else PAPER,
         " ".join(filter(None, [training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)])),
-        *_notes(recipe["table"], tests, int(table["seeds"].max())),
+        *_notes(recipe["table"], tests),
         *(corruption_notes(reference, label, undefined_corruptions(reference), faint) if has_mce else []),
         *data_notes([train["notes"], test["notes"]]),
     ]

@@ -20,9 +20,7 @@ def main(arguments: Namespace) -> None:
     notes = [
         f"Measured on {machine['device']}, {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
         f"of PyTorch {machine['torch']} on {machine['system']}; {machine['rounds']} rounds of {machine['steps']} steps.",
-        f"{images:,} training images. Precision: "
-        + "; ".join(f"{precision} ({', '.join(labels)})" for precision, labels in _by_precision(recipe["rows"]).items())
-        + ".",
+        f"{images:,} training images. Precision: " + _precisions(recipe["rows"], machine["precision"]),
     ]
     if adversarial := recipe["adversarial"]:
         notes.append(
@@ -33,11 +31,14 @@ def main(arguments: Namespace) -> None:
     save_figure(draw_times(table), arguments.out_pdf, arguments.out_png)
 
 
-def _by_precision(rows: list[dict[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _precisions(rows: list[dict[str, str]], found: dict[str, str]) -> str:
+    """Return each precision with the methods that were timed in it."""
+    labels: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(row["precision"], []).append(row["label"])
-    return found if len(found) > 1 else {precision: ["all"] for precision in found}
+        labels.setdefault(found[row["name"]], []).append(row["label"])
+    if len(labels) == 1:
+        return f"{next(iter(labels))} (all)."
+    return "; ".join(f"{precision} ({', '.join(own)})" for precision, own in labels.items()) + "."
 
 
 if __name__ == "__main__":

@@ -2,23 +2,19 @@
 
 from argparse import Namespace
 
-import pandas as pd
-
 from lgg.reporting.figures import save_figure
 from lgg.reporting.robustness_figures import draw_corruption_heatmap, draw_error_against_severity
+from lgg.reporting.seeds import read_seeds
 from lgg.stages.command import run
 
 
 def main(arguments: Namespace) -> None:
-    rows = arguments.recipe["rows"]
-    parts = []
-    for row, path in zip(rows, arguments.corruptions, strict=True):
-        errors = pd.read_csv(path)
-        if "classifier" in errors:
-            errors = errors[errors["classifier"] == row["classifier"]]
-        parts.append(errors.assign(method=row["label"]))
-    errors = pd.concat(parts)
-    labels = [row["label"] for row in rows]
+    rows = {row["name"]: row for row in arguments.recipe["rows"]}
+    errors = read_seeds(arguments.corruptions)
+    if "classifier" in errors:
+        errors = errors[errors["classifier"] == errors["method"].map(lambda name: rows[name]["classifier"])]
+    errors["method"] = errors["method"].map(lambda name: rows[name]["label"])
+    labels = [row["label"] for row in rows.values()]
     corruptions = list(dict.fromkeys(errors["corruption"]))
     by_corruption = errors.groupby(["method", "corruption"])["error"].mean().unstack().loc[labels, corruptions]
     by_severity = errors.groupby(["method", "seed", "severity"], sort=False)["error"].mean().reset_index()

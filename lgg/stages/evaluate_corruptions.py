@@ -1,4 +1,4 @@
-"""Error of networks under every corruption and severity; one row for each of them and each seed."""
+"""Error of a network under every corruption and severity, one row for each."""
 
 from argparse import Namespace
 
@@ -14,25 +14,21 @@ from lgg.training.checkpoint import load_model
 
 
 def main(arguments: Namespace) -> None:
-    recipe, settings = arguments.recipe, arguments.recipe["corruptions"]
+    settings = arguments.recipe["corruptions"]
     device = prepare(arguments.gpus, arguments.threads)
     data = read_images(arguments.test)
     positions = choose_images(data.labels, settings)
     labels = torch.from_numpy(data.labels[positions])
-    networks = {
-        seed: load_model(path, device, expected={"num_classes": len(data.classes)})
-        for seed, path in zip(recipe["seeds"], arguments.models, strict=True)
-    }
+    network = load_model(arguments.model, device, expected={"num_classes": len(data.classes)})
     rows = []
     for name, severity, images in corrupted_images(
         data, positions, settings, archive=arguments.corruptions, workers=arguments.threads
     ):
-        for seed, network in networks.items():
-            error = error_percent(predict(network, torch.from_numpy(images), device=device), labels)
-            rows.append({"seed": seed, "corruption": name, "severity": severity, "images": len(labels), "error": error})
-        print(f"{name} {severity}: error {rows[-1]['error']:.2f} % on {len(labels):,} images", flush=True)
+        error = error_percent(predict(network, torch.from_numpy(images), device=device), labels)
+        rows.append({"corruption": name, "severity": severity, "images": len(labels), "error": error})
+        print(f"{name} {severity}: error {error:.2f} % on {len(labels):,} images", flush=True)
     write_rows(arguments.out_corruptions, rows)
 
 
 if __name__ == "__main__":
-    run(main, inputs=("test",), lists=("models",), optional=("corruptions",), outputs=("corruptions",))
+    run(main, inputs=("test", "model"), optional=("corruptions",), outputs=("corruptions",))

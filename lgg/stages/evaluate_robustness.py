@@ -54,7 +54,7 @@ def _on_all_images(
 
 def _under_attack(
     network: ImageClassifier,
-    source: ImageClassifier | None,
+    source: ImageClassifier,
     images: Tensor,
     labels: Tensor,
     tests: Row,
@@ -70,13 +70,12 @@ def _under_attack(
     for test, settings in (("pgd", tests["pgd"]), ("strong_pgd", tests["strong_pgd"])):
         predicted = predict_under_attack(network, images, labels, _pgd(settings, tests["seed"]), device=device)
         yield _row(test, count, error_percent(predicted, labels), **_described(settings))
-    if source is not None:
-        for test, attack, described in (
-            ("transfer_fgsm", partial(fgsm, snr=snr, form="pixels"), {"level": snr, "steps": 1, "restarts": 1}),
-            ("transfer_pgd", _pgd(tests["pgd"], tests["seed"]), _described(tests["pgd"])),
-        ):
-            predicted = predict_under_attack(source, images, labels, attack, target=network, device=device)
-            yield _row(test, count, error_percent(predicted, labels), **described)
+    for test, attack, described in (
+        ("transfer_fgsm", partial(fgsm, snr=snr, form="pixels"), {"level": snr, "steps": 1, "restarts": 1}),
+        ("transfer_pgd", _pgd(tests["pgd"], tests["seed"]), _described(tests["pgd"])),
+    ):
+        predicted = predict_under_attack(source, images, labels, attack, target=network, device=device)
+        yield _row(test, count, error_percent(predicted, labels), **described)
 
 
 def _pgd(settings: Row, seed: int) -> Any:
@@ -107,7 +106,7 @@ def main(arguments: Namespace) -> None:
     # dropout goes after the blocks of this network, the only one of Section 4.3
     expected = {"name": "preact_resnet18", "num_classes": len(data.classes)}
     network = load_model(arguments.model, device, expected=expected)
-    source = load_model(arguments.source, device, expected=expected) if arguments.source else None
+    source = load_model(arguments.source, device, expected=expected)
     rows = [
         *_on_all_images(network, images, labels, tests, device),
         *_under_attack(network, source, images[attacked], labels[attacked], tests, device),
@@ -120,4 +119,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("test", "model"), optional=("source",), outputs=("evaluation",))
+    run(main, inputs=("test", "model", "source"), outputs=("evaluation",))

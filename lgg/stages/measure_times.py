@@ -24,11 +24,12 @@ def main(arguments: Namespace) -> None:
     trials = {row["name"]: make_trial(row, data, header, device) for row in recipe["rows"]}
     times = measure(trials, rounds=recipe["rounds"], steps=recipe["steps"])
     write_rows(arguments.out_times, times)
+    precisions = {name: trial.precision for name, trial in trials.items()}
     write_json(
         arguments.out_machine,
         machine.describe()
         | {"device": device_name(device), "threads": arguments.threads, "torch": torch.__version__}
-        | {"images": len(data.labels), "rounds": recipe["rounds"], "steps": recipe["steps"]},
+        | {"images": len(data.labels), "rounds": recipe["rounds"], "steps": recipe["steps"], "precision": precisions},
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from lgg import models
 from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
-from lgg.devices import prepare
+from lgg.devices import precision_on, prepare
 from lgg.files import sha256_of_file, write_json, write_rows
 from lgg.models.base import ImageClassifier
 from lgg.training.checkpoint import save_model
@@ -169,6 +169,7 @@ def describe_run(
         "epochs": total_epochs(arguments.recipe["training"]["schedule"]),
         "seconds": sum(row["seconds"] for row in history),  # of all epochs, also those before an interruption
         "device": device_name(device),
+        "precision": precision_on(device, arguments.recipe["training"]["precision"]),
         "threads": arguments.threads,
         "torch": torch.__version__,
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lgg.data.batches import Batches
+from lgg.devices import Precision, precision_on
 from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
 from lgg.terminal import tell
@@ -34,7 +35,7 @@ def fit(
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 5e-4,
-    precision: str = "float32",
+    precision: Precision = "float32",
     compilation: Compilation = "none",
     after_step: Callable[[], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
@@ -50,7 +51,7 @@ def fit(
         batches: the training images.
         schedule: the phases of the learning rate, which also say how many epochs there are.
         momentum, nesterov, weight_decay: of SGD; the decay is on every parameter.
-        precision: "float32", or "bfloat16" for autocast (weights stay float32).
+        precision: "float32", "bfloat16" for autocast (weights stay float32), or "auto", see `lgg.devices.precision_on`.
         compilation: "none", or a mode of `torch.compile` for the network.
         after_step: called after every step of the optimiser, for constraints on the weights.
         after_epoch: called with the number of epochs trained, first with 0; may use the model, whose mode is set again.
@@ -72,6 +73,7 @@ def fit(
     epochs = total_epochs(schedule)
     optimizer = SGD(model.parameters(), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     network = compiled(model, compilation)
+    precision = precision_on(batches.device, precision)
     restarts = fresh_starts(schedule)
     kept = {} if kept is None else kept
     with contextlib.ExitStack() as stack:
@@ -171,7 +173,7 @@ def train_step(
     labels: Tensor,
     optimizer: SGD,
     rate: float,
-    precision: str,
+    precision: Precision,
     after_step: Callable[[], None] | None,
 ) -> Step:
     """Update `model`, in training mode, by one batch at learning rate `rate`, and return what the objective gave."""

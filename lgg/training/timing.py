@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lgg.data.batches import Batches
+from lgg.devices import Precision, precision_on
 from lgg.models.base import ImageClassifier
 from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.fit import train_step
@@ -28,7 +29,7 @@ class Trial:
         model: on the device of `batches`.
         objective: what a step minimises.
         batches: the training images; whole epochs follow one another for as long as steps are asked for.
-        precision: "float32" or "bfloat16", as `lgg.training.fit.fit` takes it.
+        precision: as `lgg.training.fit.fit` takes it.
         momentum, nesterov, weight_decay: of SGD.
         compilation: of the network, as in `fit`.
         after_step: called after every step, as in `fit`.
@@ -37,7 +38,7 @@ class Trial:
     model: ImageClassifier
     objective: Objective
     batches: Batches
-    precision: str = "float32"
+    precision: Precision = "float32"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
@@ -53,6 +54,7 @@ class Trial:
                 f"{len(self.batches.labels)} images make no whole batch of {self.batches.batch_size} to be timed"
             )
         self.network = compiled(self.model, self.compilation)
+        self.precision = precision_on(self.batches.device, self.precision)
         self.optimizer = SGD(
             self.model.parameters(),
             momentum=self.momentum,

@@ -18,7 +18,7 @@ def test_every_public_name_resolves():
         ("label_variation", {"similarity": "rbf_squared", "reduction": "mean"}, "LabelVariation"),
         ("relational", {}, "RelationalDistillation"),
         ("smoothness", {"power": 1, "reduction": "sum"}, "LabelVariationSmoothness"),
-        ("triplet", {"margin": 0.5}, "BatchHardTriplet"),
+        ("triplet", {"margin": 0.5}, "Triplet"),
     ],
 )
 def test_loss_is_built_by_the_name_of_its_module_with_its_options(name, options, loss):

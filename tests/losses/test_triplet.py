@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgg.losses import BatchHardTriplet
+from lgg.losses import Triplet
 
 
 def embeddings(size, seed=0, dimensions=3, dtype=torch.float64):
@@ -46,7 +46,7 @@ def loss_by_definition(x, labels, margin=0.2, normalize_embeddings=False, triple
 def test_is_its_definition(labels, margin, normalize_embeddings, triplets, seed):
     x, labels = embeddings(len(labels), seed), torch.tensor(labels)
     options = {"margin": margin, "normalize_embeddings": normalize_embeddings, "triplets": triplets}
-    value = BatchHardTriplet(**options)(x, labels)
+    value = Triplet(**options)(x, labels)
     assert value.shape == ()
     assert value.item() == pytest.approx(loss_by_definition(x, labels, **options), rel=1e-9, abs=1e-13)
 
@@ -55,7 +55,7 @@ def test_anchors_with_a_term_of_zero_count_in_the_mean():
     # on a line: class 0 at 0 and 1, class 1 at 2 and 20; hardest positives 1, 1, 18, 18 and negatives 2, 1, 1, 19
     x, labels = torch.tensor([[0.0], [1.0], [2.0], [20.0]]), torch.tensor([0, 0, 1, 1])
     # terms 0, 0.5, 17.5 and 0
-    assert BatchHardTriplet(margin=0.5)(x, labels).item() == pytest.approx(18.0 / 4)
+    assert Triplet(margin=0.5)(x, labels).item() == pytest.approx(18.0 / 4)
 
 
 @pytest.mark.parametrize("margin", [0.2, "soft"])
@@ -63,7 +63,7 @@ def test_anchors_with_a_term_of_zero_count_in_the_mean():
 @pytest.mark.parametrize("labels", [[1, 1, 1, 1], [0, 1, 2, 3]])
 def test_batch_without_triplets_has_neither_loss_nor_gradient(margin, triplets, labels):
     x = embeddings(4, dtype=torch.float32).requires_grad_()
-    value = BatchHardTriplet(margin=margin, triplets=triplets)(x, torch.tensor(labels))
+    value = Triplet(margin=margin, triplets=triplets)(x, torch.tensor(labels))
     value.backward()
     assert value == 0
     assert x.grad.count_nonzero() == 0
@@ -73,7 +73,7 @@ def test_batch_without_triplets_has_neither_loss_nor_gradient(margin, triplets, 
 @pytest.mark.parametrize("normalize_embeddings", [False, True])
 @pytest.mark.parametrize("triplets", ["hard", "all"])
 def test_gradient_is_that_of_finite_differences(margin, normalize_embeddings, triplets):
-    loss, labels = BatchHardTriplet(margin, normalize_embeddings, triplets), torch.arange(6) % 2
+    loss, labels = Triplet(margin, normalize_embeddings, triplets), torch.arange(6) % 2
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), (embeddings(6).requires_grad_(),))
 
 
@@ -85,7 +85,7 @@ def test_identical_and_zero_embeddings_give_finite_gradients(normalize_embedding
     some[3:5] = 0
     for x in (some, some[:1].expand_as(some).clone(), torch.zeros_like(some)):
         x.requires_grad_()
-        value = BatchHardTriplet(0.2, normalize_embeddings, triplets)(x, torch.arange(6) % 2)
+        value = Triplet(0.2, normalize_embeddings, triplets)(x, torch.arange(6) % 2)
         assert value.isfinite()
         value.backward()
         assert x.grad.isfinite().all()
@@ -93,7 +93,7 @@ def test_identical_and_zero_embeddings_give_finite_gradients(normalize_embedding
 
 def test_distances_of_a_batch_far_from_the_origin_keep_their_digits():
     x, labels = 1e-3 * embeddings(40, dtype=torch.float32) + 100, torch.arange(40) % 4
-    value = BatchHardTriplet(margin=1e-3)(x, labels).item()
+    value = Triplet(margin=1e-3)(x, labels).item()
     # the differences of these float32 values are exact
     assert value == pytest.approx(loss_by_definition(x, labels, margin=1e-3), rel=1e-5)
 
@@ -102,7 +102,7 @@ def test_distances_of_a_batch_far_from_the_origin_keep_their_digits():
 @pytest.mark.parametrize("normalize_embeddings", [False, True])
 def test_half_precision_and_autocast_are_computed_in_float32(dtype, normalize_embeddings):
     x, labels = embeddings(8, dtype=dtype), torch.arange(8) % 3
-    loss = BatchHardTriplet(normalize_embeddings=normalize_embeddings)
+    loss = Triplet(normalize_embeddings=normalize_embeddings)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(x, labels)
     assert value.dtype == torch.float32
@@ -111,7 +111,7 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype, normalize_em
 
 def test_order_and_numbering_of_classes_do_not_matter():
     x, labels = embeddings(8), torch.arange(8) % 3
-    loss, order = BatchHardTriplet(margin=2.0), torch.tensor([3, 0, 5, 1, 7, 2, 4, 6])
+    loss, order = Triplet(margin=2.0), torch.tensor([3, 0, 5, 1, 7, 2, 4, 6])
     expected = loss(x, labels).item()
     assert loss(x[order], labels[order]).item() == pytest.approx(expected)
     assert loss(x, torch.tensor([40, -3, 7])[labels]).item() == pytest.approx(expected)
@@ -121,17 +121,17 @@ def test_order_and_numbering_of_classes_do_not_matter():
 @pytest.mark.parametrize("margin", [0, -0.1, math.nan, "hard"])
 def test_margin_that_is_not_positive_is_refused(margin):
     with pytest.raises(ValueError, match=f"margin is a positive distance, or the word soft, not {margin!r}"):
-        BatchHardTriplet(margin=margin)
+        Triplet(margin=margin)
 
 
 def test_triplets_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="triplets is hard or all, not 'semihard'"):
-        BatchHardTriplet(triplets="semihard")
+        Triplet(triplets="semihard")
 
 
 def test_labels_that_do_not_belong_to_the_batch_are_refused():
     with pytest.raises(ValueError, match="one integer for each of the 4 inputs"):
-        BatchHardTriplet()(torch.rand(4, 3), torch.zeros(3, dtype=torch.int64))
+        Triplet()(torch.rand(4, 3), torch.zeros(3, dtype=torch.int64))
 
 
 def test_other_losses_do_not_pay_for_its_imports():

@@ -30,13 +30,13 @@ def trainings(config: Config, *methods: str) -> dict[str, int]:
     } | STUDENTS_TRAINING
 
 
-def evaluations(*methods: str) -> dict[str, int]:
-    return {f"evaluate_students {name}": 1 for name in methods}
+def evaluations(config: Config, *methods: str) -> dict[str, int]:
+    return {f"evaluate_student {name}": len(config.seeds) for name in methods}
 
 
 def retrained(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train and evaluate `methods` and put them into Table 1."""
-    return trainings(config, *methods) | evaluations(*methods) | TABLE1
+    return trainings(config, *methods) | evaluations(config, *methods) | TABLE1
 
 
 def retrained_geometry() -> dict[str, int]:
@@ -53,13 +53,13 @@ def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
     return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes | EMBEDDINGS_TRAINING
 
 
-def embedding_evaluations(*methods: str) -> dict[str, int]:
+def embedding_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that evaluate embeddings and show how."""
-    return {f"evaluate_embeddings {name}": 1 for name in methods} | TABLE2 | EMBEDDING_ERRORS
+    return {f"evaluate_embedding {name}": len(config.seeds) for name in methods} | TABLE2 | EMBEDDING_ERRORS
 
 
 def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
-    jobs = embedding_trainings(config, *methods) | embedding_evaluations(*methods)
+    jobs = embedding_trainings(config, *methods) | embedding_evaluations(config, *methods)
     return jobs | (FIGURE_A1 if any(job.startswith("train_plane_embedding") for job in jobs) else {})
 
 
@@ -67,10 +67,11 @@ def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
 
 
 def robust_trainings(config: Config, *methods: str) -> dict[str, int]:
-    """Return the jobs that train a network of each of `methods` from each seed, and draw how."""
+    """Return the jobs that train a network of each of `methods` from each seed, of the baseline one more; and draw how."""
+    more = {config.robustness.baseline: 1}
     drawn = DEFENCES_TRAINING if set(methods) & set(config.robustness.table_methods) else {}
     drawn = drawn | (LAYERS if set(methods) & set(config.robustness.watched_methods) else {})
-    return {f"train_robust_network {name}": len(config.seeds) for name in methods} | drawn
+    return {f"train_robust_network {name}": len(config.seeds) + more.get(name, 0) for name in methods} | drawn
 
 
 def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
@@ -84,7 +85,8 @@ def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
 def corruption_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that put those of `methods` that stand in Table 3 to corruptions, and show how they did."""
     shown = [name for name in methods if name in config.robustness.table_methods]
-    return {f"evaluate_corruptions {name}": 1 for name in shown} | (ROBUSTNESS_ERRORS | TABLES3 if shown else {})
+    jobs = {f"evaluate_corruptions {name}": len(config.seeds) for name in shown}
+    return jobs | (ROBUSTNESS_ERRORS | TABLES3 if shown else {})
 
 
 def retrained_defences(config: Config, *methods: str) -> dict[str, int]:

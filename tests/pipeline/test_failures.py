@@ -68,11 +68,11 @@ def test_a_damaged_archive_of_corruptions_ends_with_its_name_and_what_to_do(tmp_
 
 def test_a_network_of_another_configuration_is_not_evaluated(copy_of_finished):
     stored = "results/digits/robustness/baseline/seed0/model.safetensors"
-    errors = "results/digits/robustness/baseline/corruptions.csv"
+    errors = "results/digits/robustness/baseline/seed0/corruptions.csv"
     architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 3}
     save_model(copy_of_finished / stored, models.build(**architecture), architecture, {})
     done = snakemake(copy_of_finished, "--cores", "1", errors)
-    log = "evaluate_corruptions/baseline"
+    log = "evaluate_corruptions/baseline_seed0"
     assert_failed(copy_of_finished, done, "evaluate_corruptions", "seed0/model.safetensors: holds a network", log)
     assert "num_classes = 3, but 10 is expected" in done.stdout
     assert not (copy_of_finished / errors).exists()

@@ -248,10 +248,10 @@ def test_what_gains_are_measured_from_has_none_itself(table1, row):
 
 
 def test_agreement_is_with_the_teachers_predictions(results, table1):
-    (teacher,) = load_file(results / "distillation" / "teacher" / "predictions.safetensors").values()
+    teacher = load_file(results / "distillation" / "teacher" / "predictions.safetensors")["classes"]
     for name in METHODS:
-        own = load_file(results / "distillation" / name / "predictions.safetensors").values()
-        shares = [100.0 * (predicted == teacher).double().mean().item() for predicted in own]
+        files = [results / "distillation" / name / f"seed{seed}" / "predictions.safetensors" for seed in SETTINGS.seeds]
+        shares = [100.0 * (load_file(file)["classes"] == teacher).double().mean().item() for file in files]
         assert table1["agreement_mean"][name] == pytest.approx(np.mean(shares), rel=1e-5)
 
 
@@ -264,9 +264,17 @@ SETS = {
 }
 
 
+def seeds_of(folder, name):
+    """Return the rows of all seeds of a method."""
+    return pd.concat(
+        [pd.read_csv(folder / f"seed{seed}" / f"{name}.csv").assign(seed=seed) for seed in SETTINGS.seeds],
+        ignore_index=True,
+    )
+
+
 @pytest.mark.parametrize("method", TABLE3)
 def test_every_network_is_put_to_every_corruption_at_every_severity(results, method):
-    errors = pd.read_csv(results / "robustness" / method / "corruptions.csv")
+    errors = seeds_of(results / "robustness" / method, "corruptions")
     found = list(errors[["seed", "corruption", "severity"]].itertuples(index=False, name=None))
     assert len(found) == len(set(found))
     assert set(found) == {(seed, *one) for seed in SETTINGS.seeds for one in SETS}
@@ -276,13 +284,13 @@ def test_every_network_is_put_to_every_corruption_at_every_severity(results, met
 
 @pytest.mark.parametrize("method", EMBEDDINGS)
 def test_every_classifier_on_every_embedding_is_put_to_every_corruption(results, method):
-    errors = pd.read_csv(results / "embedding" / method / "corruptions.csv")
+    errors = seeds_of(results / "embedding" / method, "corruptions")
     found = list(errors[["seed", "classifier", "corruption", "severity"]].itertuples(index=False, name=None))
     assert len(found) == len(set(found))
     assert set(found) == {
         (seed, name, *one) for seed in SETTINGS.seeds for name in CLASSIFIERS_OF[method] for one in SETS
     }
-    clean = pd.read_csv(results / "embedding" / method / "evaluation.csv")
+    clean = seeds_of(results / "embedding" / method, "evaluation")
     assert set(clean[["seed", "classifier"]].itertuples(index=False, name=None)) == {
         (seed, name) for seed in SETTINGS.seeds for name in CLASSIFIERS_OF[method]
     }
@@ -297,7 +305,7 @@ def test_errors_under_corruption_are_those_of_the_stored_networks(results):
     labels = torch.from_numpy(data.labels[part])
     stored = {}
     for section, method in (("robustness", SETTINGS.robustness.baseline), ("embedding", SETTINGS.embedding.baseline)):
-        errors = pd.read_csv(results / section / method / "corruptions.csv")
+        errors = seeds_of(results / section / method, "corruptions")
         errors = errors[errors.get("classifier", "own") == "own"] if "classifier" in errors else errors
         stored[section, method] = errors.set_index(["seed", "corruption", "severity"])["error"]
     networks = {one: {seed: network(results, *one, seed) for seed in SETTINGS.seeds} for one in stored}
@@ -312,7 +320,7 @@ def mces(results, section, method, baseline, classifiers=(None, None)):
     """Return relative and plain MCE by seed, added up set by set from the stored errors."""
 
     def errors(name, classifier):
-        table = pd.read_csv(results / section / name / "corruptions.csv")
+        table = seeds_of(results / section / name, "corruptions")
         table = table if classifier is None else table[table["classifier"] == classifier]
         return table.set_index(["seed", "corruption", "severity"])["error"].to_dict()
 
@@ -334,7 +342,7 @@ def mces(results, section, method, baseline, classifiers=(None, None)):
 def test_kept_corruptions_give_the_same_errors(copy_of_finished, results, tmp_path):
     """The images are read from an archive in place of being made: the errors are the same to the last digit."""
     keep = write_overlay(tmp_path, "corruptions: {keep: true}")
-    target = f"results/{SETTINGS.run}/robustness/{SETTINGS.robustness.baseline}/corruptions.csv"
+    target = f"results/{SETTINGS.run}/robustness/{SETTINGS.robustness.baseline}/seed0/corruptions.csv"
     done = snakemake(copy_of_finished, "--cores", "1", target, configs=(DIGITS, keep))
     assert done.returncode == 0, done.stdout
     assert Counter(job.rule for job in announced_jobs(done.stdout)) == {
@@ -555,18 +563,23 @@ def test_the_time_of_every_job_is_known_in_parts(results, all_jobs):
 
 
 @pytest.mark.parametrize(
-    ("stage", "folder"),
-    [("distill_student", "distillation/gkd/seed1"), ("train_robust_network", "robustness/adversarial/seed1")],
+    ("stage", "folder", "more"),
+    [
+        ("distill_student", "distillation/gkd/seed1", []),
+        ("train_robust_network", "robustness/adversarial/seed1", ["label_variation.csv"]),
+    ],
 )
-def test_a_stage_by_hand_gives_the_same_bits(finished, results, tmp_path, stage, folder):
+def test_a_stage_by_hand_gives_the_same_bits(finished, results, tmp_path, stage, folder, more):
     stored = results / folder
     metrics = json.loads((stored / "metrics.json").read_text(encoding="utf-8"))
     arguments = {
         "recipe": json.dumps(metrics["recipe"]),
         "threads": metrics["threads"],
         "train": results / "data" / "train.safetensors",
-        # beside what the stage wrote lies what was found of its network
-        **{f"out-{path.stem}": tmp_path / path.name for path in stored.iterdir() if path.stem != "evaluation"},
+        **{
+            f"out-{name.partition('.')[0]}": tmp_path / name
+            for name in ("model.safetensors", "history.csv", "metrics.json", *more)
+        },
     }
     if stage == "distill_student":
         arguments["teacher"] = results / "distillation" / "teacher" / "model.safetensors"

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from lgg.reporting.seeds import read_seeds
+from lgg.reporting.seeds import read_methods, read_seeds
 
 
 def test_method_and_seed_come_from_the_path_and_rows_in_the_order_of_the_files(tmp_path):
@@ -18,3 +18,6 @@ def test_method_and_seed_come_from_the_path_and_rows_in_the_order_of_the_files(t
         }
     )
     pd.testing.assert_frame_equal(read_seeds(paths), expected)
+    by_method = read_methods(paths)
+    assert list(by_method) == ["gkd", "baseline"]
+    pd.testing.assert_frame_equal(by_method["baseline"], expected[2:])

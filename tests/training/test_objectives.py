@@ -89,7 +89,7 @@ def test_a_loss_is_given_what_its_parameters_name(networks, batch):
 # --- Section 4.2 --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("criterion", [losses.LabelVariation(), losses.BatchHardTriplet()])
+@pytest.mark.parametrize("criterion", [losses.LabelVariation(), losses.Triplet()])
 def test_metric_learning_is_the_weighted_loss_of_the_outputs_alone(networks, batch, criterion):
     student, _ = networks
     student.eval()

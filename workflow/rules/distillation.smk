@@ -1,5 +1,5 @@
 # Section 4.1, Table 1. Reads data/; writes below distillation/ the teacher, a student for each method and seed with its
-# history and metrics, an evaluation for the teacher and for each method, tables/table1, and
+# history, metrics and evaluation, tables/table1, and
 # figures/table1 and distillation_training.
 
 if settings.distillation:
@@ -8,6 +8,7 @@ if settings.distillation:
     TEACHER = settings.distillation.teacher
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
+    STUDENT_EVALUATION = f"{DISTILLATION}/{{method}}/seed{{seed}}/evaluation.csv"
     # seeds that share a job, and those that have one of their own
     GROUPS = in_groups(settings.seeds, settings.distillation.seeds_per_job)
     TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
@@ -68,11 +69,11 @@ if settings.distillation:
                 mem_mb=EVALUATE.mem_mb,
                 runtime=growing(EVALUATE.runtime),
             params:
-                recipe=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).settings,
-                code=recipes.evaluate_networks(TEACHER.architecture, [TEACHER.seed]).code,
+                recipe=recipes.evaluate_network(TEACHER.architecture).settings,
+                code=recipes.evaluate_network(TEACHER.architecture).code,
             shell:
-                "python -m lgg.stages evaluate_networks --recipe {params.recipe:q} --threads {threads}"
-                " --gpus {resources.gpu} --test {input.test:q} --models {input.model:q}"
+                "python -m lgg.stages evaluate_network --recipe {params.recipe:q} --threads {threads}"
+                " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q}"
                 " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
 
         rule distill_student:
@@ -181,23 +182,21 @@ if settings.distillation:
                 " --train {input.train:q} {params.teacher} {input.teacher:q} --out-models {output.models:q}"
                 " --out-histories {output.histories:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
-    rule evaluate_students:
+    rule evaluate_student:
         input:
             test=TEST_IMAGES,
-            models=expand(
-                f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/model.safetensors",
-                seed=settings.seeds,
-            ),
+            model=f"{DISTILLATION}/{{method}}/seed{{seed}}/model.safetensors",
             teacher=([f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else []),
         output:
-            evaluation=f"{DISTILLATION}/{{method}}/evaluation.csv",
-            predictions=f"{DISTILLATION}/{{method}}/predictions.safetensors",
+            evaluation=STUDENT_EVALUATION,
+            predictions=f"{DISTILLATION}/{{method}}/seed{{seed}}/predictions.safetensors",
         log:
-            f"{RESULTS}/logs/evaluate_students/{{method}}.log",
+            f"{RESULTS}/logs/evaluate_student/{{method}}_seed{{seed}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/evaluate_students/{{method}}.tsv"
+            f"{RESULTS}/benchmarks/evaluate_student/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(METHODS),
+            seed=one_of(map(str, settings.seeds)),
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
@@ -206,21 +205,20 @@ if settings.distillation:
             mem_mb=EVALUATE.mem_mb,
             runtime=growing(EVALUATE.runtime),
         params:
-            recipe=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).settings,
-            code=recipes.evaluate_networks(settings.distillation.student.architecture, settings.seeds).code,
+            recipe=recipes.evaluate_network(settings.distillation.student.architecture).settings,
+            code=recipes.evaluate_network(settings.distillation.student.architecture).code,
             teacher="--teacher" if TEACHER else "",
         shell:
-            "python -m lgg.stages evaluate_networks --recipe {params.recipe:q} --threads {threads}"
-            " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q} {params.teacher} {input.teacher:q}"
+            "python -m lgg.stages evaluate_network --recipe {params.recipe:q} --threads {threads}"
+            " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} {params.teacher} {input.teacher:q}"
             " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
 
     rule assemble_table1:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=[
-                f"{DISTILLATION}/{name}/evaluation.csv" for name in [*(["teacher"] if TEACHER else []), *METHODS]
-            ],
+            evaluations=expand(STUDENT_EVALUATION, method=METHODS, seed=settings.seeds),
+            teacher=[f"{DISTILLATION}/teacher/evaluation.csv"] if TEACHER else [],
         output:
             csv=f"{RESULTS}/tables/table1.csv",
             md=f"{RESULTS}/tables/table1.md",
@@ -251,11 +249,12 @@ if settings.distillation:
         params:
             recipe=recipes.assemble_table1(settings.distillation).settings,
             code=recipes.assemble_table1(settings.distillation).code,
+            teacher="--teacher" if TEACHER else "",
         shell:
             "python -m lgg.stages assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q}"
-            " --evaluations {input.evaluations:q} --out-csv {output.csv:q} --out-md {output.md:q}"
-            " --out-tex {output.tex:q}"
+            " --evaluations {input.evaluations:q} {params.teacher} {input.teacher:q}"
+            " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
             " --out-html {output.html:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     rule draw_distillation_training:

@@ -6,7 +6,8 @@ if settings.embedding:
     EMBEDDING = f"{RESULTS}/embedding"
     EMBEDDINGS = settings.embedding.active_methods
     FIGURE_A1 = settings.embedding.figure
-    EMBEDDING_ERRORS = [f"{EMBEDDING}/{name}/corruptions.csv" for name in EMBEDDINGS]
+    EMBEDDING_EVALUATION = f"{EMBEDDING}/{{method}}/seed{{seed}}/evaluation.csv"
+    EMBEDDING_CORRUPTIONS = f"{EMBEDDING}/{{method}}/seed{{seed}}/corruptions.csv"
 
     targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ("table2", "table2_supplement") for kind in TABLE_FORMS]
     targets += [
@@ -54,24 +55,22 @@ if settings.embedding:
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
-    rule evaluate_embeddings:
+    rule evaluate_embedding:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            models=expand(
-                f"{EMBEDDING}/{{{{method}}}}/seed{{seed}}/model.safetensors",
-                seed=settings.seeds,
-            ),
+            model=f"{EMBEDDING}/{{method}}/seed{{seed}}/model.safetensors",
             archive=ARCHIVE,
         output:
-            evaluation=f"{EMBEDDING}/{{method}}/evaluation.csv",
-            corruptions=f"{EMBEDDING}/{{method}}/corruptions.csv",
+            evaluation=EMBEDDING_EVALUATION,
+            corruptions=EMBEDDING_CORRUPTIONS,
         log:
-            f"{RESULTS}/logs/evaluate_embeddings/{{method}}.log",
+            f"{RESULTS}/logs/evaluate_embedding/{{method}}_seed{{seed}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/evaluate_embeddings/{{method}}.tsv"
+            f"{RESULTS}/benchmarks/evaluate_embedding/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(EMBEDDINGS),
+            seed=one_of(map(str, settings.seeds)),
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
@@ -80,16 +79,16 @@ if settings.embedding:
             mem_mb=EVALUATE.mem_mb,
             runtime=growing(EVALUATE.runtime),
         params:
-            recipe=lambda wildcards: recipes.evaluate_embeddings(
-                settings.embedding, settings.corruptions, settings.seeds, wildcards.method
+            recipe=lambda wildcards: recipes.evaluate_embedding(
+                settings.embedding, settings.corruptions, wildcards.method, int(wildcards.seed)
             ).settings,
-            code=lambda wildcards: recipes.evaluate_embeddings(
-                settings.embedding, settings.corruptions, settings.seeds, wildcards.method
+            code=lambda wildcards: recipes.evaluate_embedding(
+                settings.embedding, settings.corruptions, wildcards.method, int(wildcards.seed)
             ).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
-            "python -m lgg.stages evaluate_embeddings --recipe {params.recipe:q} --threads {threads}"
-            " --gpus {resources.gpu} --train {input.train:q} --test {input.test:q} --models {input.models:q}"
+            "python -m lgg.stages evaluate_embedding --recipe {params.recipe:q} --threads {threads}"
+            " --gpus {resources.gpu} --train {input.train:q} --test {input.test:q} --model {input.model:q}"
             " {params.archive} {input.archive:q} --out-evaluation {output.evaluation:q}"
             " --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
 
@@ -97,8 +96,8 @@ if settings.embedding:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=[f"{EMBEDDING}/{name}/evaluation.csv" for name in EMBEDDINGS],
-            corruptions=EMBEDDING_ERRORS,
+            evaluations=expand(EMBEDDING_EVALUATION, method=EMBEDDINGS, seed=settings.seeds),
+            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=settings.seeds),
         output:
             csv=f"{RESULTS}/tables/table2.csv",
             md=f"{RESULTS}/tables/table2.md",
@@ -142,7 +141,7 @@ if settings.embedding:
 
     rule draw_embedding_corruptions:
         input:
-            corruptions=EMBEDDING_ERRORS,
+            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=settings.seeds),
         output:
             heatmap_pdf=f"{RESULTS}/figures/embedding_corruptions.pdf",
             heatmap_png=in_report(

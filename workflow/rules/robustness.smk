@@ -13,19 +13,8 @@ if settings.robustness:
         "robustness": "Further robustness: accuracy under noise, dropout, coarse weights and PGD",
     }
     EVALUATION = f"{ROBUSTNESS}/{{method}}/seed{{seed}}/evaluation.csv"
-    # The network on which images for transferred attacks are crafted: the baseline of the seed before, for the first seed
-    # that of the second. So a new seed leaves finished evaluations as they are, but for that of a seed which was alone; its
-    # baseline would be its own source and has none.
-    SOURCES = {
-        (method, seed): (
-            [f"{ROBUSTNESS}/{settings.robustness.baseline}/seed{source}/model.safetensors"]
-            if (method, seed) != (settings.robustness.baseline, source)
-            else []
-        )
-        for method in DEFENCES
-        for seed, source in zip(settings.seeds, [*settings.seeds[1:2], *settings.seeds])
-    }
-    CORRUPTION_ERRORS = [f"{ROBUSTNESS}/{name}/corruptions.csv" for name in TABLE3_METHODS]
+    TRANSFER_SEED = settings.robustness.tests.transfer_seed
+    CORRUPTION_ERRORS = f"{ROBUSTNESS}/{{method}}/seed{{seed}}/corruptions.csv"
 
     targets += [f"{RESULTS}/tables/{name}.{kind}" for name in ROBUSTNESS_TABLES for kind in TABLE_FORMS]
     targets += [
@@ -55,7 +44,7 @@ if settings.robustness:
             f"{RESULTS}/benchmarks/train_robust_network/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(DEFENCES),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, [*settings.seeds, TRANSFER_SEED])),
         # adversarial training and its evaluation are the longest chain, so they go before what is short
         priority: 5
         conda:
@@ -82,7 +71,7 @@ if settings.robustness:
         input:
             test=TEST_IMAGES,
             model=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/model.safetensors",
-            source=lambda wildcards: SOURCES[wildcards.method, int(wildcards.seed)],
+            source=f"{ROBUSTNESS}/{settings.robustness.baseline}/seed{TRANSFER_SEED}/model.safetensors",
         output:
             evaluation=EVALUATION,
         log:
@@ -103,28 +92,25 @@ if settings.robustness:
         params:
             recipe=recipes.evaluate_robustness(settings.robustness).settings,
             code=recipes.evaluate_robustness(settings.robustness).code,
-            source=lambda wildcards: "--source" if SOURCES[wildcards.method, int(wildcards.seed)] else "",
         shell:
             "python -m lgg.stages evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
-            " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} {params.source} {input.source:q}"
+            " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} --source {input.source:q}"
             " --out-evaluation {output.evaluation:q} > {log:q} 2>&1"
 
     rule evaluate_corruptions:
         input:
             test=TEST_IMAGES,
-            models=expand(
-                f"{ROBUSTNESS}/{{{{method}}}}/seed{{seed}}/model.safetensors",
-                seed=settings.seeds,
-            ),
+            model=f"{ROBUSTNESS}/{{method}}/seed{{seed}}/model.safetensors",
             archive=ARCHIVE,
         output:
-            corruptions=f"{ROBUSTNESS}/{{method}}/corruptions.csv",
+            corruptions=CORRUPTION_ERRORS,
         log:
-            f"{RESULTS}/logs/evaluate_corruptions/{{method}}.log",
+            f"{RESULTS}/logs/evaluate_corruptions/{{method}}_seed{{seed}}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/evaluate_corruptions/{{method}}.tsv"
+            f"{RESULTS}/benchmarks/evaluate_corruptions/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(TABLE3_METHODS),
+            seed=one_of(map(str, settings.seeds)),
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
@@ -133,12 +119,12 @@ if settings.robustness:
             mem_mb=EVALUATE.mem_mb,
             runtime=growing(EVALUATE.runtime),
         params:
-            recipe=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).settings,
-            code=recipes.evaluate_corruptions(settings.robustness, settings.corruptions, settings.seeds).code,
+            recipe=recipes.evaluate_corruptions(settings.robustness, settings.corruptions).settings,
+            code=recipes.evaluate_corruptions(settings.robustness, settings.corruptions).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
             "python -m lgg.stages evaluate_corruptions --recipe {params.recipe:q} --threads {threads}"
-            " --gpus {resources.gpu} --test {input.test:q} --models {input.models:q}"
+            " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q}"
             " {params.archive} {input.archive:q} --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
 
     rule assemble_table3:
@@ -146,7 +132,7 @@ if settings.robustness:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
             evaluations=expand(EVALUATION, method=DEFENCES, seed=settings.seeds),
-            corruptions=CORRUPTION_ERRORS,
+            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=settings.seeds),
         output:
             csv=f"{RESULTS}/tables/{{table}}.csv",
             md=f"{RESULTS}/tables/{{table}}.md",
@@ -186,7 +172,7 @@ if settings.robustness:
 
     rule draw_robustness_corruptions:
         input:
-            corruptions=CORRUPTION_ERRORS,
+            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=settings.seeds),
         output:
             heatmap_pdf=f"{RESULTS}/figures/robustness_corruptions.pdf",
             heatmap_png=in_report(

@@ -1,0 +1,51 @@
+"""Published seeds are finished ones, also where nothing else is left of the run."""
+
+import importlib.util
+import shutil
+
+import pytest
+from configurations import configured
+from expected_jobs import every_job
+from snakemake_runs import DIGITS, ROOT, plan, snakemake, write_overlay
+from test_reruns import NEW_SEED
+
+pytestmark = pytest.mark.pipeline
+
+spec = importlib.util.spec_from_file_location("published", ROOT / "docs/published.py")
+published = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(published)
+
+SETTINGS = configured((ROOT / DIGITS).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def elsewhere(copy_of_finished, monkeypatch):
+    """Return a checkout with the published part of a finished run, and nothing else of it."""
+    monkeypatch.setattr(published, "PUBLISHED", copy_of_finished / "results/published")
+    run = copy_of_finished / "results" / SETTINGS.run
+    published.publish(run)
+    shutil.rmtree(run)
+    shutil.rmtree(copy_of_finished / ".snakemake")
+    return copy_of_finished
+
+
+def test_a_new_seed_trains_its_own_networks_beside_published_ones(elsewhere, tmp_path):
+    run = elsewhere / "results" / SETTINGS.run
+    with pytest.raises(SystemExit, match="run the rule prepare_data first"):
+        published.take_up(run)
+    assert plan(elsewhere) == every_job(SETTINGS)
+    done = snakemake(elsewhere, "prepare_data", "--cores", "1")
+    assert done.returncode == 0, done.stdout
+    published.take_up(run)
+    shown = {job: count for job, count in every_job(SETTINGS).items() if job.startswith(("assemble_", "draw_"))}
+    del shown["draw_figureA1"]
+    assert plan(elsewhere) == shown
+    assert plan(elsewhere, configs=(DIGITS, write_overlay(tmp_path, "seeds: [0, 1, 2]"))) == NEW_SEED | shown
+
+
+def test_results_of_other_images_are_not_taken_up(elsewhere, tmp_path):
+    overlay = write_overlay(tmp_path, "data: {seed: 1}")
+    done = snakemake(elsewhere, "prepare_data", "--cores", "1", configs=(DIGITS, overlay))
+    assert done.returncode == 0, done.stdout
+    with pytest.raises(SystemExit, match="not the images of the published results"):
+        published.take_up(elsewhere / "results" / SETTINGS.run)
