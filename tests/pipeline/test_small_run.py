@@ -168,13 +168,13 @@ def test_a_second_call_runs_nothing(finished, copy_of_finished):
 def test_models_hold_tensors_and_no_pickle(results):
     models = sorted(results.rglob("model.safetensors"))
     by_seed = len(METHODS) + len(EMBEDDINGS) + len(DEFENCES)
-    # the teacher, the reference network, and those of Figure A1
-    assert len(models) == by_seed * len(SETTINGS.seeds) + 2 + len(PLANES)
+    # the teacher, the reference network, the one that attacks are crafted on, and those of Figure A1
+    assert len(models) == by_seed * len(SETTINGS.seeds) + 3 + len(PLANES)
     for path in models:
         with safe_open(path, framework="pt") as file:
             assert list(file.keys())
             notes = json.loads(file.metadata()["lgg"])["notes"]
-        assert notes["recipe"]["seed"] in {0, *SETTINGS.seeds}
+        assert notes["recipe"]["seed"] in {0, *SETTINGS.seeds, TESTS.transfer_seed}
         assert notes["data_sha256"] == read_header(results / "data" / "train.safetensors")["sha256"]
     kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert kinds <= {

@@ -90,14 +90,14 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     arguments = ("--snakefile", "jobs.smk", "--workflow-profile", PROFILE, "--retries", "1", "--latency-wait", "5")
     warning = ("--set-resources", *(f"{rule}:slurm_extra='--signal=TERM@20'" for rule in ("other", "training")))
     with running(cluster, folder, *arguments, *warning) as (run, output):
-        wait_until(lambda: has_started("cancelled") and has_started("overdue"), 60, output)
+        wait_until(lambda: has_started("cancelled") and has_started("overdue"), 150, output)
         comments = cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").splitlines()
         (cancelled,) = [line.split()[0] for line in comments if "cancelled" in line]
         cluster.ask("scancel", cancelled)
         cluster.stop_controller()
         time.sleep(3)
         cluster.start_controller()
-        run.wait(170)
+        run.wait(400)
         said = output.read_text(encoding="utf-8")
 
     seen = records(folder)
