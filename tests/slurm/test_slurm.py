@@ -141,11 +141,11 @@ def test_interrupting_snakemake_cancels_its_jobs(cluster, tmp_path):
     wanted = [f"long{number}.done" for number in range(5)]
     arguments = ("--snakefile", "jobs.smk", "--workflow-profile", PROFILE, *wanted)
     with running(cluster, folder, *arguments) as (run, output):
-        wait_until(lambda: len(records(folder)) == 4, 60, output)
+        wait_until(lambda: len(records(folder)) == 4, 150, output)
         assert len(cluster.unfinished()) == 5  # one waits for a device
         run.send_signal(signal.SIGINT)
-        assert run.wait(30) != 0
-        wait_until(lambda: not cluster.unfinished(), 10, output)
+        assert run.wait(90) != 0
+        wait_until(lambda: not cluster.unfinished(), 60, output)
 
 
 def test_a_table_is_made_through_the_profile(cluster, tmp_path):
@@ -154,7 +154,7 @@ def test_a_table_is_made_through_the_profile(cluster, tmp_path):
     small = ("--config", "seeds=[0]", "resources={device: cpu}")
     arguments = (table, "--workflow-profile", "profiles/slurm", "--until", "evaluate_teacher", "--latency-wait", "5")
     with running(cluster, folder, *arguments, *small, configs=(DIGITS,)) as (run, output):
-        run.wait(120)
+        run.wait(400)
         said = output.read_text(encoding="utf-8")
     assert run.returncode == 0, said
     assert "localrule prepare_data:" in said
