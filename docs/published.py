@@ -71,6 +71,8 @@ def models_of(run: Path, settings: Config) -> list[Path]:
     if robustness := settings.robustness:
         source = f"{robustness.baseline}/seed{robustness.tests.transfer_seed}"
         models += [run / f"robustness/{source}/model.safetensors"]
+    if missing := [path for path in models if not path.is_file()]:
+        sys.exit(f"{missing[0]} is not there: publish a run of which everything was made")
     if (size := sum(path.stat().st_size for path in models)) > MOST_MODELS:
         sys.exit(f"{run}: the models to publish have {size:,} bytes together, more than {MOST_MODELS:,}")
     return models

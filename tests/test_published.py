@@ -132,6 +132,13 @@ def test_a_run_that_has_not_ended_is_refused_and_nothing_is_lost(run):
     assert kept(run) == before
 
 
+def test_a_run_without_a_network_that_is_published_is_refused(run):
+    (run / "robustness/baseline/seed1000/model.safetensors").unlink()
+    with pytest.raises(SystemExit, match=r"seed1000/model\.safetensors is not there"):
+        published.publish(run)
+    assert not (run.parent / "published/mine").exists()
+
+
 def test_what_is_not_published_cannot_be_taken_up(run):
     with pytest.raises(SystemExit, match="nothing is published of this run"):
         published.take_up(run)
