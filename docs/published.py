@@ -4,6 +4,7 @@
     python docs/published.py results/cifar10-cpu --take-up    the other way: Snakemake takes its seeds for finished then
     python docs/published.py                                  writes the pages' numbers anew from results/published
 
+A run may lack sections of its configuration (`--config embedding=null robustness=null`): the pages say so, and leave them out.
 A page's numbers stand between `<!-- published: NAME -->` and `<!-- end -->`; each NAME is a function here. Run it from the
 repository's root.
 """
@@ -131,6 +132,10 @@ def take_up(run: Path) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+def is_there(name: str) -> bool:
+    return (RUN / f"tables/{name}.csv").is_file()
+
+
 def read_table(name: str) -> pd.DataFrame:
     return pd.read_csv(RUN / f"tables/{name}.csv").set_index("name")
 
@@ -165,6 +170,8 @@ def summary() -> str:
     """What a reader looks for first: the paper's three tables, ours and the paper's figures side by side."""
     rows = []
     for name, column, title, methods in SUMMARY:
+        if not is_there(name):
+            continue
         found = read_table(name)
         for method in methods:
             row = found.loc[method]
@@ -198,28 +205,16 @@ def claims() -> str:
 
 def list_claims() -> list[tuple[str, float, Summary]]:
     """Return each claim with the paper's difference and ours; the paper's has the sign that the claim says."""
-
-    def students(first: str, second: str, column: str) -> Summary:
-        return paired_difference(*(by_seed(name, column) for name in (first, second)))
-
-    errors = read_table("table1")["paper_error"]
-    found = [
-        (f"GKD's students err less than {label}: error", errors["gkd"] - errors[other], students("gkd", other, "error"))
-        for label, other in (("RKD-D's", "rkd_d"), ("the baseline's", "baseline"))
-    ]
-    found += [
-        (
-            "RKD-D's students err less than the baseline's: error",
-            errors["rkd_d"] - errors["baseline"],
-            students("rkd_d", "baseline", "error"),
-        ),
-        (
-            "GKD's students agree with their teacher on more images than RKD-D's: agreement",
-            math.inf,
-            students("gkd", "rkd_d", "agreement"),
-        ),
-    ]
+    found = []
+    if is_there("table1"):
+        errors = read_table("table1")["paper_error"]
+        for text, first, second, column in STUDENTS:
+            # of agreement the paper's text gives the sign alone
+            difference = errors[first] - errors[second] if column == "error" else math.inf
+            found.append((text, difference, paired_difference(by_seed(first, column), by_seed(second, column))))
     for name, text, method, column in COMPARED:
+        if not is_there(name):
+            continue
         rows = read_table(name)
         row = rows.loc[method]
         values = (row[f"{column}_difference_{part}"] for part in ("seeds", "mean", "std", "ci95_low", "ci95_high"))
@@ -229,6 +224,12 @@ def list_claims() -> list[tuple[str, float, Summary]]:
     return found
 
 
+STUDENTS = (
+    ("GKD's students err less than RKD-D's: error", "gkd", "rkd_d", "error"),
+    ("GKD's students err less than the baseline's: error", "gkd", "baseline", "error"),
+    ("RKD-D's students err less than the baseline's: error", "rkd_d", "baseline", "error"),
+    ("GKD's students agree with their teacher on more images than RKD-D's: agreement", "gkd", "rkd_d", "agreement"),
+)
 COMPARED = (
     (
         "table2",
@@ -264,6 +265,8 @@ def verdict(found: Summary, paper: float) -> str:
 
 def depth() -> str:
     """Label variation at the depths of Figure 2, over its draws."""
+    if not (RUN / "geometry/geometry.json").is_file():
+        return NOT_YET
     found = json.loads((RUN / "geometry/geometry.json").read_text("utf-8"))["label_variation"]
     frame = pd.DataFrame(found)
     rows = [(name, number(frame[name].mean(), 3), number(frame[name].std(), 3)) for name in frame]
@@ -293,18 +296,21 @@ FIGURES = {
 
 
 def tables() -> str:
-    return "".join(f"- [{title}]({LINK}/tables/{name}.md)\n" for name, title in TABLES.items())
+    return "".join(f"- [{title}]({LINK}/tables/{name}.md)\n" for name, title in TABLES.items() if is_there(name))
 
 
 def figures() -> str:
-    return "\n".join(f"![{title}]({LINK}/figures/{name}.png)\n" for name, title in FIGURES.items())
+    found = {name: title for name, title in FIGURES.items() if (RUN / f"figures/{name}.png").is_file()}
+    return "\n".join(f"![{title}]({LINK}/figures/{name}.png)\n" for name, title in found.items())
 
 
 def about() -> str:
     """What was run, when, on what."""
     told, settings = provenance(), provenance()["configuration"]
     machine, versions = told["machine"], told["versions"]
-    lines = [
+    missing = [name for name in SECTIONS if settings[name] is None]
+    lines = [f"- Not run yet: {', '.join(missing)}."] if missing else []
+    lines += [
         f"- Seeds: {', '.join(map(str, settings['seeds']))}; one teacher.",
         f"- Machine: {machine['cores']} cores of an {machine['processor']}.",
         f"- Versions: PyTorch {versions['torch']}, torchvision {versions['torchvision']}, Python {versions['python']}.",
@@ -384,6 +390,7 @@ def estimate() -> str:
 
 HOURS = ("hours_paper_1", "hours_paper_4", "hours_modern_1", "hours_modern_4")
 
+NOT_YET = "*Not published yet.*\n"
 WITHOUT_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
@@ -398,7 +405,7 @@ def written(text: str) -> str:
 
 def block_of(name: str) -> str:
     if not (RUN / "provenance.json").exists() and name not in WITHOUT_RUN:
-        return "*Not published yet.*\n"
+        return NOT_YET
     return BLOCKS[name]()
 
 

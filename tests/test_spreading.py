@@ -1,18 +1,13 @@
 """The simulation of benchmarks/spreading.py: bounds that hold for every list schedule (Graham 1969), and its jobs."""
 
-import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
 import spreading
 from _scheduling import Job, critical_path, gpu_seconds, schedule, seconds_to_the_end, wall_seconds
+from hypothesis import given
+from hypothesis import strategies as st
 
 GPUS, HELD = st.integers(1, 8), st.integers(0, 3)
 

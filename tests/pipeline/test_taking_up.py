@@ -1,8 +1,8 @@
 """Published seeds are finished ones, also where nothing else is left of the run."""
 
-import importlib.util
 import shutil
 
+import published
 import pytest
 from configurations import configured
 from expected_jobs import every_job
@@ -10,10 +10,6 @@ from snakemake_runs import DIGITS, ROOT, plan, snakemake, write_overlay
 from test_reruns import NEW_SEED
 
 pytestmark = pytest.mark.pipeline
-
-spec = importlib.util.spec_from_file_location("published", ROOT / "docs/published.py")
-published = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(published)
 
 SETTINGS = configured((ROOT / DIGITS).read_text(encoding="utf-8"))
 
