@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from lgg.config import Config, load  # noqa: E402
 from lgg.data.storage import read_header  # noqa: E402
+from lgg.reporting.overview import seeds_in_words  # noqa: E402
 from lgg.reporting.seeds import read_seeds  # noqa: E402
 from lgg.reporting.statistics import Summary, paired_difference  # noqa: E402
 
@@ -65,7 +66,7 @@ def models_of(run: Path, settings: Config) -> list[Path]:
     """Return the weights that are published: the teacher's, the first seed's students', and what attacks are crafted on."""
     models = []
     if distillation := settings.distillation:
-        first = f"seed{settings.seeds[0]}"
+        first = f"seed{settings.seeds_of('distillation')[0]}"
         networks = [f"{name}/{first}" for name in distillation.active_methods]
         networks += ["teacher"] if distillation.teacher else []
         models += [run / f"distillation/{name}/model.safetensors" for name in networks]
@@ -311,7 +312,7 @@ def about() -> str:
     missing = [name for name in SECTIONS if settings[name] is None]
     lines = [f"- Not run yet: {', '.join(missing)}."] if missing else []
     lines += [
-        f"- Seeds: {', '.join(map(str, settings['seeds']))}; one teacher.",
+        f"- Seeds {seeds_in_words(settings)}; one teacher.",
         f"- Machine: {machine['cores']} cores of an {machine['processor']}.",
         f"- Versions: PyTorch {versions['torch']}, torchvision {versions['torchvision']}, Python {versions['python']}.",
         f"- Code: commit `{told['git']['commit'][:12]}`; ended {told['written'][:10]}.",

@@ -101,6 +101,17 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 FilePath = Annotated[str, AfterValidator(_path)]
 
 
+def _each_once(seeds: list[int]) -> list[int]:
+    """Refuse a seed that stands there twice."""
+    if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ValueError(f"{', '.join(map(str, repeated))} stands there twice; every seed counts once")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
+OWN_SEEDS = "in place of the run's `seeds`, for this section alone; null: those"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -519,6 +530,7 @@ class Distillation(_Section):
     methods: dict[Name, Method | None] = Field(
         description="rows of Table 1 by name; a new entry is a new row, null takes one away"
     )
+    seeds: Seeds | None = Field(default=None, description=OWN_SEEDS)
     seeds_per_job: Count = Field(
         default=1,
         description="students of one method that a job trains at once; more than 1 is for GPUs, which one small student "
@@ -689,6 +701,7 @@ class Embedding(_Section):
     methods: dict[Name, EmbeddingMethod | None] = Field(
         description="rows of Table 2 by name; a new entry is a new row, null takes one away"
     )
+    seeds: Seeds | None = Field(default=None, description=OWN_SEEDS)
     figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
 
     @property
@@ -844,6 +857,7 @@ class Robustness(_Section):
     methods: dict[Name, RobustMethod | None] = Field(
         description="rows of Table 3 by name; a new entry is a new row, null takes one away"
     )
+    seeds: Seeds | None = Field(default=None, description=OWN_SEEDS)
     tests: RobustnessTests = Field(default=RobustnessTests(), description="attacks and other tests")
 
     @property
@@ -1018,7 +1032,7 @@ class Config(_Section):
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
         description="name of the run; everything it writes lies below results/RUN/"
     )
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+    seeds: Seeds = Field(
         description="one network of every method is trained from each; adding one trains only the new networks"
     )
     data: Data
@@ -1029,6 +1043,11 @@ class Config(_Section):
     robustness: Robustness | None = Field(default=None, description="null: no Table 3")
     timing: Timing | None = Field(default=None, description="null: no Table A1")
     resources: Resources
+
+    def seeds_of(self, section: Literal["distillation", "embedding", "robustness"]) -> list[int]:
+        """The seeds of a section that has networks of several: its own, or the run's."""
+        part = getattr(self, section)
+        return self.seeds if part is None or part.seeds is None else part.seeds
 
     @property
     def timed_methods(self) -> list[tuple[str, str]]:
@@ -1060,10 +1079,7 @@ class Config(_Section):
     def _consistent(self) -> Self:
         if self.timing:
             self._check_timing(self.timing)
-        repeated = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
-        if repeated:
-            raise ValueError(f"seeds: {', '.join(map(str, repeated))} stands there twice; every seed counts once")
-        if self.robustness and self.robustness.tests.transfer_seed in self.seeds:
+        if self.robustness and self.robustness.tests.transfer_seed in self.seeds_of("robustness"):
             raise ValueError(
                 f"robustness.tests.transfer_seed: {self.robustness.tests.transfer_seed} is among `seeds`; the network that "
                 "attacks are crafted on is none of those evaluated: take another"

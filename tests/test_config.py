@@ -46,6 +46,9 @@ MISTAKES = [
     ("distillation: {methods: {hinton: {T: 4}}}", "distillation.methods.hinton.T:", "'temperature'"),
     ("distillation: {methods: {baseline: {weight: 3}}}", "distillation.methods.baseline.weight:", "no such key"),
     ("seeds: [1000]", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
+    ("robustness: {seeds: [1000]}", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
+    ("embedding: {seeds: [4, 4]}", "embedding.seeds: 4 stands there twice", "every seed counts once"),
+    ("distillation: {seeds: []}", "distillation.seeds:", "at least 1"),
     # words that do not exist
     ("data: {source: cifar}", "data.source:", "'cifar10'"),
     ("data: {source: 5}", "data.source:", "photo_patches, digits, cifar10"),

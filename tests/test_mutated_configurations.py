@@ -101,8 +101,9 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
         made += [recipes.assemble_table1(distillation)]
         made += [recipes.train_teacher(distillation)] if distillation.teacher else []
         for name, method in distillation.active_methods.items():
-            made += [recipes.train_students(distillation, name, config.seeds)]
-            for seed in config.seeds:
+            seeds = config.seeds_of("distillation")
+            made += [recipes.train_students(distillation, name, seeds)]
+            for seed in seeds:
                 plain = method.loss == "none"
                 made += [
                     recipes.train_student(distillation, seed)
@@ -112,8 +113,9 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
     if embedding := config.embedding:
         made += [recipes.assemble_table2(embedding, config.corruptions), recipes.draw_figure_a1(embedding)]
         for name in embedding.active_methods:
-            made += [recipes.train_embedding(embedding, name, seed) for seed in config.seeds]
-            made += [recipes.evaluate_embedding(embedding, config.corruptions, name, config.seeds[0])]
+            seeds = config.seeds_of("embedding")
+            made += [recipes.train_embedding(embedding, name, seed) for seed in seeds]
+            made += [recipes.evaluate_embedding(embedding, config.corruptions, name, seeds[0])]
         made += (
             [recipes.train_plane_embedding(embedding, name) for name in embedding.figure.methods]
             if embedding.figure
@@ -121,7 +123,8 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
         )
     if robustness := config.robustness:
         for name in robustness.active_methods:
-            made += [recipes.train_robust_network(robustness, name, seed) for seed in config.seeds]
+            seeds = config.seeds_of("robustness")
+            made += [recipes.train_robust_network(robustness, name, seed) for seed in seeds]
         tables = ("table3", "table3_supplement", "robustness")
         made += [recipes.evaluate_robustness(robustness)]
         made += [recipes.assemble_table3(robustness, config.corruptions, table) for table in tables]

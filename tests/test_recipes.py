@@ -413,6 +413,7 @@ NO_RECIPE = (
     "resources",
     "corruptions.keep",
     "corruptions.path",  # of the archive, where that is the source
+    *(f"{section}.seeds" for section in ("distillation", "embedding", "robustness")),
     "distillation.seeds_per_job",
     "embedding.figure.methods",
     "embedding.figure.epochs",  # with its last one twice, which draws the same

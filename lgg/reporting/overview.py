@@ -27,10 +27,9 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
     """
     configuration, git = provenance["configuration"], provenance["git"]
     machine, versions = provenance["machine"], provenance["versions"]
-    seeds = configuration["seeds"]
     code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
     fields = {
-        "Seeds": f"{len(seeds)}: {', '.join(map(str, seeds))}",
+        "Seeds": seeds_in_words(configuration),
         "Data": "; ".join([configuration["data"]["source"], *map(_split, provenance["data"].items())]),
         "Images": "; ".join(_notes(provenance)),
         "Code": code + (", with changes that were not committed" if git["uncommitted_changes"] else ""),
@@ -39,6 +38,17 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
         "Time": f"{jobs:,} jobs of {_duration(seconds)} in all, several at once; ended {provenance['written']}",
     }
     return "".join(f":{name}: {_plain(text)}\n" for name, text in fields.items() if text)
+
+
+def seeds_in_words(configuration: Mapping[str, Any]) -> str:
+    """Return the seeds of a run and how many, and those of the sections that have their own."""
+    own = {
+        f"{name} ": part["seeds"]
+        for name in ("distillation", "embedding", "robustness")
+        if (part := configuration.get(name)) and part["seeds"]
+    }
+    parts = {"": configuration["seeds"]} | own
+    return "; ".join(f"{name}{len(seeds)}: {', '.join(map(str, seeds))}" for name, seeds in parts.items())
 
 
 def _split(entry: tuple[str, Mapping[str, Any]]) -> str:

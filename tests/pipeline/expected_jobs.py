@@ -25,13 +25,15 @@ def trainings(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train a student of each of `methods` from each seed, and draw how."""
     loss = {name: method.loss for name, method in config.distillation.active_methods.items()}
     return {
-        f"train_student {name}" if loss[name] == "none" else f"distill_student {name}": len(config.seeds)
+        f"train_student {name}" if loss[name] == "none" else f"distill_student {name}": len(
+            config.seeds_of("distillation")
+        )
         for name in methods
     } | STUDENTS_TRAINING
 
 
 def evaluations(config: Config, *methods: str) -> dict[str, int]:
-    return {f"evaluate_student {name}": len(config.seeds) for name in methods}
+    return {f"evaluate_student {name}": len(config.seeds_of("distillation")) for name in methods}
 
 
 def retrained(config: Config, *methods: str) -> dict[str, int]:
@@ -50,12 +52,20 @@ def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1; drawn."""
     figure = config.embedding.figure
     planes = {f"train_plane_embedding {name}": 1 for name in methods if figure and name in figure.methods}
-    return {f"train_embedding {name}": len(config.seeds) for name in methods} | planes | EMBEDDINGS_TRAINING
+    return (
+        {f"train_embedding {name}": len(config.seeds_of("embedding")) for name in methods}
+        | planes
+        | EMBEDDINGS_TRAINING
+    )
 
 
 def embedding_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that evaluate embeddings and show how."""
-    return {f"evaluate_embedding {name}": len(config.seeds) for name in methods} | TABLE2 | EMBEDDING_ERRORS
+    return (
+        {f"evaluate_embedding {name}": len(config.seeds_of("embedding")) for name in methods}
+        | TABLE2
+        | EMBEDDING_ERRORS
+    )
 
 
 def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
@@ -71,12 +81,14 @@ def robust_trainings(config: Config, *methods: str) -> dict[str, int]:
     more = {config.robustness.baseline: 1}
     drawn = DEFENCES_TRAINING if set(methods) & set(config.robustness.table_methods) else {}
     drawn = drawn | (LAYERS if set(methods) & set(config.robustness.watched_methods) else {})
-    return {f"train_robust_network {name}": len(config.seeds) + more.get(name, 0) for name in methods} | drawn
+    return {
+        f"train_robust_network {name}": len(config.seeds_of("robustness")) + more.get(name, 0) for name in methods
+    } | drawn
 
 
 def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that put `methods` to attacks and other tests, and show how they did."""
-    jobs = {f"evaluate_robustness {name}": len(config.seeds) for name in methods} | TABLES3
+    jobs = {f"evaluate_robustness {name}": len(config.seeds_of("robustness")) for name in methods} | TABLES3
     jobs |= SNR_CURVES if set(methods) & set(config.robustness.table_methods) else {}
     sweep = set(config.robustness.sweep) if len(config.robustness.sweep) > 2 else set()
     return jobs | ({"draw_weight_sweep": 1} if set(methods) & sweep else {})
@@ -85,7 +97,7 @@ def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
 def corruption_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that put those of `methods` that stand in Table 3 to corruptions, and show how they did."""
     shown = [name for name in methods if name in config.robustness.table_methods]
-    jobs = {f"evaluate_corruptions {name}": len(config.seeds) for name in shown}
+    jobs = {f"evaluate_corruptions {name}": len(config.seeds_of("robustness")) for name in shown}
     return jobs | (ROBUSTNESS_ERRORS | TABLES3 if shown else {})
 
 

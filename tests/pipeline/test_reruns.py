@@ -142,6 +142,10 @@ CONFIGURATION_CHANGES = {
     # seeds
     "seeds: [0, 1, 2]": NEW_SEED,
     "seeds: [1, 0]": {},
+    "{seeds: [5], distillation: {seeds: [0]}, embedding: {seeds: [0, 1, 2]}, robustness: {seeds: [1, 0]}}": (
+        {job: count for job, count in NEW_SEED.items() if job.split()[0].endswith("_embedding")}
+        | (TABLE1 | STUDENTS_TRAINING | TABLE2 | EMBEDDING_ERRORS | EMBEDDINGS_TRAINING)
+    ),
     # networks and training
     "{distillation: {training: {schedule: [{epochs: 2, learning_rate: 0.05}]}}, "
     "robustness: {architecture: {base_width: 5}}}": DISTILLATION | DEFENDED | TIMES,

@@ -43,6 +43,15 @@ def test_every_fact_stands_on_the_page_as_it_is():
     assert page.count("98 of") == 1
 
 
+def test_seeds_of_sections_that_have_their_own_are_told():
+    configuration = PROVENANCE["configuration"] | {
+        "embedding": {"seeds": [3]},
+        "robustness": {"seeds": None},
+        "distillation": None,
+    }
+    assert "2: 0, 3; embedding 1: 3" in shown(configuration=configuration)
+
+
 def test_without_git_and_notes_there_is_nothing_of_them():
     data = {"train": PROVENANCE["data"]["train"] | {"notes": []}}
     page = shown(git={"commit": None, "uncommitted_changes": None}, data=data)

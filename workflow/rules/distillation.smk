@@ -4,13 +4,14 @@
 
 if settings.distillation:
     DISTILLATION = f"{RESULTS}/distillation"
+    DISTILLATION_SEEDS = settings.seeds_of("distillation")
     METHODS = settings.distillation.active_methods
     TEACHER = settings.distillation.teacher
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
     STUDENT_EVALUATION = f"{DISTILLATION}/{{method}}/seed{{seed}}/evaluation.csv"
     # seeds that share a job, and those that have one of their own
-    GROUPS = in_groups(settings.seeds, settings.distillation.seeds_per_job)
+    GROUPS = in_groups(DISTILLATION_SEEDS, settings.distillation.seeds_per_job)
     TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
     ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
 
@@ -196,7 +197,7 @@ if settings.distillation:
             f"{RESULTS}/benchmarks/evaluate_student/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(METHODS),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, DISTILLATION_SEEDS)),
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
@@ -217,7 +218,7 @@ if settings.distillation:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=expand(STUDENT_EVALUATION, method=METHODS, seed=settings.seeds),
+            evaluations=expand(STUDENT_EVALUATION, method=METHODS, seed=DISTILLATION_SEEDS),
             teacher=[f"{DISTILLATION}/teacher/evaluation.csv"] if TEACHER else [],
         output:
             csv=f"{RESULTS}/tables/table1.csv",
@@ -259,7 +260,9 @@ if settings.distillation:
 
     rule draw_distillation_training:
         input:
-            histories=[f"{DISTILLATION}/{name}/seed{seed}/history.csv" for name in METHODS for seed in settings.seeds],
+            histories=[
+                f"{DISTILLATION}/{name}/seed{seed}/history.csv" for name in METHODS for seed in DISTILLATION_SEEDS
+            ],
         output:
             pdf=f"{RESULTS}/figures/distillation_training.pdf",
             png=in_report(

@@ -4,6 +4,7 @@
 
 if settings.embedding:
     EMBEDDING = f"{RESULTS}/embedding"
+    EMBEDDING_SEEDS = settings.seeds_of("embedding")
     EMBEDDINGS = settings.embedding.active_methods
     FIGURE_A1 = settings.embedding.figure
     EMBEDDING_EVALUATION = f"{EMBEDDING}/{{method}}/seed{{seed}}/evaluation.csv"
@@ -34,7 +35,7 @@ if settings.embedding:
             f"{RESULTS}/benchmarks/train_embedding/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(EMBEDDINGS),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, EMBEDDING_SEEDS)),
         conda:
             ENVIRONMENT
         threads: TRAIN.threads
@@ -70,7 +71,7 @@ if settings.embedding:
             f"{RESULTS}/benchmarks/evaluate_embedding/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(EMBEDDINGS),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, EMBEDDING_SEEDS)),
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
@@ -96,8 +97,8 @@ if settings.embedding:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=expand(EMBEDDING_EVALUATION, method=EMBEDDINGS, seed=settings.seeds),
-            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=settings.seeds),
+            evaluations=expand(EMBEDDING_EVALUATION, method=EMBEDDINGS, seed=EMBEDDING_SEEDS),
+            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=EMBEDDING_SEEDS),
         output:
             csv=f"{RESULTS}/tables/table2.csv",
             md=f"{RESULTS}/tables/table2.md",
@@ -141,7 +142,7 @@ if settings.embedding:
 
     rule draw_embedding_corruptions:
         input:
-            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=settings.seeds),
+            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=EMBEDDING_SEEDS),
         output:
             heatmap_pdf=f"{RESULTS}/figures/embedding_corruptions.pdf",
             heatmap_png=in_report(
@@ -177,7 +178,7 @@ if settings.embedding:
 
     rule draw_embedding_training:
         input:
-            histories=[f"{EMBEDDING}/{name}/seed{seed}/history.csv" for name in EMBEDDINGS for seed in settings.seeds],
+            histories=[f"{EMBEDDING}/{name}/seed{seed}/history.csv" for name in EMBEDDINGS for seed in EMBEDDING_SEEDS],
         output:
             pdf=f"{RESULTS}/figures/embedding_training.pdf",
             png=in_report(

@@ -5,6 +5,7 @@
 
 if settings.robustness:
     ROBUSTNESS = f"{RESULTS}/robustness"
+    ROBUSTNESS_SEEDS = settings.seeds_of("robustness")
     DEFENCES = settings.robustness.active_methods
     TABLE3_METHODS = settings.robustness.table_methods
     ROBUSTNESS_TABLES = {
@@ -44,7 +45,7 @@ if settings.robustness:
             f"{RESULTS}/benchmarks/train_robust_network/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(DEFENCES),
-            seed=one_of(map(str, [*settings.seeds, TRANSFER_SEED])),
+            seed=one_of(map(str, [*ROBUSTNESS_SEEDS, TRANSFER_SEED])),
         # adversarial training and its evaluation are the longest chain, so they go before what is short
         priority: 5
         conda:
@@ -80,7 +81,7 @@ if settings.robustness:
             f"{RESULTS}/benchmarks/evaluate_robustness/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(DEFENCES),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, ROBUSTNESS_SEEDS)),
         priority: 5
         conda:
             ENVIRONMENT
@@ -110,7 +111,7 @@ if settings.robustness:
             f"{RESULTS}/benchmarks/evaluate_corruptions/{{method}}_seed{{seed}}.tsv"
         wildcard_constraints:
             method=one_of(TABLE3_METHODS),
-            seed=one_of(map(str, settings.seeds)),
+            seed=one_of(map(str, ROBUSTNESS_SEEDS)),
         conda:
             ENVIRONMENT
         threads: EVALUATE.threads
@@ -131,8 +132,8 @@ if settings.robustness:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=expand(EVALUATION, method=DEFENCES, seed=settings.seeds),
-            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=settings.seeds),
+            evaluations=expand(EVALUATION, method=DEFENCES, seed=ROBUSTNESS_SEEDS),
+            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=ROBUSTNESS_SEEDS),
         output:
             csv=f"{RESULTS}/tables/{{table}}.csv",
             md=f"{RESULTS}/tables/{{table}}.md",
@@ -172,7 +173,7 @@ if settings.robustness:
 
     rule draw_robustness_corruptions:
         input:
-            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=settings.seeds),
+            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=ROBUSTNESS_SEEDS),
         output:
             heatmap_pdf=f"{RESULTS}/figures/robustness_corruptions.pdf",
             heatmap_png=in_report(
@@ -208,7 +209,7 @@ if settings.robustness:
 
     rule draw_snr_curves:
         input:
-            evaluations=expand(EVALUATION, method=TABLE3_METHODS, seed=settings.seeds),
+            evaluations=expand(EVALUATION, method=TABLE3_METHODS, seed=ROBUSTNESS_SEEDS),
         output:
             pdf=f"{RESULTS}/figures/snr_curves.pdf",
             png=in_report(
@@ -238,7 +239,7 @@ if settings.robustness:
     rule draw_robustness_training:
         input:
             histories=[
-                f"{ROBUSTNESS}/{name}/seed{seed}/history.csv" for name in TABLE3_METHODS for seed in settings.seeds
+                f"{ROBUSTNESS}/{name}/seed{seed}/history.csv" for name in TABLE3_METHODS for seed in ROBUSTNESS_SEEDS
             ],
         output:
             pdf=f"{RESULTS}/figures/robustness_training.pdf",
@@ -271,7 +272,7 @@ if settings.robustness:
             variations=[
                 f"{ROBUSTNESS}/{name}/seed{seed}/label_variation.csv"
                 for name in settings.robustness.watched_methods
-                for seed in settings.seeds
+                for seed in ROBUSTNESS_SEEDS
             ],
         output:
             pdf=f"{RESULTS}/figures/layer_variation.pdf",
@@ -306,7 +307,7 @@ if settings.robustness:
                 evaluations=expand(
                     EVALUATION,
                     method=settings.robustness.sweep,
-                    seed=settings.seeds,
+                    seed=ROBUSTNESS_SEEDS,
                 ),
             output:
                 pdf=f"{RESULTS}/figures/weight_sweep.pdf",
