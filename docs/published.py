@@ -181,7 +181,13 @@ def summary() -> str:
                 f" ± {number(std)}" if math.isfinite(std := row[f"{column}_std"]) else ""
             )
             rows.append((title, row["label"], ours, number(row[f"paper_{column}"]), str(n)))
-    return markdown(("what", "method", "here", "paper", "seeds"), rows)
+    return markdown(("what", "method", "here", "paper", "seeds"), rows) + missing()
+
+
+def missing() -> str:
+    """Say which sections of the configuration were not run yet."""
+    names = [name for name in SECTIONS if provenance()["configuration"][name] is None]
+    return f"\nNot run yet: the sections {', '.join(names)}.\n" if names else ""
 
 
 SUMMARY = (
@@ -309,11 +315,9 @@ def about() -> str:
     """What was run, when, on what."""
     told, settings = provenance(), provenance()["configuration"]
     machine, versions = told["machine"], told["versions"]
-    missing = [name for name in SECTIONS if settings[name] is None]
-    lines = [f"- Not run yet: {', '.join(missing)}."] if missing else []
-    lines += [
+    lines = [
         f"- Seeds {seeds_in_words(settings)}; one teacher.",
-        f"- Machine: {machine['cores']} cores of an {machine['processor']}.",
+        f"- Machine: {machine['cores']} cores of an {machine['processor']}; trained in {' and '.join(precisions())}.",
         f"- Versions: PyTorch {versions['torch']}, torchvision {versions['torchvision']}, Python {versions['python']}.",
         f"- Code: commit `{told['git']['commit'][:12]}`; ended {told['written'][:10]}.",
     ]
@@ -322,7 +326,12 @@ def about() -> str:
         lines.append(
             f"- Images, {split}: {data['shape'][0]:,}, SHA-256 `{data['sha256'][:16]}…`{'; ' + notes if notes else ''}."
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + missing()
+
+
+def precisions() -> list[str]:
+    """Return what the networks were trained in: `precision: auto` depends on the machine."""
+    return sorted({json.loads(path.read_text("utf-8"))["precision"] for path in RUN.rglob("metrics.json")})
 
 
 def stages() -> str:
