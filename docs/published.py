@@ -63,8 +63,13 @@ MOST_MODELS = 10_000_000  # bytes
 
 
 def models_of(run: Path, settings: Config) -> list[Path]:
-    """Return the weights that are published: the teacher's, the first seed's students', and what attacks are crafted on."""
-    models = []
+    """Return the weights that are published: the teacher's, the first seed's students', and what attacks are crafted on.
+
+    So are those of networks that nothing has evaluated yet: without them a further run would train them again.
+    """
+    models = [
+        path for path in run.glob("*/*/seed*/model.safetensors") if not path.with_name("evaluation.csv").is_file()
+    ]
     if distillation := settings.distillation:
         first = f"seed{settings.seeds_of('distillation')[0]}"
         networks = [f"{name}/{first}" for name in distillation.active_methods]
@@ -75,7 +80,7 @@ def models_of(run: Path, settings: Config) -> list[Path]:
         models += [run / f"robustness/{source}/model.safetensors"]
     if missing := [path for path in models if not path.is_file()]:
         sys.exit(f"{missing[0]} is not there: publish a run of which everything was made")
-    if (size := sum(path.stat().st_size for path in models)) > MOST_MODELS:
+    if (size := sum(path.stat().st_size for path in set(models))) > MOST_MODELS:
         sys.exit(f"{run}: the models to publish have {size:,} bytes together, more than {MOST_MODELS:,}")
     return models
 
@@ -316,7 +321,7 @@ def about() -> str:
     told, settings = provenance(), provenance()["configuration"]
     machine, versions = told["machine"], told["versions"]
     lines = [
-        f"- Seeds {seeds_in_words(settings)}; one teacher.",
+        f"- Seeds: {seeds_in_words(settings)}; one teacher.",
         f"- Machine: {machine['cores']} cores of an {machine['processor']}; trained in {' and '.join(precisions())}.",
         f"- Versions: PyTorch {versions['torch']}, torchvision {versions['torchvision']}, Python {versions['python']}.",
         f"- Code: commit `{told['git']['commit'][:12]}`; ended {told['written'][:10]}.",

@@ -91,7 +91,7 @@ def run(tmp_path, monkeypatch):
     settings = configured({"run": "mine", "seeds": [2, 1], "timing": None, "distillation": {"methods": only}})
     for name in (
         *SMALL, "data/train.safetensors", "distillation/gkd/seed1/model.safetensors",
-        "robustness/baseline/seed2/model.safetensors", "robustness/both/seed2/model.safetensors",
+        "robustness/both/seed2/model.safetensors",
     ):  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
@@ -103,7 +103,8 @@ SMALL = (
     "tables/table1.csv", "tables/table1.tex", "figures/table1.png", "figures/table1.pdf", "logs/train_teacher.log",
     "distillation/teacher/model.safetensors", "distillation/teacher/predictions.safetensors",
     "distillation/baseline/seed2/model.safetensors", "distillation/gkd/seed2/model.safetensors",
-    "distillation/gkd/seed2/evaluation.csv", "distillation/gkd/seed1/metrics.json",
+    "distillation/gkd/seed2/evaluation.csv", "distillation/gkd/seed1/evaluation.csv", "distillation/gkd/seed1/metrics.json",
+    "robustness/both/seed2/evaluation.csv", "robustness/both/seed1/model.safetensors",
     "robustness/baseline/seed1000/model.safetensors", "robustness/both/seed1/corruptions.csv",
     "benchmarks/train_teacher.tsv",
 )  # fmt: skip

@@ -41,14 +41,14 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
 
 
 def seeds_in_words(configuration: Mapping[str, Any]) -> str:
-    """Return the seeds of a run and how many, and those of the sections that have their own."""
+    """Return how many seeds a run has and which, and those of the sections that have their own."""
     own = {
         f"{name} ": part["seeds"]
         for name in ("distillation", "embedding", "robustness")
         if (part := configuration.get(name)) and part["seeds"]
     }
     parts = {"": configuration["seeds"]} | own
-    return "; ".join(f"{name}{len(seeds)}: {', '.join(map(str, seeds))}" for name, seeds in parts.items())
+    return "; ".join(f"{name}{len(seeds)} ({', '.join(map(str, seeds))})" for name, seeds in parts.items())
 
 
 def _split(entry: tuple[str, Mapping[str, Any]]) -> str:

@@ -29,7 +29,7 @@ def shown(**changes):
 def test_every_fact_stands_on_the_page_as_it_is():
     page = shown()
     for fact in (
-        "2: 0, 3",
+        "2 (0, 3)",
         "2,000 train images of 2 classes",
         "1,000 test",
         "98 of *them*",
@@ -49,7 +49,7 @@ def test_seeds_of_sections_that_have_their_own_are_told():
         "robustness": {"seeds": None},
         "distillation": None,
     }
-    assert "2: 0, 3; embedding 1: 3" in shown(configuration=configuration)
+    assert "2 (0, 3); embedding 1 (3)" in shown(configuration=configuration)
 
 
 def test_without_git_and_notes_there_is_nothing_of_them():
