@@ -186,10 +186,10 @@ def summary() -> str:
                 f" ± {number(std)}" if math.isfinite(std := row[f"{column}_std"]) else ""
             )
             rows.append((title, row["label"], ours, number(row[f"paper_{column}"]), str(n)))
-    return markdown(("what", "method", "here", "paper", "seeds"), rows) + missing()
+    return markdown(("what", "method", "here", "paper", "seeds"), rows) + not_run_yet()
 
 
-def missing() -> str:
+def not_run_yet() -> str:
     """Say which sections of the configuration were not run yet."""
     names = [name for name in SECTIONS if provenance()["configuration"][name] is None]
     return f"\nNot run yet: the sections {', '.join(names)}.\n" if names else ""
@@ -331,7 +331,7 @@ def about() -> str:
         lines.append(
             f"- Images, {split}: {data['shape'][0]:,}, SHA-256 `{data['sha256'][:16]}…`{'; ' + notes if notes else ''}."
         )
-    return "\n".join(lines) + "\n" + missing()
+    return "\n".join(lines) + "\n" + not_run_yet()
 
 
 def precisions() -> list[str]:
