@@ -230,6 +230,28 @@ def test_training_under_autocast_reaches_the_weights():
     assert layer.weight.grad.count_nonzero() > 0
 
 
+@pytest.mark.parametrize(("dimensions", "separates"), [(2, False), (10, True)])
+def test_points_free_to_move_separate_but_on_a_circle(dimensions, separates):
+    """On a circle a point reaches its class only past the others, who repel it: descent halts with classes mixed."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat_interleave(6)
+    points = torch.randn(len(labels), dimensions, generator=generator).requires_grad_()
+    loss = LabelVariation(similarity="rbf", rbf_scale=2.0, reduction="mean", normalize_embeddings=True)
+    optimizer = torch.optim.SGD([points], lr=10.0, momentum=0.9)
+    losses = []
+    for _ in range(500):
+        value = loss(points, labels)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        with torch.no_grad():  # lengths have no part in the loss, but in the size of its gradient
+            points.div_(points.norm(dim=1, keepdim=True))
+        losses.append(value.item())
+    nearest = torch.cdist(points, points).fill_diagonal_(torch.inf).argmin(dim=1)
+    assert losses[-1] == pytest.approx(losses[-100], rel=1e-3)  # it has ended
+    assert bool((labels[nearest] == labels).all()) == separates
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
