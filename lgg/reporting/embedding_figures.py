@@ -28,7 +28,8 @@ def draw_embeddings(
         rows: by objective and number of epochs trained (0 is the initialisation), the coordinates (N, 2).
         labels: (N,), places in `class_names`.
         class_names: one for each class; beyond ten, colours come again with another marker.
-        directional: objectives that see of an embedding its direction alone; their origin is marked.
+        directional: objectives that see of an embedding its direction alone: it is drawn on a ring around the marked origin, at
+            a distance drawn at random, so that points of one direction do not hide each other.
         label_variation: by objective and epoch, printed below the panels.
         most_points: where there are more, as many are drawn at random, the same ones in every panel.
 
@@ -50,9 +51,12 @@ def draw_embeddings(
     size = (PAGE_WIDTH, len(rows) * (side + (0.4 if label_variation else 0.25)) + 0.7)
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     for axes_row, (name, panels) in zip(axes, rows.items(), strict=True):
-        low, high = _limits([coordinates[drawn] for coordinates in panels.values()])
-        for axis, (epoch, coordinates) in zip(axes_row, panels.items(), strict=True):
-            _draw_points(axis, coordinates[drawn], labels[drawn])
+        shown = [coordinates[drawn] for coordinates in panels.values()]
+        if name in directional:
+            shown = [_on_a_ring(points) for points in shown]
+        low, high = _limits(shown)
+        for axis, epoch, points in zip(axes_row, panels, shown, strict=True):
+            _draw_points(axis, points, labels[drawn])
             axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[], aspect="equal")
             axis.set_title(_title(epoch, last=epoch == max(panels)))
             if label_variation:
@@ -60,19 +64,19 @@ def draw_embeddings(
                 axis.set_xlabel(f"label variation {value:{',.0f' if value >= 100 else '.3g'}}", fontsize=7)
             if name in directional:
                 axis.plot(0, 0, "+", color="black", markersize=9, zorder=3)
-        axes_row[0].set_ylabel(f"{name}\n(directions from +)" if name in directional else name)
+        axes_row[0].set_ylabel(f"{name}\n(directions only)" if name in directional else name)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=color, label=class_name, markersize=5)
         for class_name, (color, marker) in zip(class_names, map(_look, range(len(class_names))), strict=True)
     ]
-    points = f"{len(drawn):,} of {len(labels):,} images, drawn at random" if len(drawn) < len(labels) else None
+    extract = f"{len(drawn):,} of {len(labels):,} images, drawn at random" if len(drawn) < len(labels) else None
     rows_of_names = -(-len(handles) // 10)
     figure.legend(
         handles=handles,
         loc="outside lower center",
         ncols=-(-len(handles) // rows_of_names),
         frameon=False,
-        title=points,
+        title=extract,
         title_fontsize=7,
         fontsize=7,
         handletextpad=0.1,
@@ -85,6 +89,13 @@ def _title(epoch: int, *, last: bool) -> str:
     if epoch == 0:
         return "initialisation"
     return f"end (epoch {epoch})" if last else f"epoch {epoch}"
+
+
+def _on_a_ring(points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return (N, 2) points in the directions of the given ones, at distances of 0.75 to 1 drawn at random."""
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    distances = np.random.default_rng(0).uniform(0.75, 1, lengths.shape)
+    return points / np.maximum(lengths, np.finfo(lengths.dtype).tiny) * distances
 
 
 def _limits(

@@ -140,4 +140,16 @@ def test_the_origin_is_marked_where_directions_count(rows, labels):
         marks = [line for line in axis.get_lines() if line.get_marker() == "+"]
         assert [(*line.get_xdata(), *line.get_ydata()) for line in marks] == ([(0, 0)] if place < columns else [])
     labelled = [axis.get_ylabel() for axis in figure.axes[::columns]]
-    assert labelled == [f"{name}\n(directions from +)", *others]
+    assert labelled == [f"{name}\n(directions only)", *others]
+
+
+def test_of_directions_lengths_are_not_drawn(rows, labels):
+    name = next(iter(rows))
+    figure = draw_embeddings(rows, labels, ["cat", "dog", "ship"], directional=[name])
+    columns = len(rows[name])
+    for axis, coordinates in zip(figure.axes[:columns], rows[name].values(), strict=True):
+        drawn = np.concatenate([np.asarray(collection.get_offsets()) for collection in axis.collections])
+        lengths = np.linalg.norm(drawn, axis=1)
+        assert len(drawn) == len(labels) and lengths.min() >= 0.75 and lengths.max() <= 1
+        angles, given_angles = (np.sort(np.arctan2(rows_[:, 1], rows_[:, 0])) for rows_ in (drawn, coordinates))
+        np.testing.assert_allclose(angles, given_angles, atol=1e-5)
