@@ -95,7 +95,8 @@ def _on_a_ring(points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Return (N, 2) points in the directions of the given ones, at distances of 0.75 to 1 drawn at random."""
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     distances = np.random.default_rng(0).uniform(0.75, 1, lengths.shape)
-    return points / np.maximum(lengths, np.finfo(lengths.dtype).tiny) * distances
+    ring: NDArray[np.floating[Any]] = points / np.maximum(lengths, np.finfo(lengths.dtype).tiny) * distances
+    return ring
 
 
 def _limits(
