@@ -28,9 +28,9 @@ def objective_of(recipe: dict[str, Any], device: torch.device) -> Robust:
     regularizer = losses.build("smoothness", **smoothness["options"]).to(device) if smoothness else None
     attack = None
     if adversarial:
-        starts = torch.Generator().manual_seed(recipe["seed"])
-        # by attribute: code that a method does not use is no reason to train it again
-        attack = partial(lgg.attacks.pgd, **adversarial, generator=starts)
+        # the generator that a checkpoint keeps, on the CPU, so that the starts do not depend on the device; the attack by
+        # attribute: code that a method does not use is no reason to train it again
+        attack = partial(lgg.attacks.pgd, **adversarial, generator=torch.default_generator)
     return Robust(regularizer, smoothness["weight"] if smoothness else 0.0, attack)
 
 

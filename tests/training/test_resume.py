@@ -2,7 +2,6 @@
 
 import os
 import signal
-from functools import partial
 
 import pytest
 import torch
@@ -10,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lgg import models
-from lgg.attacks import pgd
 from lgg.data.batches import Batches
 from lgg.errors import Interrupted
+from lgg.stages.train_robust_network import objective_of
 from lgg.training.fit import fit
-from lgg.training.objectives import CrossEntropy, Robust
+from lgg.training.objectives import CrossEntropy
 from lgg.training.resume import Checkpoints
 from lgg.training.together import BatchesTogether, CrossEntropyTogether, Together
 
@@ -24,7 +23,10 @@ SCHEDULE = [
     {"epochs": 1, "learning_rate": 0.02, "fresh_optimizer": True},
 ]
 STEPS = 3 * 3  # of the whole schedule
-ATTACK = partial(pgd, epsilon=8 / 255, step_size=4 / 255, steps=1, random_start=True)
+ATTACKED = {
+    "smoothness": None,
+    "adversarial": {"epsilon": 8 / 255, "step_size": 4 / 255, "steps": 1, "random_start": True},
+}
 
 
 def network(seed=0):
@@ -44,7 +46,7 @@ def together():
 
 TRAININGS = {
     "augmented": (network, batches, CrossEntropy),
-    "attacked from random starts": (network, batches, lambda: Robust(attack=ATTACK)),
+    "attacked from random starts": (network, batches, lambda: objective_of(ATTACKED, torch.device("cpu"))),
     "several together": (together, lambda: BatchesTogether([batches(0), batches(1)]), CrossEntropyTogether),
 }
 

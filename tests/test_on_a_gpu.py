@@ -1,0 +1,222 @@
+"""What a GPU computes, where there is one: what the CPU computes but for rounding, and the same bits each time."""
+
+import copy
+
+import pytest
+import torch
+
+from lgg import attacks, losses, models
+from lgg.data.batches import Batches
+from lgg.devices import prepare
+from lgg.errors import Interrupted
+from lgg.evaluation.geometry import label_variation_of_layers
+from lgg.stages.train_robust_network import objective_of
+from lgg.training.fit import fit
+from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
+from lgg.training.resume import Checkpoints
+from lgg.training.together import BatchesTogether, CrossEntropyTogether, DistillationTogether, Together
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
+
+CLASSES = 3
+SCHEDULE = [{"epochs": 2, "learning_rate": [0.0, 0.05]}]
+ATTACKED = {
+    "smoothness": None,
+    "adversarial": {"epsilon": 8 / 255, "step_size": 4 / 255, "steps": 2, "random_start": True},
+}
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    """Work as jobs do, but without TF32, which rounds products to three digits."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield prepare(1, 1)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def network(seed=0, name="wide_resnet", **size):
+    torch.manual_seed(seed)
+    return models.build(name, num_classes=CLASSES, **(size or {"depth": 10, "width": 0.5}))
+
+
+def images_of(seed, size=24):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(size, 3, 32, 32, generator=generator), torch.arange(size) % CLASSES
+
+
+def batches(device, seed=0):
+    generator = torch.Generator().manual_seed(8)
+    images = torch.randint(256, (20, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(20) % CLASSES
+    return Batches(images, labels, batch_size=8, seed=seed, augmentation="crop_and_flip", device=device)
+
+
+OBJECTIVES = {
+    "cross-entropy": lambda _: CrossEntropy(),
+    "gkd": lambda device: Distillation(network(9).to(device), losses.GraphDistillation(), 25.0),
+    "gkd, nearest neighbours": lambda device: Distillation(network(9).to(device), losses.GraphDistillation(k=4), 25.0),
+    "gkd, edges between classes": lambda device: Distillation(
+        network(9).to(device), losses.GraphDistillation(edges="inter", power=2), 25.0
+    ),
+    "rkd": lambda device: Distillation(network(9).to(device), losses.RelationalDistillation(), 25.0),
+    "hinton": lambda device: Distillation(network(9).to(device), losses.HintonDistillation(4.0), 16.0),
+    "label variation": lambda device: MetricLearning(losses.LabelVariation().to(device), 1.0),
+    "regulariser": lambda device: Robust(losses.LabelVariationSmoothness().to(device), 1e-3),
+    "regulariser, nearest neighbours": lambda device: Robust(losses.LabelVariationSmoothness(k=4).to(device), 1e-3),
+}
+
+
+def loss_and_gradient(objective, device):
+    model = network().to(device).train()
+    images, labels = (value.to(device) for value in images_of(1))
+    step = OBJECTIVES[objective](device)(model, images, labels)
+    step.loss.backward()
+    gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    return step.loss.detach().cpu().double(), gradient.cpu().double()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_loss_and_gradient_are_those_of_the_cpu(objective, gpu):
+    loss, gradient = loss_and_gradient(objective, gpu)
+    expected_loss, expected_gradient = loss_and_gradient(objective, torch.device("cpu"))
+    torch.testing.assert_close(loss, expected_loss, rtol=1e-4, atol=1e-6)
+    # through ten layers in float32; a wrong term would be of the gradient's own size
+    assert (gradient - expected_gradient).norm() <= 1e-2 * expected_gradient.norm()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [("wide_resnet", {"depth": 10, "width": 1}), ("preact_resnet18", {"base_width": 8})],
+    ids=lambda model: model[0],
+)
+def test_networks_give_the_cpu_s_logits_and_representations(model, gpu):
+    name, size = model
+    one = network(3, name, **size).eval()
+    images, labels = images_of(2)
+    with torch.no_grad():
+        expected = one(images, return_representations=True)
+        expected_variation = label_variation_of_layers(one, (images.permute(0, 2, 3, 1) * 255).byte(), labels)
+        one = one.to(gpu, memory_format=torch.channels_last)
+        logits, representations = one(images.to(gpu), return_representations=True)
+        variation = label_variation_of_layers(
+            one, (images.permute(0, 2, 3, 1) * 255).byte().to(gpu), labels.to(gpu)
+        ).cpu()
+    for value, other in zip([logits, *representations], [expected[0], *expected[1]], strict=True):
+        torch.testing.assert_close(value.cpu(), other, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(variation.double(), expected_variation.double(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["pixels", "normalized"])
+def test_fgsm_moves_by_its_ratio_of_signal_to_noise(form, gpu):
+    model = network(3).eval()
+    images, labels = images_of(4)
+    attacked = attacks.fgsm(model.to(gpu), images.to(gpu), labels.to(gpu), 20.0, form=form).cpu()
+    expected = attacks.fgsm(model.cpu(), images, labels, 20.0, form=form)
+    # where a gradient is next to zero, its sign may be the other one
+    assert ((attacked - expected).abs() > 1e-5).float().mean() < 1e-3
+
+
+def test_pgd_stays_within_its_ball_and_does_not_lower_the_loss(gpu):
+    model = network(3).eval().to(gpu)
+    images, labels = (value.to(gpu) for value in images_of(5))
+    attacked = attacks.pgd(model, images, labels, epsilon=8 / 255, step_size=2 / 255, steps=5)
+    assert (attacked - images).abs().max() <= 8 / 255 + 1e-6
+    with torch.no_grad():
+        before, after = (torch.nn.functional.cross_entropy(model(x), labels) for x in (images, attacked))
+    assert after >= before
+
+
+def test_the_retraction_is_that_of_the_cpu(gpu):
+    model, other = network(6).to(gpu), network(6)
+    losses.parseval_retract_(model, beta=0.01)
+    losses.parseval_retract_(other, beta=0.01)
+    for value, expected in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(value.cpu(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_are_those_of_the_cpu(resident, gpu):
+    here, there = batches("cpu"), batches(gpu)
+    there = Batches(
+        torch.arange(20 * 32 * 32 * 3).remainder(256).to(torch.uint8).view(20, 32, 32, 3),
+        torch.arange(20),
+        batch_size=8,
+        seed=1,
+        augmentation="crop_and_flip",
+        device=gpu,
+        resident=resident,
+    )
+    here = Batches(
+        there.images[:, 4:-4, 4:-4].cpu(),
+        there.labels.cpu(),
+        batch_size=8,
+        seed=1,
+        augmentation="crop_and_flip",
+    )
+    assert there.home.type == ("cuda" if resident else "cpu")
+    for (images, labels), (expected, expected_labels) in zip(there.epoch(3), here.epoch(3), strict=True):
+        assert torch.equal(images.cpu(), expected) and torch.equal(labels.cpu(), expected_labels)
+
+
+TRAININGS = {
+    **{name: (network, batches, make) for name, make in OBJECTIVES.items()},
+    "attacked": (network, batches, lambda device: objective_of(ATTACKED, device)),
+    "together": (
+        lambda: Together([network(0).to("cuda"), network(1).to("cuda")]),
+        lambda device: BatchesTogether([batches(device, 0), batches(device, 1)]),
+        lambda _: CrossEntropyTogether(),
+    ),
+    "distilled together": (
+        lambda: Together([network(0).to("cuda"), network(1).to("cuda")]),
+        lambda device: BatchesTogether([batches(device, 0), batches(device, 1)]),
+        lambda device: DistillationTogether(OBJECTIVES["gkd"](device)),
+    ),
+}
+
+
+def train(training, device, precision="float32", checkpoints=None, after_epoch=None):
+    build, feed, make = TRAININGS[training]
+    model = build().to(device)
+    torch.manual_seed(7)
+    history = fit(
+        model,
+        make(device),
+        feed(device),
+        schedule=SCHEDULE,
+        precision=precision,
+        checkpoints=checkpoints,
+        after_epoch=after_epoch,
+    )
+    for row in history:
+        del row["seconds"]
+    return {name: value.cpu() for name, value in copy.deepcopy(model.state_dict()).items()}, history
+
+
+def same(one, other):
+    return one[1] == other[1] and all(torch.equal(one[0][name], other[0][name]) for name in one[0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("training", TRAININGS)
+def test_a_training_gives_the_same_bits_again(training, precision, gpu):
+    assert same(train(training, gpu, precision), train(training, gpu, precision))
+
+
+@pytest.mark.parametrize("training", ["regulariser", "attacked", "together"])
+def test_an_interrupted_training_goes_on_to_the_same_bits(training, gpu, tmp_path):
+    whole = train(training, gpu, "bfloat16")
+
+    def checkpoints():
+        return Checkpoints(tmp_path / "checkpoint.safetensors", "same", epochs=1)
+
+    ending = checkpoints()
+
+    def end(epoch):
+        if epoch == 1:
+            ending._note(15, None)
+
+    with pytest.raises(Interrupted):
+        train(training, gpu, "bfloat16", ending, end)
+    assert same(train(training, gpu, "bfloat16", checkpoints()), whole)
