@@ -1,9 +1,10 @@
 """Several students trained together by one process beside the same students in turn.
 
-    python benchmarks/students_together.py [--rounds 3] [--batch-size 128]
+    python benchmarks/students_together.py [--rounds 3] [--batch-size 128] [--device cuda]
 
 A step of cross-entropy of 1 to 10 WideResNet28-0.5 (94,154 parameters each). What it is meant for is a GPU, which one of
-them does not fill; a CPU they fill. Writes benchmarks/results/students_together.csv and .png.
+them does not fill; a CPU they fill. Writes benchmarks/results/students_together.csv and .png, with `--device cuda`
+students_together_cuda.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from _common import begin, draw_cost, keep, show
 from torch import Tensor
 
 from lgg import models
+from lgg.devices import prepare
 from lgg.reporting.figures import plt
 from lgg.training.fit import train_step
 from lgg.training.objectives import CrossEntropy
@@ -24,11 +26,13 @@ from lgg.training.sgd import SGD
 from lgg.training.together import CrossEntropyTogether, Together
 
 COUNTS = (1, 2, 5, 10)
+#: of a round; on a GPU one would be too short to be timed
+STEPS = {"cpu": 1, "cuda": 10}
 
 
-def students(count: int) -> list[Any]:
+def students(count: int, device: torch.device) -> list[Any]:
     torch.manual_seed(0)
-    return [models.build("wide_resnet", num_classes=10, depth=28, width=0.5) for _ in range(count)]
+    return [models.build("wide_resnet", num_classes=10, depth=28, width=0.5).to(device) for _ in range(count)]
 
 
 def stepper(model: Any, objective: Any, images: Tensor, labels: Tensor, precision: str) -> Callable[[], object]:
@@ -37,28 +41,36 @@ def stepper(model: Any, objective: Any, images: Tensor, labels: Tensor, precisio
     return lambda: train_step(model, objective, images, labels, optimizer, 0.01, precision, None)
 
 
-def seconds(steps: list[Callable[[], object]]) -> float:
+def seconds(steps: list[Callable[[], object]], device: torch.device) -> float:
+    wait_for(device)
     began = time.perf_counter()
-    for step in steps:
-        step()
-    return time.perf_counter() - began
+    for _ in range(STEPS[device.type]):
+        for step in steps:
+            step()
+    wait_for(device)
+    return (time.perf_counter() - began) / STEPS[device.type]
 
 
-def compare(count: int, batch_size: int, precision: str, rounds: int) -> list[dict[str, Any]]:
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def compare(count: int, batch_size: int, precision: str, rounds: int, device: torch.device) -> list[dict[str, Any]]:
     """Return a row for each way and round."""
-    images = torch.rand(count, batch_size, 3, 32, 32)
-    labels = torch.randint(10, (count, batch_size))
+    images = torch.rand(count, batch_size, 3, 32, 32, device=device)
+    labels = torch.randint(10, (count, batch_size), device=device)
     ways = {
         "in turn": [
             stepper(model, CrossEntropy(), x.contiguous(memory_format=torch.channels_last), y, precision)
-            for model, x, y in zip(students(count), images, labels, strict=True)
+            for model, x, y in zip(students(count, device), images, labels, strict=True)
         ],
-        "together": [stepper(Together(students(count)), CrossEntropyTogether(), images, labels, precision)],
+        "together": [stepper(Together(students(count, device)), CrossEntropyTogether(), images, labels, precision)],
     }
     for steps in ways.values():
-        seconds(steps)
+        seconds(steps, device)
     return [
-        {"precision": precision, "students": count, "way": way, "round": number, "seconds": seconds(steps)}
+        {"precision": precision, "students": count, "way": way, "round": number, "seconds": seconds(steps, device)}
         for number in range(rounds)
         for way, steps in ways.items()
     ]
@@ -69,13 +81,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", choices=STEPS, default="cpu")
     arguments = parser.parse_args()
     begin()
+    device = prepare(int(arguments.device == "cuda"), torch.get_num_threads())
     rows = [
         row
         for precision in ("bfloat16", "float32")
         for count in COUNTS
-        for row in compare(count, arguments.batch_size, precision, arguments.rounds)
+        for row in compare(count, arguments.batch_size, precision, arguments.rounds, device)
     ]
     times = pd.DataFrame(rows)
     by_way = times.pivot(index=["precision", "students", "round"], columns="way", values="seconds")
@@ -87,7 +101,7 @@ def main() -> None:
         costs = {way: table.reset_index().rename(columns={way: "seconds"}) for way in ("in turn", "together")}
         draw_cost(axis, costs, "students", 2)
         axis.set_title(precision)
-    keep(times, figure, "students_together")
+    keep(times, figure, "students_together" + ("_cuda" if device.type == "cuda" else ""))
 
 
 if __name__ == "__main__":

@@ -46,11 +46,13 @@ def images_of(seed, size=24):
     return torch.rand(size, 3, 32, 32, generator=generator), torch.arange(size) % CLASSES
 
 
-def batches(device, seed=0):
+def batches(device, seed=0, resident=None):
     generator = torch.Generator().manual_seed(8)
     images = torch.randint(256, (20, 32, 32, 3), generator=generator, dtype=torch.uint8)
     labels = torch.arange(20) % CLASSES
-    return Batches(images, labels, batch_size=8, seed=seed, augmentation="crop_and_flip", device=device)
+    return Batches(
+        images, labels, batch_size=8, seed=seed, augmentation="crop_and_flip", device=device, resident=resident
+    )
 
 
 OBJECTIVES = {
@@ -138,26 +140,12 @@ def test_the_retraction_is_that_of_the_cpu(gpu):
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_those_of_the_cpu(resident, gpu):
-    here, there = batches("cpu"), batches(gpu)
-    there = Batches(
-        torch.arange(20 * 32 * 32 * 3).remainder(256).to(torch.uint8).view(20, 32, 32, 3),
-        torch.arange(20),
-        batch_size=8,
-        seed=1,
-        augmentation="crop_and_flip",
-        device=gpu,
-        resident=resident,
-    )
-    here = Batches(
-        there.images[:, 4:-4, 4:-4].cpu(),
-        there.labels.cpu(),
-        batch_size=8,
-        seed=1,
-        augmentation="crop_and_flip",
-    )
+    there, here = batches(gpu, resident=resident), batches("cpu")
     assert there.home.type == ("cuda" if resident else "cpu")
     for (images, labels), (expected, expected_labels) in zip(there.epoch(3), here.epoch(3), strict=True):
-        assert torch.equal(images.cpu(), expected) and torch.equal(labels.cpu(), expected_labels)
+        assert torch.equal(labels.cpu(), expected_labels)
+        # a GPU divides by 255 in its own way: a unit in the last place
+        torch.testing.assert_close(images.cpu(), expected, rtol=2**-22, atol=0)
 
 
 TRAININGS = {

@@ -46,7 +46,7 @@ class Together(nn.Module):
         template = copy.deepcopy(members[0]).to("meta")
         for module in template.modules():
             if isinstance(module, BatchNorm):
-                module.plain = True
+                module.__class__ = _VectorizedBatchNorm
         self._template = [template]
 
     def __len__(self) -> int:
@@ -75,6 +75,22 @@ class Together(nn.Module):
         for number, member in enumerate(members):
             member.load_state_dict({name: value[number] for name, value in {**weights, **buffers}.items()})
             member.train(self.training)
+
+
+class _VectorizedBatchNorm(BatchNorm):
+    """Batch normalisation by PyTorch's own kernels on every device, the only ones that can be vectorised over networks.
+
+    On GPUs `nn.BatchNorm2d` asks in float32 whether cuDNN is to do it, which depends on the memory format, and that is
+    something that ``torch.vmap`` cannot tell.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        assert self.momentum is not None
+        state = (self.weight, self.bias, self.running_mean, self.running_var)
+        normalized: Tensor = torch.native_batch_norm(x, *state, self.training, self.momentum, self.eps)[0]
+        return normalized
 
 
 class BatchesTogether:
