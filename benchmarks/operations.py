@@ -3,11 +3,11 @@
     python benchmarks/operations.py [FILE.csv]
 
 The operations of a step of every training of config/cifar10.yaml are counted while it is done, by PyTorch's own formulas:
-those of convolutions and matrix products, forward and backward, 2 for a multiplication with an addition. Hours follow
-from the rate at which a GPU does them. Two are assumed: that of the paper's GPU, which follows from its 47.4 s for an
-epoch of Table A1's baseline, and MODERN. On four GPUs trainings run side by side, none is longer than a quarter of the
-whole, and so hours divide by four. Evaluations are not counted: `spreading.py` has them. Writes
-benchmarks/results/operations.csv, or FILE.csv.
+those of convolutions and matrix products, forward and backward, 2 for a multiplication with an addition. Hours are told for
+two GPUs: on the paper's, by the rate that follows from its 47.4 s for an epoch of Table A1's baseline; on the one of
+results/published/step_times.csv, by what `step_times.py` measured there, one training at a time. On four GPUs trainings run
+side by side, none is longer than a quarter of the whole, and so hours divide by four. Evaluations are not counted:
+`spreading.py` has them. Writes benchmarks/results/operations.csv, or FILE.csv.
 """
 
 import sys
@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from _common import RESULTS, begin, show
-from spreading import HOUR, TRAIN_IMAGES, paper, plan, some_images, timing_recipe
+from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, plan, some_images, timing_recipe
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -26,8 +26,7 @@ from lgg.config import Config, Training
 from lgg.data.storage import read_header, read_images
 from lgg.stages.measure_times import make_trial
 
-#: operations a second in training on a GPU of 2020 or later, in float32 with TF32: an assumption, a tenth of an A100's peak
-MODERN = 15e12
+MEASURED = ROOT / "results/published/step_times.csv"
 RULES = {
     "geometry": ("train_reference_network",),
     "teacher": ("train_teacher",),
@@ -90,10 +89,18 @@ def main() -> None:
     baseline = config.robustness.active_methods[config.robustness.baseline]
     steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
     rate = steps * counts[f"robustness.{config.robustness.baseline}"] / baseline.paper_epoch_seconds
-    for label, one in (("paper", rate), ("modern", MODERN)):
+    times = pd.read_csv(MEASURED)
+    table["seconds_measured"] = table["training"].map(times.groupby("name")["seconds_per_step"].median())
+    seconds = {
+        "paper": table["petaflop"] * 1e15 / rate,
+        "measured": table["networks"] * table["steps_each"] * table["seconds_measured"],
+    }
+    for label, whole in seconds.items():
         for gpus in (1, 4):
-            table[f"hours_{label}_{gpus}"] = table["petaflop"] * 1e15 / one / HOUR / gpus
-    table["teraflops_paper"], table["teraflops_modern"] = rate / 1e12, MODERN / 1e12
+            table[f"hours_{label}_{gpus}"] = whole / HOUR / gpus
+    table["teraflops_paper"] = rate / 1e12
+    table["teraflops_measured"] = table["gigaflop_a_step"] / table["seconds_measured"] / 1e3
+    table["device_measured"] = times["device"].iloc[0]
     show(table, "trainings of config/cifar10.yaml")
     show(table.sum(numeric_only=True).to_frame("together").T[["networks", "petaflop", *table.filter(like="hours")]])
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "operations.csv"

@@ -1,6 +1,7 @@
 """Keeps the published results: what of a finished run is committed, and the numbers that the pages take from it.
 
     python docs/published.py results/cifar10-cpu              copies what is published of it to results/published/cifar10-cpu
+    python docs/published.py results/full-width --without-models    the same of a run that no seed is added to
     python docs/published.py results/cifar10-cpu --take-up    the other way: Snakemake takes its seeds for finished then
     python docs/published.py                                  writes the pages' numbers anew from results/published
 
@@ -85,7 +86,7 @@ def models_of(run: Path, settings: Config) -> list[Path]:
     return models
 
 
-def publish(run: Path) -> None:
+def publish(run: Path, with_models: bool = True) -> None:
     """Put what is kept of `run` into the place of what was published of it before."""
     provenance = run / "provenance.json"
     if not provenance.is_file():
@@ -94,7 +95,8 @@ def publish(run: Path) -> None:
     target = PUBLISHED / run.name
     with tempfile.TemporaryDirectory(dir=PUBLISHED.parent) as folder:
         new = Path(folder, run.name)
-        for path in {*models_of(run, load(configuration)), *(path for pattern in KEPT for path in run.glob(pattern))}:
+        models = models_of(run, load(configuration)) if with_models else []
+        for path in {*models, *(path for pattern in KEPT for path in run.glob(pattern))}:
             copy = new / path.relative_to(run)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
@@ -142,8 +144,9 @@ def is_there(name: str) -> bool:
     return (RUN / f"tables/{name}.csv").is_file()
 
 
-def read_table(name: str) -> pd.DataFrame:
-    return pd.read_csv(RUN / f"tables/{name}.csv").set_index("name")
+def read_table(name: str, run: str = "") -> pd.DataFrame:
+    """Return a table of the main run, or of another one that is published."""
+    return pd.read_csv((PUBLISHED / run if run else RUN) / f"tables/{name}.csv").set_index("name")
 
 
 def provenance() -> dict:
@@ -182,10 +185,7 @@ def summary() -> str:
         for method in methods:
             row = found.loc[method]
             n = int(row["seeds"])
-            ours = number(row[f"{column}_mean"]) + (
-                f" ± {number(std)}" if math.isfinite(std := row[f"{column}_std"]) else ""
-            )
-            rows.append((title, row["label"], ours, number(row[f"paper_{column}"]), str(n)))
+            rows.append((title, row["label"], mean_of(row, column), number(row[f"paper_{column}"]), str(n)))
     return markdown(("what", "method", "here", "paper", "seeds"), rows) + not_run_yet()
 
 
@@ -290,6 +290,56 @@ def depth() -> str:
     )
 
 
+def mean_of(row: pd.Series, column: str) -> str:
+    """Return a mean over seeds, with its standard deviation where there are several."""
+    std = row[f"{column}_std"]
+    return number(row[f"{column}_mean"]) + (f" ± {number(std)}" if math.isfinite(std) else "")
+
+
+def width() -> str:
+    """Table 3 with networks of a quarter of the paper's width, of its width, and the paper's own."""
+    if not (is_there("table3") and (PUBLISHED / WIDE / "tables/table3.csv").is_file()):
+        return NOT_YET
+    narrow, wide = read_table("table3"), read_table("table3", WIDE)
+    columns = {"clean_error": "clean error (%)", "fgsm_normalized": "FGSM error (%)", "relative_mce": "relative MCE"}
+    header = ["method"] + [f"{title}: {where}" for title in columns.values() for where in ("¼", "full", "paper")]
+    rows = [
+        [row["label"]]
+        + [
+            cell
+            for column in columns
+            for cell in (mean_of(narrow.loc[name], column), mean_of(row, column), number(row[f"paper_{column}"]))
+        ]
+        for name, row in wide.iterrows()
+    ]
+    return markdown(header, rows)
+
+
+def length() -> str:
+    """Table 2 after more epochs and with networks of the paper's width."""
+    runs = {RUN.name: "¼ of the width", LONGER: "¼ of the width", WIDE: "full width"}
+    if not all((PUBLISHED / name / "tables/table2.csv").is_file() for name in runs):
+        return NOT_YET
+    rows = []
+    for name, title in runs.items():
+        table = read_table("table2", name)
+        ours, theirs = (table.loc[method] for method in ("label_variation", "cross_entropy"))
+        phases = yaml.safe_load((PUBLISHED / name / "configuration.yaml").read_text("utf-8"))
+        epochs = sum(phase["epochs"] for phase in phases["embedding"]["training"]["schedule"])
+        errors = mean_of(theirs, "clean_error"), mean_of(ours, "clean_error")
+        difference = signed(ours["clean_error_difference_mean"])
+        rows.append(
+            (f"{title}, {epochs:g} epochs", *errors, difference, mean_of(ours, "relative_mce"), f"{ours['seeds']:g}")
+        )
+    errors = number(theirs["paper_clean_error"]), number(ours["paper_clean_error"])
+    difference = signed(ours["paper_clean_error"] - theirs["paper_clean_error"])
+    rows.append(("the paper: full width, 200 epochs", *errors, difference, number(ours["paper_relative_mce"]), "–"))
+    header = ("networks", "cross-entropy: clean error (%)", "label variation: clean error (%)", "difference")
+    return markdown((*header, "label variation: relative MCE", "seeds"), rows)
+
+
+WIDE, LONGER = "full-width", "cifar10-cpu-longer"
+
 TABLES = {
     "table1": "Table 1",
     "table2": "Table 2",
@@ -323,7 +373,8 @@ def about() -> str:
     machine, versions = told["machine"], told["versions"]
     lines = [
         f"- Seeds: {seeds_in_words(settings)}; one teacher.",
-        f"- Machine: {machine['cores']} cores of an {machine['processor']}; trained in {' and '.join(precisions())}.",
+        f"- Machine: {machine['cores']} cores of an {machine['processor']}.",
+        *trained_on(),
         f"- Versions: PyTorch {versions['torch']}, torchvision {versions['torchvision']}, Python {versions['python']}.",
         f"- Code: commit `{told['git']['commit'][:12]}`; ended {told['written'][:10]}.",
     ]
@@ -335,35 +386,70 @@ def about() -> str:
     return "\n".join(lines) + "\n" + not_run_yet()
 
 
-def precisions() -> list[str]:
-    """Return what the networks were trained in: `precision: auto` depends on the machine."""
-    return sorted({json.loads(path.read_text("utf-8"))["precision"] for path in RUN.rglob("metrics.json")})
+def trained_on() -> list[str]:
+    """Return a line for each device and precision that networks were trained on and in."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(RUN.rglob("metrics.json")):
+        told = json.loads(path.read_text("utf-8"))
+        name = path.parent.relative_to(RUN).as_posix()
+        found.setdefault((told["device"], told["precision"]), []).append(name)
+    return [
+        f"- Trained on {device} in {precision}: {len(names)} networks, {groups(names)}."
+        for (device, precision), names in found.items()
+    ]
+
+
+def groups(names: Sequence[str]) -> str:
+    """Return a list of networks, SECTION/METHOD/seedN, as sections with their seeds."""
+    sections: dict[str, set[int]] = {}
+    for name in names:
+        section, *rest = name.split("/")
+        seeds = sections.setdefault(section, set())
+        seeds.update(int(part.removeprefix("seed")) for part in rest if part.startswith("seed"))
+    return "; ".join(
+        f"{section} {'seeds ' + ', '.join(map(str, sorted(seeds))) if seeds else ''}".strip()
+        for section, seeds in sections.items()
+    )
+
+
+#: where the metrics of what a rule trains lie
+TRAINED = {
+    "train_teacher": "distillation/teacher",
+    "train_student": "distillation",
+    "distill_student": "distillation",
+    "train_embedding": "embedding",
+    "train_plane_embedding": "embedding/figureA1",
+    "train_reference_network": "geometry/reference_network",
+    "train_robust_network": "robustness",
+}
+
+
+def device_of(rule: str, job: str) -> str:
+    """Return what a job of `rule` worked on: a training's metrics say so, everything else ran on the CPU."""
+    metrics = RUN / TRAINED.get(rule, "") / job.replace("_seed", "/seed") / "metrics.json"
+    return json.loads(metrics.read_text("utf-8"))["device"].split(" (")[0] if metrics.is_file() else "CPU"
 
 
 def stages() -> str:
-    """How long the jobs of each rule took."""
-    jobs = pd.read_csv(RUN / "tables/job_times.csv")
-    rules = (
-        jobs.groupby("rule", sort=False)["seconds"].agg(["count", "median", "sum"]).sort_values("sum", ascending=False)
-    )
-    long = rules[rules["sum"] >= 60]
+    """How long the jobs of each rule took, on each device."""
+    jobs = pd.read_csv(RUN / "tables/job_times.csv").fillna({"job": ""})
+    jobs["device"] = [device_of(rule, job) for rule, job in zip(jobs["rule"], jobs["job"], strict=True)]
+    return "\n".join(_stages_on(device, found) for device, found in jobs.groupby("device"))
+
+
+def _stages_on(device: str, jobs: pd.DataFrame) -> str:
+    minutes = jobs["seconds"] / 60
+    rules = minutes.groupby(jobs["rule"], sort=False).agg(["count", "median", "sum"])
+    rules = rules.sort_values("sum", ascending=False)
+    long = rules[rules["sum"] >= 1]
     rows = [
-        (rule, str(int(row["count"])), f"{row['median'] / 60:.1f}", f"{row['sum'] / 60:.0f}")
+        (str(rule), str(int(row["count"])), number(row["median"], 1), number(row["sum"], 0))
         for rule, row in long.iterrows()
     ]
-    rows.append(
-        (
-            "all others",
-            str(int(rules["count"].sum() - long["count"].sum())),
-            "",
-            f"{(rules['sum'].sum() - long['sum'].sum()) / 60:.0f}",
-        )
-    )
-    total = rules["sum"].sum() / 3600
-    return (
-        markdown(("rule", "jobs", "median job (minutes)", "together (minutes)"), rows)
-        + f"\nTogether {total:.1f} hours of jobs, two at a time but for the timing: about {total / 2:.1f} hours.\n"
-    )
+    if len(short := rules.drop(long.index)):
+        rows.append(("all others", str(int(short["count"].sum())), "", number(short["sum"].sum(), 0)))
+    header = (f"rule, on {device}", "jobs", "median job (minutes)", "together (minutes)")
+    return markdown(header, rows) + f"\nTogether {minutes.sum() / 60:.1f} hours of jobs.\n"
 
 
 def validation() -> str:
@@ -393,24 +479,25 @@ def estimate() -> str:
         )
         for name, row in sums.iterrows()
     ]
-    slow, fast = found["teraflops_paper"].iloc[0], found["teraflops_modern"].iloc[0]
+    rate, device = found["teraflops_paper"].iloc[0], found["device_measured"].iloc[0]
     header = (
         "trainings",
         "networks",
         "steps (millions)",
         "PFLOP",
-        *(f"hours, {gpus} at {rate:.1f} TFLOP/s" for rate in (slow, fast) for gpus in ("one GPU", "four GPUs")),
+        *(f"hours, {gpus} at {rate:.1f} TFLOP/s" for gpus in ("one GPU", "four GPUs")),
+        *(f"hours, {gpus} {device}, measured steps" for gpus in ("one", "four")),
     )
     return markdown(header, rows)
 
 
-HOURS = ("hours_paper_1", "hours_paper_4", "hours_modern_1", "hours_modern_4")
+HOURS = ("hours_paper_1", "hours_paper_4", "hours_measured_1", "hours_measured_4")
 
 NOT_YET = "*Not published yet.*\n"
 WITHOUT_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (summary, tables, claims, depth, figures, about, stages, validation, estimate)
+    for function in (summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate)
 }
 
 
@@ -428,6 +515,7 @@ def block_of(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("--without-models", action="store_true")
     parser.add_argument("--take-up", action="store_true")
     arguments = parser.parse_args()
     if arguments.take_up:
@@ -436,7 +524,7 @@ def main() -> None:
         take_up(arguments.run.resolve())
         return
     if arguments.run is not None:
-        publish(arguments.run.resolve())
+        publish(arguments.run.resolve(), with_models=not arguments.without_models)
     for page in PAGES:
         page.write_text(written(page.read_text("utf-8")), encoding="utf-8")
 

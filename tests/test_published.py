@@ -50,6 +50,15 @@ def test_published_results_are_those_of_the_committed_configuration():
     assert told == committed
 
 
+def test_full_width_is_published_of_the_committed_configuration():
+    folder = published.PUBLISHED / published.WIDE
+    told = yaml.safe_load((folder / "configuration.yaml").read_text("utf-8"))
+    committed = configured(read("cifar10-cpu.yaml"), read("full-width.yaml")).model_dump(mode="json")
+    for one in (told, committed):
+        del one["data"]["source"], one["data"]["path"], one["resources"]
+    assert told == committed
+
+
 @if_table("table1")
 @pytest.mark.parametrize("method", ["baseline", "hinton", "rkd_d", "gkd", "gkd_inter"])
 def test_table1_summarises_the_published_seeds(method):
@@ -119,6 +128,13 @@ def test_tables_figures_seeds_and_small_models_are_kept(run):
     published.publish(run)
     assert kept(run) == {"provenance.json", "configuration.yaml", *SMALL}
     assert yaml.safe_load((run.parent / "published/mine/configuration.yaml").read_text())["seeds"] == [2, 1]
+
+
+def test_without_models_everything_else_is_kept(run):
+    (run / "robustness/baseline/seed1000/model.safetensors").unlink()
+    published.publish(run, with_models=False)
+    models = {name for name in SMALL if name.endswith("model.safetensors")}
+    assert kept(run) == {"provenance.json", "configuration.yaml", *SMALL} - models
 
 
 def test_what_was_published_before_is_replaced(run):
@@ -210,6 +226,52 @@ def test_claims_on_robust_networks_are_of_the_published_figures():
     ]
     assert paper == pytest.approx(49.5 - 66.3)
     assert found.mean == pytest.approx(rows[0]["value"].mean() - rows[1]["value"].mean(), rel=1e-5)
+
+
+@if_table("table2")
+def test_lengths_are_compared_by_the_errors_of_each_run():
+    lines = [line.split(" | ") for line in published.length().splitlines()[2:-1]]
+    assert [line[0].removeprefix("| ") for line in lines] == [
+        "¼ of the width, 16 epochs",
+        "¼ of the width, 32 epochs",
+        "full width, 32 epochs",
+    ]
+    for line, run in zip(lines, (published.RUN.name, published.LONGER, published.WIDE), strict=True):
+        errors = [
+            read_seeds((published.PUBLISHED / run).glob(f"embedding/{method}/seed*/evaluation.csv"))
+            .query(f"classifier == '{classifier}'")["error"]
+            .mean()
+            for method, classifier in (("cross_entropy", "own"), ("label_variation", "nearest_neighbours"))
+        ]
+        for cell, error in zip(line[1:3], errors, strict=True):
+            assert float(cell.split(" ")[0]) == pytest.approx(error, abs=0.0051)
+        assert float(line[3].replace("−", "-")) == pytest.approx(errors[1] - errors[0], abs=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("rule", "job", "place"),
+    [
+        ("train_teacher", "", "distillation/teacher"),
+        ("distill_student", "gkd_inter_seed1", "distillation/gkd_inter/seed1"),
+        ("train_plane_embedding", "label_variation", "embedding/figureA1/label_variation"),
+        ("train_robust_network", "baseline_seed1000", "robustness/baseline/seed1000"),
+    ],
+)
+def test_a_training_s_metrics_say_what_it_worked_on(rule, job, place, tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "RUN", tmp_path)
+    assert published.device_of(rule, job) == "CPU"
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "metrics.json").write_text(json.dumps({"device": "A GPU"}))
+    assert published.device_of(rule, job) == "A GPU"
+    assert published.device_of("evaluate_student", job) == "CPU"
+
+
+def test_every_published_training_s_device_is_found():
+    jobs = published.pd.read_csv(published.RUN / "tables/job_times.csv").fillna({"job": ""})
+    trained = jobs[jobs["rule"].isin(published.TRAINED)]
+    assert len(trained) == len(list(published.RUN.rglob("metrics.json")))
+    for rule, job in zip(trained["rule"], trained["job"], strict=True):
+        assert (published.RUN / published.TRAINED[rule] / job.replace("_seed", "/seed") / "metrics.json").is_file()
 
 
 def claim(text):

@@ -1,0 +1,51 @@
+"""Seconds of a step of every training of the paper's configuration on a GPU, as Table A1's rule measures them.
+
+    python benchmarks/step_times.py [--rounds 3] [--steps 20] [--device cuda] [--out FILE.csv]
+
+Trainings of config/cifar10.yaml, at the paper's sizes, by turns in one process with nothing else beside. Writes
+benchmarks/results/step_times.csv, or FILE.csv: a row for each training and round, and the device that it was measured on.
+`operations.py` makes the hours of the whole configuration of it.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+from _common import RESULTS, begin, show
+from spreading import paper, some_images, timing_recipe
+
+from lgg.data.storage import read_header, read_images
+from lgg.devices import prepare
+from lgg.stages.measure_times import make_trial
+from lgg.stages.networks import device_name
+from lgg.training.timing import measure
+
+
+def main() -> None:
+    """Print the medians and write all times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--out", type=Path, default=RESULTS / "step_times.csv")
+    arguments = parser.parse_args()
+    cores = begin()
+    device = prepare(int(arguments.device == "cuda"), cores)
+    with tempfile.TemporaryDirectory() as folder:
+        path = some_images(Path(folder))
+        data, header = read_images(path), read_header(path)
+        rows = timing_recipe(paper(), arguments.rounds)["rows"]
+        trials = {row["name"]: make_trial(row, data, header, device) for row in rows}
+        times = pd.DataFrame(measure(trials, rounds=arguments.rounds, steps=arguments.steps))
+    times["precision"] = [trials[name].precision for name in times["name"]]
+    times["device"], times["torch"] = device_name(device), torch.__version__
+    found = times.groupby("name", sort=False)["seconds_per_step"].agg(["median", "min", "max"])
+    show(found.reset_index(), f"seconds of a step on {device_name(device)}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    times.to_csv(arguments.out, index=False, float_format="%.5g")
+
+
+if __name__ == "__main__":
+    main()
