@@ -1017,6 +1017,11 @@ class Resources(_Section):
         description="cuda: jobs of `train` and `evaluate` ask for one GPU each; cpu: none does; auto: cuda where this "
         "machine has a GPU (on a cluster's login node without one, say cuda)",
     )
+    jobs_per_gpu: Count = Field(
+        default=1,
+        description="how many jobs share a GPU of this machine, for networks that do not fill one; `--resources gpu=N` then "
+        "counts these places",
+    )
     train: JobResources
     evaluate: JobResources
     light: JobResources

@@ -1,7 +1,7 @@
-"""Devices of this machine's GPUs for one job each. Imports no torch.
+"""Places on this machine's GPUs for jobs: one on each device, or several. Imports no torch.
 
-Snakemake counts how many jobs may hold a GPU at once, but says to none of them which one is its own. Each job takes its
-devices by a lock on a file for each, which the kernel gives back when the job ends, however it does.
+Snakemake counts how many jobs may hold a place at once, but says to none of them where its own is. Each job takes its
+places by a lock on a file for each, which the kernel gives back when the job ends, however it does.
 """
 
 import contextlib
@@ -25,30 +25,31 @@ SAID_AFTER = 1.0  # seconds of waiting
 
 @contextlib.contextmanager
 def claimed(count: int) -> Iterator[list[str]]:
-    """Hold `count` devices, waiting until so many are free, and name them in CUDA_VISIBLE_DEVICES meanwhile.
+    """Hold `count` places, waiting until so many are free, and name their devices in CUDA_VISIBLE_DEVICES meanwhile.
 
-    They come out of those that CUDA_VISIBLE_DEVICES names or, without it, of all that this machine has. Jobs of one user
-    never get the same, whichever run of Snakemake they belong to. Below SLURM, which gives each job its own devices, and
-    where `count` is 0, nothing is done.
+    Devices are those that CUDA_VISIBLE_DEVICES names or, without it, all that this machine has; each has one place, or as
+    many as the environment variable LGG_JOBS_PER_GPU says. Jobs of one user never get the same place, whichever run of
+    Snakemake they belong to, and a device gets a second job when each has one. Below SLURM, which gives each job its own
+    devices, and where `count` is 0, nothing is done.
 
-    Raises LggError where there are fewer than `count`, or the locks cannot be kept.
+    Raises LggError where there are fewer places than `count`, or the locks cannot be kept.
     """
     if count == 0 or "SLURM_JOB_ID" in os.environ:
         yield []
         return
-    devices = present()
-    if len(devices) < count:
+    devices, each = present(), int(os.environ.get("LGG_JOBS_PER_GPU", "1"))
+    if len(devices) * each < count:
         raise LggError(
             f"this job needs {count} GPU{'s' if count > 1 else ''}, but there {'is' if len(devices) == 1 else 'are'} "
-            f"{len(devices)} to be had ({', '.join(devices) or 'none'}). Check the driver and CUDA_VISIBLE_DEVICES, or set "
-            "resources.device to cpu."
+            f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}. Check "
+            "the driver and CUDA_VISIBLE_DEVICES, or set resources.device to cpu."
         )
     folder = lock_folder()
     before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
     with contextlib.ExitStack() as held:
         # whoever waits stands here alone: of two who want several devices, none keeps the other from its last one
         with _acquired(FileLock(folder / "queue.lock"), _announce("its turn to take a GPU")):
-            taken = _take(devices, count, folder, held)
+            taken = _take(devices, each, count, folder, held)
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers mean the same to all jobs
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
         try:
@@ -97,21 +98,26 @@ def lock_folder() -> Path:
     return folder
 
 
-def _take(devices: list[str], count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
-    """Lock `count` of the devices, one after the other as they become free; `held` gives them back."""
+def _take(devices: list[str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
+    """Lock `count` of the devices' places as they become free, and return the devices; `held` gives the places back."""
     names = _lock_names(devices)
-    taken: list[str] = []
+    # the first place of all devices, then the second of all
+    files = {
+        folder / f"{names[device]}{f'-{place}' if place else ''}.lock": device
+        for place in range(each)
+        for device in devices
+    }
+    taken: dict[Path, str] = {}
     say = _announce(f"{count} of the GPUs {', '.join(devices)}")
     while True:
-        for device in devices:
-            if device in taken:
+        for file, device in files.items():
+            if file in taken:
                 continue
-            lock = FileLock(folder / f"{names[device]}.lock")
             with contextlib.suppress(Timeout):
-                held.enter_context(lock.acquire(timeout=0))
-                taken.append(device)
+                held.enter_context(FileLock(file).acquire(timeout=0))
+                taken[file] = device
             if len(taken) == count:
-                return sorted(taken, key=devices.index)
+                return sorted(set(taken.values()), key=devices.index)
         say()
         time.sleep(SECONDS_BETWEEN_TRIES)
 

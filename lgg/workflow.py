@@ -40,6 +40,7 @@ def start(raw: dict[str, Any], root: Path) -> Config:
     config = load(_whole(root, raw))
     check_paths(config, Path.cwd())
     os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
+    os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
     terminal.offer()
     return config

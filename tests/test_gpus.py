@@ -32,7 +32,7 @@ assert "torch" not in sys.modules
 def four_devices(monkeypatch, tmp_path):
     runtime = tmp_path / "runtime"
     runtime.mkdir()
-    for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER"):
+    for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "LGG_JOBS_PER_GPU"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
@@ -69,6 +69,40 @@ def test_jobs_that_want_several_get_them_all_without_a_deadlock():
     outcomes = [outcome(job) for job in [start(count, 0.05) for count in counts]]
     assert [len(devices) for devices, *_ in outcomes] == counts
     assert_never_shared(outcomes)
+
+
+def test_jobs_that_share_a_device_are_as_many_as_it_has_places():
+    jobs = [start(1, 0.4, CUDA_VISIBLE_DEVICES="0,1", LGG_JOBS_PER_GPU="2") for _ in range(10)]
+    outcomes = [outcome(job) for job in jobs]
+    held = {
+        device: [(began, ended) for devices, began, ended in outcomes if devices == [device]] for device in ("0", "1")
+    }
+    assert sum(map(len, held.values())) == len(jobs)
+    for times in held.values():
+        # most jobs are there when one of them begins
+        at_once = [sum(began <= moment < ended for began, ended in times) for moment, _ in times]
+        assert max(at_once) == 2
+
+
+def test_devices_get_a_second_job_when_each_has_one():
+    jobs, devices = [], []
+    for _ in range(4):
+        jobs.append(start(1, 60, LGG_JOBS_PER_GPU="2", CUDA_VISIBLE_DEVICES="0,1"))
+        devices.append(jobs[-1].stdout.readline())
+    for job in jobs:
+        job.kill()
+        job.communicate()
+    assert devices == ["has 0\n", "has 1\n"] * 2
+
+
+def test_who_takes_all_places_has_each_device_alone(monkeypatch):
+    monkeypatch.setenv("LGG_JOBS_PER_GPU", "3")
+    with gpus.claimed(12) as devices:
+        assert devices == ["0", "1", "2", "3"]
+        waiting = start(1, 0)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.5)
+    assert outcome(waiting)[0] == ["0"]
 
 
 def test_two_runs_that_may_use_different_devices_share_what_both_may():
@@ -127,10 +161,16 @@ def test_nothing_is_done_without_gpus_and_below_slurm(count, variables, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("visible", "count", "message"), [("0,1", 3, "needs 3 GPUs, but there are 2"), ("", 1, "none")]
+    ("visible", "each", "count", "message"),
+    [
+        ("0,1", "1", 3, "needs 3 GPUs, but there are 2"),
+        ("0", "2", 3, r"needs 3 GPUs, but there is 1 to be had \(0\), for 2 jobs each"),
+        ("", "1", 1, "none"),
+    ],
 )
-def test_more_than_there_are_is_refused_at_once(visible, count, message, monkeypatch):
+def test_more_than_there_are_is_refused_at_once(visible, each, count, message, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("LGG_JOBS_PER_GPU", each)
     with pytest.raises(LggError, match=message), gpus.claimed(count):
         pass
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    for name in ("PYTHONPATH", "LGG_SNAKEMAKE", "LGG_CHECKPOINTS"):
+    for name in ("PYTHONPATH", "LGG_SNAKEMAKE", "LGG_JOBS_PER_GPU", "LGG_CHECKPOINTS"):
         monkeypatch.setenv(name, "")  # what `start` sets for jobs ends with each test
 
 

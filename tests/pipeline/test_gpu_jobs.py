@@ -40,9 +40,9 @@ STUDENTS = [
 ]
 
 
-def held(folder, tmp_path, *arguments, targets):
+def held(folder, tmp_path, *arguments, targets, devices="0,1,2,3", jobs_per_gpu=1):
     """Run the jobs of `targets` anew, and return device, begin and end of each."""
-    overlay = write_overlay(tmp_path, "resources: {device: cuda}")
+    overlay = write_overlay(tmp_path, f"resources: {{device: cuda, jobs_per_gpu: {jobs_per_gpu}}}")
     notes = tmp_path / "notes"
     notes.unlink(missing_ok=True)
     (tmp_path / "fake").mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def held(folder, tmp_path, *arguments, targets):
         variables={
             "PYTHONPATH": str(tmp_path / "fake"),
             "FAKE_NOTES": str(notes),
-            "CUDA_VISIBLE_DEVICES": "0,1,2,3",
+            "CUDA_VISIBLE_DEVICES": devices,
             "XDG_RUNTIME_DIR": str(tmp_path),
         },
     )
@@ -78,6 +78,12 @@ def test_as_many_jobs_hold_a_gpu_as_the_profile_or_the_command_line_says(copy_of
     assert pairs  # on a machine with two cores several start at once
     assert all(one[0] != other[0] for one, other in pairs)
     assert {device for device, *_ in [*one_by_one, *rows]} <= {"0", "1", "2", "3"}
+
+
+def test_jobs_share_a_gpu_where_the_configuration_says_so(copy_of_finished, tmp_path):
+    rows = held(copy_of_finished, tmp_path, "--resources", "gpu=2", targets=STUDENTS, devices="0", jobs_per_gpu=2)
+    assert {device for device, *_ in rows} == {"0"}
+    assert any(together(one, other) for one, other in combinations(rows, 2))
 
 
 @pytest.mark.parametrize(("arguments", "gpus"), [((), "1"), (("--resources", "gpu=4"), "4")])
