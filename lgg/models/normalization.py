@@ -20,21 +20,10 @@ LEAST = 2**15  # values of a batch, below which calls cost more than what they s
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of images (B, C, H, W) as `nn.BatchNorm2d` computes it, but for rounding.
-
-    Args:
-        channels: C.
-
-    Attributes:
-        plain: leave it to `nn.BatchNorm2d`, as vectorisation over networks needs.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.plain = False
+    """Batch normalisation of images (B, C, H, W) as `nn.BatchNorm2d` computes it, but for rounding; it takes C."""
 
     def forward(self, x: Tensor) -> Tensor:
-        groups = 1 if self.plain or torch.compiler.is_compiling() else _groups(x)
+        groups = 1 if torch.compiler.is_compiling() else _groups(x)
         if groups == 1:
             return super().forward(x)
         if not self.training:
