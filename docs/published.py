@@ -434,7 +434,20 @@ def stages() -> str:
     """How long the jobs of each rule took, on each device."""
     jobs = pd.read_csv(RUN / "tables/job_times.csv").fillna({"job": ""})
     jobs["device"] = [device_of(rule, job) for rule, job in zip(jobs["rule"], jobs["job"], strict=True)]
-    return "\n".join(_stages_on(device, found) for device, found in jobs.groupby("device"))
+    return "\n".join([*(_stages_on(device, found) for device, found in jobs.groupby("device")), *_defences_here()])
+
+
+def _defences_here() -> list[str]:
+    """Say how long defences would train on the machine of Table A1, where they were trained elsewhere."""
+    if not (is_there("tableA1") and "robustness" in " ".join(read_table("tableA1").index)):
+        return []
+    rows = read_table("tableA1")
+    chosen = rows.loc[[f"robustness.{name}" for name in ("baseline", "parseval", "regularizer", "both")]]
+    minutes = ", ".join(number(seconds / 60, 0) for seconds in chosen["total_seconds"])
+    return [
+        f"On the two cores alone, by the epochs that [Table A1]({LINK}/tables/tableA1.md) times, trainings of Table 3's "
+        f"baseline, Parseval, regulariser and both take {minutes} minutes. Adversarial training has more steps there.\n"
+    ]
 
 
 def _stages_on(device: str, jobs: pd.DataFrame) -> str:
