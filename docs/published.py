@@ -301,17 +301,18 @@ def width() -> str:
     if not (is_there("table3") and (PUBLISHED / WIDE / "tables/table3.csv").is_file()):
         return NOT_YET
     narrow, wide = read_table("table3"), read_table("table3", WIDE)
-    columns = {"clean_error": "clean error (%)", "fgsm_normalized": "FGSM error (%)", "relative_mce": "relative MCE"}
-    header = ["method"] + [f"{title}: {where}" for title in columns.values() for where in ("¼", "full", "paper")]
+    columns = {
+        "clean_error": "clean error (%)",
+        "fgsm_normalized": "FGSM error at 33 dB (%)",
+        "relative_mce": "relative MCE",
+    }
     rows = [
-        [row["label"]]
-        + [
-            cell
-            for column in columns
-            for cell in (mean_of(narrow.loc[name], column), mean_of(row, column), number(row[f"paper_{column}"]))
-        ]
+        (title, row["label"], mean_of(narrow.loc[name], column), mean_of(row, column), number(row[f"paper_{column}"]))
+        for column, title in columns.items()
         for name, row in wide.iterrows()
     ]
+    seeds = [f"{n} seed{'s' if n > 1 else ''}" for n in (int(table["seeds"].iloc[0]) for table in (narrow, wide))]
+    header = ("what", "method", f"¼ of the width, {seeds[0]}", f"full width, {seeds[1]}", "paper, 10 seeds")
     return markdown(header, rows)
 
 
