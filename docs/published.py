@@ -388,15 +388,15 @@ def about() -> str:
 
 
 def trained_on() -> list[str]:
-    """Return a line for each device and precision that networks were trained on and in."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return a line for each device, precision and version of PyTorch that networks were trained with."""
+    found: dict[tuple[str, str, str], list[str]] = {}
     for path in sorted(RUN.rglob("metrics.json")):
         told = json.loads(path.read_text("utf-8"))
         name = path.parent.relative_to(RUN).as_posix()
-        found.setdefault((told["device"], told["precision"]), []).append(name)
+        found.setdefault((told["device"], told["precision"], told["torch"]), []).append(name)
     return [
-        f"- Trained on {device} in {precision}: {len(names)} networks, {groups(names)}."
-        for (device, precision), names in found.items()
+        f"- Trained on {device} in {precision} by PyTorch {version}: {len(names)} networks, {groups(names)}."
+        for (device, precision, version), names in found.items()
     ]
 
 
