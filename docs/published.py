@@ -446,7 +446,7 @@ def _defences_here() -> list[str]:
     chosen = rows.loc[[f"robustness.{name}" for name in ("baseline", "parseval", "regularizer", "both")]]
     minutes = ", ".join(number(seconds / 60, 0) for seconds in chosen["total_seconds"])
     return [
-        f"On the two cores alone, by the epochs that [Table A1]({LINK}/tables/tableA1.md) times, trainings of Table 3's "
+        "On the two cores alone, by the epochs that Table A1 times, trainings of Table 3's "
         f"baseline, Parseval, regulariser and both take {minutes} minutes. Adversarial training has more steps there.\n"
     ]
 
