@@ -18,13 +18,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from _common import RESULTS, begin, show
-from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, plan, some_images, timing_recipe
+from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, plan, some_images, trials
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from lgg.config import Config, Training
-from lgg.data.storage import read_header, read_images
-from lgg.stages.measure_times import make_trial
 
 MEASURED = ROOT / "results/published/step_times.csv"
 RULES = {
@@ -52,15 +50,12 @@ class Operations(TorchDispatchMode):
 
 def operations_of_steps(config: Config) -> dict[str, int]:
     """Return the operations of a step of every training, by SECTION.METHOD."""
+    counts = {}
     with tempfile.TemporaryDirectory() as folder:
-        path = some_images(Path(folder))
-        data, header = read_images(path), read_header(path)
-        counts = {}
-        for row in timing_recipe(config, rounds=2)["rows"]:
-            trial = make_trial(row, data, header, torch.device("cpu"))
+        for name, trial in trials(config, some_images(Path(folder)), torch.device("cpu")).items():
             with Operations() as counter:
                 trial.seconds(1)
-            counts[row["name"]] = counter.total
+            counts[name] = counter.total
     return counts
 
 

@@ -34,11 +34,12 @@ from snakemake.utils import update_config
 from lgg import models, recipes
 from lgg.attacks import loss_gradient
 from lgg.config import Config, RobustMethod, Timing, Training, load
-from lgg.data.storage import ImageSet, write_images
+from lgg.data.storage import ImageSet, read_header, read_images, write_images
 from lgg.evaluation.accuracy import predict
 from lgg.evaluation.embeddings import CLASSIFIERS, fit
 from lgg.reporting.figures import MARKERS, PALETTE, plt
 from lgg.stages import measure_times
+from lgg.training.timing import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "config/cifar10.yaml"
@@ -163,6 +164,13 @@ def some_images(folder: Path) -> Path:
     data = ImageSet(images, np.arange(512) % CLASSES, tuple(map(str, range(CLASSES))))
     write_images(folder / "train", data, {"mean": [0.5] * 3, "std": [0.25] * 3})
     return folder / "train"
+
+
+def trials(config: Config, images: Path, device: torch.device) -> dict[str, Trial]:
+    """Return every training of `config`, SECTION.METHOD, ready to take steps on `device` with the images of a file."""
+    data, header = read_images(images), read_header(images)
+    rows = timing_recipe(config, rounds=2)["rows"]
+    return {row["name"]: measure_times.make_trial(row, data, header, device) for row in rows}
 
 
 def _methods(config: Config, section: str) -> Mapping[str, Any]:

@@ -14,11 +14,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from _common import RESULTS, begin, show
-from spreading import paper, some_images, timing_recipe
+from spreading import paper, some_images, trials
 
-from lgg.data.storage import read_header, read_images
 from lgg.devices import prepare
-from lgg.stages.measure_times import make_trial
 from lgg.stages.networks import device_name
 from lgg.training.timing import measure
 
@@ -34,12 +32,9 @@ def main() -> None:
     cores = begin()
     device = prepare(int(arguments.device == "cuda"), cores)
     with tempfile.TemporaryDirectory() as folder:
-        path = some_images(Path(folder))
-        data, header = read_images(path), read_header(path)
-        rows = timing_recipe(paper(), arguments.rounds)["rows"]
-        trials = {row["name"]: make_trial(row, data, header, device) for row in rows}
-        times = pd.DataFrame(measure(trials, rounds=arguments.rounds, steps=arguments.steps))
-    times["precision"] = [trials[name].precision for name in times["name"]]
+        timed = trials(paper(), some_images(Path(folder)), device)
+        times = pd.DataFrame(measure(timed, rounds=arguments.rounds, steps=arguments.steps))
+    times["precision"] = [timed[name].precision for name in times["name"]]
     times["device"], times["torch"] = device_name(device), torch.__version__
     found = times.groupby("name", sort=False)["seconds_per_step"].agg(["median", "min", "max"])
     show(found.reset_index(), f"seconds of a step on {device_name(device)}")
