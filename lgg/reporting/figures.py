@@ -1,12 +1,13 @@
 """What all figures share: one style, colours that colour-blind readers can tell apart, lines with their spread, files."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: a job has no screen
+# Figures become files and need no screen. Set before Matplotlib is imported, which fails at a backend that it cannot find,
+# such as the one that a notebook passes on to the programs started from it.
+os.environ["MPLBACKEND"] = "Agg"
 
 import matplotlib.pyplot as plt
 import numpy as np

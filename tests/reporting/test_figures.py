@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -28,6 +32,15 @@ def test_files_are_whole_and_the_same_each_time(tmp_path):
         assert image.width == 200 * PAGE_WIDTH
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pdf", "figure.png"]
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "tkagg", "no such backend"])
+def test_figures_are_drawn_whatever_backend_a_shell_passes_on(backend):
+    """A notebook's is one of them, for which the environment of the jobs has no package."""
+    program = "import lgg.reporting.figures, matplotlib; print(matplotlib.get_backend().lower())"
+    variables = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True)
+    assert done.stdout == "agg\n", done.stderr
 
 
 # what people with one kind of cone missing see, on linear RGB: Machado, Oliveira, Fernandes 2009, Table 1, severity 1.0
