@@ -45,4 +45,4 @@ if TYPE_CHECKING:
     )
     from lgg.representations import tap
 
-__getattr__ = lazy_attributes(__name__, _EXPORTS)
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)

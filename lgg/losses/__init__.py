@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lgg.losses.smoothness import LabelVariationSmoothness
     from lgg.losses.triplet import Triplet
 
-__getattr__ = lazy_attributes(__name__, _EXPORTS)
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
 
 
 def build(name: str, **options: "Any") -> "nn.Module":

@@ -11,4 +11,4 @@ __all__ = ["EXTRA_NAMES", "NAMES", "SEVERITIES", "corrupt"]
 if TYPE_CHECKING:
     from lgg.data.corruptions.generate import corrupt
 
-__getattr__ = lazy_attributes(__name__, _EXPORTS)
+__getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
