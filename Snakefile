@@ -1,12 +1,15 @@
 # Latent geometry graphs: the paper's experiments as a workflow.
 #   snakemake --cores all                                                     the embedded demonstration
 #   snakemake --cores all --resources gpu=1 --configfile config/cifar10.yaml  the paper
+from os.path import relpath
+
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.19")
 
 
-configfile: "config/config.yaml"
+# next to this file, wherever Snakemake was started
+configfile: relpath(f"{workflow.basedir}/config/config.yaml")
 
 
 report: "workflow/report/workflow.rst"

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dependencies import imported, installed_with, modules
 from snakemake_runs import DIGITS, ROOT, announced_jobs, job_stats, plan, snakemake
+
+from lgg.digest import import_closure
 
 pytestmark = pytest.mark.pipeline
 
@@ -88,9 +91,30 @@ def test_its_results_are_in_the_other_workflow_s_report(other):
     assert "of 4 classes of training images" in " ".join(held[figure]["caption"].split())
 
 
+def beyond_snakemake():
+    """Return what the Snakefile imports through the package that is not installed with Snakemake."""
+    needed = set()
+    for module in import_closure("lgg.workflow", "lgg.recipes", "lgg.provenance"):
+        path = ROOT.joinpath(*module.split("."))
+        needed |= imported((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    return needed - modules(installed_with({"snakemake"})) - {"snakemake"}
+
+
 def test_the_catalogue_finds_what_it_looks_for():
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
-    assert usage["software-stack-deployment"]["conda"] is True
+    # true where Snakemake alone can read the Snakefile, and its conda makes the rest
+    assert usage["software-stack-deployment"]["conda"] is (not beyond_snakemake())
     for name in ("Snakefile", "README.md", "config/config.yaml", "config/README.md", "LICENSE"):
         assert Path(ROOT / name).is_file()
     assert "report:" in (ROOT / "Snakefile").read_text()
+
+
+@pytest.mark.parametrize("how", ["-s", "--directory"])
+def test_another_folder_plans_the_same(tmp_path, checkout, how):
+    """The Snakefile finds its configuration next to itself; results are where Snakemake works."""
+    if how == "-s":
+        done = snakemake(tmp_path, "-n", "-s", checkout / "Snakefile", configs=())
+    else:
+        done = snakemake(checkout, "-n", "--directory", tmp_path, configs=())
+    assert done.returncode == 0, done.stdout
+    assert job_stats(done.stdout) == job_stats(snakemake(checkout, "-n", configs=()).stdout)
