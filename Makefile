@@ -6,6 +6,9 @@
 # make docs   the documentation as a site: site/index.html
 # make bench  what the library costs beside plain formulations: benchmarks/README.md
 # make clean  removes the environment and nothing else
+#
+# Variables: PYTHON=python3.13, the Python to make the environment with; VENV=DIR, another place for it, or one that exists;
+# CORES=8; TORCH=cpu, PyTorch's build without CUDA (or cu128, rocm6.4, ...: a folder of https://download.pytorch.org/whl/)
 .DELETE_ON_ERROR:
 .PHONY: demo resume test test-fast lint format docs bench clean
 
@@ -13,6 +16,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CORES ?= all
 BIN := $(VENV)/bin
+TORCH ?=
+TORCH_WHEELS ?= https://download.pytorch.org/whl
 
 demo: $(VENV)/pipeline
 	$(BIN)/snakemake --cores $(CORES)
@@ -44,11 +49,18 @@ format: $(VENV)/dev
 	$(BIN)/python -m lgg.config config
 	$(BIN)/python docs/drawings.py
 
-# an environment with the extra of this name; each includes the one before it
+# An environment with the extra of this name; each includes the one before it. PyTorch that is there before (in VENV, or
+# where PYTHON is installed, as in containers) is kept: torch.txt names it, and its pins give way.
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt
 $(VENV)/pipeline $(VENV)/test $(VENV)/dev: pyproject.toml envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lgg needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make demo PYTHON=python3.12")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e '.[$(@F)]'
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV) \
+	    $$($(PYTHON) -c 'from importlib.util import find_spec; print("--system-site-packages" if find_spec("torch") else "")')
+	test -e $(VENV)/torch.txt || $(BIN)/python -m pip list --format=freeze | sed -n -E '/^torch(vision)?==/p' > $(VENV)/torch.txt
+	sed -E "$$(test ! -s $(VENV)/torch.txt || echo '/^(torch|torchvision|triton|(nvidia|cuda)-.*)==/d')" \
+	    envs/constraints.txt | cat - $(VENV)/torch.txt > $(VENV)/constraints.txt
+	test -z '$(TORCH)' || $(PIP_INSTALL) --extra-index-url '$(TORCH_WHEELS)/$(TORCH)' torch torchvision
+	$(PIP_INSTALL) -e '.[$(@F)]'
 	touch $@
 
 docs: $(VENV)/dev

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lgg import machine
+from lgg import __version__, machine
 from lgg.config import Config
 from lgg.files import read_json, write_json
 
 PACKAGES = (
-    "lgg",
     "torch",
     "torchvision",
     "numpy",
@@ -53,7 +52,11 @@ def describe(config: Config, repository: Path, data_files: list[str]) -> dict[st
             name: {key: header[key] for key in ("shape", "classes", "notes", "sha256")}
             for name, header in headers.items()
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "lgg": __version__,
+            **{name: _version(name) for name in PACKAGES},
+        },
         "machine": machine.describe(),
     }
 

@@ -4,26 +4,19 @@ import os
 import subprocess
 import sys
 import textwrap
-import tomllib
 from pathlib import Path
 
 import pytest
+from dependencies import installed_with, modules, promised
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-#: names under which the extra's packages are imported, where they differ
-IMPORTED = {"pyyaml": "yaml", "pillow": "PIL", "scikit-image": "skimage", "scikit-learn": "sklearn"}
-
-
-def names(requirements):
-    found = {requirement.split(">")[0].split("[")[0].strip() for requirement in requirements}
-    return {IMPORTED.get(name, name.replace("-", "_")) for name in found}
 
 
 USER_CODE = """
 import torch
 import lgg
 from lgg.losses import GraphDistillation, HintonDistillation, LabelVariation, LabelVariationSmoothness, RelationalDistillation
+from lgg.losses import Triplet
 
 x, labels = torch.rand(8, 4, 2, 2), torch.arange(8) % 2
 graph: torch.Tensor = lgg.similarity_graph(x, similarity="rbf", k=3)
@@ -31,7 +24,7 @@ total = lgg.label_variation(graph, labels) + lgg.cosine_label_variation(x, label
 total = total + lgg.total_variation(graph, x.flatten(1)) + lgg.laplacian_eigenmaps(graph).sum()
 total = total + GraphDistillation(k=3)([x], [x], labels) + RelationalDistillation()([x], [x])
 total = total + HintonDistillation(4.0)(x.flatten(1), x.flatten(1)) + LabelVariation()(x.flatten(1), labels)
-total = total + LabelVariationSmoothness()([x, x], labels)
+total = total + LabelVariationSmoothness()([x, x], labels) + Triplet()(x.flatten(1), labels)
 model = lgg.models.build("wide_resnet", num_classes=2, depth=10, width=0.25)
 images = torch.rand(8, 3, 16, 16)
 with lgg.tap(model, ["classifier"]) as representations:
@@ -44,8 +37,8 @@ print(tuple(first.shape), tuple(attacked.shape))
 
 
 def test_the_package_works_without_the_workflow_s_packages():
-    absent = names(PROJECT["optional-dependencies"]["pipeline"]) - names(PROJECT["dependencies"])
-    assert {"pandas", "torchvision", "pydantic", "snakemake", "yaml"} <= absent
+    absent = modules(promised("pipeline") - installed_with(promised()))
+    assert {"pandas", "torchvision", "pydantic", "snakemake", "foolbox"} <= absent
     block = f"import sys\nfor name in {sorted(absent)!r}:\n    sys.modules[name] = None\n"
     done = subprocess.run([sys.executable, "-c", block + USER_CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -63,6 +56,17 @@ def test_a_type_checker_finds_the_package_s_types(tmp_path):
     assert len(lines) == 2, done.stdout
     assert "Incompatible types in assignment" in lines[0]
     assert (ROOT / "lgg" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("package", ["lgg", "lgg.losses", "lgg.data.corruptions"])
+def test_names_that_are_not_loaded_yet_are_listed(package):
+    """As tab completion and `help` ask for them, before any of them was used."""
+    program = (
+        f"import {package} as package; public, loaded = set(package._EXPORTS), set(vars(package)); "
+        "print(public <= set(dir(package)), public <= loaded)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True False\n", done.stderr
 
 
 def test_every_public_name_is_documented():
