@@ -148,6 +148,7 @@ def test_the_site_has_every_page():
         assert f": {page.relative_to(DOCS).as_posix()}\n" in menu
 
 
+@pytest.mark.system
 def test_the_documentation_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs", reason="mkdocs is not installed; it is in the extra `dev`")
     done = subprocess.run(

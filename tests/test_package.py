@@ -45,6 +45,7 @@ def test_the_package_works_without_the_workflow_s_packages():
     assert done.stdout == "(8, 2) (8, 3, 16, 16)\n"
 
 
+@pytest.mark.system
 def test_a_type_checker_finds_the_package_s_types(tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed; it is in the extra `dev`")
     (tmp_path / "user.py").write_text(USER_CODE + "wrong: int = lgg.similarity_graph(x)\n", encoding="utf-8")

@@ -83,6 +83,7 @@ def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
     assert read_json(write(tmp_path, []))["git"]["commit"] is None
 
 
+@pytest.mark.system
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path, monkeypatch):
     repository = tmp_path / "repository"

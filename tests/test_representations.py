@@ -199,7 +199,7 @@ def test_under_autocast_representations_have_its_precision_and_losses_are_comput
     assert student[0].weight.grad is not None
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.system)])
 @pytest.mark.parametrize("tapped", ["before compiling", "as compiled"])
 def test_what_a_compiled_network_computes_is_collected(backend, tapped):
     torch.compiler.reset()

@@ -70,6 +70,7 @@ def test_every_result_has_a_caption_and_says_what_it_is(report):
         assert set(result["labels"]) == {"result"}
 
 
+@pytest.mark.system
 def test_the_opening_page_says_what_was_run(page):
     page.wait_for_selector("text=remade by the run")
     text = page.inner_text("#app")
@@ -77,6 +78,7 @@ def test_the_opening_page_says_what_was_run(page):
         assert part in text
 
 
+@pytest.mark.system
 def test_every_result_opens_in_the_paper_s_order(page):
     page.wait_for_selector("text=Supplements")
     sections = [line for line in page.inner_text("#app").splitlines() if re.match(r"\d\. ", line)]
@@ -100,6 +102,7 @@ def test_every_result_opens_in_the_paper_s_order(page):
     assert sorted(shown[1:]) == sorted(page.evaluate("Object.values(results).map(result => result.data_uri)"))
 
 
+@pytest.mark.system
 def test_a_table_sorts_by_its_numbers_and_prints_on_a_page(browser, finished):
     page = browser.new_page()
     page.goto((finished / "results/digits/tables/table1.html").as_uri())

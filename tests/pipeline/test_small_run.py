@@ -27,6 +27,7 @@ from snakemake_runs import (
     write_overlay,
 )
 
+from lgg import __version__
 from lgg.attacks import fgsm
 from lgg.data.corruption_archive import CorruptionArchive
 from lgg.data.draws import draw_evenly
@@ -542,6 +543,7 @@ def committed(folder):
     return {"commit": head.stdout.strip(), "uncommitted_changes": False}
 
 
+@pytest.mark.system
 def test_provenance_tells_what_was_run_on_what_with_what(finished, results):
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["configuration"] == SETTINGS.model_dump(mode="json")
@@ -549,8 +551,9 @@ def test_provenance_tells_what_was_run_on_what_with_what(finished, results):
     for split, count in (("train", SETTINGS.data.train_images), ("test", SETTINGS.data.test_images)):
         assert provenance["data"][split]["shape"] == [count, 32, 32, 3]
         assert provenance["data"][split]["sha256"] == read_images(results / "data" / f"{split}.safetensors").sha256
-    for package in ("torch", "snakemake", "lgg"):
+    for package in ("torch", "snakemake"):
         assert provenance["versions"][package] == importlib.metadata.version(package)
+    assert provenance["versions"]["lgg"] == __version__
     assert provenance["machine"]["cores"] >= 1
 
 

@@ -55,6 +55,7 @@ def test_a_compiled_network_trains_alike(regularizer, monkeypatch):
 
 
 @pytest.mark.pipeline  # for the minute that it takes
+@pytest.mark.system
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on the CPU needs a C++ compiler")
 def test_generated_code_trains_alike():
     plain, fast = network(), network()
