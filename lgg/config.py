@@ -236,15 +236,14 @@ class Data(_Section):
         counts = IMAGES_OF_SOURCE.get(self.source)
         return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
 
-    def count_images(self, folder: Path) -> None:
-        """Count the images of your own in `folder`, for the checks that need their number.
-
-        Raises DataError where a split or a class is missing there.
-        """
-        if counts := own_files.count_images(self.source, folder):
-            train, test = counts
-            self._counted = {"train_images": sum(train), "test_images": sum(test), "classes": len(train)}
-            self._counted["smallest_class"] = min(train)
+    def take_counts(self, train: Sequence[int], test: Sequence[int]) -> None:
+        """Take the numbers of images of each class, for the checks that need them."""
+        self._counted = {
+            "train_images": sum(train),
+            "test_images": sum(test),
+            "classes": len(train),
+            "smallest_class": min(train),
+        }
 
     @property
     def images_of_smallest_class(self) -> int | None:
@@ -1436,10 +1435,11 @@ def check_paths(config: Config, folder: Path) -> list[str]:
             f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run."
         )
     try:
-        config.data.count_images(path)
-        config.data.check_counts()
-        config.check_counts()
-        return own_files.left_out(path) if config.data.source == "image_folder" else []
+        found = own_files.survey(config.data.source, path)
+        if found.counts:
+            config.data.take_counts(*found.counts)
+            config.data.check_counts()
+            config.check_counts()
     except DataError as error:
         raise ConfigError(f"{error}\nconfig/README.md says what `data.path` must hold. Nothing was run.") from None
     except ValueError as error:
@@ -1447,6 +1447,7 @@ def check_paths(config: Config, folder: Path) -> list[str]:
             f"The configuration does not fit the images in {path}:\n  {error}\n"
             "Change that key, or the images. config/README.md lists every key. Nothing was run."
         ) from None
+    return found.notices
 
 
 def write_documentation(folder: Path) -> None:

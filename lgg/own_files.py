@@ -120,9 +120,9 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     pictures: list[Path] = []
     others: list[Path] = []
     for entry in _below(folder, frozenset()):
-        is_picture = entry.is_file() and Path(entry.name).suffix.lower() in PICTURES
+        is_picture = entry.name.lower().endswith(PICTURES) and entry.is_file()
         (pictures if is_picture else others).append(Path(entry))
-    return sorted(pictures), sorted(others)
+    return pictures, others
 
 
 def _below(folder: Path, above: frozenset[str]) -> Iterator[os.DirEntry[str]]:
@@ -153,9 +153,8 @@ def _seen(split: Pictures, name: str) -> str:
     return f" ({', '.join(PICTURES)}), but {shortened(inside)}" if inside else ""
 
 
-def left_out(folder: Path) -> list[str]:
+def _left_out(folder: Path, splits: tuple[Pictures, Pictures]) -> list[str]:
     """Return a line for each split of a folder of pictures with files that are not read, and for a split not read."""
-    splits = picture_splits(folder)
     lines = [
         f"{readable(split.folder)}: {len(split.others):,} other files are not read: "
         + shortened([readable(path.relative_to(split.folder)) for path in split.others])
@@ -218,28 +217,42 @@ def source_files(source: str, folder: Path) -> list[Path]:
     return [path for split in picture_splits(folder) for files in split.classes.values() for path in files]
 
 
-def state_of(folder: Path, files: Iterable[Path]) -> str:
-    """Return a digest of the names within `folder`, sizes and times of change of `files`.
+def state_of(files: Iterable[Path]) -> str:
+    """Return a digest of the names, sizes and times of change of `files`.
 
     In place of the files as inputs of a rule: Snakemake would print all their names, takes braces in them for wildcards, and
     does not see that a file was replaced by an older one.
     """
     digest = hashlib.sha256()
     for path in files:
-        status = path.stat()
-        name = os.fsencode(os.path.relpath(path, folder))
+        status, name = path.stat(), os.fsencode(path)
         digest.update(b"%d %d %d %s\n" % (len(name), status.st_size, status.st_mtime_ns, name))
     return digest.hexdigest()
 
 
-def count_images(source: str, folder: Path) -> tuple[list[int], list[int]] | None:
-    """Return the number of images of each class, for training and for testing; None where only reading them tells.
+@dataclass(frozen=True)
+class Survey:
+    """What is known of your own files before they are read.
 
-    Raises DataError where a split or a class is missing.
+    Attributes:
+        counts: number of images of each class, for training and for testing; None where only reading them tells.
+        notices: lines for the user: which files are not read.
     """
-    if source == "image_folder":
-        train, test = ([len(files) for files in split.classes.values()] for split in picture_splits(folder))
-        return train, test
+
+    counts: tuple[list[int], list[int]] | None
+    notices: list[str]
+
+
+def survey(source: str, folder: Path) -> Survey:
+    """Return what is known of the files of a source of your own; DataError where it cannot work with what is there."""
+    if source == "arrays":
+        return Survey(_count_arrays(folder), [])
+    splits = picture_splits(folder)
+    train, test = ([len(files) for files in split.classes.values()] for split in splits)
+    return Survey((train, test), _left_out(folder, splits))
+
+
+def _count_arrays(folder: Path) -> tuple[list[int], list[int]] | None:
     files = array_files(folder)
     labels = [_labels_of(path) for path in files]
     if not all(labels):

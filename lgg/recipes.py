@@ -447,5 +447,5 @@ def source_files(data: Data) -> list[str]:
 
 def source_state(data: Data) -> str:
     """Return a digest that differs where one of `source_files` was changed, added or taken away."""
-    files = [Path(name) for name in source_files(data)]
-    return own_files.state_of(Path(data.path or ""), files) if files else ""
+    files = source_files(data)
+    return own_files.state_of(map(Path, files)) if files else ""

@@ -337,7 +337,7 @@ def test_marks_of_another_kind_are_refused(arrays, exact):
 def test_a_file_of_arrays_with_any_damage_is_read_or_named(arrays):
     path = arrays({"images": pixels(12, 2, 2)}) / "train.npz"
     whole, chance = path.read_bytes(), random.Random(0)
-    for _ in range(300):
+    for _ in range(150):
         damage = bytearray(whole)
         for _ in range(chance.randrange(1, 9)):
             damage[chance.randrange(len(damage))] = chance.randrange(256)
