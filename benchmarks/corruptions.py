@@ -62,7 +62,12 @@ def glass_blur(x: Picture, severity: int) -> Picture:
 
 def motion_blur(x: Picture, severity: int) -> Picture:
     radius, deviation = blur.MOTION[severity - 1]
-    return blurred_along(x, radius, deviation, np.random.uniform(*blur.MOTION_ANGLES))
+    return read_back(blurred_along(x, radius, deviation, np.random.uniform(*blur.MOTION_ANGLES)))
+
+
+def read_back(x: Picture) -> Picture:
+    """Return what is left of intensities in ImageMagick's 8 bits: rounded to 16 bits, truncated to 8."""
+    return np.floor(x * 65535 + 0.5) // 257 / 255
 
 
 def blurred_along(x: Picture, radius: int, deviation: float, angle: float) -> Picture:
@@ -93,7 +98,8 @@ def snow(x: Picture, severity: int) -> Picture:
     mean, deviation, zoom, least, radius, spread, share = weather.SNOW[severity - 1]
     flakes = zoomed(np.random.normal(mean, deviation, (*x.shape[:2], 1)), zoom)
     flakes[flakes < least] = 0
-    flakes = blurred_along(np.clip(flakes, 0, 1), int(radius), spread, np.random.uniform(*weather.SNOW_ANGLES))
+    flakes = np.floor(np.clip(flakes, 0, 1) * 255) / 255
+    flakes = read_back(blurred_along(flakes, int(radius), spread, np.random.uniform(*weather.SNOW_ANGLES)))
     luma = (x @ [0.299, 0.587, 0.114])[..., None]
     return share * x + (1 - share) * np.maximum(x, luma * 1.5 + 0.5) + flakes + np.rot90(flakes, 2)
 

@@ -24,9 +24,9 @@ from pydantic import (
     model_validator,
 )
 
-from lgg import registry
-from lgg.errors import ConfigError
-from lgg.files import PICTURES, write_text
+from lgg import own_files, registry
+from lgg.errors import ConfigError, DataError
+from lgg.files import write_text
 
 TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
@@ -132,11 +132,12 @@ class Data(_Section):
 
     source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"] = Field(
         description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's; "
-        "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your train/CLASS/*.png or .jpg files"
+        "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your pictures in train/CLASS/ and test/CLASS/"
     )
     path: FilePath | None = Field(
         default=None,
-        description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/; "
+        description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/ (or "
+        "val/, valid/, validation/ for want of test/); "
         "cifar10, cifar100: where the archive is or will be downloaded, `downloads` by default; no other source has one",
     )
     train_images: Count | None = Field(
@@ -154,7 +155,9 @@ class Data(_Section):
     )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
     class_names: list[str] | None = Field(
-        default=None, description="names of the classes in the order of their labels; null: those that the source gives"
+        default=None,
+        description="names of the classes in the order of their labels, for instance of arrays that give none; null: those "
+        "that the source gives",
     )
     mean: list[Share] | None = Field(
         default=None,
@@ -213,7 +216,7 @@ class Data(_Section):
             if known is not None and len(self.class_names) != known:
                 raise ValueError(f"`class_names` has {len(self.class_names)} names, {self.source} has {known} classes")
 
-    #: of a folder of pictures, once they were counted
+    #: of your own images, once they were counted
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)
 
     @property
@@ -233,17 +236,22 @@ class Data(_Section):
         counts = IMAGES_OF_SOURCE.get(self.source)
         return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
 
-    def count_pictures(self, folder: Path) -> None:
-        """Count the pictures of `folder`, for the checks that need their number."""
-        train, test = (
-            [
-                sum(picture.suffix.lower() in PICTURES for picture in one.glob("[!.]*"))
-                for one in folder.glob(f"{split}/[!.]*")
-            ]
-            for split in ("train", "test")
-        )
-        if all((*train, *test)) and train and test:  # else preparing the data says what is wrong with the folder
-            self._counted = {"train_images": sum(train), "test_images": sum(test), "classes": len(train)}
+    def take_counts(self, train: Sequence[int], test: Sequence[int]) -> None:
+        """Take the numbers of images of each class, for the checks that need them."""
+        self._counted = {
+            "train_images": sum(train),
+            "test_images": sum(test),
+            "classes": len(train),
+            "smallest_class": min(train),
+        }
+
+    @property
+    def images_of_smallest_class(self) -> int | None:
+        """Most training images that the smallest class can have; None where only the files tell."""
+        if self.training_images is None or self.known_classes is None:
+            return None
+        even = self.training_images // self.known_classes
+        return min(even, self._counted.get("smallest_class", even))
 
     @property
     def training_images(self) -> int | None:
@@ -1129,15 +1137,10 @@ class Config(_Section):
                 raise ValueError(f"{path}: {count} is more than the {available} test images")
             if count and count < self.data.classes_at_least:
                 raise ValueError(f"{path}: {count} images cannot show all {self.data.classes_at_least} classes")
-        known = self.data.known_classes
-        if (
-            self.geometry
-            and known is not None
-            and images is not None
-            and self.geometry.images_per_class > images // known
-        ):
+        known, smallest = self.data.known_classes, self.data.images_of_smallest_class
+        if self.geometry and smallest is not None and self.geometry.images_per_class > smallest:
             raise ValueError(
-                f"geometry.images_per_class: {self.geometry.images_per_class} is more than the {images // known} training "
+                f"geometry.images_per_class: {self.geometry.images_per_class} is more than the {smallest} training "
                 "images of a class"
             )
         if self.geometry and known is not None and self.geometry.classes > known:
@@ -1419,24 +1422,32 @@ def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
     return " ".join(names)
 
 
-def check_paths(config: Config, folder: Path) -> None:
-    """Refuse a configuration whose own data is not where it says; relative paths start at `folder`."""
-    if config.data.source in ("arrays", "image_folder") and config.data.path is not None:
-        path = folder / config.data.path
-        if not path.is_dir():
-            raise ConfigError(
-                f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run."
-            )
-        if config.data.source == "image_folder":
-            config.data.count_pictures(path)
-            try:
-                config.data.check_counts()
-                config.check_counts()
-            except ValueError as error:
-                raise ConfigError(
-                    f"The configuration does not fit the pictures in {path}:\n  {error}\n"
-                    "Change that key, or the pictures. config/README.md lists every key. Nothing was run."
-                ) from None
+def check_paths(config: Config, folder: Path) -> list[str]:
+    """Refuse a configuration whose own data are not where it says, or do not suffice; relative paths start at `folder`.
+
+    Returns lines for the user: which files in the folders of pictures are not read.
+    """
+    if config.data.source not in ("arrays", "image_folder") or config.data.path is None:
+        return []
+    path = folder / config.data.path
+    if not path.is_dir():
+        raise ConfigError(
+            f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run."
+        )
+    try:
+        found = own_files.survey(config.data.source, path)
+        if found.counts:
+            config.data.take_counts(*found.counts)
+            config.data.check_counts()
+            config.check_counts()
+    except DataError as error:
+        raise ConfigError(f"{error}\nconfig/README.md says what `data.path` must hold. Nothing was run.") from None
+    except ValueError as error:
+        raise ConfigError(
+            f"The configuration does not fit the images in {path}:\n  {error}\n"
+            "Change that key, or the images. config/README.md lists every key. Nothing was run."
+        ) from None
+    return found.notices
 
 
 def write_documentation(folder: Path) -> None:

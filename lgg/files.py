@@ -16,8 +16,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-PICTURES = (".png", ".jpg", ".jpeg")  # suffixes, in small letters, of the files of an image folder
-
 if sys.platform != "win32":
     import fcntl
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lgg import models
+from lgg import models, own_files
 from lgg.config import (
     Config,
     Corruptions,
@@ -442,5 +442,10 @@ def source_files(data: Data) -> list[str]:
     """Return the people's own files that the images come from, whose change makes new images."""
     if data.path is None or data.source not in ("arrays", "image_folder"):
         return []
-    pattern = "*.npz" if data.source == "arrays" else "*/*/*"
-    return sorted(str(path) for path in Path(data.path).glob(pattern) if path.is_file())
+    return [str(path) for path in own_files.source_files(data.source, Path(data.path))]
+
+
+def source_state(data: Data) -> str:
+    """Return a digest that differs where one of `source_files` was changed, added or taken away."""
+    files = source_files(data)
+    return own_files.state_of(map(Path, files)) if files else ""

@@ -38,7 +38,8 @@ def start(raw: dict[str, Any], root: Path) -> Config:
             "Install lgg and Snakemake into one virtual or conda environment."
         )
     config = load(_whole(root, raw))
-    check_paths(config, Path.cwd())
+    for line in check_paths(config, Path.cwd()):
+        print(line, file=sys.stderr)
     os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
     os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from configurations import CONFIG, OVERLAYS, configured, overlaid, read
@@ -708,6 +709,8 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_folders_are_relative_to_the_one_given_or_absolute(tmp_path):
     (tmp_path / "images").mkdir()
+    for name in ("train", "test"):
+        (tmp_path / "images" / f"{name}.npz").touch()
     check_paths(configured("data: {source: arrays, path: images}"), tmp_path)
     check_paths(configured({"data": {"source": "arrays", "path": str(tmp_path / "images")}}), tmp_path / "elsewhere")
 
@@ -755,8 +758,52 @@ def test_enough_pictures_are_accepted(tmp_path):
     check_paths(configured({"data": {"source": "image_folder", "path": str(tmp_path)}}), tmp_path)
 
 
-def test_a_folder_without_pictures_is_left_to_the_stage_that_reads_it(tmp_path):
-    check_paths(configured({"data": {"source": "image_folder", "path": str(tmp_path)}}), tmp_path)
+def test_a_folder_without_pictures_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.path: there is no folder .*train.*\n.*Nothing was run"):
+        check_paths(configured({"data": {"source": "image_folder", "path": str(tmp_path)}}), tmp_path)
+
+
+def test_files_that_are_not_read_are_named(tmp_path):
+    for split in ("train", "test"):
+        for name in "abcd":
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(26):
+                (tmp_path / split / name / f"{number}.{'jpg' if number else 'txt'}").touch()
+    lines = check_paths(configured({"data": {"source": "image_folder", "path": str(tmp_path)}}), tmp_path)
+    assert [line.partition(": ")[2] for line in lines] == [
+        "4 other files are not read: a/0.txt, b/0.txt, c/0.txt, d/0.txt"
+    ] * 2
+
+
+def write_arrays(folder, train, test):
+    for name, count in (("train", train), ("test", test)):
+        np.savez(folder / f"{name}.npz", images=np.zeros((count, 2, 2), np.uint8), labels=np.arange(count) % 3)
+    return {"data": {"source": "arrays", "path": str(folder)}, "geometry": {"classes": 3}}
+
+
+@pytest.mark.parametrize(
+    ("train", "settings", "words"),
+    [
+        (33, "{}", "batch_size: 100 is more than the 33 training images"),
+        (600, "{data: {class_names: [a, b]}}", "`class_names` has 2 names, arrays has 3 classes"),
+        (600, "{geometry: {classes: 4}}", "geometry.classes: 4 is more than the 3 classes"),
+        (600, "{geometry: {images_per_class: 201}}", "201 is more than the 200 training"),
+    ],
+)
+def test_arrays_that_are_too_few_are_found_out_before_anything_runs(tmp_path, train, settings, words):
+    config = configured(write_arrays(tmp_path, train, 600), settings)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        check_paths(config, tmp_path)
+
+
+def test_a_small_class_is_found_out_before_anything_runs(tmp_path):
+    settings = write_arrays(tmp_path, 600, 600)
+    labels = np.repeat([0, 1, 2], [300, 296, 4])
+    np.savez(tmp_path / "train.npz", images=np.zeros((600, 2, 2), np.uint8), labels=labels)
+    with pytest.raises(
+        ConfigError, match=r"geometry\.images_per_class: 5 is more than the 4 training images of a class"
+    ):
+        check_paths(configured(settings), tmp_path)
 
 
 def test_sources_that_need_no_folder_of_ours_are_not_checked(tmp_path):

@@ -39,7 +39,7 @@ def test_published_results_are_those_of_the_committed_configuration():
     assert missing != list(published.SECTIONS)
     loaded = settings.model_dump(mode="json")
     for one in (told, loaded, committed):  # the images are the same, wherever they come from; resources change nothing
-        del one["data"]["source"], one["data"]["path"], one["resources"]
+        del one["data"]["source"], one["data"]["path"], one["data"]["class_names"], one["resources"]
     assert loaded == told
     for one in (told, committed):
         for name in missing:  # not run yet
@@ -57,8 +57,21 @@ def test_full_width_is_published_of_the_committed_configuration():
     told = yaml.safe_load((folder / "configuration.yaml").read_text("utf-8"))
     committed = configured(read("cifar10-cpu.yaml"), read("full-width.yaml")).model_dump(mode="json")
     for one in (told, committed):
-        del one["data"]["source"], one["data"]["path"], one["resources"]
+        del one["data"]["source"], one["data"]["path"], one["data"]["class_names"], one["resources"]
     assert told == committed
+
+
+@if_published
+@pytest.mark.parametrize("name", [published.RUN.name, published.WIDE, published.LONGER])
+def test_classes_have_the_names_of_cifar10_everywhere(name):
+    folder = published.PUBLISHED / name
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    told = json.loads((folder / "provenance.json").read_text("utf-8"))
+    assert [split["classes"] for split in told["data"].values()] == [names, names]
+    configuration = yaml.safe_load((folder / "configuration.yaml").read_text("utf-8"))
+    assert told["configuration"]["data"]["class_names"] == configuration["data"]["class_names"] == names
+    if (geometry := folder / "geometry/geometry.json").is_file():
+        assert set(json.loads(geometry.read_text("utf-8"))["shown"]["classes"]) <= set(names)
 
 
 @if_table("table1")

@@ -701,6 +701,8 @@ MODULE_CHANGES = [
     ),
     ("lgg.data.photo_patches", {"prepare_data"}),
     ("lgg.data.sources", {"prepare_data"}),
+    ("lgg.data.pictures", {"prepare_data"}),
+    ("lgg.own_files", {"prepare_data"}),
     ("lgg.data.draws", {"prepare_data", *CORRUPTED, "evaluate_robustness"}),
     ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
     *(
@@ -859,20 +861,25 @@ def test_own_arrays_are_files_that_the_data_depend_on(tmp_path):
     for name in ("train.npz", "test.npz", "readme.txt"):
         (tmp_path / name).write_text("")
     files = recipes.source_files(Data(source="arrays", path=str(tmp_path)))
-    assert files == [str(tmp_path / "test.npz"), str(tmp_path / "train.npz")]
+    assert files == [str(tmp_path / "train.npz"), str(tmp_path / "test.npz")]
 
 
 def test_own_pictures_are_files_that_the_data_depend_on(tmp_path):
-    for name in ("train/cat/1.png", "train/dog/2.jpg", "test/cat/3.png"):
+    names = ("train/cat/1.png", "train/dog/2.jpg", "test/cat/3.png", "test/dog/4.bmp")
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    files = recipes.source_files(Data(source="image_folder", path=str(tmp_path)))
-    assert files == [str(tmp_path / name) for name in ("test/cat/3.png", "train/cat/1.png", "train/dog/2.jpg")]
+    data = Data(source="image_folder", path=str(tmp_path))
+    assert recipes.source_files(data) == [str(tmp_path / name) for name in names]
+    before = recipes.source_state(data)
+    (tmp_path / names[0]).write_text("changed")
+    assert recipes.source_state(data) != before
 
 
 @pytest.mark.parametrize(("source", "path"), [("digits", None), ("photo_patches", None), ("cifar10", "downloads")])
 def test_other_sources_depend_on_no_file_of_ours(source, path):
     assert recipes.source_files(Data(source=source, path=path)) == []
+    assert recipes.source_state(Data(source=source, path=path)) == ""
 
 
 # --- Table A1 -------------------------------------------------------------------------------------------------------

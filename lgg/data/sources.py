@@ -1,7 +1,5 @@
 """Every data source behind one function, each giving RGB images of 32 × 32 pixels, 8 bits a channel."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from http.client import HTTPException
@@ -10,15 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from lgg.data import photo_patches
 from lgg.data.draws import draw_evenly
+from lgg.data.pictures import SIDE, read_picture, resize
 from lgg.data.storage import ImageSet
 from lgg.errors import DataError
-from lgg.files import PICTURES
-
-SIDE = 32
+from lgg.own_files import Pictures, array_files, picture_splits, readable
 
 
 def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
@@ -43,14 +40,18 @@ def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
         )
     if data["validation_images"] is not None:
         splits = _held_out(splits[0], data["validation_images"], data["seed"])
-    if splits[0].classes != splits[1].classes:
-        raise DataError(f"data: training has the classes {splits[0].classes}, test has {splits[1].classes}")
     if data["class_names"] is None:
+        if splits[0].classes != splits[1].classes:
+            raise DataError(
+                f"data: training has the classes {splits[0].classes}, test has {splits[1].classes}; data.class_names can "
+                "name them for both"
+            )
         return splits
-    if len(data["class_names"]) != len(splits[0].classes):
-        raise DataError(
-            f"data.class_names: {len(data['class_names'])} names are given, the data have {len(splits[0].classes)} classes"
-        )
+    for split in splits:
+        if len(data["class_names"]) != len(split.classes):
+            raise DataError(
+                f"data.class_names: {len(data['class_names'])} names are given, the data have {len(split.classes)} classes"
+            )
     train, test = (replace(split, classes=tuple(data["class_names"])) for split in splits)
     return train, test
 
@@ -94,17 +95,8 @@ def _cifar(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 
 def _arrays(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
     """Your own arrays: one *train*.npz and one *test*.npz in a folder."""
-    folder = Path(data["path"])
-    train, test = (_read_arrays(_the_one_file(folder, split)) for split in ("train", "test"))
+    train, test = map(_read_arrays, array_files(Path(data["path"])))
     return train, test
-
-
-def _the_one_file(folder: Path, split: str) -> Path:
-    found = sorted(folder.glob(f"*{split}*.npz"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise DataError(f"data.path: {folder} must hold exactly one file *{split}*.npz; found: {names}")
-    return found[0]
 
 
 def _read_arrays(path: Path) -> ImageSet:
@@ -116,8 +108,11 @@ def _read_arrays(path: Path) -> ImageSet:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "labels", "classes", "exact") if name in file}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
+    except Exception as error:  # what NumPy raises for a damaged file depends on the damage
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{path}: not an .npz file of plain arrays ({reason}). Write it again by numpy.savez."
+        ) from None
     for name in ("images", "labels"):
         if name not in arrays:
             raise DataError(
@@ -140,53 +135,44 @@ def _read_arrays(path: Path) -> ImageSet:
             f"{path}: labels go up to {labels.max()}, more than there are images; number the classes 0, 1, 2, …"
         )
     numbered = [f"class {label}" for label in range(int(labels.max()) + 1)]
-    classes = np.atleast_1d(arrays.get("classes", numbered)).astype(str)
+    classes = _names(path, arrays["classes"]) if "classes" in arrays else numbered
     notes = [f"{path.name}: {len(images):,} images"]
-    if "exact" in arrays and arrays["exact"].shape != labels.shape:
-        raise DataError(f"{path}: exact must be {len(images)} truth values, not {arrays['exact'].shape}")
+    if "exact" in arrays and (arrays["exact"].shape != labels.shape or arrays["exact"].dtype.kind not in "biu"):
+        raise DataError(
+            f"{path}: exact must be {len(images)} truth values, not {arrays['exact'].shape} of {arrays['exact'].dtype}"
+        )
     if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
         notes.append(
             f"{path.name}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
         )
-    return _checked(path, _resize_all(images), labels, tuple(str(name) for name in classes), tuple(notes))
+    return _checked(path, _resize_all(images), labels, tuple(classes), tuple(notes))
+
+
+def _names(path: Path, given: NDArray[Any]) -> list[str]:
+    """Return the names of classes that a file gives; DataError where they are none."""
+    try:
+        names = [str(name) for name in np.atleast_1d(given).astype(str).tolist()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: classes are bytes that are not ASCII; give them as text") from None
+    if given.ndim > 1 or given.dtype.kind not in "USiu" or len(set(names)) < len(names):
+        raise DataError(
+            f"{path}: classes must be one text for each class, all different, not {given.shape} of {given.dtype}"
+        )
+    return names
 
 
 def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
-    """Your own pictures: train/CLASS/*.png or .jpg, and test/CLASS/… with the same classes."""
-    folder = Path(data["path"])
-    classes = {
-        split: sorted(
-            entry.name for entry in (folder / split).glob("*") if entry.is_dir() and not entry.name.startswith(".")
-        )
-        for split in ("train", "test")
-    }
-    for split, names in classes.items():
-        if len(names) < 2:
-            raise DataError(f"data.path: {folder / split} must hold one folder for each of at least two classes")
-    if classes["train"] != classes["test"]:
-        differing = sorted(set(classes["train"]) ^ set(classes["test"]))
-        raise DataError(f"data.path: {folder} has other classes in train/ than in test/: {', '.join(differing[:5])}")
-    train, test = (_read_folder(folder / split, classes["train"]) for split in ("train", "test"))
+    """Your own pictures: train/CLASS/ and test/CLASS/ with the same classes."""
+    train, test = map(_read_folder, picture_splits(Path(data["path"])))
     return train, test
 
 
-def _read_folder(folder: Path, classes: list[str]) -> ImageSet:
-    images, labels = [], []
-    for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in PICTURES)
-        if not files:
-            raise DataError(f"data.path: {folder / name} has no picture (*.png, *.jpg)")
-        for path in files:
-            try:
-                with Image.open(path) as image:
-                    if image.mode.startswith(("I", "F")):
-                        raise DataError(f"{path}: has more than 8 bits a channel ({image.mode}); convert it to 8 bits")
-                    images.append(_resize(ImageOps.exif_transpose(image).convert("RGB")))
-            except (UnidentifiedImageError, OSError) as error:
-                raise DataError(f"{path}: cannot be read as a picture ({error}). Mend or remove it.") from None
-            labels.append(label)
-    notes = (f"{folder}: {len(images):,} pictures, resized to {SIDE} × {SIDE}",)
-    return _checked(folder, np.stack(images), np.asarray(labels, dtype=np.int64), tuple(classes), notes)
+def _read_folder(split: Pictures) -> ImageSet:
+    images = np.stack([read_picture(path) for files in split.classes.values() for path in files])
+    labels = np.repeat(np.arange(len(split.classes)), [len(files) for files in split.classes.values()])
+    left = f"; {len(split.others):,} other files are not read" if split.others else ""
+    notes = (f"{readable(split.folder)}: {len(images):,} pictures, resized to {SIDE} × {SIDE}{left}",)
+    return _checked(split.folder, images, labels.astype(np.int64), tuple(map(readable, split.classes)), notes)
 
 
 def _checked(
@@ -198,18 +184,10 @@ def _checked(
         raise DataError(f"{path}: {error}") from None
 
 
-def _resize(image: Image.Image) -> NDArray[np.uint8]:
-    """Return a picture as (32, 32, 3): the middle square, resampled with antialiasing."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box))
-
-
 def _resize_all(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if images.shape[1:3] == (SIDE, SIDE):
         return images
-    return np.stack([_resize(Image.fromarray(image)) for image in images])
+    return np.stack([resize(Image.fromarray(image)) for image in images])
 
 
 def _subset(data: ImageSet, count: int | None, seed: int, key: str) -> ImageSet:

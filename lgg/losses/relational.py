@@ -13,26 +13,30 @@ from lgg.losses._pairs import paired_layers
 class RelationalDistillation(nn.Module):
     """Smooth-L1 difference of the pairwise distances of student and teacher, each divided by its mean.
 
-    Means run over the pairs of distinct inputs; the value is the mean over the pairs of layers.
+    Means run over the pairs of distinct inputs; the value is the mean over the pairs of layers. A batch of one has no
+    pair: its loss is zero, with a gradient of zero.
     """
 
     def forward(self, student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]) -> Tensor:
-        """Return the loss, a scalar without unit; each representation has shape (B, ...) with B at least 2.
+        """Return the loss, a scalar without unit; each representation has shape (B, ...).
 
-        Raises ValueError where the two do not pair up (see `paired_layers`) or B is 1.
+        Raises ValueError where the two do not pair up (see `paired_layers`).
         """
         terms = [
-            F.smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
+            _mean_smooth_l1(_relative_distances(student), _relative_distances(teacher))
             for student, teacher in paired_layers(student_representations, teacher_representations)
         ]
         return torch.stack(terms).mean()
 
 
+def _mean_smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean over the pairs, zero where there are none."""
+    return F.smooth_l1_loss(student, teacher, reduction="mean" if len(student) else "sum")
+
+
 def _relative_distances(x: Tensor) -> Tensor:
     """Return the distances between distinct rows of `x` (B, ...) over their mean, shape (B·(B − 1)/2,)."""
     size = len(x)
-    if size < 2:
-        raise ValueError("distances need at least two inputs in the batch")
     distances = pairwise_distances(x)
     upper = torch.triu_indices(size, size, offset=1, device=x.device)
     distances = distances[upper[0], upper[1]]

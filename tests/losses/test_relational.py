@@ -141,11 +141,6 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype):
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
 
 
-def test_batch_of_one_is_refused():
-    with pytest.raises(ValueError, match="at least two inputs"):
-        RelationalDistillation()(layers(1, 0), layers(1, 1, of_teacher=True))
-
-
 def test_single_tensor_is_refused():
     x = torch.rand(4, 4)
     for student, teacher in ((x, [x]), ([x], x)):

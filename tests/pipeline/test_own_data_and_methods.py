@@ -1,5 +1,6 @@
 """The page on own data and methods, walked as it is written."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -41,11 +42,19 @@ def test_a_folder_of_images_goes_through_to_table_1(tmp_path):
             path = folder / "pictures" / ("train" if place < 65 else "test") / f"digit {label}" / f"{place}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((image * 15.9).astype("uint8")).save(path)
+    first = folder / "pictures/train/digit 0"
+    for number, name in enumerate(("{x}.png", "$(touch x) 'y'\n.png", os.fsdecode(b"z\xe9bu.png"))):
+        sorted(first.glob("[0-9]*"))[number].rename(first / name)
+    (first / "notes.heic").touch()
     configs = (DIGITS, write(folder, "config/pictures.yaml"))
     done = snakemake(folder, "results/pictures/tables/table1.csv", "--cores", "2", configs=configs)
     assert done.returncode == 0, done.stdout
+    assert "digit 0/notes.heic" in done.stdout and "zebu" not in done.stdout and "{x}" not in done.stdout
     table = (folder / "results/pictures/tables/table1.md").read_text(encoding="utf-8")
     assert "Errors on 100 test images" in table
+    assert plan(folder, "results/pictures/data/train.safetensors", configs=configs) == {}
+    (first / "{x}.png").unlink()
+    assert plan(folder, "results/pictures/data/train.safetensors", configs=configs) == {"prepare_data": 1}
     # without the tests' small configuration, as the page has it
     assert plan(folder, configs=(folder / "config/pictures.yaml",))
 

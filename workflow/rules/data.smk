@@ -2,9 +2,6 @@
 
 
 rule prepare_data:
-    input:
-        # a function: its files may have braces in their names
-        lambda wildcards: recipes.source_files(settings.data),
     output:
         train=TRAIN_IMAGES,
         test=TEST_IMAGES,
@@ -23,6 +20,8 @@ rule prepare_data:
     params:
         recipe=recipes.prepare_data(settings).settings,
         code=recipes.prepare_data(settings).code,
+        # stands for the files of your own, which are no inputs: see `lgg.own_files.state_of`
+        files=recipes.source_state(settings.data),
     shell:
         "python -m lgg.stages prepare_data --recipe {params.recipe:q}"
         " --out-train {output.train:q} --out-test {output.test:q} > {log:q} 2>&1"

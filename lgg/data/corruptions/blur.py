@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lgg.data.corruptions.pixels import (
+    HALF_A_STEP,
     Bytes,
     apply_map,
     filter_map,
@@ -80,16 +81,14 @@ def glass_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def motion_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return images blurred along a direction between −45° and 45°; rounded, as ImageMagick does.
+    """Return images blurred along a direction between −45° and 45°, in the 8 bits that ImageMagick gives back.
 
     Severities 3 and 4 share a deviation that either radius holds, so they differ by chance alone.
     """
     radius, deviation = MOTION[severity - 1]
     low, high = MOTION_ANGLES
     angles = low + (high - low) * streams.uniform().astype(np.float64)
-    blurred = blur_along(to_unit(images), radius, deviation, angles)
-    blurred += np.float32(0.5 / 255)
-    return to_bytes(blurred)
+    return to_bytes(blur_along(to_unit(images), radius, deviation, angles), HALF_A_STEP)
 
 
 def zoom_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001

@@ -17,6 +17,8 @@ Floats = NDArray[np.float32]
 
 # a whole grey level may come out of single precision as a little less, which truncation would make one level less
 MARGIN = 1e-3  # grey levels
+# ImageMagick rounds to 16 bits, 257 steps a grey level, and its 8-bit PNG truncates these
+HALF_A_STEP = 0.5 / 257  # grey levels
 
 
 def to_unit(images: Bytes) -> Floats:
@@ -24,10 +26,13 @@ def to_unit(images: Bytes) -> Floats:
     return images * np.float32(1 / 255)
 
 
-def to_bytes(values: Floats) -> Bytes:
-    """Return grey levels of intensities, clipped and truncated, as the official generator does; `values` is overwritten."""
+def to_bytes(values: Floats, margin: float = MARGIN) -> Bytes:
+    """Return grey levels of intensities, clipped and truncated, as the official generator does; `values` is overwritten.
+
+    What is less than `margin` grey levels below the next one becomes that one.
+    """
     values *= np.float32(255)
-    values += np.float32(MARGIN)
+    values += np.float32(margin)
     np.clip(values, 0, 255, out=values)
     return values.astype(np.uint8)
 
@@ -129,7 +134,8 @@ def motion_blur(images: Floats, radius: int, sigma: float, angles: NDArray[np.fl
     """Return images (N, S, S, C), each blurred along its own direction `angles` (N,), in degrees.
 
     The weights and lengths are those of ImageMagick's MotionBlurImage, `radius` and `sigma` in pixels; the outermost
-    pixels go on beyond the border.
+    pixels go on beyond the border. The official generator gets 8 bits back from it, which `to_bytes` gives with the
+    margin HALF_A_STEP.
     """
     weights = motion_kernel(radius, sigma)
     weights = weights[weights > 1e-7]  # less does not show in single precision

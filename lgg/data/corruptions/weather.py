@@ -8,6 +8,7 @@ from scipy import ndimage, sparse
 from lgg.data.corruptions.edges import canny, equalize
 from lgg.data.corruptions.frost_textures import COUNT, frost_textures
 from lgg.data.corruptions.pixels import (
+    HALF_A_STEP,
     Bytes,
     Floats,
     apply_map,
@@ -69,9 +70,9 @@ def snow_flakes(severity: int, side: int, streams: Streams) -> Floats:
     angles = low + (high - low) * streams.uniform().astype(np.float64)
     flakes = apply_map(_zoom_map(zoom, side), noise[..., None])
     flakes[flakes < least] = 0
-    # the official generator hands 8 bits to ImageMagick, truncated, and gets 8 bits back, rounded
+    # the official generator hands 8 bits to ImageMagick, and gets 8 bits back
     blurred = motion_blur(to_unit(to_bytes(flakes)), int(radius), blur, angles)[..., 0]
-    return np.asarray(np.floor(blurred * 255 + np.float32(0.5)) * np.float32(1 / 255))
+    return to_unit(to_bytes(blurred, HALF_A_STEP))
 
 
 def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:

@@ -7,6 +7,7 @@ from skimage.filters import gaussian
 
 from lgg.data.corruptions import SEVERITIES, blur, corrupt
 from lgg.data.corruptions.pixels import (
+    HALF_A_STEP,
     apply_map,
     filter_map,
     gaussian_kernel,
@@ -14,6 +15,8 @@ from lgg.data.corruptions.pixels import (
     motion_blur,
     motion_kernel,
     motion_offsets,
+    to_bytes,
+    to_unit,
     zoom_map,
 )
 from lgg.data.corruptions.randomness import Streams
@@ -141,6 +144,41 @@ def test_motion_blur_is_a_weighted_sum_along_a_line(pictures):
                 taken = image[int(np.clip(row + down, 0, 12)), int(np.clip(column + across, 0, 12))]
                 expected += weight / sum(weights) * taken
             assert np.allclose(result[row, column], expected, atol=ROUNDING)
+
+
+def test_eight_bits_are_those_that_imagemagick_gives_back():
+    # made by MagickMotionBlurImage(2, 1, 30) of ImageMagick 6.9.11 with 16 bits, read back from its PNG
+    rows, columns = np.indices((8, 8))
+    image = ((71 * rows + 113 * columns + 29 * rows * columns) % 256).astype(np.uint8)
+    blurred = motion_blur(to_unit(image[None, :, :, None]), 2, 1.0, np.array([30.0]))
+    assert to_bytes(blurred, HALF_A_STEP)[0, :, :, 0].tolist() == [
+        [48, 162, 167, 117, 142, 91, 106, 24],
+        [132, 167, 145, 200, 88, 65, 107, 42],
+        [108, 116, 199, 117, 123, 186, 108, 60],
+        [194, 141, 87, 122, 215, 161, 110, 78],
+        [24, 88, 210, 185, 161, 136, 111, 96],
+        [109, 94, 98, 102, 107, 111, 113, 114],
+        [175, 209, 152, 19, 53, 86, 114, 132],
+        [162, 76, 134, 174, 146, 59, 114, 149],
+    ]
+
+
+@every_severity
+def test_motion_blur_rounds_to_sixteen_bits_and_truncates_to_eight(photographs, severity):
+    few = photographs[:8]
+    radius, sigma = blur.MOTION[severity - 1]
+    angles = -45 + 90 * Streams(0, "motion_blur", severity, np.arange(8)).uniform().astype(np.float64)
+    weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
+    rows, columns = np.indices((32, 32))
+    sixteen = np.zeros(few.shape)
+    for image, total, angle in zip(few, sixteen, np.deg2rad(angles), strict=True):
+        for step, weight in enumerate(weights / weights.sum()):
+            row = np.clip(rows + np.ceil(step * np.sin(angle) - 0.5), 0, 31).astype(int)
+            column = np.clip(columns + np.ceil(step * np.cos(angle) - 0.5), 0, 31).astype(int)
+            total += weight * 257.0 * image[row, column]
+    differing = corrupt(few, "motion_blur", severity) != np.floor(sixteen + 0.5).astype(int) // 257
+    # where single precision falls on the other side of a step of 16 bits
+    assert differing.mean() < 1e-3
 
 
 def test_motion_takes_pixels_from_the_right():

@@ -5,6 +5,7 @@ from skimage.color import hsv2rgb, rgb2hsv
 from lgg.data.corruptions import SEVERITIES, corrupt, weather
 from lgg.data.corruptions.edges import canny, equalize
 from lgg.data.corruptions.frost_textures import COUNT, SIDES, _texture, _textures, frost_textures
+from lgg.data.corruptions.pixels import motion_blur
 from lgg.data.corruptions.randomness import Streams
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
@@ -153,6 +154,19 @@ def test_flakes_are_grey_levels_and_some_are_seen(severity):
     levels = flakes * 255
     assert flakes.min() == 0 and flakes.max() <= 1 and np.allclose(levels, np.rint(levels), atol=1e-4)
     assert (flakes.max(axis=(1, 2)) > 0.05).all()
+
+
+@every_severity
+def test_moved_flakes_are_truncated(severity, monkeypatch):
+    moved = []
+
+    def kept(*arguments):
+        moved.append(motion_blur(*arguments))
+        return moved[-1].copy()
+
+    monkeypatch.setattr(weather, "motion_blur", kept)
+    flakes = weather.snow_flakes(severity, 32, Streams(0, "snow", severity, np.arange(6)))
+    assert_truncated(moved[0][..., 0].astype(np.float64), np.rint(255 * flakes))
 
 
 def test_flakes_fall_downwards():
