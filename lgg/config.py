@@ -262,7 +262,14 @@ class Data(_Section):
 # --- networks and training ----------------------------------------------------------------------------------------
 
 
-class WideResNet(_Section):
+class _Architecture(_Section):
+    @property
+    def built_with(self) -> dict[str, Any]:
+        """What `lgg.models.build` is given."""
+        return self.model_dump(mode="json")
+
+
+class WideResNet(_Architecture):
     """WideResNet-depth-width; its representations are stage1, stage2 and pool."""
 
     name: Literal["wide_resnet"]
@@ -284,7 +291,7 @@ class WideResNet(_Section):
         return WIDE_RESNET_LAYERS
 
 
-class PreActResNet18(_Section):
+class PreActResNet18(_Architecture):
     """Pre-activation ResNet18; its representations are the outputs of its 17 ReLUs, block1.relu1 to final.relu."""
 
     name: Literal["preact_resnet18"]
@@ -295,7 +302,51 @@ class PreActResNet18(_Section):
         return PREACT_RESNET18_LAYERS
 
 
-Architecture = Annotated[WideResNet | PreActResNet18, Field(discriminator="name")]
+class OtherNetwork(_Architecture):
+    """A network of your own: a file of lgg/models/ and a line in its __init__.py."""
+
+    name: Literal["other"]
+    module: str = Field(description="its name in the table _EXPORTS of lgg/models/__init__.py")
+    arguments: dict[str, bool | int | float | str | None] = Field(
+        default={}, description="what the network is made with: arguments of its class"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.module not in registry.networks():
+            raise ValueError(_unregistered(self.module, registry.networks(), "lgg/models/__init__.py"))
+        _check_arguments(registry.networks()[self.module][1], self.arguments, registry.network_arguments(self.module))
+        registry.network_layers(self.module)
+        return self
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return registry.network_layers(self.module)
+
+    @property
+    def built_with(self) -> dict[str, Any]:
+        return {"name": self.module, **self.arguments}
+
+
+Architecture = Annotated[WideResNet | PreActResNet18 | OtherNetwork, Field(discriminator="name")]
+
+
+def _unregistered(module: str, registered: Iterable[str], table: str) -> str:
+    return (
+        f"`module` is {module!r}, which is not registered{_nearest(module, list(registered))} "
+        f"A line of _EXPORTS in {table} registers it"
+    )
+
+
+def _check_arguments(owner: str, given: Mapping[str, Any], taken: Mapping[str, bool] | None) -> None:
+    """Refuse arguments that the class `owner` does not take, and the lack of one that it needs; None: any may be right."""
+    if taken is None:
+        return
+    for name in given:
+        if name not in taken:
+            raise ValueError(f"arguments: {owner} takes no {name!r}{_nearest(name, taken)}")
+    if missing := [name for name, needed in taken.items() if needed and name not in given]:
+        raise ValueError(f"arguments: {owner} needs {', '.join(missing)}")
 
 
 class Phase(_Section):
@@ -422,21 +473,16 @@ class _Registered(_Section):
     )
 
     @model_validator(mode="after")
-    def _takes_its_arguments(self) -> Self:
+    def _can_be_made_and_called(self) -> Self:
         if self.module not in registry.losses():
-            raise ValueError(
-                f"`module` is {self.module!r}, which is not registered{_nearest(self.module, registry.losses())} "
-                "A line of _EXPORTS in lgg/losses/__init__.py registers it"
-            )
-        taken = registry.arguments(self.module)
-        for name in self.arguments:
-            if name not in taken:
-                raise ValueError(
-                    f"arguments: {registry.losses()[self.module]} takes no {name!r}{_nearest(name, taken)}"
-                )
-        if missing := [name for name, needed in taken.items() if needed and name not in self.arguments]:
-            raise ValueError(f"arguments: {registry.losses()[self.module]} needs {', '.join(missing)}")
+            raise ValueError(_unregistered(self.module, registry.losses(), "lgg/losses/__init__.py"))
+        _check_arguments(registry.losses()[self.module], self.arguments, registry.arguments(self.module))
+        self._check_call()
         return self
+
+    def _check_call(self) -> None:
+        """Refuse a loss whose `forward` cannot be called as the section's training calls it."""
+        raise NotImplementedError
 
 
 class _LayerMethod(_Method):
@@ -492,6 +538,9 @@ class OtherDistillation(_LayerMethod, _Registered):
     """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
 
     loss: Literal["other"]
+
+    def _check_call(self) -> None:
+        registry.check_distillation_loss(self.module)
 
     @property
     def loss_module(self) -> str:
@@ -565,7 +614,7 @@ class Distillation(_Section):
             for layer in method.layers or []:
                 if layer not in architecture.layers:
                     raise ValueError(
-                        f"methods.{name}.layers: the {role}, a {architecture.name}, has no layer {layer!r}"
+                        f"methods.{name}.layers: the {role}, a {architecture.built_with['name']}, has no layer {layer!r}"
                         f"{_nearest(layer, architecture.layers)} Its layers: {', '.join(architecture.layers)}"
                     )
         if method.layers is not None and len(set(method.layers)) != len(method.layers):
@@ -660,6 +709,9 @@ class OtherEmbedding(_MetricEmbedding, _Registered):
     """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
 
     loss: Literal["other"]
+
+    def _check_call(self) -> None:
+        registry.check_embedding_loss(self.module)
 
     @property
     def loss_module(self) -> str:
