@@ -198,7 +198,9 @@ def _signature(path: Path, class_name: str, method: str) -> Signature | None:
         if found and isinstance(found[-1], ast.FunctionDef):
             return _signature_of(found[-1], f"{_shown(path)}, line {found[-1].lineno}")
         if found and isinstance(found[-1], ast.AsyncFunctionDef):
-            raise ValueError(f"{_shown(path)}, line {found[-1].lineno}: {method} is `async`, which a training cannot call")
+            raise ValueError(
+                f"{_shown(path)}, line {found[-1].lineno}: {method} is `async`, which a training cannot call"
+            )
         if found:  # an assignment
             return None
     if method == "__init__":

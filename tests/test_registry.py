@@ -205,7 +205,11 @@ def test_the_names_are_those_that_distillation_gives():
 
 @pytest.mark.parametrize(
     ("decorator", "is_refused"),
-    [("@staticmethod", True), ("@torch.no_grad()", False), ("@overload\n    def forward(self): ...\n\n    @final", False)],
+    [
+        ("@staticmethod", True),
+        ("@torch.no_grad()", False),
+        ("@overload\n    def forward(self): ...\n\n    @final", False),
+    ],
 )
 def test_decorators_change_no_names_but_of_a_static_forward(package, decorator, is_refused):
     (package / "losses/toy.py").write_text(written("(itself, student_logits)", decorator))
@@ -242,7 +246,9 @@ def test_a_forward_that_is_none_is_told(package, text, message):
 )
 def test_what_is_inherited_within_the_package_is_found(package, line):
     (package / "losses/__init__.py").write_text('_EXPORTS = {"Toy": ".toy", "Base": ".base"}\n')
-    base = "class Root(nn.Module):\n    def forward(self, who): ...\n\nclass Base(Root):\n    def __init__(self, a): ...\n"
+    base = (
+        "class Root(nn.Module):\n    def forward(self, who): ...\n\nclass Base(Root):\n    def __init__(self, a): ...\n"
+    )
     (package / "losses/base.py").write_text(base)
     (package / "losses/toy.py").write_text(f"{line}\n\nclass Toy(Base): ...\n")
     assert registry.arguments("toy") == {"a": True}
@@ -272,7 +278,9 @@ def test_every_loss_of_the_package_goes_where_it_belongs():
 
 def test_a_mistake_in_a_loss_is_refused_with_the_configuration():
     own = "distillation: {methods: {own: {label: Own, loss: other, module: label_variation}}}"
-    with pytest.raises(ConfigError, match=r"distillation\.methods\.own: lgg/losses/label_variation\.py: forward of Label"):
+    with pytest.raises(
+        ConfigError, match=r"distillation\.methods\.own: lgg/losses/label_variation\.py: forward of Label"
+    ):
         configured(own)
 
 
