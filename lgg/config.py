@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import types
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -84,6 +85,27 @@ def _path(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    """Refuse what no table or figure can show on a line: what breaks it, has no shape, or turns the text after it around."""
+    for character in value:
+        is_turning = unicodedata.bidirectional(character) in (
+            "LRE",
+            "RLE",
+            "LRO",
+            "RLO",
+            "PDF",
+            "LRI",
+            "RLI",
+            "FSI",
+            "PDI",
+        )
+        if is_turning or unicodedata.category(character) in ("Cc", "Cs", "Co", "Zl", "Zp"):
+            raise ValueError(
+                f"{_shown(value)} has {ascii(character)} in it; take text of one line without control characters"
+            )
+    return value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 # a bound stands before the reader of text, or the JSON schema loses it
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
@@ -98,6 +120,7 @@ Decibels = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False), BeforeV
 AtLeast2 = Annotated[int, Field(ge=2), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Label = Annotated[str, AfterValidator(_label)]
 FilePath = Annotated[str, AfterValidator(_path)]
 
 
@@ -153,7 +176,7 @@ class Data(_Section):
         "test images: to choose settings without looking at the test images; null: none",
     )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
-    class_names: list[str] | None = Field(
+    class_names: list[Label] | None = Field(
         default=None, description="names of the classes in the order of their labels; null: those that the source gives"
     )
     mean: list[Share] | None = Field(
@@ -439,7 +462,7 @@ def _check_neighbours(key: str, k: int | None, training: Training) -> None:
 class _Method(_Section):
     """A row of Table 1."""
 
-    label: str = Field(description="name of the row")
+    label: Label = Field(description="name of the row, plain text")
     paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
     paper_gain: Percent | None = Field(
         default=None, description="gain over its baseline that the paper gives, in points"
@@ -559,7 +582,7 @@ class Teacher(_Section):
 
     architecture: Architecture
     seed: Seed = Field(default=0, description="of its weights and batches; one teacher serves all students")
-    label: str = Field(default="Teacher", description="name of its row")
+    label: Label = Field(default="Teacher", description="name of its row")
     paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
 
 
@@ -633,7 +656,7 @@ Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "neares
 class _EmbeddingMethod(_Section):
     """A row of Table 2."""
 
-    label: str = Field(description="name of the row")
+    label: Label = Field(description="name of the row, plain text")
     paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
     paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
 
@@ -841,7 +864,7 @@ class PublishedAccuracy(_Section):
 class RobustMethod(_Section):
     """A row of Table 3: cross-entropy with none, one or several of three defences."""
 
-    label: str = Field(description="name of the row")
+    label: Label = Field(description="name of the row, plain text")
     smoothness: Smoothness | None = Field(default=None, description="null: without the label variation regulariser")
     parseval: Parseval | None = Field(default=None, description="null: an ordinary network")
     adversarial: AdversarialTraining | None = Field(default=None, description="null: trained on the images as they are")

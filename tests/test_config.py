@@ -1011,3 +1011,40 @@ def test_a_loss_of_one_s_own_is_made_with_its_arguments():
         assert method.loss_module == (arguments or own)["module"]
         assert method.options == (arguments or own)["arguments"]
         losses.build(method.loss_module, **method.options)
+
+
+UNSHOWN = [
+    "two\nlines",
+    "a\rb",
+    "tab\there",
+    "bell\x07",
+    "a\u2028b",
+    "turned\u202eround",
+    "half \ud800",
+    "private \ue000",
+]
+
+
+@pytest.mark.parametrize("text", UNSHOWN, ids=ascii)
+@pytest.mark.parametrize(
+    ("path", "overlay"),
+    [
+        ("distillation.methods.gkd.label", lambda text: {"distillation": {"methods": {"gkd": {"label": text}}}}),
+        ("distillation.teacher.label", lambda text: {"distillation": {"teacher": {"label": text}}}),
+        ("embedding.methods.triplet.label", lambda text: {"embedding": {"methods": {"triplet": {"label": text}}}}),
+        ("robustness.methods.both.label", lambda text: {"robustness": {"methods": {"both": {"label": text}}}}),
+        ("data.class_names[0]", lambda text: {"data": {"class_names": [text, *map(str, range(9))]}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_label_that_no_line_can_show_is_refused(text, path, overlay):
+    with pytest.raises(ConfigError) as caught:
+        configured(overlay(text))
+    assert f"{path}: {text!r} has " in str(caught.value) and "one line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [r"GKD with $\lambda_$", "_a|b", "100 % & #1 \\ <i>", "גרף", "🙂 👩\u200d🔬", "می\u200cخواهم", "x" * 300]
+)
+def test_any_other_label_is_taken_as_it_is(text):
+    assert configured({"distillation": {"methods": {"gkd": {"label": text}}}}).distillation.methods["gkd"].label == text

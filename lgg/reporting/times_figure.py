@@ -5,7 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lgg.reporting.figures import PAGE_WIDTH, PALETTE, set_style
+from lgg.reporting.figures import PAGE_WIDTH, PALETTE, as_text, set_style
 
 
 def draw_times(table: pd.DataFrame) -> Figure:
@@ -33,7 +33,14 @@ def draw_times(table: pd.DataFrame) -> Figure:
     for place, (ratio, high) in enumerate(zip(table["ratio"], table["ratio_high"], strict=True)):
         end = max(high, table["paper_ratio"].fillna(0).iloc[place])
         axis.annotate(f"{ratio:.2f}", (end, place), (5, 0), textcoords="offset points", va="center", fontsize=7)
-    axis.set_yticks(places, [f"{name}\n{network}" for name, network in zip(named, networks, strict=True)], fontsize=6.5)
+    axis.set_yticks(
+        places,
+        [
+            f"{as_text(name, 48)}\n{as_text(network, 48, lines=1)}"
+            for name, network in zip(named, networks, strict=True)
+        ],
+        fontsize=6.5,
+    )
     axis.set_ylim(len(table) - 0.4, -0.6)
     axis.set_xlim(0, 1.1 * max(table["ratio_high"].max(), table["paper_ratio"].fillna(0).max()))
     axis.axvline(1, color="0.4", linewidth=0.8, linestyle="--")
