@@ -101,7 +101,7 @@ def _label(value: str) -> str:
         )
         if is_turning or unicodedata.category(character) in ("Cc", "Cs", "Co", "Zl", "Zp"):
             raise ValueError(
-                f"{_shown(value)} has {ascii(character)} in it; take text of one line without control characters"
+                f"{_shown(value)} has {character!a} in it; take text of one line without control characters"
             )
     return value
 
@@ -175,6 +175,11 @@ class Data(_Section):
         description="number of training images, drawn evenly from all classes, that are held out and take the place of the "
         "test images: to choose settings without looking at the test images; null: none",
     )
+    cifar10: Flag = Field(
+        default=False,
+        description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of CIFAR-10, "
+        "are shown beside your results only then",
+    )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
     class_names: list[Label] | None = Field(
         default=None, description="names of the classes in the order of their labels; null: those that the source gives"
@@ -194,6 +199,8 @@ class Data(_Section):
             raise ValueError(f"source {self.source} reads files of yours: set `path` to their folder")
         if self.source in ("photo_patches", "digits") and self.path is not None:
             raise ValueError(f"source {self.source} comes with Python packages: leave `path` at null")
+        if self.cifar10 and self.source not in ("cifar10", "arrays", "image_folder"):
+            raise ValueError(f"`cifar10` says that files of yours hold CIFAR-10, but source {self.source} reads others")
         if (self.mean is None) != (self.std is None):
             raise ValueError("`mean` and `std` go together: give both, or neither to have them measured")
         if self.mean is not None and self.std is not None and not len(self.mean) == len(self.std) == 3:
@@ -235,6 +242,11 @@ class Data(_Section):
             known = self.known_classes
             if known is not None and len(self.class_names) != known:
                 raise ValueError(f"`class_names` has {len(self.class_names)} names, {self.source} has {known} classes")
+
+    @property
+    def beside_the_paper(self) -> bool:
+        """Whether the paper's figures are shown beside ours: on its data set, and in the demonstration."""
+        return self.cifar10 or self.source in ("cifar10", "photo_patches", "digits")
 
     #: of a folder of pictures, once they were counted
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)
@@ -1232,7 +1244,8 @@ def load(raw: Mapping[str, Any]) -> Config:
     """
     raw = _null_for_text(dict(raw))
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
+        return config if config.data.beside_the_paper else _without_the_paper_s_figures(config)
     except ValidationError as error:
         lines = list(_merge(_describe(item, raw) for item in error.errors(include_url=False)))
     count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
@@ -1241,6 +1254,22 @@ def load(raw: Mapping[str, Any]) -> Config:
         + "\n".join(f"  {line}" for line in lines)
         + "\nconfig/README.md lists every key. Nothing was run."
     )
+
+
+def _without_the_paper_s_figures(config: Config) -> Config:
+    def taken_away(row: Any) -> Any:
+        names = type(row).model_fields if row else ()
+        figures = [name for name in names if name.startswith("paper_") or name == "published"]
+        return row.model_copy(update=dict.fromkeys(figures)) if figures else row
+
+    sections = {}
+    for name in ("distillation", "embedding", "robustness"):
+        if section := getattr(config, name):
+            rows = {"methods": {method: taken_away(row) for method, row in section.methods.items()}}
+            if getattr(section, "teacher", None):
+                rows["teacher"] = taken_away(section.teacher)
+            sections[name] = section.model_copy(update=rows)
+    return config.model_copy(update=sections)
 
 
 def _null_for_text(value: Any) -> Any:

@@ -106,6 +106,11 @@ def comparison_table(
     return pd.DataFrame(table)
 
 
+def shows_paper(table: pd.DataFrame) -> bool:
+    """Return whether a table of `comparison_table` has any of the paper's figures."""
+    return bool(table.filter(like="paper_").notna().any(axis=None))
+
+
 def _is_defined(measured: Mapping[int, float]) -> bool:
     return bool(measured) and all(math.isfinite(value) for value in measured.values())
 

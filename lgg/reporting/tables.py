@@ -134,6 +134,11 @@ def interval_cells(table: pd.DataFrame, name: str, *, digits: int = 2, signed: b
     return cells
 
 
+def without_empty(cells: pd.DataFrame, *headings: str) -> pd.DataFrame:
+    """Return a table without those of the columns named in which every cell is a dash."""
+    return cells.drop(columns=[name for name in headings if (cells[name] == ABSENT).all()])
+
+
 def equal_note(printed: Iterable[str]) -> list[str]:
     """Return what "(equal)" means where one of the cells printed says it."""
     if not any(cell.endswith("(equal)") for cell in printed):

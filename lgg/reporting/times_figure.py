@@ -9,7 +9,7 @@ from lgg.reporting.figures import PAGE_WIDTH, PALETTE, as_text, set_style
 
 
 def draw_times(table: pd.DataFrame) -> Figure:
-    """Return a bar for each row of Table A1: its time as a multiple of its baseline's, the paper's as a diamond.
+    """Return a bar for each row of Table A1: its time as a multiple of its baseline's, the paper's, where given, as a diamond.
 
     Args:
         table: as `lgg.reporting.time_table.time_table` gives it. Lines go from the least to the largest round.
@@ -26,10 +26,11 @@ def draw_times(table: pd.DataFrame) -> Figure:
     spread = [table["ratio"] - table["ratio_low"], table["ratio_high"] - table["ratio"]]
     axis.barh(places, table["ratio"], xerr=spread, color=PALETTE[0], error_kw={"elinewidth": 1}, label="here")
     paper = table["paper_ratio"].notna()
-    axis.scatter(
-        table.loc[paper, "paper_ratio"], [place for place in places if paper.iloc[place]], marker="D", s=22,
-        color=PALETTE[1], edgecolor="black", linewidth=0.5, zorder=3, label="the paper",
-    )  # fmt: skip
+    if paper.any():
+        axis.scatter(
+            table.loc[paper, "paper_ratio"], [place for place in places if paper.iloc[place]], marker="D", s=22,
+            color=PALETTE[1], edgecolor="black", linewidth=0.5, zorder=3, label="the paper",
+        )  # fmt: skip
     for place, (ratio, high) in enumerate(zip(table["ratio"], table["ratio_high"], strict=True)):
         end = max(high, table["paper_ratio"].fillna(0).iloc[place])
         axis.annotate(f"{ratio:.2f}", (end, place), (5, 0), textcoords="offset points", va="center", fontsize=7)
