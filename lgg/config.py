@@ -177,8 +177,8 @@ class Data(_Section):
     )
     cifar10: Flag = Field(
         default=False,
-        description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of CIFAR-10, "
-        "are shown beside your results only then",
+        description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of "
+        "CIFAR-10, are shown beside your results only then",
     )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
     class_names: list[Label] | None = Field(
