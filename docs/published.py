@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from lgg.config import Config, load  # noqa: E402
 from lgg.data.storage import read_header  # noqa: E402
+from lgg.evaluation.corruption_error import relative_mce  # noqa: E402
 from lgg.reporting.overview import seeds_in_words  # noqa: E402
 from lgg.reporting.seeds import read_seeds  # noqa: E402
 from lgg.reporting.statistics import Summary, paired_difference  # noqa: E402
@@ -159,6 +160,25 @@ def by_seed(method: str, column: str) -> dict[int, float]:
     return found.set_index("seed")[column].to_dict()
 
 
+def attacked(method: str, test: str) -> dict[int, float]:
+    """Return the error of each seed's network of Table 3 in a test, of FGSM at the table's ratio."""
+    found = read_seeds(RUN.glob(f"robustness/{method}/seed*/evaluation.csv"))
+    found = found[found["test"] == test]
+    if test in ("fgsm_pixels", "fgsm_normalized"):
+        found = found[found["level"] == provenance()["configuration"]["robustness"]["tests"]["fgsm_snr"]]
+    return found.set_index("seed")["value"].to_dict()
+
+
+def corrupted(method: str) -> pd.DataFrame:
+    """Return the errors of the networks of Table 3 under corruptions, all seeds of `method`."""
+    return read_seeds(RUN.glob(f"robustness/{method}/seed*/corruptions.csv"))
+
+
+def less(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
+    """Return first − second for each seed."""
+    return {seed: value - second[seed] for seed, value in first.items()}
+
+
 def number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
 
@@ -221,9 +241,11 @@ def list_claims() -> list[tuple[str, float, Summary]]:
     if is_there("table1"):
         errors = read_table("table1")["paper_error"]
         for text, first, second, column in STUDENTS:
-            # of agreement the paper's text gives the sign alone
+            # where the paper's text gives the sign alone
             difference = errors[first] - errors[second] if column == "error" else math.inf
+            difference = -math.inf if math.isnan(difference) else difference
             found.append((text, difference, paired_difference(by_seed(first, column), by_seed(second, column))))
+        found.append(doubling())
     for name, text, method, column in COMPARED:
         if not is_there(name):
             continue
@@ -233,14 +255,44 @@ def list_claims() -> list[tuple[str, float, Summary]]:
         n, *values = values
         difference = row[f"paper_{column}"] - rows.loc[row["baseline"], f"paper_{column}"]
         found.append((text, difference, Summary(int(n), *values, row[f"{column}_p_value"])))
+    if is_there("table3"):
+        errors = read_table("table3")
+        for text, column, one, other in REGULARISER_AGAINST_PARSEVAL:
+            difference = errors.loc["regularizer", f"paper_{column}"] - errors.loc["parseval", f"paper_{column}"]
+            found.append((text, difference, paired_difference(one(), other())))
     return found
 
 
+def doubling() -> tuple[str, float, Summary]:
+    """Return the claim that GKD gains twice what RKD-D gains, as a difference, whose interval is that of a mean."""
+    gains = [less(by_seed("baseline", "error"), by_seed(method, "error")) for method in ("gkd", "rkd_d")]
+    times = sum(gains[0].values()) / sum(gains[1].values())
+    paper = read_table("table1")["paper_gain"]
+    text = f"GKD gains twice what RKD-D gains (here {times:.2f} times): the gain less twice the other"
+    doubled = {seed: 2 * gain for seed, gain in gains[1].items()}
+    return text, paper["gkd"] - 2 * paper["rkd_d"], paired_difference(gains[0], doubled)
+
+
+REGULARISER_AGAINST_PARSEVAL = (
+    (
+        "The regulariser beats Parseval: FGSM error",
+        "fgsm_normalized",
+        lambda: attacked("regularizer", "fgsm_normalized"),
+        lambda: attacked("parseval", "fgsm_normalized"),
+    ),
+    (
+        "… and under corruptions: relative MCE",
+        "relative_mce",
+        lambda: relative_mce(corrupted("regularizer"), corrupted("baseline")),
+        lambda: relative_mce(corrupted("parseval"), corrupted("baseline")),
+    ),
+)
 STUDENTS = (
     ("GKD's students err less than RKD-D's: error", "gkd", "rkd_d", "error"),
     ("GKD's students err less than the baseline's: error", "gkd", "baseline", "error"),
     ("RKD-D's students err less than the baseline's: error", "rkd_d", "baseline", "error"),
     ("GKD's students agree with their teacher on more images than RKD-D's: agreement", "gkd", "rkd_d", "agreement"),
+    ("GKD errs less with edges between classes alone than with all: error", "gkd_inter", "gkd", "error"),
 )
 COMPARED = (
     (
@@ -256,6 +308,16 @@ COMPARED = (
     ("table3", "Parseval improves clean accuracy: clean error", "parseval", "clean_error"),
     ("table3", "The regulariser is better under corruptions: relative MCE", "regularizer", "relative_mce"),
     ("table3", "Parseval is worse under corruptions: relative MCE", "parseval", "relative_mce"),
+    (
+        "robustness",
+        "Published networks: the regulariser helps under dropout at test time: accuracy",
+        "regularizer",
+        "dropout",
+    ),
+    ("robustness", "… with weights cut to 5 bits: accuracy", "regularizer", "quantized_weights"),
+    ("robustness", "… under Gaussian noise: accuracy", "regularizer", "gaussian_noise"),
+    ("robustness", "… under PGD: accuracy", "regularizer", "pgd"),
+    ("robustness", "Parseval helps with weights cut to 5 bits: accuracy", "parseval", "quantized_weights"),
 )
 
 
@@ -286,7 +348,97 @@ def depth() -> str:
     fell = int((frame[last] < frame[first]).sum())
     return (
         markdown(("depth", "label variation, share of all weights: mean", "standard deviation over draws"), rows)
-        + f"\nSmaller at {last} than at {first} in {fell} of {len(frame)} draws of images.\n"
+        + f"\nSmaller at {last} than at {first} in {fell} of {len(frame)} draws of images. {first_draw()}\n"
+    )
+
+
+def first_draw() -> str:
+    """Say of the draw that Figure 2 shows what it is at each depth, and its place among all draws."""
+    told = json.loads((RUN / "geometry/geometry.json").read_text("utf-8"))
+    shown = [f"{name} {number(depth['label_variation'])}" for name, depth in told["shown"]["depths"].items()]
+    last = pd.Series(list(told["label_variation"].values())[-1])
+    place = int((last > last[0]).sum()) + 1
+    ordinal = "the largest" if place == 1 else f"number {place} from the top"
+    return f"The first draw, which Figure 2 shows, has {', '.join(shown)}; at the end that is {ordinal} of all draws."
+
+
+def agreement() -> str:
+    """Say how Hinton's students compare with GKD's, which is no claim of the paper."""
+    parts = [
+        f"{column} {signed(found.mean)}{interval(found)}"
+        for column in ("agreement", "error")
+        if (found := paired_difference(by_seed("hinton", column), by_seed("gkd", column)))
+    ]
+    return f"Hinton's students less GKD's, in points: {', '.join(parts)}.\n"
+
+
+def by_corruption() -> str:
+    """The regulariser's error less the baseline's under each corruption, and how often embeddings err more."""
+    if not is_there("table3"):
+        return NOT_YET
+    means = {
+        name: corrupted(name).groupby(["corruption", "seed"], sort=False)["error"].mean()
+        for name in ("regularizer", "baseline")
+    }
+    clean = {name: found["none"].to_dict() for name, found in means.items()}
+    rows = []
+    for name in dict.fromkeys(means["baseline"].index.get_level_values(0).drop("none")):
+        error = {method: found[name].to_dict() for method, found in means.items()}
+        rise = {method: less(error[method], clean[method]) for method in error}
+        compared = [paired_difference(one["regularizer"], one["baseline"]) for one in (error, rise)]
+        rows.append((name.replace("_", " "), *(f"{signed(found.mean)}{interval(found)}" for found in compared)))
+    header = ("corruption", "error (points)", "its rise over the clean error (points)")
+    return markdown(header, rows) + embeddings_under_corruption()
+
+
+def embeddings_under_corruption() -> str:
+    """Say under how many corruptions label variation's embeddings err more often than cross-entropy's."""
+    if not is_there("table2"):
+        return ""
+    found = read_seeds(RUN.glob("embedding/*/seed*/corruptions.csv")).query("severity > 0")
+    pairs = (("label_variation", "nearest_neighbours"), ("cross_entropy", "own"))
+    ours, theirs = (
+        found.query("method == @method and classifier == @classifier").groupby("corruption")["error"].mean()
+        for method, classifier in pairs
+    )
+    more = int((ours > theirs).sum())
+    return (
+        f"\nEmbeddings by label variation err more often than cross-entropy's under {more} of the {len(ours)} corruptions, "
+        "means over severities and seeds.\n"
+    )
+
+
+def masking() -> str:
+    """Attacks with a network's own gradient beside the same attacks crafted on another network."""
+    if not is_there("table3"):
+        return NOT_YET
+    rows = []
+    for name, row in read_table("table3").iterrows():
+        for title, own, transferred in ATTACKS:
+            found = attacked(str(name), own), attacked(str(name), transferred)
+            means = (number(pd.Series(errors).mean()) for errors in found)
+            difference = paired_difference(*found)
+            rows.append((row["label"], title, *means, f"{signed(difference.mean)}{interval(difference)}"))
+    header = ("method", "attack", "error by its own gradient (%)", "by another network's (%)", "difference")
+    return markdown(header, rows)
+
+
+ATTACKS = (("FGSM on pixels, 33 dB", "fgsm_pixels", "transfer_fgsm"), ("PGD, 20 steps", "pgd", "transfer_pgd"))
+
+
+def plane() -> str:
+    """Say where the loss of the embeddings in the plane began and ended, beside that of outputs without a class."""
+    history = RUN / "embedding/figureA1/label_variation/history.csv"
+    if not history.is_file():
+        return NOT_YET
+    loss = pd.read_csv(history)["embedding"]
+    scale = provenance()["configuration"]["embedding"]["methods"]["label_variation"]["rbf_scale"]
+    # points on a circle at an angle t are 2 sin(t/2) apart
+    angles = [math.pi * (step + 0.5) / 10_000 for step in range(10_000)]
+    even = sum(math.exp(-2 * scale * math.sin(angle / 2)) for angle in angles) / len(angles)
+    return (
+        f"Loss in the plane: {number(loss.iloc[0], 3)} in the first epoch, {number(loss.iloc[-1], 3)} in the last; outputs "
+        f"spread evenly over the circle, whatever their class, have {number(even, 3)}.\n"
     )
 
 
@@ -301,10 +453,11 @@ def width() -> str:
     if not (is_there("table3") and (PUBLISHED / WIDE / "tables/table3.csv").is_file()):
         return NOT_YET
     narrow, wide = read_table("table3"), read_table("table3", WIDE)
+    images = [f"{table['relative_mce_images'].iloc[0]:,}" for table in (narrow, wide)]
     columns = {
         "clean_error": "clean error (%)",
         "fgsm_normalized": "FGSM error at 33 dB (%)",
-        "relative_mce": "relative MCE",
+        "relative_mce": f"relative MCE ({images[0]} images; full width {images[1]})",
     }
     rows = [
         (title, row["label"], mean_of(narrow.loc[name], column), mean_of(row, column), number(row[f"paper_{column}"]))
@@ -329,9 +482,8 @@ def length() -> str:
         epochs = sum(phase["epochs"] for phase in phases["embedding"]["training"]["schedule"])
         errors = mean_of(theirs, "clean_error"), mean_of(ours, "clean_error")
         difference = signed(ours["clean_error_difference_mean"])
-        rows.append(
-            (f"{title}, {epochs:g} epochs", *errors, difference, mean_of(ours, "relative_mce"), f"{ours['seeds']:g}")
-        )
+        relative = f"{mean_of(ours, 'relative_mce')} ({ours['relative_mce_images']:,} images)"
+        rows.append((f"{title}, {epochs:g} epochs", *errors, difference, relative, f"{ours['seeds']:g}"))
     errors = number(theirs["paper_clean_error"]), number(ours["paper_clean_error"])
     difference = signed(ours["paper_clean_error"] - theirs["paper_clean_error"])
     rows.append(("the paper: full width, 200 epochs", *errors, difference, number(ours["paper_relative_mce"]), "–"))
@@ -514,8 +666,11 @@ NOT_YET = "*Not published yet.*\n"
 WITHOUT_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate)
-}
+    for function in (
+        summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate,
+        agreement, by_corruption, masking, plane,
+    )
+}  # fmt: skip
 
 
 def written(text: str) -> str:

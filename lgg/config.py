@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import types
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -84,6 +85,27 @@ def _path(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    """Refuse what no table or figure can show on a line: what breaks it, has no shape, or turns the text after it around."""
+    for character in value:
+        is_turning = unicodedata.bidirectional(character) in (
+            "LRE",
+            "RLE",
+            "LRO",
+            "RLO",
+            "PDF",
+            "LRI",
+            "RLI",
+            "FSI",
+            "PDI",
+        )
+        if is_turning or unicodedata.category(character) in ("Cc", "Cs", "Co", "Zl", "Zp"):
+            raise ValueError(
+                f"{_shown(value)} has {character!a} in it; take text of one line without control characters"
+            )
+    return value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 # a bound stands before the reader of text, or the JSON schema loses it
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
@@ -98,6 +120,7 @@ Decibels = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False), BeforeV
 AtLeast2 = Annotated[int, Field(ge=2), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Label = Annotated[str, AfterValidator(_label)]
 FilePath = Annotated[str, AfterValidator(_path)]
 
 
@@ -153,8 +176,13 @@ class Data(_Section):
         description="number of training images, drawn evenly from all classes, that are held out and take the place of the "
         "test images: to choose settings without looking at the test images; null: none",
     )
+    cifar10: Flag = Field(
+        default=False,
+        description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of "
+        "CIFAR-10, are shown beside your results only then",
+    )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
-    class_names: list[str] | None = Field(
+    class_names: list[Label] | None = Field(
         default=None,
         description="names of the classes in the order of their labels, for instance of arrays that give none; null: those "
         "that the source gives",
@@ -174,6 +202,8 @@ class Data(_Section):
             raise ValueError(f"source {self.source} reads files of yours: set `path` to their folder")
         if self.source in ("photo_patches", "digits") and self.path is not None:
             raise ValueError(f"source {self.source} comes with Python packages: leave `path` at null")
+        if self.cifar10 and self.source not in ("cifar10", "arrays", "image_folder"):
+            raise ValueError(f"`cifar10` says that files of yours hold CIFAR-10, but source {self.source} reads others")
         if (self.mean is None) != (self.std is None):
             raise ValueError("`mean` and `std` go together: give both, or neither to have them measured")
         if self.mean is not None and self.std is not None and not len(self.mean) == len(self.std) == 3:
@@ -215,6 +245,11 @@ class Data(_Section):
             known = self.known_classes
             if known is not None and len(self.class_names) != known:
                 raise ValueError(f"`class_names` has {len(self.class_names)} names, {self.source} has {known} classes")
+
+    @property
+    def beside_the_paper(self) -> bool:
+        """Whether the paper's figures are shown beside ours: on its data set, and in the demonstration."""
+        return self.cifar10 or self.source in ("cifar10", "photo_patches", "digits")
 
     #: of your own images, once they were counted
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)
@@ -270,7 +305,14 @@ class Data(_Section):
 # --- networks and training ----------------------------------------------------------------------------------------
 
 
-class WideResNet(_Section):
+class _Architecture(_Section):
+    @property
+    def built_with(self) -> dict[str, Any]:
+        """What `lgg.models.build` is given."""
+        return self.model_dump(mode="json")
+
+
+class WideResNet(_Architecture):
     """WideResNet-depth-width; its representations are stage1, stage2 and pool."""
 
     name: Literal["wide_resnet"]
@@ -292,7 +334,7 @@ class WideResNet(_Section):
         return WIDE_RESNET_LAYERS
 
 
-class PreActResNet18(_Section):
+class PreActResNet18(_Architecture):
     """Pre-activation ResNet18; its representations are the outputs of its 17 ReLUs, block1.relu1 to final.relu."""
 
     name: Literal["preact_resnet18"]
@@ -303,7 +345,51 @@ class PreActResNet18(_Section):
         return PREACT_RESNET18_LAYERS
 
 
-Architecture = Annotated[WideResNet | PreActResNet18, Field(discriminator="name")]
+class OtherNetwork(_Architecture):
+    """A network of your own: a file of lgg/models/ and a line in its __init__.py."""
+
+    name: Literal["other"]
+    module: str = Field(description="its name in the table _EXPORTS of lgg/models/__init__.py")
+    arguments: dict[str, bool | int | float | str | None] = Field(
+        default={}, description="what the network is made with: arguments of its class"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.module not in registry.networks():
+            raise ValueError(_unregistered(self.module, registry.networks(), "lgg/models/__init__.py"))
+        _check_arguments(registry.networks()[self.module][1], self.arguments, registry.network_arguments(self.module))
+        registry.network_layers(self.module)
+        return self
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return registry.network_layers(self.module)
+
+    @property
+    def built_with(self) -> dict[str, Any]:
+        return {"name": self.module, **self.arguments}
+
+
+Architecture = Annotated[WideResNet | PreActResNet18 | OtherNetwork, Field(discriminator="name")]
+
+
+def _unregistered(module: str, registered: Iterable[str], table: str) -> str:
+    return (
+        f"`module` is {module!r}, which is not registered{_nearest(module, list(registered))} "
+        f"A line of _EXPORTS in {table} registers it"
+    )
+
+
+def _check_arguments(owner: str, given: Mapping[str, Any], taken: Mapping[str, bool] | None) -> None:
+    """Refuse arguments that the class `owner` does not take, and the lack of one that it needs; None: any may be right."""
+    if taken is None:
+        return
+    for name in given:
+        if name not in taken:
+            raise ValueError(f"arguments: {owner} takes no {name!r}{_nearest(name, taken)}")
+    if missing := [name for name, needed in taken.items() if needed and name not in given]:
+        raise ValueError(f"arguments: {owner} needs {', '.join(missing)}")
 
 
 class Phase(_Section):
@@ -396,7 +482,7 @@ def _check_neighbours(key: str, k: int | None, training: Training) -> None:
 class _Method(_Section):
     """A row of Table 1."""
 
-    label: str = Field(description="name of the row")
+    label: Label = Field(description="name of the row, plain text")
     paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
     paper_gain: Percent | None = Field(
         default=None, description="gain over its baseline that the paper gives, in points"
@@ -430,21 +516,16 @@ class _Registered(_Section):
     )
 
     @model_validator(mode="after")
-    def _takes_its_arguments(self) -> Self:
+    def _can_be_made_and_called(self) -> Self:
         if self.module not in registry.losses():
-            raise ValueError(
-                f"`module` is {self.module!r}, which is not registered{_nearest(self.module, registry.losses())} "
-                "A line of _EXPORTS in lgg/losses/__init__.py registers it"
-            )
-        taken = registry.arguments(self.module)
-        for name in self.arguments:
-            if name not in taken:
-                raise ValueError(
-                    f"arguments: {registry.losses()[self.module]} takes no {name!r}{_nearest(name, taken)}"
-                )
-        if missing := [name for name, needed in taken.items() if needed and name not in self.arguments]:
-            raise ValueError(f"arguments: {registry.losses()[self.module]} needs {', '.join(missing)}")
+            raise ValueError(_unregistered(self.module, registry.losses(), "lgg/losses/__init__.py"))
+        _check_arguments(registry.losses()[self.module], self.arguments, registry.arguments(self.module))
+        self._check_call()
         return self
+
+    def _check_call(self) -> None:
+        """Refuse a loss whose `forward` cannot be called as the section's training calls it."""
+        raise NotImplementedError
 
 
 class _LayerMethod(_Method):
@@ -501,6 +582,9 @@ class OtherDistillation(_LayerMethod, _Registered):
 
     loss: Literal["other"]
 
+    def _check_call(self) -> None:
+        registry.check_distillation_loss(self.module)
+
     @property
     def loss_module(self) -> str:
         return self.module
@@ -518,7 +602,7 @@ class Teacher(_Section):
 
     architecture: Architecture
     seed: Seed = Field(default=0, description="of its weights and batches; one teacher serves all students")
-    label: str = Field(default="Teacher", description="name of its row")
+    label: Label = Field(default="Teacher", description="name of its row")
     paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
 
 
@@ -573,7 +657,7 @@ class Distillation(_Section):
             for layer in method.layers or []:
                 if layer not in architecture.layers:
                     raise ValueError(
-                        f"methods.{name}.layers: the {role}, a {architecture.name}, has no layer {layer!r}"
+                        f"methods.{name}.layers: the {role}, a {architecture.built_with['name']}, has no layer {layer!r}"
                         f"{_nearest(layer, architecture.layers)} Its layers: {', '.join(architecture.layers)}"
                     )
         if method.layers is not None and len(set(method.layers)) != len(method.layers):
@@ -592,7 +676,7 @@ Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "neares
 class _EmbeddingMethod(_Section):
     """A row of Table 2."""
 
-    label: str = Field(description="name of the row")
+    label: Label = Field(description="name of the row, plain text")
     paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
     paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
 
@@ -668,6 +752,9 @@ class OtherEmbedding(_MetricEmbedding, _Registered):
     """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
 
     loss: Literal["other"]
+
+    def _check_call(self) -> None:
+        registry.check_embedding_loss(self.module)
 
     @property
     def loss_module(self) -> str:
@@ -797,7 +884,7 @@ class PublishedAccuracy(_Section):
 class RobustMethod(_Section):
     """A row of Table 3: cross-entropy with none, one or several of three defences."""
 
-    label: str = Field(description="name of the row")
+    label: Label = Field(description="name of the row, plain text")
     smoothness: Smoothness | None = Field(default=None, description="null: without the label variation regulariser")
     parseval: Parseval | None = Field(default=None, description="null: an ordinary network")
     adversarial: AdversarialTraining | None = Field(default=None, description="null: trained on the images as they are")
@@ -1160,7 +1247,8 @@ def load(raw: Mapping[str, Any]) -> Config:
     """
     raw = _null_for_text(dict(raw))
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
+        return config if config.data.beside_the_paper else _without_the_paper_s_figures(config)
     except ValidationError as error:
         lines = list(_merge(_describe(item, raw) for item in error.errors(include_url=False)))
     count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
@@ -1169,6 +1257,22 @@ def load(raw: Mapping[str, Any]) -> Config:
         + "\n".join(f"  {line}" for line in lines)
         + "\nconfig/README.md lists every key. Nothing was run."
     )
+
+
+def _without_the_paper_s_figures(config: Config) -> Config:
+    def taken_away(row: Any) -> Any:
+        names = type(row).model_fields if row else ()
+        figures = [name for name in names if name.startswith("paper_") or name == "published"]
+        return row.model_copy(update=dict.fromkeys(figures)) if figures else row
+
+    sections = {}
+    for name in ("distillation", "embedding", "robustness"):
+        if section := getattr(config, name):
+            rows = {"methods": {method: taken_away(row) for method, row in section.methods.items()}}
+            if getattr(section, "teacher", None):
+                rows["teacher"] = taken_away(section.teacher)
+            sections[name] = section.model_copy(update=rows)
+    return config.model_copy(update=sections)
 
 
 def _null_for_text(value: Any) -> Any:

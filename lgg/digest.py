@@ -8,7 +8,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from lgg.registry import lazy_exports
+from lgg.registry import lazy_exports, parse
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT.name
@@ -50,7 +50,7 @@ def _tree(module: str) -> ast.Module:
     path = _path(module)
     if path is None:
         raise ValueError(f"there is no module {module}")
-    return _Essence().visit(ast.parse(path.read_text(encoding="utf-8")))  # type: ignore[no-any-return]
+    return _Essence().visit(parse(path))  # type: ignore[no-any-return]
 
 
 @cache

@@ -44,12 +44,18 @@ def _recipe(stage: str, settings: dict[str, Any], *chosen: str) -> Recipe:
 
 
 def prepare_data(config: Config) -> Recipe:
-    return _recipe("prepare_data", config.data.model_dump(mode="json"))
+    # what the images are called changes none of them
+    return _recipe("prepare_data", config.data.model_dump(mode="json", exclude={"cifar10"}))
+
+
+def _module(architecture: Any) -> str:
+    """Return the module that holds the network, which stages load by its name."""
+    return models.module_of(architecture.built_with["name"])
 
 
 def _network(architecture: Any, training: Training, seed: int) -> dict[str, Any]:
     return {
-        "architecture": architecture.model_dump(mode="json"),
+        "architecture": architecture.built_with,
         "training": training.model_dump(mode="json"),
         "seed": seed,
     }
@@ -58,7 +64,7 @@ def _network(architecture: Any, training: Training, seed: int) -> dict[str, Any]
 def _described(training: Training, *architectures: Any) -> dict[str, Any]:
     """Return what a table says of how its networks were trained."""
     return {
-        "architectures": [architecture.model_dump(mode="json") for architecture in architectures],
+        "architectures": [architecture.built_with for architecture in architectures],
         "epochs": training.epochs,
         "batch_size": training.batch_size,
         "augmentation": training.augmentation,
@@ -70,13 +76,13 @@ def train_teacher(distillation: DistillationConfig) -> Recipe:
     if teacher is None:
         raise ValueError("there is no teacher")
     settings = _network(teacher.architecture, distillation.training, teacher.seed)
-    return _recipe("train_network", settings, models.module_of(teacher.architecture.name))
+    return _recipe("train_network", settings, _module(teacher.architecture))
 
 
 def train_student(distillation: DistillationConfig, seed: int) -> Recipe:
     architecture = distillation.student.architecture
     settings = _network(architecture, distillation.training, seed)
-    return _recipe("train_network", settings, models.module_of(architecture.name))
+    return _recipe("train_network", settings, _module(architecture))
 
 
 def _distilled(distillation: DistillationConfig, method_name: str, seed: int) -> tuple[dict[str, Any], list[str]]:
@@ -90,8 +96,8 @@ def _distilled(distillation: DistillationConfig, method_name: str, seed: int) ->
         "layers": method.compared_layers,
     }
     teacher = distillation.teacher
-    networks = {architecture.name} | ({teacher.architecture.name} if teacher else set())
-    return settings, [f"lgg.losses.{method.loss_module}", *(models.module_of(name) for name in sorted(networks))]
+    networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
+    return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
 
 
 def distill_student(distillation: DistillationConfig, method_name: str, seed: int) -> Recipe:
@@ -103,7 +109,7 @@ def train_students(distillation: DistillationConfig, method_name: str, seeds: Se
     """Return the recipe of students of one method that are trained together."""
     if distillation.active_methods[method_name].loss == "none":
         architecture = distillation.student.architecture
-        settings, chosen = _network(architecture, distillation.training, 0), [models.module_of(architecture.name)]
+        settings, chosen = _network(architecture, distillation.training, 0), [_module(architecture)]
     else:
         settings, chosen = _distilled(distillation, method_name, 0)
     del settings["seed"]
@@ -111,22 +117,22 @@ def train_students(distillation: DistillationConfig, method_name: str, seeds: Se
 
 
 def evaluate_network(architecture: Any) -> Recipe:
-    return _recipe("evaluate_network", {}, models.module_of(architecture.name))
+    return _recipe("evaluate_network", {}, _module(architecture))
 
 
 def train_reference_network(geometry: Geometry) -> Recipe:
     settings = _network(geometry.architecture, geometry.training, geometry.seed)
-    return _recipe("train_network", settings, models.module_of(geometry.architecture.name))
+    return _recipe("train_network", settings, _module(geometry.architecture))
 
 
 def evaluate_geometry(geometry: Geometry) -> Recipe:
     settings = geometry.model_dump(mode="json", include={"classes", "images_per_class", "k", "draws", "draw_seed"})
-    return _recipe("evaluate_geometry", settings, models.module_of(geometry.architecture.name))
+    return _recipe("evaluate_geometry", settings, _module(geometry.architecture))
 
 
 def draw_figure1(geometry: Geometry) -> Recipe:
-    settings = {"architecture": geometry.architecture.model_dump(mode="json")}
-    return _recipe("draw_figure1", settings, models.module_of(geometry.architecture.name))
+    settings = {"architecture": geometry.architecture.built_with}
+    return _recipe("draw_figure1", settings, _module(geometry.architecture))
 
 
 def draw_figure2() -> Recipe:
@@ -198,7 +204,7 @@ def _embedding_network(embedding: Embedding, method_name: str, seed: int) -> tup
     """Return the settings of an embedding's training, and the modules it chooses by name."""
     method = embedding.active_methods[method_name]
     settings = _network(embedding.architecture, embedding.training, seed) | {"loss": method.loss_module}
-    chosen = [models.module_of(embedding.architecture.name)]
+    chosen = [_module(embedding.architecture)]
     if method.loss == "cross_entropy":
         return settings, chosen
     settings |= {"options": method.options, "weight": method.weight, "dimensions": embedding.dimensions}
@@ -229,7 +235,7 @@ def evaluate_embedding(embedding: Embedding, corruptions: Corruptions, method_na
         "unit_length": getattr(method, "normalize_embeddings", False),
         "corruptions": _corrupted(corruptions),
     }
-    return _recipe("evaluate_embedding", settings, models.module_of(embedding.architecture.name))
+    return _recipe("evaluate_embedding", settings, _module(embedding.architecture))
 
 
 def assemble_table2(embedding: Embedding, corruptions: Corruptions) -> Recipe:
@@ -265,7 +271,7 @@ def _robust_network(robustness: Robustness, method_name: str, seed: int) -> tupl
     """Return the settings of a defended network's training, and the modules it chooses by name."""
     method = robustness.active_methods[method_name]
     settings = _network(robustness.architecture, robustness.training, seed)
-    chosen = [models.module_of(robustness.architecture.name)]
+    chosen = [_module(robustness.architecture)]
     defences: dict[str, Any] = {"smoothness": None, "parseval": None, "adversarial": None}
     if method.smoothness:
         options = method.smoothness.model_dump(mode="json")
@@ -288,12 +294,12 @@ def train_robust_network(robustness: Robustness, method_name: str, seed: int) ->
 
 def evaluate_robustness(robustness: Robustness) -> Recipe:
     settings = {"tests": robustness.tests.model_dump(mode="json")}
-    return _recipe("evaluate_robustness", settings, models.module_of(robustness.architecture.name))
+    return _recipe("evaluate_robustness", settings, _module(robustness.architecture))
 
 
 def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions) -> Recipe:
     settings = {"corruptions": _corrupted(corruptions)}
-    return _recipe("evaluate_corruptions", settings, models.module_of(robustness.architecture.name))
+    return _recipe("evaluate_corruptions", settings, _module(robustness.architecture))
 
 
 def assemble_table3(robustness: Robustness, corruptions: Corruptions, table: str) -> Recipe:
@@ -396,10 +402,10 @@ def _timed(config: Config, section_name: str, name: str) -> tuple[dict[str, Any]
         settings, chosen = _embedding_network(section, name, 0)
     elif section.active_methods[name].loss == "none":
         architecture = section.student.architecture
-        settings, chosen = _network(architecture, section.training, 0), [models.module_of(architecture.name)]
+        settings, chosen = _network(architecture, section.training, 0), [_module(architecture)]
     else:
         settings, chosen = _distilled(section, name, 0)
-        teacher = section.teacher.architecture.model_dump(mode="json")
+        teacher = section.teacher.architecture.built_with
     # neither how the learning rate goes nor the weight of a term takes time
     del settings["training"]["schedule"]
     for part in (settings, settings.get("smoothness") or {}):

@@ -1058,3 +1058,88 @@ def test_a_loss_of_one_s_own_is_made_with_its_arguments():
         assert method.loss_module == (arguments or own)["module"]
         assert method.options == (arguments or own)["arguments"]
         losses.build(method.loss_module, **method.options)
+
+
+UNSHOWN = [
+    "two\nlines",
+    "a\rb",
+    "tab\there",
+    "bell\x07",
+    "a\u2028b",
+    "turned\u202eround",
+    "half \ud800",
+    "private \ue000",
+]
+
+
+@pytest.mark.parametrize("text", UNSHOWN, ids=ascii)
+@pytest.mark.parametrize(
+    ("path", "overlay"),
+    [
+        ("distillation.methods.gkd.label", lambda text: {"distillation": {"methods": {"gkd": {"label": text}}}}),
+        ("distillation.teacher.label", lambda text: {"distillation": {"teacher": {"label": text}}}),
+        ("embedding.methods.triplet.label", lambda text: {"embedding": {"methods": {"triplet": {"label": text}}}}),
+        ("robustness.methods.both.label", lambda text: {"robustness": {"methods": {"both": {"label": text}}}}),
+        ("data.class_names[0]", lambda text: {"data": {"class_names": [text, *map(str, range(9))]}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_label_that_no_line_can_show_is_refused(text, path, overlay):
+    with pytest.raises(ConfigError) as caught:
+        configured(overlay(text))
+    assert f"{path}: {text!r} has " in str(caught.value) and "one line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [r"GKD with $\lambda_$", "_a|b", "100 % & #1 \\ <i>", "גרף", "🙂 👩\u200d🔬", "می\u200cخواهم", "x" * 300]
+)
+def test_any_other_label_is_taken_as_it_is(text):
+    assert configured({"distillation": {"methods": {"gkd": {"label": text}}}}).distillation.methods["gkd"].label == text
+
+
+# --- the paper's figures ----------------------------------------------------------------------------------------------
+
+OWN = ["{source: arrays, path: x}", "{source: image_folder, path: x}", "{source: cifar100}"]
+THE_PAPERS = [
+    "{source: photo_patches}",
+    "{source: digits}",
+    "{source: cifar10}",
+    "{source: arrays, path: x, cifar10: true}",
+]
+
+
+def paper_s_figures(node):
+    """Return all of them in a configuration that was written out."""
+    if not isinstance(node, dict):
+        return []
+    own = [value for key, value in node.items() if key.startswith("paper_") or key == "published"]
+    return [one for one in own if one is not None] + [one for value in node.values() for one in paper_s_figures(value)]
+
+
+@pytest.mark.parametrize("data", OWN)
+@pytest.mark.parametrize("base", ["config.yaml", "cifar10.yaml", "cifar10-cpu.yaml"])
+def test_your_own_images_have_none_of_the_paper_s_figures(data, base):
+    all_images = {
+        "corruptions": {"source": "generated", "images": None},
+        "robustness": {"tests": {"images": None, "deepfool_images": 0}},
+    }
+    settings = configured(read(base), all_images, {"data": yaml.safe_load(data)})
+    assert paper_s_figures(settings.model_dump(mode="json")) == []
+    assert not settings.data.beside_the_paper
+    assert load(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize("data", THE_PAPERS)
+def test_cifar_10_and_the_demonstration_keep_them(data):
+    settings = configured({"data": yaml.safe_load(data)})
+    expected = paper_s_figures(read())
+    assert len(paper_s_figures(settings.model_dump(mode="json"))) == len(expected) > 20
+    assert settings.data.beside_the_paper
+
+
+def test_what_no_file_of_yours_is_read_for_holds_no_cifar_10():
+    assert "source photo_patches reads others" in message("data: {cifar10: true}")
+
+
+def test_a_mistaken_figure_is_refused_whatever_the_images():
+    assert "paper_error" in message("{data: {source: arrays, path: x}, distillation: {teacher: {paper_error: many}}}")

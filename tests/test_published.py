@@ -7,10 +7,11 @@ import published
 import pytest
 import yaml
 from configurations import ROOT, configured, read
+from scipy import special
 
 from lgg.config import load
 from lgg.reporting.seeds import read_seeds
-from lgg.reporting.statistics import Summary, summarize
+from lgg.reporting.statistics import Summary, paired_difference, summarize
 from lgg.training.checkpoint import load_model
 
 if_published = pytest.mark.skipif(not published.RUN.exists(), reason="the run on CIFAR-10 is not published yet")
@@ -39,7 +40,9 @@ def test_published_results_are_those_of_the_committed_configuration():
     assert missing != list(published.SECTIONS)
     loaded = settings.model_dump(mode="json")
     for one in (told, loaded, committed):  # the images are the same, wherever they come from; resources change nothing
-        del one["data"]["source"], one["data"]["path"], one["data"]["class_names"], one["resources"]
+        for key in ("source", "path", "class_names", "cifar10"):
+            del one["data"][key]
+        del one["resources"]
     assert loaded == told
     for one in (told, committed):
         for name in missing:  # not run yet
@@ -57,7 +60,9 @@ def test_full_width_is_published_of_the_committed_configuration():
     told = yaml.safe_load((folder / "configuration.yaml").read_text("utf-8"))
     committed = configured(read("cifar10-cpu.yaml"), read("full-width.yaml")).model_dump(mode="json")
     for one in (told, committed):
-        del one["data"]["source"], one["data"]["path"], one["data"]["class_names"], one["resources"]
+        for key in ("source", "path", "class_names", "cifar10"):
+            del one["data"][key]
+        del one["resources"]
     assert told == committed
 
 
@@ -241,6 +246,116 @@ def test_claims_on_robust_networks_are_of_the_published_figures():
     ]
     assert paper == pytest.approx(49.5 - 66.3)
     assert found.mean == pytest.approx(rows[0]["value"].mean() - rows[1]["value"].mean(), rel=1e-5)
+
+
+@if_table("table1")
+def test_further_claims_on_students_are_of_the_table_s_means():
+    rows = published.read_table("table1")
+    paper, found = claim("GKD errs less with edges between classes alone than with all: error")
+    assert paper == -math.inf
+    assert found.mean == pytest.approx(rows.loc["gkd_inter", "error_mean"] - rows.loc["gkd", "error_mean"], abs=1e-4)
+    ((text, paper, found),) = [one for one in published.list_claims() if one[0].startswith("GKD gains twice")]
+    gains = rows["gain_mean"]
+    assert paper == pytest.approx(0.63 - 2 * 0.29)
+    assert found.mean == pytest.approx(gains["gkd"] - 2 * gains["rkd_d"], abs=1e-4)
+    assert f"{gains['gkd'] / gains['rkd_d']:.2f} times" in text
+
+
+@if_table("table3")
+def test_further_claims_on_defences_are_of_the_table_s_means():
+    rows, tests = published.read_table("table3"), published.read_table("robustness")
+    for text, column in (
+        ("The regulariser beats Parseval: FGSM error", "fgsm_normalized"),
+        ("… and under corruptions: relative MCE", "relative_mce"),
+    ):
+        one, other = rows.loc["regularizer"], rows.loc["parseval"]
+        paper, found = claim(text)
+        assert paper == pytest.approx(one[f"paper_{column}"] - other[f"paper_{column}"])
+        assert found.mean == pytest.approx(one[f"{column}_mean"] - other[f"{column}_mean"], abs=1e-3)
+    paper, found = claim("… with weights cut to 5 bits: accuracy")
+    assert paper == pytest.approx(49.7 - 24.5)
+    means = tests["quantized_weights_mean"]
+    assert found.mean == pytest.approx(means["regularizer"] - means["baseline"], abs=1e-3)
+
+
+@if_table("table3")
+def test_attacks_of_both_kinds_are_those_of_the_supplement():
+    rows = published.read_table("table3_supplement")
+    lines = [line.strip("| ").split(" | ") for line in published.masking().splitlines()[2:]]
+    assert len(lines) == 2 * len(published.read_table("table3"))
+    for label, attack, own, transferred, difference in lines:
+        row = rows[rows["label"] == label].iloc[0]
+        names = ("fgsm_pixels", "transfer_fgsm") if attack.startswith("FGSM") else ("pgd", "transfer_pgd")
+        assert [float(own), float(transferred)] == [pytest.approx(row[f"{name}_mean"], abs=0.0051) for name in names]
+        assert float(difference.split(" ")[0]) == pytest.approx(float(own) - float(transferred), abs=0.0101)
+
+
+@if_table("table3")
+def test_the_mean_over_corruptions_is_that_of_the_supplement():
+    lines = published.by_corruption().split("\n\n")[0].splitlines()[2:]
+    errors = [float(line.split(" | ")[1].split(" ")[0].replace("−", "-")) for line in lines]
+    rows = published.read_table("table3_supplement")["mean_corruption_error_mean"]
+    assert len(errors) == 15
+    assert sum(errors) / 15 == pytest.approx(rows["regularizer"] - rows["baseline"], abs=0.0051)
+
+
+def test_outputs_spread_evenly_over_a_circle_have_the_loss_of_its_integral():
+    # (2/π) ∫ exp(−2α sin u) du from 0 to π/2
+    assert f"have {special.iv(0, 4) - special.modstruve(0, 4):.3f}." in published.plane()
+
+
+# --- sentences of the page, each by the files that it is about ------------------------------------------------------------
+
+
+@if_table("table1")
+def test_students_come_in_the_paper_s_order_in_each_seed_and_hinton_s_cannot_be_told_from_gkd_s():
+    for column, sign in (("error", 1), ("agreement", -1)):
+        gkd, rkd, baseline = (published.by_seed(name, column) for name in ("gkd", "rkd_d", "baseline"))
+        assert all(sign * gkd[seed] < sign * rkd[seed] < sign * baseline[seed] for seed in gkd)
+        found = paired_difference(published.by_seed("hinton", column), published.by_seed("gkd", column))
+        assert found.ci95_low < 0 < found.ci95_high
+
+
+@if_table("table3")
+def test_at_the_paper_s_width_each_value_is_within_three_of_the_paper_s():
+    rows = published.read_table("table3", published.WIDE)
+    for column in ("clean_error", "fgsm_normalized", "relative_mce"):
+        assert ((rows[f"{column}_mean"] - rows[f"paper_{column}"]).abs().dropna() < 3).all()
+    together = rows.loc["both", ["fgsm_normalized_mean", "relative_mce_mean"]]
+    assert (rows.drop("both")[together.index] > together).all(axis=None)
+
+
+@if_table("table3")
+def test_all_differences_of_table_3_have_the_paper_s_sign_and_one_is_open():
+    texts = {text for name, text, *_ in published.COMPARED if name == "table3"}
+    verdicts = [published.verdict(found, paper) for text, paper, found in published.list_claims() if text in texts]
+    assert sorted(verdicts) == ["open: the same sign, within chance", *["yes"] * 5]
+
+
+@if_table("table3")
+def test_no_method_errs_more_on_images_crafted_on_another_network():
+    for name in published.read_table("table3").index:
+        for _, own, transferred in published.ATTACKS:
+            assert paired_difference(published.attacked(name, own), published.attacked(name, transferred)).ci95_low > 0
+
+
+@if_table("table2_supplement")
+def test_every_classifier_finds_label_variation_more_than_four_points_behind():
+    rows = published.read_table("table2_supplement")
+    ours = rows[rows.index.str.startswith("label_variation/")]["clean_error_difference_mean"]
+    assert len(ours) == 4 and (ours > 4).all()
+    whole = published.read_table("table2").loc["label_variation"]
+    assert whole["clean_error_difference_ci95_low"] < 0 < whole["plain_mce_difference_ci95_low"]
+
+
+@if_published
+def test_graphs_are_told_as_they_are():
+    told = json.loads((published.RUN / "geometry/geometry.json").read_text("utf-8"))
+    last = list(told["label_variation"].values())[-1]
+    assert last[0] == max(last)
+    assert "the largest of all draws" in published.first_draw()
+    shown = [depth["label_variation"] for depth in told["shown"]["depths"].values()]
+    assert shown[-1] < shown[0] and sorted(shown, reverse=True) != shown
 
 
 @if_table("table2")

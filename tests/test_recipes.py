@@ -245,6 +245,9 @@ TIMED_SETTINGS = {
 }
 
 
+TIMED_SETTINGS["data: {source: arrays, path: here}"] = TABLE_A1
+
+
 SETTING_CHANGES = [
     ("timing: {rounds: 7}", set()),
     ("timing: {methods: [robustness.parseval]}", set()),
@@ -293,6 +296,9 @@ SETTING_CHANGES = [
     ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
     ("data: {seed: 1}", {"prepare_data"}),
     ("data: {source: digits}", {"prepare_data"}),
+    ("data: {source: arrays, path: here, cifar10: true}", {"prepare_data"}),
+    # tables of your own images have none of the paper's figures
+    ("data: {source: arrays, path: here}", {"prepare_data", "assemble_table1", "assemble_table2", *TABLES3}),
     # corruptions
     ("corruptions: {keep: true}", set()),
     # with other corruptions the paper's relative MCE is not shown beside ours
@@ -411,6 +417,7 @@ NO_RECIPE = (
     "run",
     "seeds",
     "resources",
+    "data.cifar10",  # decides when the configuration is read whether rows have the paper's figures
     "corruptions.keep",
     "corruptions.path",  # of the archive, where that is the source
     *(f"{section}.seeds" for section in ("distillation", "embedding", "robustness")),

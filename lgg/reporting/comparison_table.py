@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lgg.reporting.statistics import Summary, paired_difference, summarize
-from lgg.reporting.tables import ABSENT, equal_note, interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import ABSENT, bold, equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 UNDEFINED = "undefined"
 METRICS_ABREAST = 4  # beyond that a line of "mean ± std [low, high]" no longer fits a page
@@ -104,6 +104,11 @@ def comparison_table(
             columns[f"paper_{metric.name}"] = math.nan if paper is None else float(paper)
         table.append(columns)
     return pd.DataFrame(table)
+
+
+def shows_paper(table: pd.DataFrame) -> bool:
+    """Return whether a table of `comparison_table` has any of the paper's figures."""
+    return bool(table.filter(like="paper_").notna().any(axis=None))
 
 
 def _is_defined(measured: Mapping[int, float]) -> bool:
@@ -214,7 +219,7 @@ def _best_in_bold(cells: Sequence[str], metric: Metric) -> list[str]:
     marked = []
     for cell, number in zip(cells, numbers, strict=True):
         first, space, rest = cell.partition(" ")
-        marked.append(f"**{first}**{space}{rest}" if number == best else cell)
+        marked.append(f"{bold(first)}{space}{rest}" if number == best else cell)
     return marked
 
 

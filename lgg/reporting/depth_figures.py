@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from lgg.reporting.figures import MARKERS, PAGE_WIDTH, PALETTE, set_style
+from lgg.reporting.figures import CLASS_WIDTH, MARKERS, PAGE_WIDTH, PALETTE, as_text, columns_for, set_style
 
 #: (i, j) with i < j, and the weight of the edge between
 Edges = dict[tuple[int, int], float]
@@ -130,9 +130,10 @@ def _class_look(number: int) -> dict[str, Any]:
 
 
 def _add_legend(figure: Figure, classes: Sequence[str], columns: int | None = None) -> None:
-    names = dict.fromkeys(classes)
+    names = [as_text(name, CLASS_WIDTH, lines=1) for name in dict.fromkeys(classes)]
     handles = [Line2D([], [], linestyle="", label=name, **_class_look(number)) for number, name in enumerate(names)]
     handles += [Line2D([], [], color=BETWEEN, linewidth=1, label="edge between classes")]
     handles += [Line2D([], [], color=SAME, linewidth=1, label="edge within a class")]
     title = f"the same {len(classes)} training images at every depth"
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles), title=title)
+    fitting = columns_for([str(handle.get_label()) for handle in handles], columns or 10, figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside lower center", ncols=fitting, title=title)

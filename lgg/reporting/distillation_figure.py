@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from lgg.reporting.distillation_table import TEACHER
-from lgg.reporting.figures import PAGE_WIDTH, look_of, set_style
+from lgg.reporting.figures import PAGE_WIDTH, as_text, look_of, set_style
 
 
 def draw_agreement(rows: Sequence[Mapping[str, Any]], evaluations: Mapping[str, pd.DataFrame]) -> Figure:
@@ -35,12 +35,12 @@ def draw_agreement(rows: Sequence[Mapping[str, Any]], evaluations: Mapping[str, 
             color=look["color"],
             marker=look["marker"],
             s=55,
-            label=row["label"],
+            label=look["label"],
         )
     if TEACHER in evaluations:
         error = evaluations[TEACHER]["error"].iloc[0]
         label = next(row["label"] for row in rows if row["name"] == TEACHER)
-        axis.axhline(error, color="0.4", linestyle="--", linewidth=1, label=f"{label}, its error")
+        axis.axhline(error, color="0.4", linestyle="--", linewidth=1, label=f"{as_text(label)}, its error")
     if not agree:
         axis.set_xticks([])
     seeds = sorted({len(evaluations[row["name"]]) for row in students})

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from lgg.reporting.statistics import paired_difference, summarize
-from lgg.reporting.tables import equal_note, interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import equal_note, interval_cells, number_cell, summary_columns, without_empty, write_forms
 
 TEACHER = "teacher"
+PAPER = "Paper: Lassance, Gripon, Ortega 2021, Table 1: CIFAR-10, WideResNet28-1 and 28-0.5, 10 seeds."
 
 
 def table1(rows: Sequence[Mapping[str, Any]], evaluations: Mapping[str, pd.DataFrame], baseline: str) -> pd.DataFrame:
@@ -74,13 +75,14 @@ def write_table1(table: pd.DataFrame, notes: Sequence[str], files: Mapping[str, 
             "Seeds": table["seeds"],
         }
     )
+    shown = without_empty(shown, "Paper", "Paper's gain")
     legend = [
         f"Errors on {table['test_images'].iloc[0]:,} test images: mean over seeds ± standard deviation, 95 % confidence "
         "interval of the mean by Student's t in brackets; ↓: lower is better, ↑: higher. Gain: error of the baseline minus "
         "error of the row, paired by seed; p: two-sided paired t-test. One seed has no spread and no interval. Sizes in "
         "percent of the teacher's, or of the baseline's where there is no teacher.",
         *equal_note(map(str, shown.to_numpy().ravel())),
-        "Paper: Lassance, Gripon, Ortega 2021, Table 1: CIFAR-10, WideResNet28-1 and 28-0.5, 10 seeds.",
+        *([PAPER] if "Paper" in shown else []),
         *notes,
     ]
     write_forms(table, [(None, shown)], legend, title="Table 1: distillation", files=files)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from lgg.reporting.figures import CLASS_COLORS, MARKERS, PAGE_WIDTH, set_style
+from lgg.reporting.figures import CLASS_COLORS, CLASS_WIDTH, MARKERS, PAGE_WIDTH, as_text, columns_for, set_style
 
 
 def draw_embeddings(
@@ -64,13 +64,15 @@ def draw_embeddings(
                 axis.set_xlabel(f"label variation {value:{',.0f' if value >= 100 else '.3g'}}", fontsize=7)
             if name in directional:
                 axis.plot(0, 0, "+", color="black", markersize=9, zorder=3)
-        axes_row[0].set_ylabel(f"{name}\n(directions only)" if name in directional else name)
+        written = as_text(name, width=24)
+        axes_row[0].set_ylabel(f"{written}\n(directions only)" if name in directional else written)
+    names = [as_text(name, CLASS_WIDTH, lines=1) for name in class_names]
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color=color, label=class_name, markersize=5)
-        for class_name, (color, marker) in zip(class_names, map(_look, range(len(class_names))), strict=True)
+        Line2D([], [], linestyle="", marker=marker, color=color, label=name, markersize=5)
+        for name, (color, marker) in zip(names, map(_look, range(len(names))), strict=True)
     ]
     extract = f"{len(drawn):,} of {len(labels):,} images, drawn at random" if len(drawn) < len(labels) else None
-    rows_of_names = -(-len(handles) // 10)
+    rows_of_names = -(-len(handles) // columns_for(names))
     figure.legend(
         handles=handles,
         loc="outside lower center",

@@ -1,6 +1,8 @@
 """What all figures share: one style, colours that colour-blind readers can tell apart, lines with their spread, files."""
 
 import os
+import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +32,9 @@ PAGE_WIDTH = 7.0  # inches: the text width of a page
 SEEDS_OF_A_BAND = 3
 MOST_MARKERS = 12  # on a line
 ONE_SEED = "one seed"
+LABEL_WIDTH = 36  # characters of a line of a legend
+CLASS_WIDTH = 40
+POINTS_A_CHARACTER, POINTS_A_HANDLE = 3.7, 22.0  # of a legend in its size, about
 
 T = TypeVar("T")
 
@@ -83,6 +88,34 @@ def save_animation(figure: Figure, draw: Callable[[T], None], moments: Sequence[
     plt.close(figure)
 
 
+# --- names that a configuration or a data set gives ---------------------------------------------------------------------
+
+
+def as_text(name: str, width: int = LABEL_WIDTH, lines: int = 2) -> str:
+    """Return a name so that Matplotlib prints its characters and nothing else, on at most so many lines.
+
+    Between two dollar signs it would read mathematics, and leave out of a legend what begins with an underscore. Characters
+    that have no shape are shown as replaced, long names are cut.
+    """
+    shown = "".join("\ufffd" if unicodedata.category(one) in ("Cs", "Co", "Cn") else one for one in name)
+    shown = "".join("\ufffd" if not one.isspace() and unicodedata.category(one) == "Cc" else one for one in shown)
+    wrapped = textwrap.wrap(shown, width)
+    if len(wrapped) > lines:  # textwrap's own way of cutting leaves nothing of a single long word
+        wrapped = [*wrapped[: lines - 1], wrapped[lines - 1][: width - 1].rstrip() + "…"]
+    text = "\n".join(wrapped).replace("$", r"\$")
+    return f"\u2060{text}" if text.startswith("_") else text  # a joiner, which has no width
+
+
+def columns_for(names: Sequence[str], most: int = 10, width: float = PAGE_WIDTH) -> int:
+    """Return in how many columns, at most `most`, a legend of these names fits a width in inches."""
+    for columns in range(min(most, len(names)), 1, -1):
+        rows = -(-len(names) // columns)  # a legend is filled column by column
+        longest = [max(map(len, names[start : start + rows])) for start in range(0, len(names), rows)]
+        if sum(length * POINTS_A_CHARACTER + POINTS_A_HANDLE for length in longest) <= 72 * width:
+            return columns
+    return 1
+
+
 # --- methods and their seeds -----------------------------------------------------------------------------------------
 
 
@@ -95,7 +128,7 @@ def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str
 
 
 def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
-    """Return colour and marker by the method's place, so that a method looks alike in all figures.
+    """Return colour and marker by the method's place, so that a method looks alike in all figures, and its label.
 
     Colours come again after ten methods, and then with other markers.
     """
@@ -103,7 +136,7 @@ def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
     return {
         "color": PALETTE[place % len(PALETTE)],
         "marker": MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
-        "label": method,
+        "label": as_text(method),
     }
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as MatplotlibPath
 
-from lgg.reporting.figures import MARKERS, PAGE_WIDTH, PALETTE, set_style
+from lgg.reporting.figures import CLASS_WIDTH, MARKERS, PAGE_WIDTH, PALETTE, as_text, columns_for, set_style
 
 
 def draw_graphs(shown: Mapping[str, Any]) -> Figure:
@@ -30,12 +30,14 @@ def draw_graphs(shown: Mapping[str, Any]) -> Figure:
         _draw_graph(axis, graph, [names.index(name) for name in shown["classes"]])
         axis.set_title(f"{depth} ({graph['dimensions']:,} dimensions)")
         axis.set_xlabel(f"label variation {graph['label_variation']:.2f}")
+    written = [as_text(name, CLASS_WIDTH, lines=1) for name in names]
     handles = [
         Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)], label=name)
-        for i, name in enumerate(names)
+        for i, name in enumerate(written)
     ]
     handles.append(Line2D([], [], color="0.6", linewidth=1, label="edge between classes"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    columns = columns_for([str(handle.get_label()) for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

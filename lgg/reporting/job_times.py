@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from lgg.reporting.figures import PALETTE, save_figure, set_style
-from lgg.reporting.tables import FORMS, number_cell, write_forms
+from lgg.reporting.tables import FORMS, bold, number_cell, write_forms
 
 SPLIT = re.compile(r"^job: ([0-9.]+) s of work and ([0-9.]+) s of writing$", re.MULTILINE)
 BENCHMARK = {"s": "seconds", "cpu_time": "cpu_seconds", "max_rss": "max_rss_mb"}  # Snakemake's names and ours
@@ -129,7 +129,7 @@ def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], files: Mapping[s
     rules = by_rule(jobs)
     shown = pd.DataFrame(
         {
-            "Rule": [f"**{rule}**" if rule == ALL else rule for rule in rules["rule"]],
+            "Rule": [bold(rule) if rule == ALL else rule for rule in rules["rule"]],
             "Jobs": rules["jobs"],
             "Start-up (s)": _cells(rules["start_up"], 2),
             "Work (s)": _cells(rules["work"], 2),
@@ -144,7 +144,7 @@ def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], files: Mapping[s
         "bytes of its files and bringing them to the disk; a figure is drawn then too. Work: the rest of the stage, "
         "reading and late imports included. Start-up: what Snakemake measured beyond these: shell, interpreter, imports, "
         "the process's end. Total: the sum over jobs, of which several may have run at once. Memory: the most that a job held. "
-        f"**{ALL}**: all jobs taken together.",
+        f"{bold(ALL)}: all jobs taken together.",
         *_sums(jobs),
     ]
     if damaged:

@@ -30,8 +30,13 @@ def training_note(trained: Mapping[str, Any], images: int) -> str:
 
 def network_name(architecture: Mapping[str, Any]) -> str:
     """Return a network's name and what it was built with, e.g. "wide_resnet (depth 28, width 0.5)"."""
-    options = ", ".join(f"{key} {value:g}" for key, value in architecture.items() if key != "name")
-    return f"{architecture['name']} ({options})"
+    options = ", ".join(f"{key} {_option(value)}" for key, value in architecture.items() if key != "name")
+    return f"{architecture['name']} ({options})" if options else str(architecture["name"])
+
+
+def _option(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else str(value)
 
 
 def corruption_notes(

@@ -17,6 +17,7 @@ from lgg.reporting.figures import (
     PAGE_WIDTH,
     PALETTE,
     SEEDS_OF_A_BAND,
+    as_text,
     by_method,
     draw_line,
     look_of,
@@ -78,7 +79,7 @@ def draw_corruption_heatmap(errors: pd.DataFrame) -> Figure:
         errors = errors[[CLEAN, *errors.columns.drop(CLEAN)]]
     figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.5 + 0.3 * len(errors)))
     sns.heatmap(
-        errors.rename(columns=_readable),
+        errors.rename(columns=_readable, index=as_text),
         ax=axis,
         annot=True,
         fmt=".1f",
@@ -155,7 +156,7 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
     # a method may have been attacked in one form only
     lines = {line.get_label(): line for axis in axes[0] for line in axis.get_legend_handles_labels()[0]}
     figure.legend(
-        handles=[lines[method] for method in methods if method in lines],
+        handles=[lines[label] for label in map(as_text, methods) if label in lines],
         loc="outside lower center",
         ncols=len(forms) + 1,
         frameon=False,

@@ -15,10 +15,18 @@ from lgg.reporting.statistics import Summary
 FORMS = ("csv", "md", "tex", "html")
 ABSENT = "–"
 NO_SPREAD = 1e-9  # of the mean: values that are equal but for rounding
+# around what is bold: characters for private use, so that whatever else a cell holds is plain text
+BOLD, END = "\ue000", "\ue001"
 
 # what LaTeX would read as a command, or has no sign for in every text font
 LATEX = {
     "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    BOLD: r"\textbf{",
+    END: "}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "–": "--",
@@ -57,7 +65,7 @@ table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px so
 th, td {{ padding: .35rem .7rem; text-align: right; vertical-align: top; }}
 td {{ white-space: nowrap; }}
 thead th {{ border-bottom: 1px solid; vertical-align: bottom; }}
-tbody th, thead th:first-child {{ text-align: left; font-weight: normal; }}
+tbody th, thead th:first-child {{ text-align: left; font-weight: normal; unicode-bidi: plaintext; }}
 tbody tr:nth-child(even) {{ background: #f3f4f8; }}
 small {{ display: block; color: #555; }}
 button {{ all: unset; cursor: pointer; font-weight: 600; }}
@@ -92,6 +100,11 @@ for (const head of document.querySelectorAll("thead th")) {{
 """
 
 
+def bold(text: str) -> str:
+    """Return `text` marked as bold, for cells and legends of `write_forms`."""
+    return f"{BOLD}{text}{END}"
+
+
 def summary_columns(name: str, summary: Summary | None) -> dict[str, float]:
     """Return the columns {name}_mean, _std, _ci95_low and _ci95_high; all NaN where there is no summary."""
     parts = ("mean", "std", "ci95_low", "ci95_high")
@@ -121,6 +134,11 @@ def interval_cells(table: pd.DataFrame, name: str, *, digits: int = 2, signed: b
     return cells
 
 
+def without_empty(cells: pd.DataFrame, *headings: str) -> pd.DataFrame:
+    """Return a table without those of the columns named in which every cell is a dash."""
+    return cells.drop(columns=[name for name in headings if (cells[name] == ABSENT).all()])
+
+
 def equal_note(printed: Iterable[str]) -> list[str]:
     """Return what "(equal)" means where one of the cells printed says it."""
     if not any(cell.endswith("(equal)") for cell in printed):
@@ -140,20 +158,21 @@ def write_forms(
 
     Args:
         table: all columns, for the CSV.
-        shown: what people read, one below the other: a heading or None, and cells of text; `**` around a part of a
-            cell makes it bold in all of them.
+        shown: what people read, one below the other: a heading or None, and cells of text, plain but for what `bold`
+            marks.
         legend: paragraphs below the Markdown and HTML tables; comments above the LaTeX ones (booktabs).
         title: of the HTML page.
         files: where to write, by form.
     """
     with atomic_path(files["csv"]) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
+    legend = [_on_one_line(line) for line in legend]
     parts = [_markdown(heading, cells) for heading, cells in shown]
-    write_text(files["md"], "\n\n".join([*parts, *legend]) + "\n")
-    comments = "".join(f"% {line}\n" for line in legend)
+    write_text(files["md"], "\n\n".join([*parts, *map(_paragraph, legend)]) + "\n")
+    comments = "".join(f"% {_without_marks(line)}\n" for line in legend)
     write_text(files["tex"], comments + "\n\\medskip\n\n".join(_latex(heading, cells) for heading, cells in shown))
     body = "".join(_html(heading, cells) for heading, cells in shown)
-    paragraphs = "".join(f"<p>{_bold(html.escape(line))}</p>\n" for line in legend)
+    paragraphs = "".join(f"<p>{_as_html(line)}</p>\n" for line in legend)
     write_text(files["html"], PAGE.format(title=html.escape(title), body=body, legend=paragraphs))
 
 
@@ -163,24 +182,22 @@ def files_of(arguments: Namespace, prefix: str = "") -> dict[str, Path]:
 
 
 def _markdown(heading: str | None, cells: pd.DataFrame) -> str:
-    text = cells.map(lambda cell: str(cell).replace("|", r"\|"))
+    text = cells.map(_as_markdown).rename(columns=_as_markdown)
     body: str = text.to_markdown(index=False, disable_numparse=True)
     return f"**{heading}**\n\n{body}" if heading else body
 
 
 def _latex(heading: str | None, cells: pd.DataFrame) -> str:
-    text = cells.map(lambda cell: _escape(str(cell))).rename(columns=_escape)
+    text = cells.map(_as_latex).rename(columns=_as_latex)
     body: str = text.to_latex(index=False, escape=False, column_format="l" + "r" * (cells.shape[1] - 1))
     return f"% {heading}\n{body}" if heading else body
 
 
 def _html(heading: str | None, cells: pd.DataFrame) -> str:
     """Return a table whose columns sort by their first number, or as text, when their heading is chosen."""
-    head = "".join(
-        f'<th scope="col"><button>{html.escape(str(name)) or "Method"}</button></th>' for name in cells.columns
-    )
+    head = "".join(f'<th scope="col"><button>{_as_html(name) or "Method"}</button></th>' for name in cells.columns)
     rows = "".join(
-        f'<tr><th scope="row">{_cell(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in others)}</tr>\n'
+        f'<tr><th scope="row">{_as_html(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in others)}</tr>\n'
         for first, *others in cells.to_numpy()
     )
     title = f"<h2>{html.escape(heading)}</h2>\n" if heading else ""
@@ -188,14 +205,40 @@ def _html(heading: str | None, cells: pd.DataFrame) -> str:
 
 
 def _cell(cell: object) -> str:
-    """Return a cell with its bold parts marked, and what follows a mean, spread and interval, on lines of their own."""
-    return re.sub(r" (± [\d.]+)?( ?\[.+\])", r" \1<small>\2</small>", _bold(html.escape(str(cell))))
+    """Return a cell; of a number what follows the mean, spread and interval, on lines of their own."""
+    number = r"^((?:<strong>)?[+−-]?\d\S*) (± [\d.]+)?( ?\[.+\])"
+    return re.sub(number, r"\1 \2<small>\3</small>", _as_html(cell))
 
 
-def _bold(text: str) -> str:
-    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
+# --- plain text in each form -------------------------------------------------------------------------------------------
 
 
-def _escape(text: str) -> str:
-    escaped = "".join(LATEX.get(character, character) for character in text)
-    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", escaped)
+def _on_one_line(text: object) -> str:
+    return re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", str(text))
+
+
+def _without_marks(text: str) -> str:
+    return text.replace(BOLD, "").replace(END, "")
+
+
+def _as_html(text: object) -> str:
+    return html.escape(_on_one_line(text)).replace(BOLD, "<strong>").replace(END, "</strong>")
+
+
+def _as_markdown(text: object) -> str:
+    """Return text with a backslash before whatever Markdown would read as a mark, also GitHub's mathematics and HTML."""
+    marks = r"[\\`*|$~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|\](?=[(\[:])|&(?=#?\w+;)"
+    return re.sub(marks, r"\\\g<0>", _on_one_line(text)).replace(BOLD, "**").replace(END, "**")
+
+
+def _paragraph(text: str) -> str:
+    """Return a line of Markdown that begins no heading, list or quotation."""
+    return re.sub(r"^(\d*)([#>+.)-])(?=\s|#)", r"\1\\\2", _as_markdown(text))
+
+
+def _as_latex(text: object) -> str:
+    r"""Return text for a cell of a table. The line break before a row, \\, would take a star or a bracket for its own."""
+    escaped = re.sub(  # two hyphens would become a dash
+        r"(-)(?=-)|.", lambda one: "-{}" if one[1] else LATEX.get(one[0], one[0]), _on_one_line(text), flags=re.DOTALL
+    )
+    return re.sub(r"^[\[*]", r"{\g<0>}", escaped)

@@ -5,11 +5,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lgg.reporting.figures import PAGE_WIDTH, PALETTE, set_style
+from lgg.reporting.figures import PAGE_WIDTH, PALETTE, as_text, set_style
 
 
 def draw_times(table: pd.DataFrame) -> Figure:
-    """Return a bar for each row of Table A1: its time as a multiple of its baseline's, the paper's as a diamond.
+    """Return a bar for each row of Table A1: its time as a multiple of its baseline's, the paper's, where given, as a diamond.
 
     Args:
         table: as `lgg.reporting.time_table.time_table` gives it. Lines go from the least to the largest round.
@@ -26,14 +26,22 @@ def draw_times(table: pd.DataFrame) -> Figure:
     spread = [table["ratio"] - table["ratio_low"], table["ratio_high"] - table["ratio"]]
     axis.barh(places, table["ratio"], xerr=spread, color=PALETTE[0], error_kw={"elinewidth": 1}, label="here")
     paper = table["paper_ratio"].notna()
-    axis.scatter(
-        table.loc[paper, "paper_ratio"], [place for place in places if paper.iloc[place]], marker="D", s=22,
-        color=PALETTE[1], edgecolor="black", linewidth=0.5, zorder=3, label="the paper",
-    )  # fmt: skip
+    if paper.any():
+        axis.scatter(
+            table.loc[paper, "paper_ratio"], [place for place in places if paper.iloc[place]], marker="D", s=22,
+            color=PALETTE[1], edgecolor="black", linewidth=0.5, zorder=3, label="the paper",
+        )  # fmt: skip
     for place, (ratio, high) in enumerate(zip(table["ratio"], table["ratio_high"], strict=True)):
         end = max(high, table["paper_ratio"].fillna(0).iloc[place])
         axis.annotate(f"{ratio:.2f}", (end, place), (5, 0), textcoords="offset points", va="center", fontsize=7)
-    axis.set_yticks(places, [f"{name}\n{network}" for name, network in zip(named, networks, strict=True)], fontsize=6.5)
+    axis.set_yticks(
+        places,
+        [
+            f"{as_text(name, 48)}\n{as_text(network, 48, lines=1)}"
+            for name, network in zip(named, networks, strict=True)
+        ],
+        fontsize=6.5,
+    )
     axis.set_ylim(len(table) - 0.4, -0.6)
     axis.set_xlim(0, 1.1 * max(table["ratio_high"].max(), table["paper_ratio"].fillna(0).max()))
     axis.axvline(1, color="0.4", linewidth=0.8, linestyle="--")

@@ -1,6 +1,5 @@
 """What trainings went through: losses and errors by epoch, and the label variation of every layer (Section 4.3)."""
 
-import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -10,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lgg.reporting.figures import PAGE_WIDTH, by_method, draw_line, look_of, seeds_in_words, set_style, spread
+from lgg.reporting.figures import PAGE_WIDTH, as_text, by_method, draw_line, look_of, seeds_in_words, set_style, spread
 
 #: columns of a history that get a panel, in this order, and whether on a logarithmic scale
 MEASURES = {
@@ -81,7 +80,7 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
             for epoch in epochs:
                 line = means[name].xs(epoch, level="epoch")
                 axes[row, column].plot(line.index, line, color=colors[epoch], linewidth=1.2, marker=".", markersize=3)
-        axes[0, column].set_title(textwrap.fill(method, max(10, 75 // len(present))))
+        axes[0, column].set_title(as_text(method, max(10, 75 // len(present)), lines=4))
         axes[-1, column].set_xlabel("ReLU, from the input")
     for row, heading in enumerate(SCALES.values()):
         axes[row, 0].set_ylabel(heading)

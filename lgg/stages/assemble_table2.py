@@ -14,7 +14,7 @@ from lgg.evaluation.corruption_error import (
     relative_mce,
     undefined_corruptions,
 )
-from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.comparison_table import Metric, comparison_table, shows_paper, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
 from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
@@ -60,7 +60,6 @@ def main(arguments: Namespace) -> None:
     }
     train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
-        PAPER,
         training_note(recipe["trained"], train["shape"][0]),
         f"Classifiers were fitted to the embeddings of {clean[baseline]['training_images'].iloc[0]:,} training images: "
         + "; ".join(f"{row['label']}: {CLASSIFIERS[row['classifier']]}" for row in rows.values())
@@ -78,7 +77,7 @@ def main(arguments: Namespace) -> None:
     write_table(
         table,
         [CLEAN, relative, PLAIN],
-        legend,
+        [PAPER, *legend] if shows_paper(table) else legend,
         title="Table 2: embeddings",
         files=files_of(arguments),
     )

@@ -14,7 +14,7 @@ from lgg.evaluation.corruption_error import (
     relative_mce,
     undefined_corruptions,
 )
-from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.comparison_table import Metric, comparison_table, shows_paper, write_table
 from lgg.reporting.notes import corruption_notes, data_notes, training_note
 from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
@@ -178,7 +178,7 @@ def main(arguments: Namespace) -> None:
     label = next(row["label"] for row in rows if row["name"] == baseline)
     train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
-        PUBLISHED if recipe["table"] == "robustness" else PAPER,
+        *([PUBLISHED if recipe["table"] == "robustness" else PAPER] if shows_paper(table) else []),
         " ".join(filter(None, [training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)])),
         *_notes(recipe["table"], tests),
         *(corruption_notes(reference, label, undefined_corruptions(reference), faint) if has_mce else []),

@@ -63,7 +63,8 @@ class Distillation:
     """L = L_task + λ L_KD (Section 4.1), with a teacher that is not trained.
 
     The distillation loss is asked which of `student_logits`, `teacher_logits`, `student_representations`,
-    `teacher_representations` and `labels` its ``forward`` takes, and is given just those, by name.
+    `teacher_representations` and `labels` its ``forward`` takes, and is given just those, by name; all of them where it
+    takes ``**any``.
 
     Args:
         teacher: a trained network; it is set to evaluation mode.
@@ -79,7 +80,7 @@ class Distillation:
         self.criterion = criterion
         self.weight = weight
         self.layers = layers
-        self.wanted = tuple(inspect.signature(criterion.forward).parameters)
+        self.parameters = inspect.signature(criterion.forward).parameters
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
         return self.compare(model, model(images, return_representations=True), self.teach(images), labels)
@@ -101,7 +102,9 @@ class Distillation:
             "labels": labels,
         }
         task = F.cross_entropy(logits.float(), labels)
-        distillation = self.criterion(**{name: available[name] for name in self.wanted})
+        takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in self.parameters.values())
+        wanted = {name: given for name, given in available.items() if takes_all or name in self.parameters}
+        distillation = self.criterion(**wanted)
         return Step(task + self.weight * distillation, {"task": task, "distillation": distillation}, logits)
 
 

@@ -26,10 +26,18 @@ def write(folder, title, language="yaml"):
 
 
 def test_every_titled_block_is_walked_here():
-    walked = {"pictures", "arrays", "variant", "similarity"}
+    walked = {
+        "pictures",
+        "arrays",
+        "variant",
+        "similarity",
+        "plain_cnn",
+    }  # the last in tests/models/test_own_network.py
     assert {title for _, title in BLOCKS if title} == {f"config/{name}.yaml" for name in walked} | {
         "lgg/losses/similarity_preserving.py",
         "lgg/losses/__init__.py",
+        "lgg/models/plain_cnn.py",
+        "lgg/models/__init__.py",
     }
     commands = set(re.findall(r"^snakemake .*$", PAGE, re.M))
     assert {re.search(r"config/(\w+)\.yaml$", line)[1] for line in commands} == walked

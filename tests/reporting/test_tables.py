@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lgg.reporting.statistics import Summary, summarize
-from lgg.reporting.tables import FORMS, equal_note, interval_cells, number_cell, summary_columns, write_forms
+from lgg.reporting.tables import FORMS, bold, equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 
 @pytest.fixture
@@ -73,8 +73,10 @@ SPECIAL = {
     "x_1^2 {a}": r"x\_1\textasciicircum{}2 \{a\}",
     "C:\\temp~#1": r"C:\textbackslash{}temp\textasciitilde{}\#1",
     "σ = 0.1 ± ∞ – “quoted”": r"$\sigma$ = 0.1 $\pm$ $\infty$ -- ``quoted''",
-    "**9.71** ± 0.29": r"\textbf{9.71} $\pm$ 0.29",
-    "**1** and **2_3**": r"\textbf{1} and \textbf{2\_3}",
+    f"{bold('9.71')} ± 0.29": r"\textbf{9.71} $\pm$ 0.29",
+    f"{bold('1')} and {bold('2_3')}": r"\textbf{1} and \textbf{2\_3}",
+    "**not bold**": r"{*}*not bold**",
+    "[a] --- b": r"{[}a] -{}-{}- b",
 }
 
 
@@ -87,15 +89,17 @@ def test_latex_prints_what_is_written(paths, text, expected):
 
 
 def test_the_page_holds_every_cell_and_note_and_needs_nothing_else(paths):
-    cells = pd.DataFrame({"": ["A & <b>", "C"], "Error (%) ↓": ["**1.50** ± 0.20 [1.0, 2.0]", "–"], "Seeds": [2, 1]})
-    write_forms(cells, [("Part", cells)], ["A **bold** note & more."], title="T < U", files=paths)
+    cells = pd.DataFrame(
+        {"": ["A & <b>", "C"], "Error (%) ↓": [f"{bold('1.50')} ± 0.20 [1.0, 2.0]", "–"], "Seeds": [2, 1]}
+    )
+    write_forms(cells, [("Part", cells)], [f"A {bold('bold')} note & **more**."], title="T < U", files=paths)
     page = read(paths["html"])
     for part in (
         "<title>T &lt; U</title>",
         "<h2>Part</h2>",
         '<th scope="row">A &amp; &lt;b&gt;</th>',
         "<td><strong>1.50</strong> ± 0.20<small> [1.0, 2.0]</small></td>",
-        "<p>A <strong>bold</strong> note &amp; more.</p>",
+        "<p>A <strong>bold</strong> note &amp; **more**.</p>",
         "Error (%) ↓</button>",
     ):
         assert part in page

@@ -28,7 +28,11 @@ shell.prefix("exec ")
 RESULTS = f"results/{settings.run}"
 OVERVIEW = Path(RESULTS, "overview.rst")
 # what the report's texts read: all keys, also where this is a module and was given just those that differ
-config = {**settings.model_dump(mode="json"), "overview": str(OVERVIEW) if OVERVIEW.is_file() else None}
+config = {
+    **settings.model_dump(mode="json"),
+    "overview": str(OVERVIEW) if OVERVIEW.is_file() else None,
+    "beside_the_paper": settings.data.beside_the_paper,
+}
 TRAIN_IMAGES = f"{RESULTS}/data/train.safetensors"
 TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
 ENVIRONMENT = "../../envs/environment.yaml"
