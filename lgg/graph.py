@@ -48,7 +48,8 @@ def flatten_rows(x: Tensor) -> Tensor:
     return at_least_float32(_flatten(x))
 
 
-def _flatten(x: Tensor) -> Tensor:
+def batch_size(x: Tensor) -> int:
+    """Return B of representations `x` (B, ...); ValueError unless `x` is dense, of two axes or more, and B at least 1."""
     if x.is_nested:
         raise ValueError(
             "representations are dense tensors (B, ...), and this one is nested: its inputs have different lengths. "
@@ -61,6 +62,11 @@ def _flatten(x: Tensor) -> Tensor:
         raise ValueError(
             f"a batch of representations has shape (B, ...) with B at least 1; this one has {tuple(x.shape)}"
         )
+    return x.shape[0]
+
+
+def _flatten(x: Tensor) -> Tensor:
+    batch_size(x)
     # torch.vmap does not know the order of memory
     if x.dim() == 4 and not is_wrapped(x) and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
@@ -284,7 +290,7 @@ def cosine_label_variations(
     Together they cost less than one by one, since what is small is computed for all layers at once.
     """
     for x in representations:
-        check_labels(labels, len(x))
+        check_labels(labels, batch_size(x))
     _check_power(power)
     with torch.autocast(labels.device.type, enabled=False):
         columns = [_flatten(x) for x in representations]

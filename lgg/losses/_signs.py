@@ -1,10 +1,18 @@
 """The check that cosine graphs are made of representations without negative values (Section 3.3)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from lgg.errors import SignedRepresentations
 from lgg.products import is_wrapped
+
+
+def layer_name(representations: Sequence[Tensor], place: int) -> str:
+    """Return how to call a layer: by its name where `lgg.tap` collected it, else by its place from 0."""
+    names = getattr(representations, "layers", None)
+    return f"layer {place if names is None else repr(names[place])}"
 
 
 class SignCheck:
@@ -21,8 +29,8 @@ class SignCheck:
 
     def __call__(self, x: Tensor, layer: str) -> None:
         """Raise SignedRepresentations where `x` (B, ...) has a negative value, unless `layer` was seen before."""
-        if torch.compiler.is_compiling() or x.is_nested or x.layout != torch.strided:
-            return  # the last two are refused where the graph is made
+        if torch.compiler.is_compiling():
+            return
         kind = (layer, tuple(x.shape[1:]))
         if kind in self._passed:
             return

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lgg.graph import Similarity, check_labels, nearest_neighbours, similarity_graph, symmetric_normalization
 from lgg.losses._pairs import paired_layers
-from lgg.losses._signs import SignCheck
+from lgg.losses._signs import SignCheck, layer_name
 
 Edges = Literal["all", "inter", "intra"]
 Neighbours = Literal["teacher", "own"]
@@ -87,8 +87,8 @@ class GraphDistillation(nn.Module):
         terms = []
         for layer, (student, teacher) in enumerate(paired_layers(student_representations, teacher_representations)):
             if self.similarity == "cosine":
-                self._check_signs(student, f"layer {layer} of the student")
-                self._check_signs(teacher, f"layer {layer} of the teacher")
+                self._check_signs(student, f"{layer_name(student_representations, layer)} of the student")
+                self._check_signs(teacher, f"{layer_name(teacher_representations, layer)} of the teacher")
             terms.append(self._distance(student, teacher, labels))
         return torch.stack(terms).mean()
 

@@ -5,7 +5,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import Similarity, check_labels, graph_of, label_variation, neighbours, similarities, unit_rows
+from lgg.graph import (
+    Similarity,
+    batch_size,
+    check_labels,
+    graph_of,
+    label_variation,
+    neighbours,
+    similarities,
+    unit_rows,
+)
 from lgg.losses._signs import SignCheck
 
 Reduction = Literal["mean", "sum"]
@@ -71,7 +80,7 @@ class LabelVariation(nn.Module):
 
         Raises SignedRepresentations (a ValueError) where a cosine graph meets negative values in the first batch.
         """
-        check_labels(labels, len(embeddings))
+        check_labels(labels, batch_size(embeddings))
         if self.similarity == "cosine":
             self._check_signs(embeddings, "the embedding")
         rows = unit_rows(embeddings) if self.normalize_embeddings else embeddings

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import Similarity, check_labels, cosine_label_variations, label_variation, similarity_graph
-from lgg.losses._signs import SignCheck
+from lgg.graph import Similarity, batch_size, check_labels, cosine_label_variations, label_variation, similarity_graph
+from lgg.losses._signs import SignCheck, layer_name
 
 Reduction = Literal["mean", "sum"]
 
@@ -72,10 +72,10 @@ class LabelVariationSmoothness(nn.Module):
                 f"label variation is compared from layer to layer: at least two are needed, not {len(representations)}"
             )
         for layer, x in enumerate(representations):
-            if len(x) != len(labels):
+            if batch_size(x) != len(labels):
                 raise ValueError(f"layer {layer}: the batch has {len(x)} inputs, there are {len(labels)} labels")
             if self.similarity == "cosine":
-                self._check_signs(x, f"layer {layer}")
+                self._check_signs(x, layer_name(representations, layer))
         check_labels(labels, len(labels))
         if num_classes is None:
             # once for all layers

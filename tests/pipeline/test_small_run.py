@@ -484,9 +484,9 @@ def test_each_network_is_put_to_each_test(results):
     for name in DEFENCES:
         everywhere = {"clean", "gaussian_noise", "dropout", "quantized_weights"}
         attacked = {"clean_attacked_images", "without_gradient", "fgsm_pixels", "fgsm_normalized", "pgd", "strong_pgd"}
+        attacked |= {"transfer_fgsm", "transfer_pgd"}
         for seed in SETTINGS.seeds:
             rows = pd.read_csv(results / "robustness" / name / f"seed{seed}" / "evaluation.csv")
-            attacked |= {"transfer_fgsm", "transfer_pgd"}
             assert set(rows["test"]) == everywhere | attacked | {"deepfool"}
             assert (rows["images"][rows["test"].isin(everywhere)] == SETTINGS.data.test_images).all()
             assert (rows["images"][rows["test"].isin(attacked)] == TESTS.images).all()
