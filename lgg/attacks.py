@@ -3,6 +3,12 @@
 A network is any module that gives logits (B, C) for images (B, 3, H, W) in [0, 1]. It is attacked in evaluation mode,
 so that the statistics of its batch normalisation stay as they are, and gets its mode back, also where an attack fails.
 Only gradients with respect to the images are computed: autograd leaves out the work that leads to weights alone.
+
+What attacks raise is by default the cross-entropy, as in the paper. Where a network is very sure of an image, its softmax is
+one in floating point and the gradient of cross-entropy zero, so that the image is not moved and the error under attack is
+too low: multiplying all logits by 1,000 is such a defence, and changes no prediction. `loss="logit_difference"` attacks
+max_{j≠y} z_j − z_y, whose gradient does not depend on the size of the logits;
+`lgg.evaluation.robustness.without_gradient` counts the images.
 """
 
 import math
@@ -17,9 +23,18 @@ from torch import Tensor, nn
 from lgg.graph import at_least_float32
 
 Form = Literal["pixels", "normalized"]
+Loss = Literal["cross_entropy", "logit_difference"]
 
 
-def fgsm(model: nn.Module, images: Tensor, labels: Tensor, snr: float = 33.0, *, form: Form = "pixels") -> Tensor:
+def fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    snr: float = 33.0,
+    *,
+    form: Form = "pixels",
+    loss: Loss = "cross_entropy",
+) -> Tensor:
     """Return the images after the fast gradient sign method (Goodfellow et al. 2015), (B, 3, H, W) in pixel units.
 
     The noise of an image x of n values is ε·sign(∂loss/∂x) with ε = ‖x‖₂ / (√n · 10^(snr/20)), so that the ratio of
@@ -33,10 +48,11 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, snr: float = 33.0, *,
         form: "pixels": x is the image and the result is clamped to [0, 1]. "normalized", which Table 3 prints: x is the
             image as the network normalises it, (image − mean) / std, and nothing is clamped; the result is turned back
             to pixel units, so that the network sees x plus its noise.
+        loss: "cross_entropy", the paper's, or "logit_difference" for max_{j≠y} z_j − z_y.
 
-    Raises ValueError for an unknown form, and for "normalized" where the network has no `mean` and `std`.
+    Raises ValueError for an unknown form or loss, and for "normalized" where the network has no `mean` and `std`.
     """
-    return add_noise(model, images, loss_gradient(model, images, labels).sign(), snr, form=form)
+    return add_noise(model, images, loss_gradient(model, images, labels, loss=loss).sign(), snr, form=form)
 
 
 def add_noise(model: nn.Module, images: Tensor, signs: Tensor, snr: float, *, form: Form = "pixels") -> Tensor:
@@ -59,10 +75,10 @@ def noise_scale(x: Tensor, snr: float) -> Tensor:
     return norms / math.sqrt(x[0].numel()) * math.pow(10, -snr / 20)
 
 
-def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the gradient of each image's cross-entropy with respect to its pixels, (B, 3, H, W)."""
+def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, loss: Loss = "cross_entropy") -> Tensor:
+    """Return the gradient of each image's `loss` with respect to its pixels, (B, 3, H, W); ValueError for an unknown loss."""
     with torch.enable_grad(), evaluation_mode(model):
-        return _gradient(model, images.detach(), labels)
+        return _gradient(model, images.detach(), labels, loss)[0]
 
 
 def pgd(
@@ -76,8 +92,10 @@ def pgd(
     restarts: int = 1,
     random_start: bool = False,
     generator: torch.Generator | None = None,
+    loss: Loss = "cross_entropy",
+    stop_at_success: bool = False,
 ) -> Tensor:
-    """Return the images after projected gradient ascent on the cross-entropy (Madry et al. 2018), (B, 3, H, W).
+    """Return the images after projected gradient ascent on `loss` (Madry et al. 2018), (B, 3, H, W).
 
     Every step adds `step_size` times the sign of the gradient and goes back to the nearest image that differs from the
     original by at most `epsilon` in each value and lies in [0, 1]. A start takes as many passes through the network as
@@ -95,6 +113,9 @@ def pgd(
         random_start: whether the first start is random too.
         generator: of the random starts. They are drawn on its device, so a generator on the CPU gives the same starts
             on every device; without one they are drawn on the images' device.
+        loss: "cross_entropy", or "logit_difference" for max_{j≠y} z_j − z_y, see the module.
+        stop_at_success: leave an image as it is from the step on at which it is misclassified, as the published code does.
+            Without it the last step counts, after which an image may be classified rightly again.
 
     Raises ValueError for arguments outside these ranges.
     """
@@ -105,14 +126,18 @@ def pgd(
     def search(start: Tensor, part: Tensor | slice) -> Tensor:
         x = start.clamp(lowest[part], highest[part])
         for _ in range(steps):
-            x = (x + step_size * _gradient(model, x, labels[part]).sign()).clamp(lowest[part], highest[part])
+            gradient, logits = _gradient(model, x, labels[part], loss)
+            moved = (x + step_size * gradient.sign()).clamp(lowest[part], highest[part])
+            if stop_at_success:
+                moved = torch.where((logits.argmax(dim=1) != labels[part]).view(-1, 1, 1, 1), x, moved)
+            x = moved
         return x
 
     with torch.enable_grad(), evaluation_mode(model):
         best = search(clean + epsilon * _uniform_like(clean, generator) if random_start else clean, slice(None))
         if restarts == 1:
             return best
-        losses, wrong = _assess(model, best, labels)
+        losses, wrong = _assess(model, best, labels, loss)
         for _ in range(restarts - 1):
             # drawn for all images, so that no start depends on what became of others, in this batch or before it
             start = clean + epsilon * _uniform_like(clean, generator)
@@ -120,7 +145,7 @@ def pgd(
             if not len(left):
                 continue
             found = search(start[left], left)
-            found_losses, found_wrong = _assess(model, found, labels[left])
+            found_losses, found_wrong = _assess(model, found, labels[left], loss)
             better = found_wrong | (found_losses > losses[left])
             taken = left[better]
             best[taken], losses[taken], wrong[taken] = found[better], found_losses[better], found_wrong[better]
@@ -139,20 +164,31 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _gradient(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    """Return the gradient of each image's loss, in the shape of `images`, and the logits (B, C)."""
     images = images.detach().requires_grad_()
+    logits = at_least_float32(model(images))
     # a sum, so that an image's gradient does not depend on how many others there are
-    loss = F.cross_entropy(at_least_float32(model(images)), labels, reduction="sum")
-    return torch.autograd.grad(loss, images)[0]
+    return torch.autograd.grad(_losses(logits, labels, loss).sum(), images)[0], logits.detach()
 
 
-def _assess(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _losses(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """Return the loss of each image (B,), what an attack raises."""
+    if loss == "cross_entropy":
+        return F.cross_entropy(logits, labels, reduction="none")
+    if loss == "logit_difference":
+        own = labels[:, None]
+        return logits.scatter(1, own, -torch.inf).amax(dim=1) - logits.gather(1, own)[:, 0]
+    raise ValueError(f"there is no loss {loss!r} to attack; there are {', '.join(get_args(Loss))}")
+
+
+def _assess(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     """Return the loss of each image (B,) and whether it is misclassified (B,).
 
     Not under no_grad, so that the cast weights that autocast keeps from here serve the caller's own pass, gradients too.
     """
     logits = at_least_float32(model(images)).detach()
-    return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(dim=1) != labels
+    return _losses(logits, labels, loss), logits.argmax(dim=1) != labels
 
 
 def _uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

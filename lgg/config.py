@@ -559,6 +559,13 @@ class Relational(_LayerMethod):
     loss: Literal["relational"]
 
 
+#: of losses over layers
+SIMILARITY_OF_LAYERS = (
+    "cosine: for representations that cannot be negative; rbf: exp(−α·distance), distances divided by their mean over the "
+    "batch; rbf_squared: the same with squares"
+)
+
+
 class GraphMethod(_LayerMethod):
     """GKD: latent geometry graphs (the paper, Section 4.1)."""
 
@@ -572,9 +579,14 @@ class GraphMethod(_LayerMethod):
     neighbours: Literal["teacher", "own"] = Field(
         default="teacher", description="with k: keep the teacher's edges in the student's graph too, or let each choose"
     )
-    order: Literal["threshold_first", "normalize_first"] = Field(
-        default="threshold_first", description="with k: drop edges before normalising (paper) or after (published code)"
+    order: Literal["threshold_first", "normalize_first", "published"] = Field(
+        default="threshold_first",
+        description="with k, or with edges and power above 1: threshold_first (paper): neighbours, normalisation, power, "
+        "edges; normalize_first: normalisation, neighbours, power, edges; published (code): normalisation, edges, "
+        "neighbours among these, power",
     )
+    similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
 
 
 class OtherDistillation(_LayerMethod, _Registered):
@@ -716,13 +728,23 @@ class _NormalizableEmbedding(_MetricEmbedding):
     )
 
 
+def _not_cosine(value: Any) -> Any:
+    if value == "cosine":
+        raise ValueError(
+            "cosine is for values that cannot be negative, and the embeddings are outputs of a linear layer: take rbf or "
+            "rbf_squared (Section 3.3)"
+        )
+    return value
+
+
 class LabelVariationEmbedding(_NormalizableEmbedding):
     """Label variation of the graph of the embeddings (the paper, Section 4.2)."""
 
     loss: Literal["label_variation"]
-    similarity: Literal["rbf", "rbf_squared", "cosine"] = Field(
+    similarity: Annotated[Literal["rbf", "rbf_squared"], BeforeValidator(_not_cosine)] = Field(
         default="rbf",
-        description="rbf: exp(−α·distance); rbf_squared: exp(−α·distance²); cosine: for non-negative ones",
+        description="rbf: exp(−α·distance); rbf_squared: exp(−α·distance²). Not cosine: the embeddings, outputs of a linear "
+        "layer, can be negative",
     )
     rbf_scale: Positive = Field(default=2.0, description="α of the two kernels")
     k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
@@ -730,7 +752,8 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
     self_loops: Flag = Field(default=False, description="with normalize: count each vertex's similarity with itself")
     power: Count = Field(default=1, description="p of tr(VᵀLᵖV)")
     reduction: Literal["mean", "sum"] = Field(
-        default="mean", description="sum: tr(VᵀLᵖV); mean: divided by the pairs of inputs of different classes"
+        default="mean",
+        description="sum: tr(VᵀLᵖV); mean: divided by the edges between classes, each counted in both directions",
     )
 
 
@@ -848,8 +871,14 @@ class Smoothness(_Section):
     reduction: Literal["mean", "sum"] = Field(
         default="mean", description="over pairs of consecutive layers: mean (published code) or sum (the paper's text)"
     )
-    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    k: Count | None = Field(
+        default=None,
+        description="nearest neighbours kept for each vertex, itself not counted (the published code counts it); null: every "
+        "edge",
+    )
     normalize: Flag = Field(default=False, description="normalise the graphs, D^-1/2 A D^-1/2")
+    similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
 
 
 class Parseval(_Section):
@@ -909,6 +938,15 @@ class PgdTest(_Section):
     step_size: StepSize = Field(default=0.002, description="change of a value in one step")
     steps: Count = Field(default=20, description="steps of a start")
     restarts: Count = Field(default=1, description="starts; the first at the image, others at random; the worst counts")
+    loss: Literal["cross_entropy", "logit_difference"] = Field(
+        default="cross_entropy",
+        description="what the attack raises; the gradient of logit_difference, the largest other logit minus the true "
+        "class's, does not vanish where a network is very sure",
+    )
+    stop_at_success: Flag = Field(
+        default=False,
+        description="leave an image as it is once it is misclassified (published code); false: the last step counts",
+    )
 
 
 class RobustnessTests(_Section):
@@ -934,7 +972,9 @@ class RobustnessTests(_Section):
     weight_bits: Annotated[int, Field(ge=2, le=16), BeforeValidator(_whole)] = Field(
         default=5, description="to which weights are cut"
     )
-    pgd: PgdTest = Field(default=PgdTest(), description="as in the published code")
+    pgd: PgdTest = Field(
+        default=PgdTest(), description="with the published code's constants; for all of it set `stop_at_success` too"
+    )
     strong_pgd: PgdTest = Field(
         default=PgdTest(steps=50, restarts=3), description="more steps and restarts: a check for gradient masking"
     )

@@ -13,6 +13,10 @@ class DataError(LggError):
     """A data set, or a file made from one, cannot be used."""
 
 
+class SignedRepresentations(LggError, ValueError):
+    """A cosine graph was asked of representations with negative values."""
+
+
 class ModelFileError(LggError):
     """A model file is damaged, or holds another network than the one expected."""
 

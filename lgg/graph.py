@@ -11,7 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from lgg.products import gram, product
+from lgg.products import gram, is_wrapped, product
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
 
@@ -43,17 +43,32 @@ def flatten_rows(x: Tensor) -> Tensor:
     """Return `x` of shape (B, ...) as a matrix (B, d) in float32, or in float64 where it was float64.
 
     Columns stand in the order of memory: no similarity depends on it, and images with channels last need no copy.
-    Raises ValueError where `x` has fewer than two axes or no rows.
+    Raises ValueError where `x` has fewer than two axes or no rows, or is nested or sparse.
     """
     return at_least_float32(_flatten(x))
 
 
-def _flatten(x: Tensor) -> Tensor:
+def batch_size(x: Tensor) -> int:
+    """Return B of representations `x` (B, ...); ValueError unless `x` is dense, of two axes or more, and B at least 1."""
+    if x.is_nested:
+        raise ValueError(
+            "representations are dense tensors (B, ...), and this one is nested: its inputs have different lengths. "
+            "nn.TransformerEncoder nests them in evaluation mode where it is given a padding mask; make it with "
+            "enable_nested_tensor=False, and pool over the positions that are not padding"
+        )
+    if x.layout != torch.strided:
+        raise ValueError(f"representations are dense tensors (B, ...), and this one is {x.layout}; call .to_dense()")
     if x.dim() < 2 or x.shape[0] == 0:
         raise ValueError(
             f"a batch of representations has shape (B, ...) with B at least 1; this one has {tuple(x.shape)}"
         )
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+    return x.shape[0]
+
+
+def _flatten(x: Tensor) -> Tensor:
+    batch_size(x)
+    # torch.vmap does not know the order of memory
+    if x.dim() == 4 and not is_wrapped(x) and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
     return x.flatten(1)
 
@@ -120,7 +135,7 @@ def nearest_neighbours(weights: Tensor, k: int) -> Tensor:
     if k >= size - 1:
         return ~diagonal
     chosen = weights.detach().masked_fill(diagonal, -torch.inf).topk(k, dim=1).indices
-    mask = torch.zeros_like(diagonal).scatter_(1, chosen, True)
+    mask = torch.zeros_like(diagonal).scatter(1, chosen, True)
     return mask | mask.T
 
 
@@ -136,6 +151,39 @@ def symmetric_normalization(adjacency: Tensor) -> Tensor:
 
 
 @_outside_autocast
+def similarities(
+    x: Tensor,
+    *,
+    similarity: Similarity = "cosine",
+    rbf_scale: float | None = None,
+    relative_distances: bool = False,
+) -> Tensor:
+    """Return how similar the rows of `x` (B, ...) are, shape (B, B), the diagonal included (Section 3.3, step 1).
+
+    Arguments and errors are those of `similarity_graph`.
+    """
+    if similarity == "cosine":
+        return _cosines(x)
+    if similarity not in ("rbf", "rbf_squared"):
+        raise ValueError(f"similarity is one of {', '.join(get_args(Similarity))}, not {similarity!r}")
+    scale = 2.0 if rbf_scale is None else rbf_scale
+    if not scale > 0:
+        raise ValueError(f"rbf_scale is the α of exp(−α·distance): a positive number, not {rbf_scale}")
+    distances = pairwise_distances(x, squared=similarity == "rbf_squared")
+    if relative_distances:
+        mean = distances.sum() / max(1, len(distances) * (len(distances) - 1))
+        distances = distances / torch.where(mean > 0, mean, 1.0)
+    return torch.exp(-scale * distances)
+
+
+def neighbours(weights: Tensor, k: int | None) -> Tensor:
+    """Return which edges (B, B) a graph has: all but loops where `k` is None, else those of `nearest_neighbours`."""
+    if k is not None:
+        return nearest_neighbours(weights, k)
+    return ~torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+
+
+@_outside_autocast
 def similarity_graph(
     x: Tensor,
     *,
@@ -144,37 +192,37 @@ def similarity_graph(
     normalize: bool = False,
     self_loops: bool = False,
     rbf_scale: float | None = None,
+    relative_distances: bool = False,
 ) -> Tensor:
     """Return the adjacency matrix (B, B) of the latent geometry graph of the batch `x` (B, ...) (Section 3.3).
 
     Args:
         x: representations; each row is flattened.
         similarity: "cosine" for non-negative representations (after a ReLU); "rbf" for exp(−α‖xi − xj‖);
-            "rbf_squared" for exp(−α‖xi − xj‖²).
+            "rbf_squared" for exp(−α‖xi − xj‖²). Cosines of representations with negative values can be negative, and
+            degrees, which `normalize` divides by, then pass through zero: this function takes them as they are, while the
+            losses refuse them.
         k: number of nearest neighbours of each vertex, itself not counted; an edge stays where either end has the
             other among them, its weight unchanged. None keeps every edge.
         normalize: return D^-1/2 A D^-1/2, after the choice of neighbours.
         self_loops: keep the similarity of each vertex with itself on the diagonal, else it is zero. This changes
             nothing in the Laplacian but changes the degrees that `normalize` divides by.
         rbf_scale: the α of the two kernels, in inverse units of distance or of its square; None is 2.
+        relative_distances: divide the distances, or their squares, by their mean over all pairs of the batch before the
+            kernel, so that α has no unit and one value serves every layer of every network.
 
     Raises:
         ValueError: for an unknown similarity, a k outside 1..B, an α that is not positive, or an `x` without rows.
     """
-    if similarity == "cosine":
-        weights = _cosines(x)
-    elif similarity in ("rbf", "rbf_squared"):
-        scale = 2.0 if rbf_scale is None else rbf_scale
-        if not scale > 0:
-            raise ValueError(f"rbf_scale is the α of exp(−α·distance): a positive number, not {rbf_scale}")
-        weights = torch.exp(-scale * pairwise_distances(x, squared=similarity == "rbf_squared"))
-    else:
-        raise ValueError(f"similarity is one of {', '.join(get_args(Similarity))}, not {similarity!r}")
-    diagonal = torch.eye(len(weights), dtype=torch.bool, device=weights.device)
-    keep = ~diagonal if k is None else nearest_neighbours(weights, k)
+    weights = similarities(x, similarity=similarity, rbf_scale=rbf_scale, relative_distances=relative_distances)
+    return graph_of(weights, neighbours(weights, k), normalize=normalize, self_loops=self_loops)
+
+
+def graph_of(weights: Tensor, edges: Tensor, *, normalize: bool = False, self_loops: bool = False) -> Tensor:
+    """Return the adjacency matrix (B, B) with `weights` on `edges`; the other arguments are those of `similarity_graph`."""
     if self_loops:
-        keep = keep | diagonal
-    adjacency = torch.where(keep, weights, 0.0)
+        edges = edges | torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+    adjacency = torch.where(edges, weights, 0.0)
     return symmetric_normalization(adjacency) if normalize else adjacency
 
 
@@ -228,7 +276,8 @@ def cosine_label_variation(x: Tensor, labels: Tensor, *, power: int = 1, num_cla
 
     The value is that of ``label_variation(similarity_graph(x), labels, power=power)``. With unit rows z, class sums
     s_c and their total s, σ = ‖s‖² − Σ_c ‖s_c‖², and L U = diag(z·s) U − z (zᵀ U) gives the higher powers: time and
-    memory grow linearly with B. Powers 1 and 2 have their gradient in closed form, which can be taken once.
+    memory grow linearly with B. Powers 1 and 2 have their gradient in closed form. It can be differentiated again
+    (``create_graph=True``, `torch.func`); σ's parts are then computed a second time.
     """
     return cosine_label_variations([x], labels, power=power, num_classes=num_classes)[0]
 
@@ -241,14 +290,14 @@ def cosine_label_variations(
     Together they cost less than one by one, since what is small is computed for all layers at once.
     """
     for x in representations:
-        check_labels(labels, len(x))
+        check_labels(labels, batch_size(x))
     _check_power(power)
     with torch.autocast(labels.device.type, enabled=False):
         columns = [_flatten(x) for x in representations]
         dtype = max((at_least_float32(x).dtype for x in columns), key=lambda kind: kind.itemsize)
         v = one_hot(labels, num_classes).to(dtype)
         if power <= 2:
-            values: Tensor = _CosineLabelVariations.apply(v, power, *columns)
+            values: Tensor = _CosineLabelVariations.apply(v, power, *columns)[0]
             return values
         return torch.stack([_cosine_trace_of_power(unit_rows(x), v, power) for x in columns])
 
@@ -269,31 +318,37 @@ class _CosineLabelVariations(torch.autograd.Function):
     gradient of those in bfloat16 is made of products in bfloat16, added up in float32.
     """
 
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, power: int, *columns: Tensor) -> Tensor:
-        """Return σ (L,) for the one-hot label matrix v (B, C) and representations x (B, d) of any precision."""
-        norms, sums, products = [], [], []
-        for x in columns:
-            rows = x.to(v.dtype)
-            norms.append(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
-            sums.append(product((v * _inverse(norms[-1])).T, rows))
-            products.append(product(rows, sums[-1].T))
-        inverse_norms = _inverse(torch.stack(norms))
-        between = torch.stack(products) * inverse_norms
-        within = between * v
-        between = between - within  # similarities to other classes, of which nothing is subtracted
-        degrees = between.sum(dim=2, keepdim=True)
-        lv = degrees * v - between
-        ctx.save_for_backward(v, inverse_norms, between, lv, *sums, *columns)
-        ctx.power = power
-        return degrees.sum(dim=(1, 2)) if power == 1 else lv.square().sum(dim=(1, 2))
+    generate_vmap_rule = True
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def forward(v: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
+        """Return σ (L,) for the one-hot label matrix v (B, C) and representations x (B, d) of any precision.
+
+        After it come the parts of σ that the gradient needs, see `_parts`.
+        """
+        inverse_norms, between, lv, *sums = _parts(v, columns, product)
+        values = between.sum(dim=(1, 2)) if power == 1 else lv.square().sum(dim=(1, 2))
+        return values, inverse_norms, between, lv, *sums
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        v, ctx.power, *columns = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(v, *output[1:], *columns)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         """Return ∂σ/∂x times `gradient` (L,) for each layer."""
         v, inverse_norms, between, lv, *saved = ctx.saved_tensors
         sums, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        if gradient is None:
+            return (None,) * (2 + len(columns))
+        multiply, add = product, Tensor.addcmul_
+        if torch.is_grad_enabled():
+            # the gradient is to be differentiated again, so it is computed from what knows of x
+            multiply, add = torch.matmul, torch.addcmul
+            inverse_norms, between, lv, *sums = _parts(v, columns, multiply)
         others = 1.0 - v
         q = others.expand_as(lv) if ctx.power == 1 else 2.0 * others * ((lv * v).sum(dim=2, keepdim=True) - lv)
         # z·∂σ/∂z, which the derivative of z = x/‖x‖ takes away along z; its other half is added below
@@ -306,12 +361,32 @@ class _CosineLabelVariations(torch.autograd.Function):
             # bfloat16 has float32's range, and rounding what is added costs no more digits than rounding the sum
             kind = x.dtype if x.dtype == torch.bfloat16 else v.dtype
             rows = x.to(kind)
-            weighted = product(q[layer].T.to(kind), rows)
-            other_half = (v * product(rows, weighted.T)).sum(dim=1, keepdim=True) * inverse_norms[layer]
+            weighted = multiply(q[layer].T.to(kind), rows)
+            other_half = (v * multiply(rows, weighted.T)).sum(dim=1, keepdim=True) * inverse_norms[layer]
             factor = (along[layer] + other_half) * -inverse_norms[layer] * scale[layer]
-            result = product(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
-            results.append(result.addcmul_(rows, factor.to(kind)).to(x.dtype))
+            result = multiply(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
+            results.append(add(result, rows, factor.to(kind)).to(x.dtype))
         return None, None, *results
+
+
+def _parts(v: Tensor, columns: Sequence[Tensor], multiply: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+    """Return what σ and its gradient are made of, for L representations x (B, d) and the one-hot label matrix v (B, C).
+
+    In this order: 1/‖x_i‖ (L, B, 1); the similarities of inputs to the sums of other classes (L, B, C), P but for the own
+    class; LV (L, B, C); and for each layer the class sums (C, d). `multiply` is the product of two matrices.
+    """
+    norms, sums, products = [], [], []
+    for x in columns:
+        rows = x.to(v.dtype)
+        norms.append(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+        sums.append(multiply((v * _inverse(norms[-1])).T, rows))
+        products.append(multiply(rows, sums[-1].T))
+    inverse_norms = _inverse(torch.stack(norms))
+    between = torch.stack(products) * inverse_norms
+    within = between * v
+    between = between - within  # similarities to other classes, of which nothing is subtracted
+    lv = between.sum(dim=2, keepdim=True) * v - between
+    return inverse_norms, between, lv, *sums
 
 
 @_outside_autocast

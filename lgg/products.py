@@ -23,9 +23,21 @@ def _onednn_linear() -> Callable[..., Tensor] | None:
 _LINEAR = _onednn_linear()
 
 
+def is_wrapped(x: Tensor) -> bool:
+    """Return whether `x` stands for another tensor inside `torch.func.vmap` or `torch.func.grad`."""
+    # the question is one that torch.compile cannot trace
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Return a b (n, m) for matrices a (n, k) and b (k, m) of one type, without a gradient."""
-    if _LINEAR is None or a.dtype != torch.float32 or a.device.type != "cpu" or 0 in (*a.shape, *b.shape):
+    if (
+        _LINEAR is None
+        or a.dtype != torch.float32
+        or a.device.type != "cpu"
+        or 0 in (*a.shape, *b.shape)
+        or is_wrapped(a)
+    ):
         return a.detach() @ b.detach()
     result: Tensor = _LINEAR(_dense(a.detach()), _dense(b.detach()).T, None, "none", [], "")
     return result
@@ -45,10 +57,15 @@ def gram(rows: Tensor) -> Tensor:
 class _Gram(torch.autograd.Function):
     """x xᵀ, whose gradient (G + Gᵀ) x is one product where autograd's, G x + Gᵀ x, are two."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
+    def forward(rows: Tensor) -> Tensor:
         return product(rows, rows.T)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Representations of named layers of any network, collected as it runs (for the losses of Sections 4.1 to 4.3)."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 #: by a layer's name: its output, and how often that had been written in place by then
 _Found = dict[str, tuple[Tensor, int | None]]
+
+#: names under which PyTorch's wrappers keep what they wrap: torch.compile, FSDP, checkpointed activations
+WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 class Tap(Sequence[Tensor]):
@@ -26,14 +30,16 @@ class Tap(Sequence[Tensor]):
             raise ValueError("nn.DataParallel runs copies of a network in threads; use DistributedDataParallel")
         if isinstance(layers, str):
             raise ValueError(f"layers are a list of names; put {layers!r} in a list")
-        modules = dict(network.named_modules())
+        # as in the network itself, as in what wraps it, and without the wrappers inside it
+        modules = {_bare(name): module for name, module in reversed([*network.named_modules()])}
+        modules |= dict(model.named_modules()) | dict(network.named_modules())
         if unknown := [name for name in layers if name not in modules]:
-            raise ValueError(_no_such_layer(unknown[0], list(modules)))
+            raise ValueError(_no_such_layer(unknown[0], [name for name, _ in network.named_modules()]))
         self.layers = tuple(layers)
         self._found: _Found = {}
-        self._handles = [network.register_forward_pre_hook(_forgetting(network, self._found))]
+        self._handles = [network.register_forward_pre_hook(_Forget(network, self._found))]
         self._handles += [
-            modules[name].register_forward_hook(_keeping(modules[name], name, self._found))
+            modules[name].register_forward_hook(_Keep(modules[name], name, self._found))
             for name in dict.fromkeys(layers)
         ]
 
@@ -95,42 +101,75 @@ def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
                 loss = cross_entropy(student(images), labels) + 25 * GraphDistillation()(ours, theirs, labels)
 
     Args:
-        model: any network; compiled or distributed ones are named as what they wrap.
-        layers: names as in ``model.named_modules()``, in the order in which their representations are wanted. Their outputs
-            must be tensors (B, ...).
+        model: any network.
+        layers: names as in ``model.named_modules()``, in the order in which their representations are wanted. Those of a
+            network that is compiled, distributed or sharded may be given as in the network itself: "layer1" for
+            "module.layer1" or "_orig_mod.layer1". Their outputs must be tensors (B, ...).
+
+    A copy of the network made meanwhile is not tapped, and can be written to a file, as can the network; to load it as a
+    whole (not its state alone) takes this package.
 
     Raises ValueError for a layer that is not there, with the nearest names, and for nn.DataParallel. A layer whose output is
-    no tensor raises TypeError when it runs. Asking for the representation of a layer that did not run raises RuntimeError,
-    and so does one that the next layer has overwritten, which goes unnoticed only under `torch.compile` and inference mode.
+    no tensor, or a nested one, raises TypeError when it runs. Asking for the representation of a layer that did not run
+    raises RuntimeError, and so does one that the next layer has overwritten, which goes unnoticed only under
+    `torch.compile` and inference mode.
     """
     return Tap(model, layers)
 
 
-# Hooks are functions, not methods: a copy of the network takes them along, and must neither copy the tensors (which
-# autograd refuses) nor write into the tap of the original.
-def _forgetting(network: nn.Module, found: _Found) -> Callable[..., None]:
-    """Return the hook that empties `found` before a pass of `network`."""
+@dataclass(frozen=True, eq=False)
+class _Hook:
+    """What a tap hangs on one module.
 
-    def forget(module: nn.Module, _inputs: Any) -> None:
-        if module is network:
-            found.clear()
+    A copy of the network, in memory or in a file, takes its hooks along, and must neither take the tensors with it (which
+    autograd refuses) nor write into the tap of the original: there a hook becomes `_nothing`.
+    """
 
-    return forget
+    module: nn.Module
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _no_hook, ()
 
 
-def _keeping(layer: nn.Module, name: str, found: _Found) -> Callable[..., None]:
-    """Return the hook that puts the output of `layer` into `found` by its name."""
+@dataclass(frozen=True, eq=False)
+class _Forget(_Hook):
+    """Empties `found` before a pass of `module`."""
 
-    def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
-        if module is not layer:
+    found: _Found
+
+    def __call__(self, module: nn.Module, _inputs: Any) -> None:
+        if module is self.module:
+            self.found.clear()
+
+
+@dataclass(frozen=True, eq=False)
+class _Keep(_Hook):
+    """Puts the output of `module` into `found` by its name."""
+
+    name: str
+    found: _Found
+
+    def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if module is not self.module:
             return
         if not isinstance(output, Tensor):
             raise TypeError(
-                f"layer {name!r} gives a {type(output).__name__}, not a tensor; name a layer inside it or after it"
+                f"layer {self.name!r} gives a {type(output).__name__}, not a tensor; name a layer inside it or after it"
             )
-        found[name] = output, _version(output)
+        if output.is_nested:
+            raise TypeError(
+                f"layer {self.name!r} gives a nested tensor, whose inputs have different lengths: nn.TransformerEncoder "
+                "does so in evaluation mode where it is given a padding mask. Make it with enable_nested_tensor=False"
+            )
+        self.found[self.name] = output, _version(output)
 
-    return keep
+
+def _no_hook() -> Any:
+    return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing: the hook of a copied network."""
 
 
 def _version(output: Tensor) -> int | None:
@@ -139,14 +178,18 @@ def _version(output: Tensor) -> int | None:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network inside a compiled or a distributed one."""
+    """Return the network inside a compiled, distributed or sharded one."""
     while True:
-        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        elif isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        else:
+        names = [*WRAPPED, *(["module"] if isinstance(model, nn.parallel.DistributedDataParallel) else [])]
+        inner = [model._modules[name] for name in names if model._modules.get(name) is not None]
+        if not inner:
             return model
+        (model,) = inner  # type: ignore[assignment]
+
+
+def _bare(name: str) -> str:
+    """Return a module's name without those of the wrappers on the way to it."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPED)
 
 
 def _no_such_layer(name: str, names: Sequence[str]) -> str:

@@ -451,6 +451,81 @@ def test_memory_format_and_type_are_kept(attack, layout):
     assert attacked.dtype == torch.float32
 
 
+def test_an_image_that_is_led_astray_stays_as_it_is_where_asked_for():
+    """By the iterates themselves: those of n steps are the images after n steps."""
+    model = network()
+    images, labels = draw(count=40)
+    with torch.no_grad():
+        labels = torch.where(
+            torch.arange(40) < 35, model(images).argmax(dim=1), labels
+        )  # some are wrong from the start
+    iterates = [images, *(pgd(model, images, labels, **(SEARCH | {"steps": n})) for n in range(1, 5))]
+    wrong = torch.stack([is_wrong(model, x, labels) for x in iterates])
+    first = torch.where(wrong.any(dim=0), wrong.int().argmax(dim=0), len(iterates) - 1)
+    assert len(set(first.tolist())) > 2
+    expected = torch.stack([iterates[step][image] for image, step in enumerate(first.tolist())])
+    found = pgd(model, images, labels, **SEARCH, stop_at_success=True)
+    assert torch.equal(found, expected)
+    assert torch.equal(is_wrong(model, found, labels), wrong.any(dim=0))
+
+
+# Saturated networks
+
+
+class Scaled(nn.Module):
+    """A network of the same classes whose logits are so many times as large."""
+
+    def __init__(self, model, factor):
+        super().__init__()
+        self.model, self.factor = model, factor
+        self.mean, self.std = model.mean, model.std
+
+    def forward(self, x):
+        return self.factor * self.model(x)
+
+
+def test_gradient_of_a_difference_of_logits_is_that_of_the_two_rows():
+    model = linear()
+    images, labels = draw(side=4)
+    logits = model(images).detach()
+    for image, label in enumerate(labels.tolist()):
+        other = max((j for j in range(3) if j != label), key=lambda j: logits[image, j].item())
+        row = (model.classifier.weight[other] - model.classifier.weight[label]).reshape(1, *images.shape[1:])
+        found = loss_gradient(model, images[image : image + 1], labels[image : image + 1], loss="logit_difference")
+        torch.testing.assert_close(found, row / model.std)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(lambda *given, loss: fgsm(*given, snr=25.0, loss=loss), id="fgsm"),
+        pytest.param(lambda *given, loss: fgsm(*given, snr=25.0, form="normalized", loss=loss), id="fgsm_normalized"),
+        pytest.param(lambda *given, loss: pgd(*given, **SEARCH, loss=loss), id="pgd"),
+        pytest.param(lambda *given, loss: pgd(*given, **SEARCH, restarts=2, loss=loss), id="pgd_restarts"),
+    ],
+)
+def test_larger_logits_of_the_same_classes_deceive_cross_entropy_but_not_the_difference_of_logits(attack):
+    model = network(base_width=4).float()
+    images = draw(count=40)[0].float()
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    errors = {}
+    for loss in ("cross_entropy", "logit_difference"):
+        for factor in (1.0, 1e6):
+            torch.manual_seed(0)
+            scaled = Scaled(model, factor)
+            errors[loss, factor] = is_wrong(model, attack(scaled, images, labels, loss=loss), labels).sum().item()
+    assert errors["logit_difference", 1e6] == errors["logit_difference", 1.0] > 0
+    assert errors["cross_entropy", 1e6] < errors["cross_entropy", 1.0]
+
+
+def test_unknown_loss_is_refused():
+    images, labels = draw()
+    for attack in (fgsm, loss_gradient, lambda *given, **more: pgd(*given, **SEARCH, **more)):
+        with pytest.raises(ValueError, match="no loss 'hinge' to attack; there are cross_entropy, logit_difference"):
+            attack(network(), images, labels, loss="hinge")
+
+
 def test_images_that_pass_through_the_network_are_counted():
     """Starts after the first are made for those images alone that are still right, each of 4 steps and one look."""
     model = network()

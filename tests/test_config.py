@@ -16,6 +16,7 @@ from lgg import attacks, losses
 from lgg import config as declared
 from lgg.config import ConfigError, check_paths, json_schema, keys_table, load
 from lgg.data import corruption_names
+from lgg.graph import Similarity
 from lgg.models.preact_resnet import PreActResNet18
 from lgg.models.wide_resnet import WideResNet
 from lgg.training.fit import fit
@@ -235,7 +236,13 @@ MISTAKES = [
     (
         "embedding: {methods: {label_variation: {similarity: euclidean}}}",
         "embedding.methods.label_variation.similarity:",
-        "rbf, rbf_squared, cosine",
+        "rbf, rbf_squared",
+    ),
+    (
+        "embedding: {methods: {label_variation: {similarity: cosine}}}",
+        "embedding.methods.label_variation.similarity:",
+        "cannot be negative",
+        "take rbf or rbf_squared",
     ),
     ("embedding: {methods: {label_variation: {margin: 1}}}", "label_variation.margin:", "no such key"),
     ("embedding: {methods: {triplet: {k: 5}}}", "embedding.methods.triplet.k:", "no such key"),
@@ -947,21 +954,13 @@ def test_options_of_a_method_are_arguments_of_its_loss_with_the_same_defaults(na
             assert fields[option].default == parameter.default
 
 
-@pytest.mark.parametrize(
-    ("method", "differing"),
-    [
-        # the paper's σ itself is the loss's default; as an objective its size must not depend on the batch
-        (declared.LabelVariationEmbedding, {"reduction"}),
-        (declared.TripletEmbedding, set()),
-    ],
-)
-def test_options_of_an_embedding_are_arguments_of_its_loss_with_the_same_defaults(method, differing):
+@pytest.mark.parametrize("method", [declared.LabelVariationEmbedding, declared.TripletEmbedding])
+def test_options_of_an_embedding_are_arguments_of_its_loss_with_the_same_defaults(method):
     (name,) = get_args(method.model_fields["loss"].annotation)
     options = method(label="x", loss=name).options
     parameters = inspect.signature(type(losses.build(name, **options))).parameters
     assert set(options) == set(parameters)
-    defaults = {option: parameter.default for option, parameter in parameters.items()}
-    assert {option for option in options if options[option] != defaults[option]} == differing
+    assert options == {option: parameter.default for option, parameter in parameters.items()}
 
 
 def test_cross_entropy_has_no_options():
@@ -991,12 +990,40 @@ def test_keys_of_pgd_are_arguments_of_the_attack(section):
     assert required <= set(section.model_fields)
 
 
+def test_attacks_of_the_tests_have_the_defaults_of_the_library():
+    for section, attack in ((declared.PgdTest, attacks.pgd), (declared.AdversarialTraining, attacks.pgd)):
+        for name, parameter in inspect.signature(attack).parameters.items():
+            # adversarial training starts at random, as Madry et al. do; a test starts at the image
+            if parameter.default is not parameter.empty and name in section.model_fields and name != "random_start":
+                assert section.model_fields[name].default == parameter.default
+    snr = inspect.signature(attacks.fgsm).parameters["snr"].default
+    assert declared.RobustnessTests.model_fields["fgsm_snr"].default == snr
+
+
 @pytest.mark.parametrize("option", ["similarity", "reduction"])
 def test_choices_of_label_variation_are_those_of_its_loss(option):
     from lgg.losses import label_variation
 
-    choices = get_args(getattr(label_variation, option.capitalize()))
-    assert set(get_args(declared.LabelVariationEmbedding.model_fields[option].annotation)) == set(choices)
+    choices = set(get_args(getattr(label_variation, option.capitalize())))
+    # embeddings are outputs of a linear layer, so they can be negative
+    assert set(get_args(declared.LabelVariationEmbedding.model_fields[option].annotation)) == choices - {"cosine"}
+
+
+@pytest.mark.parametrize("name", ["similarity", "edges", "neighbours", "order"])
+def test_choices_of_graph_distillation_are_those_of_its_loss(name):
+    from lgg.losses import graph_distillation
+
+    choices = get_args(getattr(graph_distillation, name.capitalize()))
+    assert get_args(declared.GraphMethod.model_fields[name].annotation) == choices
+
+
+@pytest.mark.parametrize("section", [declared.GraphMethod, declared.Smoothness])
+def test_choices_of_similarity_are_those_of_graphs(section):
+    assert get_args(section.model_fields["similarity"].annotation) == get_args(Similarity)
+
+
+def test_choices_of_what_an_attack_raises_are_those_of_attacks():
+    assert get_args(declared.PgdTest.model_fields["loss"].annotation) == get_args(attacks.Loss)
 
 
 def test_choices_of_the_regulariser_are_those_of_its_loss():

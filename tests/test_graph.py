@@ -816,6 +816,30 @@ def test_batch_without_rows_or_features_is_refused(x, similarity):
         lgg.similarity_graph(x, similarity=similarity)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, _: lgg.similarity_graph(x),
+        lambda x, _: lgg.similarity_graph(x, similarity="rbf"),
+        lambda x, labels: lgg.cosine_label_variation(x, labels),
+        lambda x, labels: lgg.losses.GraphDistillation()([x], [x], labels),
+        lambda x, _: lgg.losses.RelationalDistillation()([x], [x]),
+        lambda x, labels: lgg.losses.LabelVariation()(x, labels),
+        lambda x, labels: lgg.losses.LabelVariation(similarity="cosine", normalize_embeddings=True)(x, labels),
+        lambda x, labels: lgg.losses.LabelVariationSmoothness()([x, x], labels),
+        lambda x, labels: lgg.losses.Triplet()(x, labels),
+    ],
+)
+def test_nested_and_sparse_batches_are_refused(function):
+    dense = torch.rand(4, 3)
+    for x, message in (
+        (torch.nested.nested_tensor([torch.rand(2, 3), torch.rand(5, 3)]), "enable_nested_tensor=False"),
+        (dense.to_sparse(), r"call .to_dense\(\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function(x, torch.zeros(len(dense) if x.is_sparse else 2, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("k", [0, -1, 5])
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_k_outside_the_batch_is_refused(k, similarity):

@@ -178,6 +178,8 @@ def test_rows_carry_the_paper_s_figures():
         ("robustness: {tests: {dropout_rate: 0.1}}", {"dropout"}),
         ("robustness: {tests: {weight_bits: 4}}", {"quantized_weights"}),
         ("robustness: {tests: {pgd: {steps: 5}}}", {"pgd"}),
+        ("robustness: {tests: {pgd: {loss: logit_difference}}}", {"pgd"}),
+        ("robustness: {tests: {pgd: {stop_at_success: true}}}", set()),  # as the published code does
         ("corruptions: {names: [fog]}", {"relative_mce"}),
         ("corruptions: {severities: [1, 2]}", {"relative_mce"}),
         ("robustness: {tests: {strong_pgd: {steps: 5}, images: 50}}", set()),
@@ -235,6 +237,7 @@ TIMED_SETTINGS = {
     "robustness: {methods: {both: {label: Two}}}": TABLE_A1,
     "robustness: {baseline: both}": MEASURED | TABLE_A1,
     "robustness: {methods: {both: {smoothness: {reduction: sum}}}}": MEASURED,
+    "robustness: {methods: {both: {smoothness: {similarity: rbf}}}}": MEASURED,
     "robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}": MEASURED,
     "robustness: {training: {momentum: 0.5}}": MEASURED,
     "robustness: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
@@ -264,6 +267,8 @@ SETTING_CHANGES = [
     ("distillation: {methods: {gkd: {layers: [pool]}}}", {"distill_student gkd"}),
     ("distillation: {methods: {gkd: {k: 5}}}", {"distill_student gkd"}),
     ("distillation: {methods: {gkd_inter: {edges: intra}}}", {"distill_student gkd_inter"}),
+    ("distillation: {methods: {gkd_inter: {order: published}}}", {"distill_student gkd_inter"}),
+    ("distillation: {methods: {gkd_inter: {similarity: rbf, rbf_scale: 1}}}", {"distill_student gkd_inter"}),
     ("distillation: {methods: {hinton: {temperature: 2}}}", {"distill_student hinton"}),
     (
         "distillation: {methods: {new: {label: New, loss: relational}}}",
@@ -391,6 +396,9 @@ SETTING_CHANGES = [
     ),
     ("robustness: {tests: {noise_std: 0.2}}", {"evaluate_robustness", *TABLES3}),
     ("robustness: {tests: {strong_pgd: {steps: 5}}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {tests: {strong_pgd: {loss: logit_difference}}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {tests: {pgd: {stop_at_success: true}}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {methods: {both: {smoothness: {similarity: rbf}}}}", {"train_robust_network both", *TABLES3}),
     (
         "robustness: {methods: {new: {label: New, adversarial: {}}}}",
         {
@@ -541,6 +549,8 @@ def test_a_distillation_recipe_holds_the_options_of_its_loss():
         "normalize": True,
         "neighbours": "teacher",
         "order": "threshold_first",
+        "similarity": "cosine",
+        "rbf_scale": 2.0,
     }
 
 
@@ -602,7 +612,14 @@ def test_a_defence_that_a_method_lacks_is_null_in_its_recipe():
     both = settings["train_robust_network both"]
     assert both["smoothness"] == {
         "weight": 1e-4,
-        "options": {"power": 2, "reduction": "mean", "k": None, "normalize": False},
+        "options": {
+            "power": 2,
+            "reduction": "mean",
+            "k": None,
+            "normalize": False,
+            "similarity": "cosine",
+            "rbf_scale": 2.0,
+        },
     }
     assert both["parseval"] == {"beta": 0.01}
 
@@ -637,7 +654,10 @@ def test_a_teacher_that_is_null_has_no_recipe():
 
 # what trains a network of Table A1
 TIMED_CODE = {
-    *(f"lgg.losses{name}" for name in ("", ".relational", ".graph_distillation", "._pairs", ".label_variation")),
+    *(
+        f"lgg.losses{name}"
+        for name in ("", ".relational", ".graph_distillation", "._pairs", "._signs", ".label_variation")
+    ),
     *(f"lgg.losses.{name}" for name in ("smoothness", "parseval")),
     *(
         "lgg.graph",
@@ -669,6 +689,10 @@ MODULE_CHANGES = [
     ("lgg.losses.relational", {"distill_student rkd_d"}),
     ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
     ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
+    (
+        "lgg.losses._signs",
+        {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION, *REGULARIZED},
+    ),
     ("lgg.losses.label_variation", LABEL_VARIATION),
     ("lgg.losses.triplet", {"train_embedding triplet"}),
     ("lgg.losses.smoothness", REGULARIZED),

@@ -1,5 +1,7 @@
 import copy
 import gc
+import io
+import pickle
 import weakref
 
 import pytest
@@ -140,6 +142,127 @@ def test_a_copy_made_meanwhile_has_nothing_to_do_with_the_tap():
         assert torch.equal(representations[0], model[0](X * 3))
 
 
+@pytest.mark.parametrize("made", [copy.deepcopy, lambda model: model])
+def test_a_tapped_network_and_its_copies_can_be_written_and_read(made):
+    model = network()
+    expected = model(X * 2)
+    with lgg.tap(model, ["1", "2.0"]) as representations:
+        model(X)
+        first = representations[0]
+        file = io.BytesIO()
+        torch.save(made(model), file)
+        file.seek(0)
+        read = torch.load(file, weights_only=False)
+        again = pickle.loads(pickle.dumps(copy.deepcopy(made(model))))
+        for other in (read, again):
+            assert torch.equal(other(X * 2), expected)
+            assert len(other._forward_pre_hooks) == 1
+        assert representations[0] is first
+    assert read(X).shape == (8, 2)
+    # what was copied can be tapped itself
+    with lgg.tap(read, ["1"]) as representations:
+        read(X)
+        assert torch.equal(representations[0], first)
+
+
+@pytest.fixture
+def group():
+    """A group of this process alone."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+class Sharded(nn.Module):
+    """Keeps a network under the name that FSDP, which needs a GPU, keeps it under."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._fsdp_wrapped_module = model
+
+    def forward(self, x):
+        return self._fsdp_wrapped_module(x)
+
+
+def partly_sharded(model):
+    return Sharded(nn.Sequential(model[0], model[1], Sharded(model[2]), model[3]))
+
+
+def checkpointed(model):
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    return nn.Sequential(model[0], model[1], checkpoint_wrapper(model[2]), model[3])
+
+
+def partly_compiled(model):
+    return nn.Sequential(model[0], model[1], torch.compile(model[2], backend="eager"), model[3])
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize(
+    ("wrap", "names"),
+    [
+        (nn.parallel.DistributedDataParallel, ["module.1", "module.2.0"]),
+        (lambda model: torch.compile(model, backend="eager"), ["_orig_mod.1", "_orig_mod.2.0"]),
+        (
+            lambda model: torch.compile(nn.parallel.DistributedDataParallel(model), backend="eager"),
+            ["_orig_mod.module.1", "_orig_mod.module.2.0"],
+        ),
+        (partly_compiled, ["1", "2._orig_mod.0"]),
+        (checkpointed, ["1", "2._checkpoint_wrapped_module.0"]),
+        (partly_sharded, ["_fsdp_wrapped_module.1", "_fsdp_wrapped_module.2._fsdp_wrapped_module.0"]),
+    ],
+)
+def test_layers_of_wrapped_networks_have_the_names_of_the_network_and_of_the_wrapper(wrap, names):
+    torch.compiler.reset()
+    model = network()
+    expected = by_hand(model, X)
+    wrapped = wrap(model)
+    for layers in (names, ["1", "2.0"]):
+        with lgg.tap(wrapped, layers) as representations:
+            wrapped(X)
+            assert torch.equal(representations[0], expected["1"])
+            assert torch.equal(representations[1], expected["2.0"])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in wrapped.modules())
+    with pytest.raises(ValueError, match=r"no layer 'module\.9'"):
+        lgg.tap(wrapped, ["module.9"])
+    torch.compiler.reset()
+
+
+def test_an_own_module_of_a_wrapper_s_name_keeps_it():
+    model = nn.ModuleDict({"module": nn.Sequential(nn.Linear(3, 5), nn.ReLU())})
+    with lgg.tap(model["module"], ["1"]) as inner, lgg.tap(model, ["module.1"]) as outer:
+        out = model["module"](X)
+        assert inner[0] is out
+        assert len(outer._found) == 1
+    with pytest.raises(ValueError, match=r"no layer 'module\.0'"):
+        lgg.tap(model["module"], ["module.0"])
+
+
+def test_nested_outputs_are_refused_with_what_to_do():
+    """An encoder in evaluation mode packs sequences of different lengths."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=True).eval()
+    padding = torch.arange(5) >= torch.tensor([[5], [3], [2]])
+    x = torch.rand(3, 5, 8)
+    with torch.no_grad(), lgg.tap(encoder, ["layers.0"]), pytest.raises(TypeError, match="enable_nested_tensor=False"):
+        encoder(x, src_key_padding_mask=padding)
+    dense = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    with torch.no_grad(), lgg.tap(dense, ["layers.0"]) as representations:
+        dense(x, src_key_padding_mask=padding)
+        assert representations[0].shape == (3, 5, 8)
+
+
+def test_a_signed_layer_is_named():
+    model = network()
+    with lgg.tap(model, ["1", "2.0"]) as representations:
+        model(X)
+        with pytest.raises(ValueError, match=r"layer '2\.0' has negative values"):
+            LabelVariationSmoothness()(representations, LABELS)
+        with pytest.raises(ValueError, match=r"layer '2\.0' of the student has negative values"):
+            GraphDistillation()(representations, representations, LABELS)
+
+
 def test_a_layer_that_runs_twice_has_its_last_output():
     model = Branches()
     with lgg.tap(model, ["again"]) as representations:
@@ -193,7 +316,7 @@ def test_under_autocast_representations_have_its_precision_and_losses_are_comput
             with torch.no_grad():
                 teacher(X * 2 + 1)
             assert ours[0].dtype == torch.bfloat16
-            loss = GraphDistillation()(ours, theirs, LABELS)
+            loss = GraphDistillation(similarity="rbf")(ours, theirs, LABELS)
         assert loss.dtype == torch.float32
         loss.backward()
     assert student[0].weight.grad is not None
@@ -235,7 +358,7 @@ def test_compiled_networks_give_the_same_representations(tapped_first):
             compiled(X * scale)
             expected = by_hand(model, X * scale)
             assert all(torch.equal(a, expected[n]) for a, n in zip(representations, ["1", "2.0"], strict=True))
-        LabelVariationSmoothness()(representations, LABELS).backward()
+        LabelVariationSmoothness(similarity="rbf")(representations, LABELS).backward()
     assert model[0].weight.grad.abs().sum() > 0
     torch.compiler.reset()
 
@@ -246,7 +369,7 @@ def test_networks_of_other_libraries(library):
         model = pytest.importorskip("torchvision").models.resnet18(num_classes=2)
     else:
         model = pytest.importorskip("timm", reason="timm is not installed").create_model("resnet18", num_classes=2)
-    with lgg.tap(model, ["layer1", "layer2.0.conv1", "layer4"]) as representations:
+    with lgg.tap(model, ["layer1", "layer2.0", "layer4"]) as representations:
         logits = model(torch.rand(2, 3, 32, 32))
         assert [x.shape[:2] for x in representations] == [(2, 64), (2, 128), (2, 512)]
         (logits.sum() + LabelVariationSmoothness()(representations, torch.tensor([0, 1]))).backward()

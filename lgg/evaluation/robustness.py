@@ -66,6 +66,27 @@ def fgsm_curve(
     return {snr: torch.cat(parts).cpu() for snr, parts in predicted.items()}
 
 
+def without_gradient(
+    model: ImageClassifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return for which images the gradient of the cross-entropy is zero everywhere, (N,) bool on the CPU.
+
+    Attacks along its sign do not move them, so the error under attack says nothing of them: it is too low by up to their
+    share.
+    """
+    model.eval()
+    still = [
+        (loss_gradient(model, batch, batch_labels) == 0).flatten(1).all(dim=1)
+        for batch, batch_labels in _with_labels(images, labels, batch_size, device)
+    ]
+    return torch.cat(still).cpu()
+
+
 def predict_with_noise(
     model: ImageClassifier,
     images: Tensor,

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from lgg.graph import batch_size
+
 
 def paired_layers(
     student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]
@@ -20,8 +22,7 @@ def paired_layers(
             f"one, not {len(student_representations)} and {len(teacher_representations)}"
         )
     for layer, (student, teacher) in enumerate(zip(student_representations, teacher_representations, strict=True)):
-        if len(student) != len(teacher):
-            raise ValueError(
-                f"layer {layer}: the student's batch has {len(student)} inputs, the teacher's {len(teacher)}"
-            )
+        sizes = batch_size(student), batch_size(teacher)
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"layer {layer}: the student's batch has {sizes[0]} inputs, the teacher's {sizes[1]}")
         yield student, teacher.detach()

@@ -5,9 +5,19 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import Similarity, label_variation, similarity_graph, unit_rows
+from lgg.graph import (
+    Similarity,
+    batch_size,
+    check_labels,
+    graph_of,
+    label_variation,
+    neighbours,
+    similarities,
+    unit_rows,
+)
+from lgg.losses._signs import SignCheck
 
-Reduction = Literal["sum", "mean"]
+Reduction = Literal["mean", "sum"]
 
 
 class LabelVariation(nn.Module):
@@ -15,7 +25,7 @@ class LabelVariation(nn.Module):
 
     Args:
         similarity: "rbf" for exp(−α‖xi − xj‖), since outputs can be negative; "rbf_squared" for exp(−α‖xi − xj‖²);
-            "cosine" for non-negative outputs.
+            "cosine" for outputs that cannot be negative, as after a ReLU.
         rbf_scale: the α of the two kernels, in inverse units of distance or of its square.
         k: number of nearest neighbours kept for each vertex (itself not counted); None keeps every edge. In a batch of
             fewer than k inputs every edge is kept.
@@ -23,12 +33,12 @@ class LabelVariation(nn.Module):
         self_loops: with `normalize`, count each input's similarity with itself in its degree.
         power: p.
         normalize_embeddings: scale each embedding to length one first.
-        reduction: "sum" is σ itself; "mean" divides it by the number of ordered pairs of inputs of distinct classes,
-            so that the size of the loss does not depend on that of the batch. With p = 1 and every edge kept it is
-            then the mean similarity of such a pair.
+        reduction: "mean" divides σ by the number of edges between distinct classes, each counted in both directions, so
+            that the size of the loss depends neither on that of the batch nor on k. With p = 1 it is then the mean weight
+            of such an edge. "sum" is σ itself.
 
-    A batch of one class has a loss of zero and a gradient of zero. The graph is computed in at least float32, also
-    inside an autocast region.
+    A batch without an edge between classes, as one of a single class, has a loss of zero and a gradient of zero. The graph
+    is computed in at least float32, also inside an autocast region.
 
     Raises ValueError for an unknown word, a k or power below 1, or an α that is not positive.
     """
@@ -42,7 +52,7 @@ class LabelVariation(nn.Module):
         self_loops: bool = False,
         power: int = 1,
         normalize_embeddings: bool = False,
-        reduction: Reduction = "sum",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         for name, value, choices in (("similarity", similarity, Similarity), ("reduction", reduction, Reduction)):
@@ -61,19 +71,24 @@ class LabelVariation(nn.Module):
         self.power = power
         self.normalize_embeddings = normalize_embeddings
         self.reduction: Reduction = reduction
+        self._check_signs = SignCheck()
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss, a scalar; `embeddings` have shape (B, ...), `labels` are integers (B,), else ValueError."""
-        adjacency = similarity_graph(
-            unit_rows(embeddings) if self.normalize_embeddings else embeddings,
-            similarity=self.similarity,
-            k=None if self.k is None else min(self.k, len(embeddings)),
-            normalize=self.normalize,
-            self_loops=self.self_loops,
-            rbf_scale=self.rbf_scale,
-        )
-        variation = label_variation(adjacency, labels, power=self.power)
-        pairs = (labels[:, None] != labels[None, :]).sum()
-        divisor = pairs.clamp_min(1) if self.reduction == "mean" else 1
-        # a power of L applied to the one constant column leaves rounding errors
-        return torch.where(pairs > 0, variation / divisor, 0.0)
+    def forward(self, embeddings: Tensor, labels: Tensor, num_classes: int | None = None) -> Tensor:
+        """Return the loss, a scalar; `embeddings` have shape (B, ...), `labels` are integers (B,), else ValueError.
+
+        With `num_classes` given, labels lie in 0..num_classes−1, and no power waits for the device.
+
+        Raises SignedRepresentations (a ValueError) where a cosine graph meets negative values in the first batch.
+        """
+        check_labels(labels, batch_size(embeddings))
+        if self.similarity == "cosine":
+            self._check_signs(embeddings, "the embedding")
+        rows = unit_rows(embeddings) if self.normalize_embeddings else embeddings
+        weights = similarities(rows, similarity=self.similarity, rbf_scale=self.rbf_scale)
+        edges = neighbours(weights, None if self.k is None else min(self.k, len(embeddings)))
+        adjacency = graph_of(weights, edges, normalize=self.normalize, self_loops=self.self_loops)
+        variation = label_variation(adjacency, labels, power=self.power, num_classes=num_classes)
+        between = (edges & (labels[:, None] != labels[None, :])).sum()
+        divisor = between.clamp_min(1) if self.reduction == "mean" else 1
+        # a power of L applied to one constant column leaves rounding errors
+        return torch.where(between > 0, variation / divisor, 0.0)

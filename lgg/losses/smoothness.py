@@ -6,13 +6,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import check_labels, cosine_label_variations, label_variation, similarity_graph
+from lgg.graph import Similarity, batch_size, check_labels, cosine_label_variations, label_variation, similarity_graph
+from lgg.losses._signs import SignCheck, layer_name
 
 Reduction = Literal["mean", "sum"]
 
 
 class LabelVariationSmoothness(nn.Module):
-    """Change |σ(l+1) − σ(l)| of the label variation of cosine latent geometry graphs, mean over consecutive layers.
+    """Change |σ(l+1) − σ(l)| of the label variation of latent geometry graphs, mean over consecutive layers.
 
     Args:
         power: the p of σ = tr(Vᵀ Lᵖ V).
@@ -20,33 +21,49 @@ class LabelVariationSmoothness(nn.Module):
         k: number of nearest neighbours kept for each vertex (itself not counted); None keeps every edge. In a batch of
             fewer than k inputs every edge is kept.
         normalize: take D^-1/2 A D^-1/2 for A.
+        similarity: "cosine" for representations that cannot be negative, as after a ReLU; "rbf" for
+            exp(−α‖xi − xj‖/m), m the mean distance of the batch at that layer; "rbf_squared" for the same with squares.
+        rbf_scale: α of the two kernels, without unit.
 
     By default no (B, B) matrix is formed. σ is computed in at least float32, also inside an autocast region. Where two
     consecutive layers have the same label variation their gap has a gradient of zero.
 
-    Raises ValueError for an unknown word, or a k or power below 1.
+    Raises ValueError for an unknown word, a k or power below 1, or an α that is not positive.
     """
 
     def __init__(
-        self, power: int = 2, reduction: Reduction = "mean", k: int | None = None, normalize: bool = False
+        self,
+        power: int = 2,
+        reduction: Reduction = "mean",
+        k: int | None = None,
+        normalize: bool = False,
+        similarity: Similarity = "cosine",
+        rbf_scale: float = 2.0,
     ) -> None:
         super().__init__()
-        if reduction not in get_args(Reduction):
-            raise ValueError(f"reduction is one of {', '.join(get_args(Reduction))}, not {reduction!r}")
+        for name, value, choices in (("reduction", reduction, Reduction), ("similarity", similarity, Similarity)):
+            if value not in get_args(choices):
+                raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
         for name, number in (("k", 1 if k is None else k), ("power", power)):
             if number < 1:
                 raise ValueError(f"{name} must be at least 1, not {number}")
+        if not rbf_scale > 0:
+            raise ValueError(f"rbf_scale is the α of exp(−α·distance): a positive number, not {rbf_scale}")
         self.power = power
         self.reduction: Reduction = reduction
         self.k = k
         self.normalize = normalize
+        self.similarity: Similarity = similarity
+        self.rbf_scale = rbf_scale
+        self._check_signs = SignCheck()
 
     def forward(self, representations: Sequence[Tensor], labels: Tensor, num_classes: int | None = None) -> Tensor:
         """Return the loss, a scalar; at least two representations (B, ...) in the order of depth, `labels` (B,).
 
         With `num_classes` given, labels lie in 0..num_classes−1, and nothing waits for the device.
 
-        Raises ValueError where there are fewer, or where a batch and the labels are of different sizes.
+        Raises ValueError where there are fewer, or where a batch and the labels are of different sizes, and
+        SignedRepresentations (a ValueError) where a cosine graph meets negative values in the first batch of a layer.
         """
         if any(isinstance(given, Tensor) for given in (representations,)):
             raise ValueError("representations are a list of tensors, one for each layer; put a single tensor in a list")
@@ -55,8 +72,10 @@ class LabelVariationSmoothness(nn.Module):
                 f"label variation is compared from layer to layer: at least two are needed, not {len(representations)}"
             )
         for layer, x in enumerate(representations):
-            if len(x) != len(labels):
+            if batch_size(x) != len(labels):
                 raise ValueError(f"layer {layer}: the batch has {len(x)} inputs, there are {len(labels)} labels")
+            if self.similarity == "cosine":
+                self._check_signs(x, layer_name(representations, layer))
         check_labels(labels, len(labels))
         if num_classes is None:
             # once for all layers
@@ -67,8 +86,17 @@ class LabelVariationSmoothness(nn.Module):
         return gaps.mean() if self.reduction == "mean" else gaps.sum()
 
     def _variations(self, representations: Sequence[Tensor], labels: Tensor, num_classes: int) -> Tensor:
-        if self.k is None and not self.normalize:
+        if self.k is None and not self.normalize and self.similarity == "cosine":
             return cosine_label_variations(representations, labels, power=self.power, num_classes=num_classes)
-        k = None if self.k is None else min(self.k, len(labels))
-        graphs = (similarity_graph(x, k=k, normalize=self.normalize) for x in representations)
+        graphs = map(self._graph, representations)
         return torch.stack([label_variation(a, labels, power=self.power, num_classes=num_classes) for a in graphs])
+
+    def _graph(self, x: Tensor) -> Tensor:
+        return similarity_graph(
+            x,
+            similarity=self.similarity,
+            k=None if self.k is None else min(self.k, len(x)),
+            normalize=self.normalize,
+            rbf_scale=self.rbf_scale,
+            relative_distances=True,
+        )

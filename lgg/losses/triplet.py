@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import at_least_float32, check_labels, flatten_rows, pairwise_distances, unit_rows
+from lgg.graph import at_least_float32, batch_size, check_labels, flatten_rows, pairwise_distances, unit_rows
 
 
 class Triplet(nn.Module):
@@ -62,7 +62,7 @@ class Triplet(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar; `embeddings` have shape (B, ...), `labels` are integers (B,), else ValueError."""
-        check_labels(labels, len(embeddings))
+        check_labels(labels, batch_size(embeddings))
         with torch.autocast(embeddings.device.type, enabled=False):
             rows = unit_rows(embeddings) if self.normalize_embeddings else flatten_rows(embeddings)
             triplets = self.miner(rows, labels) if self.miner else None  # None: all of them

@@ -52,6 +52,7 @@ def _metrics(table: str, tests: dict[str, Any]) -> list[Metric]:
         return [
             Metric("clean_error", "Clean"),
             Metric("clean_attacked_images", "Clean, attacked images"),
+            Metric("without_gradient", "Images without a gradient"),
             Metric("fgsm_normalized", f"FGSM, normalised inputs, {snr}"),
             Metric("fgsm_pixels", f"FGSM, pixels, {snr}"),
             Metric("pgd", f"PGD, {steps['pgd']}"),
@@ -106,6 +107,9 @@ def _notes(table: str, tests: dict[str, Any]) -> list[str]:
         notes.append(f"PGD on pixels: {_described(pgd)}.")
     if table == "table3_supplement":
         notes.append(
+            "Images without a gradient: the share of images whose cross-entropy has a gradient of zero in floating point, "
+            "since the network is too sure of them. Attacks along the gradient do not move them, so errors under attack may "
+            "be too low by as much. "
             f"The stronger PGD, a check for gradient masking: {_described(strong)}. From baseline: crafted on one more "
             f"baseline network, of seed {tests['transfer_seed']}, which is none of these. DeepFool: median over its images "
             "of the perturbation's relative L2 norm, zero where a network errs without one; larger is more robust."
@@ -125,6 +129,8 @@ def _defences(row: Row) -> str:
     if smoothness:
         neighbours = "" if smoothness["k"] is None else f", {smoothness['k']} neighbours"
         normalised = ", normalised graphs" if smoothness["normalize"] else ""
+        if smoothness["similarity"] != "cosine":
+            normalised += f", {smoothness['similarity']} kernel with α = {smoothness['rbf_scale']:g}"
         parts.append(
             f"regulariser with γ = {smoothness['weight']:g}, p = {smoothness['power']}, {smoothness['reduction']} over "
             f"layers{neighbours}{normalised}"
@@ -141,9 +147,11 @@ def _defences(row: Row) -> str:
 
 
 def _described(pgd: dict[str, Any]) -> str:
+    aim = "" if pgd["loss"] == "cross_entropy" else ", on differences of logits"
+    end = ", ended at the first success" if pgd["stop_at_success"] else ""
     return (
         f"L∞, ε = {pgd['epsilon']:.3g}, steps of {pgd['step_size']:.3g}, {pgd['steps']} from each of {pgd['restarts']} "
-        "start(s), the first at the image"
+        f"start(s), the first at the image{aim}{end}"
     )
 
 

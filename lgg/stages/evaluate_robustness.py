@@ -21,6 +21,7 @@ from lgg.evaluation.robustness import (
     predict_with_dropout,
     predict_with_noise,
     predict_with_quantized_weights,
+    without_gradient,
 )
 from lgg.files import write_rows
 from lgg.models.base import ImageClassifier
@@ -34,7 +35,7 @@ Row = dict[str, Any]
 def _row(
     test: str, images: int, value: float, *, level: float | None = None, measure: str = "error", **more: Any
 ) -> Row:
-    """Return a row; `error` is in percent, `relative_norm` the median of ‖r‖/‖x‖ over the images."""
+    """Return a row; `error` and `share` are in percent, `relative_norm` the median of ‖r‖/‖x‖ over the images."""
     return {"test": test, "level": level, "images": images, "measure": measure, "value": value, **more}
 
 
@@ -63,6 +64,8 @@ def _under_attack(
     """Yield the rows of attacks on the network itself and of those that `source` suffers, shown to the network."""
     count, snr = len(labels), tests["fgsm_snr"]
     yield _row("clean_attacked_images", count, error_percent(predict(network, images, device=device), labels))
+    still = without_gradient(network, images, labels, device=device)
+    yield _row("without_gradient", count, 100.0 * still.double().mean().item(), measure="share")
     for form in FORMS:
         levels = sorted({*tests["curve_snrs"], snr}, reverse=True)
         for level, predicted in fgsm_curve(network, images, labels, levels, form=form, device=device).items():

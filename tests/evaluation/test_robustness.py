@@ -21,6 +21,7 @@ from lgg.evaluation.robustness import (
     predict_with_quantized_weights,
     quantize,
     quantized,
+    without_gradient,
 )
 from lgg.models.base import ImageClassifier
 
@@ -122,6 +123,22 @@ def test_transfer_attacks_one_network_and_asks_the_other():
     assert not torch.equal(found, predict(source, 255 - images))
     assert all(model is source for model, _ in attacked_with)
     assert torch.equal(torch.cat([part for _, part in attacked_with]), labels)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e3, 1e4])
+def test_images_without_a_gradient_are_those_that_the_softmax_is_sure_of(factor):
+    """The gradient of a linear network is Wᵀ(p − one-hot), zero just where p is the true class's one-hot in float32."""
+    model, images = linear(), draw(side=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= factor
+        logits = model(as_input(images))
+    labels = logits.argmax(dim=1)
+    labels[:3] = (labels[:3] + 1) % 3  # wrong, so that there is a gradient
+    sure = (logits.softmax(dim=1) == nn.functional.one_hot(labels, 3)).all(dim=1)
+    assert sure.any() == (factor > 1)
+    for batch_size in (4, 100):
+        assert torch.equal(without_gradient(model, images, labels, batch_size=batch_size), sure)
 
 
 @pytest.mark.parametrize("form", ["pixels", "normalized"])

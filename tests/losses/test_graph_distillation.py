@@ -36,6 +36,18 @@ def cosines(x):
     ]
 
 
+def kernels(x, scale, squared):
+    """Return exp(−scale · distance / mean distance), or the same with squares, zero on the diagonal."""
+    rows = x.flatten(1).tolist()
+    distances = [[math.dist(a, b) ** (2 if squared else 1) for b in rows] for a in rows]
+    pairs = [distances[i][j] for i in range(len(rows)) for j in range(i)]
+    mean = sum(pairs) / len(pairs) or 1.0
+    return [
+        [math.exp(-scale * distances[i][j] / mean) if i != j else 0.0 for j in range(len(rows))]
+        for i in range(len(rows))
+    ]
+
+
 def kept(weights, k):
     size = len(weights)
     nearest = [sorted((j for j in range(size) if j != i), key=lambda j: -weights[i][j])[:k] for i in range(size)]
@@ -69,6 +81,11 @@ def compared_graph(weights, mask, power, normalize, order):
     return to_the_power(weights, power)
 
 
+def published_graph(weights, mask_of_classes, normalize):
+    """Return what the published code chooses neighbours from."""
+    return masked(normalized(weights) if normalize else weights, mask_of_classes)
+
+
 def loss_by_definition(
     student,
     teacher,
@@ -79,20 +96,30 @@ def loss_by_definition(
     normalize=True,
     neighbours="teacher",
     order="threshold_first",
+    similarity="cosine",
+    rbf_scale=2.0,
 ):
     labels, size = labels.tolist(), len(labels)
     wanted = {"all": (True, False), "inter": (False,), "intra": (True,)}[edges]
+    of_classes = [[(labels[i] == labels[j]) in wanted for j in range(size)] for i in range(size)]
+    k_now = size if k is None else k
     total = 0.0
     for s, t in zip(student, teacher, strict=True):
-        of_student, of_teacher = cosines(s), cosines(t)
-        k_now = size if k is None else k
+        of_student, of_teacher = (
+            cosines(x) if similarity == "cosine" else kernels(x, rbf_scale, similarity == "rbf_squared") for x in (s, t)
+        )
+        if order == "published":
+            of_student, of_teacher = (published_graph(w, of_classes, normalize) for w in (of_student, of_teacher))
+            mask = kept(of_teacher, k_now)
+            a = to_the_power(masked(of_student, mask if neighbours == "teacher" else kept(of_student, k_now)), power)
+            b = to_the_power(masked(of_teacher, mask), power)
+            total += sum((a[i][j] - b[i][j]) ** 2 for i in range(size) for j in range(size))
+            continue
         mask_teacher = kept(of_teacher, k_now)
         mask_student = mask_teacher if neighbours == "teacher" else kept(of_student, k_now)
         a = compared_graph(of_student, mask_student, power, normalize, order)
         b = compared_graph(of_teacher, mask_teacher, power, normalize, order)
-        total += sum(
-            (a[i][j] - b[i][j]) ** 2 for i in range(size) for j in range(size) if (labels[i] == labels[j]) in wanted
-        )
+        total += sum((a[i][j] - b[i][j]) ** 2 for i in range(size) for j in range(size) if of_classes[i][j])
     return total / len(student)
 
 
@@ -103,7 +130,9 @@ OPTIONS = st.fixed_dictionaries(
         "power": st.integers(1, 3),
         "normalize": st.booleans(),
         "neighbours": st.sampled_from(["teacher", "own"]),
-        "order": st.sampled_from(["threshold_first", "normalize_first"]),
+        "order": st.sampled_from(["threshold_first", "normalize_first", "published"]),
+        "similarity": st.sampled_from(["cosine", "rbf", "rbf_squared"]),
+        "rbf_scale": st.sampled_from([0.5, 2.0]),
     }
 )
 
@@ -132,6 +161,12 @@ def test_is_its_definition_for_every_choice_of_options(options, size, seed):
         {"k": 2, "neighbours": "own"},
         {"k": 2, "order": "normalize_first"},
         {"k": 2, "order": "normalize_first", "neighbours": "own", "edges": "inter", "power": 2},
+        {"k": 2, "order": "published"},
+        {"edges": "inter", "power": 2, "order": "published"},
+        {"k": 2, "order": "published", "neighbours": "own", "edges": "inter", "power": 2},
+        {"similarity": "rbf"},
+        {"similarity": "rbf", "rbf_scale": 0.5, "k": 2},
+        {"similarity": "rbf_squared"},
     ],
 )
 def test_is_its_definition(options):
@@ -150,11 +185,27 @@ def test_options_that_concern_neighbours_change_the_value(options):
 
 @pytest.mark.parametrize("k", [None, 6, 7, 50])
 @pytest.mark.parametrize("neighbours", ["teacher", "own"])
-@pytest.mark.parametrize("order", ["threshold_first", "normalize_first"])
+@pytest.mark.parametrize("order", ["threshold_first", "normalize_first", "published"])
 def test_orders_and_neighbours_agree_where_k_keeps_every_edge(k, neighbours, order):
     student, teacher, labels = layers(7, 0), layers(7, 1, of_teacher=True), labels_of(7)
     value = GraphDistillation(k=k, neighbours=neighbours, order=order)(student, teacher, labels)
     assert value.item() == pytest.approx(GraphDistillation()(student, teacher, labels).item())
+
+
+def test_the_three_orders_differ_where_they_can():
+    student, teacher, labels = layers(9, 0), layers(9, 1, of_teacher=True), labels_of(9)
+    for options in ({"k": 2}, {"k": 2, "edges": "inter"}):
+        values = [
+            GraphDistillation(order=order, **options)(student, teacher, labels).item()
+            for order in ("threshold_first", "normalize_first", "published")
+        ]
+        assert len({round(value, 12) for value in values}) == 3
+    # without neighbours the published code differs by the power of a graph that has edges of some classes alone
+    values = [
+        GraphDistillation(order=order, edges="inter", power=2)(student, teacher, labels).item()
+        for order in ("threshold_first", "published")
+    ]
+    assert values[0] != pytest.approx(values[1])
 
 
 def test_k_larger_than_a_small_last_batch_is_accepted():
@@ -241,6 +292,8 @@ def test_gradient_reaches_the_student_only():
         {"power": 3},
         {"k": 2},
         {"k": 2, "neighbours": "own", "order": "normalize_first", "power": 2},
+        {"k": 2, "edges": "inter", "order": "published", "power": 2},
+        {"similarity": "rbf"},
     ],
 )
 def test_gradient_is_that_of_finite_differences(options):
@@ -251,7 +304,15 @@ def test_gradient_is_that_of_finite_differences(options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"k": 2}, {"k": 2, "neighbours": "own", "order": "normalize_first"}, {"power": 2}]
+    "options",
+    [
+        {},
+        {"k": 2},
+        {"k": 2, "neighbours": "own", "order": "normalize_first"},
+        {"power": 2},
+        {"similarity": "rbf"},
+        {"similarity": "rbf_squared", "k": 2, "order": "published"},
+    ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_identical_and_zero_inputs_give_finite_gradients(options, dtype):
@@ -288,7 +349,9 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype, options):
     [
         ({"edges": "none"}, "edges is one of all, inter, intra, not 'none'"),
         ({"neighbours": "student"}, "neighbours is one of teacher, own, not 'student'"),
-        ({"order": "first"}, "order is one of threshold_first, normalize_first, not 'first'"),
+        ({"order": "first"}, "order is one of threshold_first, normalize_first, published, not 'first'"),
+        ({"similarity": "euclidean"}, "similarity is one of cosine, rbf, rbf_squared, not 'euclidean'"),
+        ({"rbf_scale": 0}, "a positive number, not 0"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"k": -2}, "k must be at least 1, not -2"),
         ({"power": 0}, "power must be at least 1, not 0"),
@@ -313,6 +376,27 @@ def test_unknown_options_are_refused(option, message):
 def test_representations_that_do_not_pair_up_are_refused(student, teacher, message):
     with pytest.raises(ValueError, match=message):
         GraphDistillation()(student, teacher, labels_of(4))
+
+
+@pytest.mark.parametrize("similarity", ["rbf", "rbf_squared"])
+def test_kernels_have_no_unit(similarity):
+    """α serves a layer whatever its scale, and shifts and signs do not matter."""
+    student, teacher, labels = layers(7, 0), layers(7, 1, of_teacher=True), labels_of(7)
+    loss = GraphDistillation(similarity=similarity)
+    moved = [5.0 - 1e4 * student[0], student[1] - 100.0]
+    assert loss(moved, teacher, labels).item() == pytest.approx(loss(student, teacher, labels).item())
+
+
+def test_kernels_keep_signed_layers_from_gradients_that_drown_the_task():
+    """Cosines of signed layers have degrees about zero, which the graph is divided by; kernels do not."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(128, 512, generator=generator) for _ in range(2))
+    gradients = {}
+    for similarity, made in (("cosine", torch.Tensor.relu), ("rbf", torch.Tensor.clone)):
+        x = made(student).requires_grad_()
+        GraphDistillation(similarity=similarity)([x], [made(teacher)], labels_of(128)).backward()
+        gradients[similarity] = x.grad.norm()
+    assert 0.01 < gradients["rbf"] / gradients["cosine"] < 100
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (1,), (3,)])

@@ -39,7 +39,7 @@ def loss_by_definition(
     self_loops=False,
     power=1,
     normalize_embeddings=False,
-    reduction="sum",
+    reduction="mean",
 ):
     rows, labels, size = x.tolist(), labels.tolist(), len(x)
     if normalize_embeddings:
@@ -65,8 +65,11 @@ def loss_by_definition(
     for _ in range(power - 1):
         result = [[sum(result[i][m] * laplacian[m][j] for m in range(size)) for j in range(size)] for i in range(size)]
     variation = sum(result[i][j] for i in range(size) for j in range(size) if labels[i] == labels[j])
-    pairs = sum(labels[i] != labels[j] for i in range(size) for j in range(size))
-    return variation / pairs if reduction == "mean" else variation
+    edges = [(i, j) for i in range(size) for j in others[i] if j in nearest[i] or i in nearest[j]]
+    between = sum(labels[i] != labels[j] for i, j in edges)
+    if not between:
+        return 0.0
+    return variation / between if reduction == "mean" else variation
 
 
 OPTIONS = st.fixed_dictionaries(
@@ -107,11 +110,11 @@ def test_is_its_definition_for_every_choice_of_options(options, size, seed):
         ({"self_loops": True}, {"normalize": True}),
         ({"power": 2}, {}),
         ({"normalize_embeddings": True}, {}),
-        ({"reduction": "mean"}, {}),
+        ({"reduction": "sum"}, {}),
     ],
 )
 def test_every_option_changes_the_value(option, on):
-    x, labels = embeddings(7), labels_of(7)
+    x, labels = embeddings(7).abs() if option == {"similarity": "cosine"} else embeddings(7), labels_of(7)
     value = LabelVariation(**on, **option)(x, labels).item()
     assert value == pytest.approx(loss_by_definition(x, labels, **on, **option))
     assert value != pytest.approx(LabelVariation(**on)(x, labels).item())
@@ -121,17 +124,41 @@ def test_sum_is_the_label_variation_of_the_graph():
     x, labels = embeddings(9), labels_of(9)
     for power in (1, 2):
         expected = lgg.label_variation(lgg.similarity_graph(x, similarity="rbf", k=4), labels, power=power)
-        assert LabelVariation(k=4, power=power)(x, labels).item() == pytest.approx(expected.item())
+        assert LabelVariation(k=4, power=power, reduction="sum")(x, labels).item() == pytest.approx(expected.item())
 
 
 def test_mean_does_not_depend_on_the_size_of_the_batch():
     x, labels = embeddings(6), labels_of(6)
-    loss = LabelVariation(reduction="mean")
+    loss = LabelVariation()
     # twice the batch: every pair of distinct classes is there four times
     doubled = loss(torch.cat([x, x]), torch.cat([labels, labels]))
     assert doubled.item() == pytest.approx(loss(x, labels).item())
-    apart = LabelVariation(reduction="mean")(torch.zeros(6, 2), labels)
+    apart = LabelVariation()(torch.zeros(6, 2), labels)
     assert apart.item() == pytest.approx(1.0)
+
+
+@given(k=st.none() | st.integers(1, 11), size=st.integers(3, 12), normalize=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_mean_is_the_mean_weight_of_an_edge_between_classes_whatever_k(k, size, normalize):
+    x, labels = embeddings(size), labels_of(size)
+    graph = lgg.similarity_graph(x, similarity="rbf", k=k and min(k, size), normalize=normalize)
+    between = graph[(labels[:, None] != labels[None, :]) & (graph > 0)]
+    expected = between.mean().item() if len(between) else 0.0
+    assert LabelVariation(k=k, normalize=normalize)(x, labels).item() == pytest.approx(expected)
+
+
+def test_k_does_not_scale_the_loss_of_equal_similarities():
+    corners = torch.eye(8, dtype=torch.float64)  # all as far from each other
+    values = {LabelVariation(k=k)(corners, labels_of(8)).item() for k in (None, 1, 2, 4)}
+    assert max(values) == pytest.approx(min(values))
+
+
+def test_a_graph_without_an_edge_between_classes_has_neither_loss_nor_gradient():
+    x = torch.tensor([[0.0, 0.0], [0.1, 0.0], [9.0, 0.0], [9.1, 0.0]]).requires_grad_()
+    value = LabelVariation(k=1, power=2)(x, torch.tensor([0, 0, 1, 1]))
+    value.backward()
+    assert value == 0
+    assert x.grad.count_nonzero() == 0
 
 
 @pytest.mark.parametrize("k", [6, 7, 50])
@@ -200,6 +227,8 @@ def test_identical_and_zero_embeddings_give_finite_gradients(similarity, options
     some[1] = some[0]
     some[3:5] = 0
     for x in (some, some[:1].expand_as(some).clone(), torch.zeros_like(some), 1e4 * some):
+        if similarity == "cosine":
+            x = x.abs()
         x.requires_grad_()
         value = LabelVariation(similarity=similarity, **options)(x, labels_of(6))
         assert value.isfinite()
@@ -212,7 +241,7 @@ def test_identical_and_zero_embeddings_give_finite_gradients(similarity, options
     "options", [{}, {"power": 2}, {"similarity": "cosine", "k": 3}, {"normalize_embeddings": True}]
 )
 def test_half_precision_and_autocast_are_computed_in_float32(dtype, options):
-    x = embeddings(8, dtype=dtype)
+    x = embeddings(8, dtype=dtype).abs()
     loss = LabelVariation(**options)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(x, labels_of(8))
@@ -256,7 +285,7 @@ def test_points_free_to_move_separate_but_on_a_circle(dimensions, separates):
     ("option", "message"),
     [
         ({"similarity": "euclidean"}, "similarity is one of cosine, rbf, rbf_squared, not 'euclidean'"),
-        ({"reduction": "none"}, "reduction is one of sum, mean, not 'none'"),
+        ({"reduction": "none"}, "reduction is one of mean, sum, not 'none'"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"power": 0}, "power must be at least 1, not 0"),
         ({"rbf_scale": 0.0}, "a positive number, not 0.0"),

@@ -44,6 +44,37 @@ def test_graph_distillation_between_classes():
     assert WEIGHT * GraphDistillation(edges="inter")(STUDENT, TEACHER, LABELS).item() == exactly(19.727834010498622)
 
 
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [
+        ({"k": 3}, 6.791038792175276),
+        ({"k": 3, "power": 2}, 2.2571811919253744),
+        ({"k": 3, "edges": "inter"}, 6.935685117306785),
+        ({"k": 2, "edges": "inter", "power": 2}, 1.0660510633286975),
+        ({"edges": "inter", "power": 2}, 1.4870490898244377),
+        ({"k": 3, "edges": "intra"}, 2.977882551858508),
+        ({"edges": "intra", "power": 3}, 0.19541952291583098),
+    ],
+)
+def test_graph_distillation_in_the_published_order(options, value):
+    loss = GraphDistillation(order="published", **options)
+    assert WEIGHT * loss(STUDENT, TEACHER, LABELS).item() == exactly(value)
+
+
+@pytest.mark.parametrize(
+    ("power", "published_k", "value"),
+    [
+        (1, 3, 10.119160642503818),
+        (1, 5, 11.100713741678723),
+        (2, 3, 29.529199619600067),
+        (2, 5, 52.30299955320943),
+    ],
+)
+def test_k_of_the_published_regulariser_counts_the_vertex_itself(power, published_k, value):
+    loss = LabelVariationSmoothness(power=power, k=published_k - 1)
+    assert loss(STUDENT, LABELS).item() == exactly(value)
+
+
 def test_relational_distillation():
     assert WEIGHT * RelationalDistillation()(STUDENT, TEACHER).item() == exactly(1.029076150232128)
 

@@ -1,5 +1,7 @@
 """The label variation regulariser against the loops that define it."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,12 +25,14 @@ def labels_of(size):
     return torch.arange(size) % 3
 
 
-def variation(x, labels, power, k, normalize):
+def variation(x, labels, power, k, normalize, similarity="cosine"):
     """tr(VᵀLᵖV) with L and V written out."""
     size = len(x)
     rows = x.flatten(1)
     rows = rows / rows.norm(dim=1, keepdim=True)
     a = [[float(rows[i] @ rows[j]) if i != j else 0.0 for j in range(size)] for i in range(size)]
+    if similarity != "cosine":
+        a = kernel(x, similarity == "rbf_squared")
     if k is not None:
         nearest = [sorted((j for j in range(size) if j != i), key=lambda j: -a[i][j])[:k] for i in range(size)]
         a = [[a[i][j] if j in nearest[i] or i in nearest[j] else 0.0 for j in range(size)] for i in range(size)]
@@ -40,8 +44,19 @@ def variation(x, labels, power, k, normalize):
     return sum(float(matrix[i, j]) for i in range(size) for j in range(size) if labels[i] == labels[j])
 
 
-def loss_by_definition(representations, labels, power=2, reduction="mean", k=None, normalize=False):
-    values = [variation(x, labels, power, k, normalize) for x in representations]
+def kernel(x, squared):
+    """Return exp(−2 · distance / mean distance), or the same with squares, zero on the diagonal."""
+    rows = x.flatten(1)
+    size = len(rows)
+    distances = [[float((a - b).norm()) ** (2 if squared else 1) for b in rows] for a in rows]
+    mean = sum(map(sum, distances)) / max(1, size * (size - 1)) or 1.0
+    return [[math.exp(-2 * distances[i][j] / mean) if i != j else 0.0 for j in range(size)] for i in range(size)]
+
+
+def loss_by_definition(
+    representations, labels, power=2, reduction="mean", k=None, normalize=False, similarity="cosine"
+):
+    values = [variation(x, labels, power, k, normalize, similarity) for x in representations]
     gaps = [abs(values[layer + 1] - values[layer]) for layer in range(len(values) - 1)]
     return sum(gaps) / (len(gaps) if reduction == "mean" else 1)
 
@@ -52,6 +67,7 @@ OPTIONS = st.fixed_dictionaries(
         "reduction": st.sampled_from(["mean", "sum"]),
         "k": st.none() | st.integers(1, 4),
         "normalize": st.booleans(),
+        "similarity": st.sampled_from(["cosine", "rbf", "rbf_squared"]),
     }
 )
 
@@ -67,7 +83,9 @@ def test_is_its_definition(options, size, count, seed):
     assert value.item() == pytest.approx(loss_by_definition(representations, labels, **options), **tolerance)
 
 
-@pytest.mark.parametrize("option", [{"power": 1}, {"reduction": "sum"}, {"k": 2}, {"normalize": True}])
+@pytest.mark.parametrize(
+    "option", [{"power": 1}, {"reduction": "sum"}, {"k": 2}, {"normalize": True}, {"similarity": "rbf"}]
+)
 def test_every_option_changes_the_value(option):
     representations, labels = layers(6), labels_of(6)
     value = LabelVariationSmoothness(**option)(representations, labels).item()
@@ -166,6 +184,8 @@ def test_is_built_from_label_variations_of_the_library():
     ("option", "message"),
     [
         ({"reduction": "max"}, "reduction is one of mean, sum, not 'max'"),
+        ({"similarity": "max"}, "similarity is one of cosine, rbf, rbf_squared, not 'max'"),
+        ({"rbf_scale": -1}, "a positive number, not -1"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"power": 0}, "power must be at least 1, not 0"),
     ],

@@ -485,10 +485,11 @@ def test_differences_are_to_the_baseline(tables, table, baseline, metric):
 def test_each_network_is_put_to_each_test(results):
     for name in DEFENCES:
         everywhere = {"clean", "gaussian_noise", "dropout", "quantized_weights"}
-        attacked = {"clean_attacked_images", "fgsm_pixels", "fgsm_normalized", "pgd", "strong_pgd", "transfer_fgsm"}
+        attacked = {"clean_attacked_images", "without_gradient", "fgsm_pixels", "fgsm_normalized", "pgd", "strong_pgd"}
+        attacked |= {"transfer_fgsm", "transfer_pgd"}
         for seed in SETTINGS.seeds:
             rows = pd.read_csv(results / "robustness" / name / f"seed{seed}" / "evaluation.csv")
-            assert set(rows["test"]) == everywhere | attacked | {"transfer_pgd", "deepfool"}
+            assert set(rows["test"]) == everywhere | attacked | {"deepfool"}
             assert (rows["images"][rows["test"].isin(everywhere)] == SETTINGS.data.test_images).all()
             assert (rows["images"][rows["test"].isin(attacked)] == TESTS.images).all()
             for form in ("pixels", "normalized"):

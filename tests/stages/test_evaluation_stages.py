@@ -82,6 +82,25 @@ def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, t
     assert "deepfool" not in rows.index
 
 
+def test_the_share_of_images_without_a_gradient_is_written(settings, call, networks, tmp_path):
+    """A network with far larger logits errs as often, and less under attack."""
+    network = load_model(networks[0])
+    with torch.no_grad():
+        for parameter in network.classifier.parameters():
+            parameter *= 1e7
+    architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 2}
+    save_model(tmp_path / "sure.safetensors", network, architecture, {})
+    own, sure = (
+        robustness_of(settings, call, tmp_path / "e.csv", path, networks[1]).drop_duplicates("test").set_index("test")
+        for path in (networks[0], tmp_path / "sure.safetensors")
+    )
+    assert own["value"]["without_gradient"] == 0
+    assert sure["value"]["without_gradient"] > 0
+    assert sure["measure"]["without_gradient"] == "share"
+    assert sure["images"]["without_gradient"] == settings.robustness.tests.images
+    assert sure["value"]["clean"] == own["value"]["clean"]
+
+
 def test_deepfool_counts_all_its_images_and_nothing_for_those_that_are_wrong_without_it(
     settings, call, images, networks, tmp_path
 ):
