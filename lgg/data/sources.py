@@ -136,14 +136,14 @@ def _read_arrays(path: Path) -> ImageSet:
         )
     numbered = [f"class {label}" for label in range(int(labels.max()) + 1)]
     classes = _names(path, arrays["classes"]) if "classes" in arrays else numbered
-    notes = [f"{path.name}: {len(images):,} images"]
+    notes = [f"{readable(path.name)}: {len(images):,} images"]
     if "exact" in arrays and (arrays["exact"].shape != labels.shape or arrays["exact"].dtype.kind not in "biu"):
         raise DataError(
             f"{path}: exact must be {len(images)} truth values, not {arrays['exact'].shape} of {arrays['exact'].dtype}"
         )
     if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
         notes.append(
-            f"{path.name}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
+            f"{readable(path.name)}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
         )
     return _checked(path, _resize_all(images), labels, tuple(classes), tuple(notes))
 

@@ -228,6 +228,15 @@ def test_inexact_copies_are_noted(arrays):
     assert not any("exact" in note for note in test.notes)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
+def test_notes_can_be_printed_whatever_a_file_is_called(arrays):
+    folder = arrays({"exact": np.arange(12) > 4})
+    (folder / "train.npz").rename(folder / os.fsdecode(b"z\xe9bu\ntrain.npz"))
+    first, second = load("arrays", folder)[0].notes
+    assert first == r"z\xe9bu\ntrain.npz: 12 images"
+    assert second.startswith(r"z\xe9bu\ntrain.npz: 5 of 12 images")
+
+
 def test_exact_copies_are_not_noted(arrays):
     train, _ = load("arrays", arrays({"exact": np.ones(12, bool)}))
     assert not any("exact" in note for note in train.notes)

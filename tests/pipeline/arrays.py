@@ -6,9 +6,9 @@ import numpy as np
 
 
 def write_arrays(folder: Path, seed: int) -> None:
-    """Write 50 training and 50 test images of two classes into `folder`."""
+    """Write 100 training and 100 test images of four classes, as many as Figure 2 shows, into `folder`."""
     folder.mkdir(exist_ok=True)
     random = np.random.default_rng(seed)
     for split in ("train", "test"):
-        images = random.integers(256, size=(50, 32, 32, 3), dtype=np.uint8)
-        np.savez(folder / f"{split}.npz", images=images, labels=np.arange(50) % 2)
+        images = random.integers(256, size=(100, 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / f"{split}.npz", images=images, labels=np.arange(100) % 4)
