@@ -1,6 +1,10 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import pytest
 from configurations import configured, read
@@ -113,6 +117,18 @@ def backwards(node):
     if isinstance(node, Mapping):
         return {key: backwards(node[key]) for key in reversed(node)}
     return node
+
+
+def test_recipes_are_the_same_in_another_process():
+    """Sets have another order there; the digests' part is tests/test_digest.py's."""
+    code = (
+        "import dataclasses, json; from test_recipes import configured, recipes_of; "
+        "print(json.dumps({name: dataclasses.asdict(recipe) for name, recipe in recipes_of(configured()).items()}))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    here = {name: asdict(recipe) for name, recipe in recipes_of(configured()).items()}
+    assert json.loads(done.stdout) == here
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
