@@ -26,7 +26,7 @@ from pydantic import (
 
 from lgg import registry
 from lgg.errors import ConfigError
-from lgg.files import PICTURES, write_text
+from lgg.files import pictures_in, write_text
 
 TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
@@ -235,13 +235,7 @@ class Data(_Section):
 
     def count_pictures(self, folder: Path) -> None:
         """Count the pictures of `folder`, for the checks that need their number."""
-        train, test = (
-            [
-                sum(picture.suffix.lower() in PICTURES for picture in one.glob("[!.]*"))
-                for one in folder.glob(f"{split}/[!.]*")
-            ]
-            for split in ("train", "test")
-        )
+        train, test = ([len(pictures_in(one)) for one in folder.glob(f"{split}/[!.]*")] for split in ("train", "test"))
         if all((*train, *test)) and train and test:  # else preparing the data says what is wrong with the folder
             self._counted = {"train_images": sum(train), "test_images": sum(test), "classes": len(train)}
 

@@ -6,7 +6,6 @@ none of them, and this module needs the standard library alone.
 
 import ast
 import hashlib
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def _path(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split(".")[1:])
     candidates = (base / "__init__.py", base.with_suffix(".py"))
     # the exact name: where capitals do not count, losses.Triplet, a class, would be found in losses/triplet.py
-    return next((path for path in candidates if path.is_file() and path.name in os.listdir(path.parent)), None)
+    return next((path for path in candidates if path.is_file() and path in path.parent.iterdir()), None)
 
 
 def canonical(node: Any) -> str:
@@ -61,7 +60,7 @@ def canonical(node: Any) -> str:
     if isinstance(node, list):
         return f"[{','.join(map(canonical, node))}]"
     if not isinstance(node, ast.AST):
-        return f"{type(node).__name__} {ascii(node)}"
+        return f"{type(node).__name__} {node!a}"
     fields = {name: getattr(node, name, None) for name in node._fields if name not in _SILENT}
     if isinstance(node, ast.JoinedStr):
         fields["values"] = _joined(node)

@@ -24,6 +24,18 @@ if sys.platform != "win32":
 _seconds_writing = 0.0
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures in `folder`, by name: what an image folder's class consists of. Hidden files are none."""
+    found = (path for path in folder.glob("[!.]*") if path.suffix.lower() in PICTURES and path.is_file())
+    return sorted(found, key=lambda path: path.name)
+
+
+def arrays_in(folder: Path, split: str) -> list[Path]:
+    """Return the files of arrays in `folder` that may hold `split`, "train" or "test", by name. Hidden files do not."""
+    found = (path for path in folder.glob(f"*{split}*.npz") if not path.name.startswith(".") and path.is_file())
+    return sorted(found, key=lambda path: path.name)
+
+
 def seconds_writing() -> float:
     """Return how many seconds this process has spent in blocks of `atomic_path`, those of `not_writing` taken off."""
     return _seconds_writing

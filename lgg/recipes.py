@@ -25,7 +25,7 @@ from lgg.config import (
 )
 from lgg.config import Distillation as DistillationConfig
 from lgg.digest import code_digest
-from lgg.files import canonical_json
+from lgg.files import arrays_in, canonical_json, pictures_in
 
 
 @dataclass(frozen=True)
@@ -439,8 +439,16 @@ def _timing(config: Config) -> Timing:
 
 
 def source_files(data: Data) -> list[str]:
-    """Return the people's own files that the images come from, whose change makes new images."""
+    """Return the user's own files that the images are read from, whose change makes new images.
+
+    Others beside them, such as those that a file manager leaves, change nothing.
+    """
     if data.path is None or data.source not in ("arrays", "image_folder"):
         return []
-    pattern = "*.npz" if data.source == "arrays" else "*/*/*"
-    return sorted(str(path) for path in Path(data.path).glob(pattern) if path.is_file())
+    folder = Path(data.path)
+    if data.source == "arrays":
+        found = {path for split in ("train", "test") for path in arrays_in(folder, split)}
+    else:
+        classes = [one for split in ("train", "test") for one in folder.glob(f"{split}/[!.]*")]
+        found = {path for one in classes for path in pictures_in(one)}
+    return sorted(map(str, found))

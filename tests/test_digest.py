@@ -172,7 +172,10 @@ def canonical(text):
 
 def test_the_text_of_code_is_fixed():
     """The value was the same in CPython 3.11.7, 3.12.1, 3.13.0, 3.13.5 and 3.14.2; another would run everything again."""
-    assert hashlib.sha256(canonical(TRICKY).encode()).hexdigest() == "c537b13abb6e0c2c8a8859e5278d1ebacb11f4d7165a07418088634b09cc81e9"
+    assert (
+        hashlib.sha256(canonical(TRICKY).encode()).hexdigest()
+        == "c537b13abb6e0c2c8a8859e5278d1ebacb11f4d7165a07418088634b09cc81e9"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,13 @@ def test_different_code_is_different():
         *('f"{x}"', 'f"{x!r}"', 'f"{x!s}"', 'f"{x:>}"', 'f"{x}>"', 'f"{x:{y}}"', 'f"{x}{y}"', 'f"{x=}"', 'f"x"', 'f""'),
         *('f"{x:a{y}}"', 'f"{x:{y}a}"', 'f"{{x}}"', "f\"{'x'}\"", 'f"{x:{y}{z}}"', 'f"{x:{y}}{z}"'),
         *("f(a, b)", "f((a, b))", "f(a=b)", "f(*a)", "f(**a)", "[a, b]", "[b, a]", "{a: b}", "{**b}", "{None: b}"),
-        *("def f(a, *, b): 1", "def f(a, b): 1", "def f(*, a, b=None): 1", "def f(*, a=None, b): 1", "def f(a, /, b): 1"),
+        *(
+            "def f(a, *, b): 1",
+            "def f(a, b): 1",
+            "def f(*, a, b=None): 1",
+            "def f(*, a=None, b): 1",
+            "def f(a, /, b): 1",
+        ),
         *("return", "return None", "x = y", "x == y", "x: y", "x: y = None", "x += y", "import x", "from . import x"),
     ]
     assert len({canonical(text) for text in different}) == len(different)

@@ -16,7 +16,7 @@ from lgg.data import photo_patches
 from lgg.data.draws import draw_evenly
 from lgg.data.storage import ImageSet
 from lgg.errors import DataError
-from lgg.files import PICTURES
+from lgg.files import arrays_in, pictures_in
 
 SIDE = 32
 
@@ -100,7 +100,7 @@ def _arrays(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 
 
 def _the_one_file(folder: Path, split: str) -> Path:
-    found = sorted(folder.glob(f"*{split}*.npz"))
+    found = arrays_in(folder, split)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise DataError(f"data.path: {folder} must hold exactly one file *{split}*.npz; found: {names}")
@@ -173,7 +173,7 @@ def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 def _read_folder(folder: Path, classes: list[str]) -> ImageSet:
     images, labels = [], []
     for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in PICTURES)
+        files = pictures_in(folder / name)
         if not files:
             raise DataError(f"data.path: {folder / name} has no picture (*.png, *.jpg)")
         for path in files:
