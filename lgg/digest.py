@@ -79,7 +79,7 @@ def _joined(string: ast.JoinedStr) -> list[ast.expr]:
         if not isinstance(part, ast.Constant):
             parts.append(part)
         elif isinstance(before, ast.Constant):
-            parts[-1] = ast.Constant(f"{before.value}{part.value}")
+            parts[-1] = ast.Constant(str(before.value) + str(part.value))
         elif part.value:
             parts.append(part)
     return parts

@@ -184,5 +184,5 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="damaged, or no file of images"):
+    with pytest.raises(DataError, match="there is no such file"):
         read_images(tmp_path)
