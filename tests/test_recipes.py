@@ -826,7 +826,7 @@ MODULE_CHANGES = [
     *(
         (f"lgg.{module}", set())
         for module in (
-            *("config", "registry", "recipes", "digest", "provenance", "workflow", "gpus", "representations"),
+            *("config", "registry", "recipes", "digest", "provenance", "workflow", "made", "gpus", "representations"),
             *("reporting.job_times", "reporting.overview"),
             *("stages.__main__", "stages.download_corruptions", "stages.train_students"),
         )
