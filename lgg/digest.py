@@ -1,17 +1,22 @@
 """A digest of the code that a stage runs, so that editing a module reruns the stages it can affect and no others.
 
-Comments, docstrings and layout do not count. Reading the files imports none of them.
+Comments, docstrings and layout do not count, nor does the version of Python that reads the files. Reading them imports
+none of them, and this module needs the standard library alone.
 """
 
 import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lgg.registry import lazy_exports, parse
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT.name
+
+# fields of a syntax tree that follow from the others, or change no result: u"a" is "a"
+_SILENT = {"ctx", "kind", "type_comment"}
 
 
 def code_digest(*modules: str) -> str:
@@ -42,7 +47,42 @@ def import_closure(*modules: str) -> set[str]:
 def _path(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split(".")[1:])
     candidates = (base / "__init__.py", base.with_suffix(".py"))
-    return next((path for path in candidates if path.is_file()), None)
+    # the exact name: where capitals do not count, losses.Triplet, a class, would be found in losses/triplet.py
+    return next((path for path in candidates if path.is_file() and path in path.parent.iterdir()), None)
+
+
+def canonical(node: Any) -> str:
+    """Return a syntax tree as ASCII text that is the same in every version of Python, its code being what it is.
+
+    `ast.unparse` and `ast.dump` are not: they spell f-strings and empty fields in their own ways from version to version,
+    and `repr` escapes characters by the Unicode tables of its Python.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(canonical, node))}]"
+    if not isinstance(node, ast.AST):
+        return f"{type(node).__name__} {node!a}"
+    fields = {name: getattr(node, name, None) for name in node._fields if name not in _SILENT}
+    if isinstance(node, ast.JoinedStr):
+        fields["values"] = _joined(node)
+    if isinstance(node, ast.FormattedValue) and isinstance(node.format_spec, ast.JoinedStr):
+        fields["format_spec"] = node.format_spec if _joined(node.format_spec) else None
+    # empty ones are left out, since new versions add fields: type_params came with 3.12
+    held = sorted((name, value) for name, value in fields.items() if value is not None and value != [])
+    return f"{type(node).__name__}({','.join(f'{name}={canonical(value)}' for name, value in held)})"
+
+
+def _joined(string: ast.JoinedStr) -> list[ast.expr]:
+    """Return the parts of an f-string with adjacent texts as one, without empty ones, which some versions put in."""
+    parts: list[ast.expr] = []
+    for part in string.values:
+        before = parts[-1] if parts else None
+        if not isinstance(part, ast.Constant):
+            parts.append(part)
+        elif isinstance(before, ast.Constant):
+            parts[-1] = ast.Constant(str(before.value) + str(part.value))
+        elif part.value:
+            parts.append(part)
+    return parts
 
 
 @cache
@@ -55,7 +95,7 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _code(module: str) -> str:
-    return ast.unparse(_tree(module))
+    return canonical(_tree(module))
 
 
 @cache

@@ -15,9 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from lgg.errors import LggError
+
+if sys.platform != "win32":
+    import fcntl
 
 SECONDS_BETWEEN_TRIES = 0.2
 SAID_AFTER = 1.0  # seconds of waiting
@@ -44,12 +47,12 @@ def claimed(count: int) -> Iterator[list[str]]:
             f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}. Check "
             "the driver and CUDA_VISIBLE_DEVICES, or set resources.device to cpu."
         )
-    folder = lock_folder()
+    lock = _locks_in(lock_folder())
     before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
     with contextlib.ExitStack() as held:
         # whoever waits stands here alone: of two who want several devices, none keeps the other from its last one
-        with _acquired(FileLock(folder / "queue.lock"), _announce("its turn to take a GPU")):
-            taken = _take(devices, each, count, folder, held)
+        with _acquired(lock("queue"), _announce("its turn to take a GPU")):
+            taken = _take(devices, each, count, lock, held)
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers mean the same to all jobs
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
         try:
@@ -98,24 +101,56 @@ def lock_folder() -> Path:
     return folder
 
 
-def _take(devices: list[str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
+def _locks_in(folder: Path) -> Callable[[str], BaseFileLock]:
+    """Return what makes a lock of a name in `folder`: the kernel's or, where the file system has none, a file's presence.
+
+    Raises LggError where the folder cannot be written to.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return _kernel_locks(folder) if _can_lock(probe.fileno()) else _locks_by_presence(folder)
+    except OSError as error:
+        raise LggError(
+            f"{folder}, the folder for the locks of GPUs, cannot be used: {error}. Set XDG_RUNTIME_DIR or TMPDIR to a folder "
+            "on this machine's own disk."
+        ) from None
+
+
+def _can_lock(handle: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _kernel_locks(folder: Path) -> Callable[[str], BaseFileLock]:
+    return lambda name: FileLock(folder / f"{name}.lock")
+
+
+def _locks_by_presence(folder: Path) -> Callable[[str], BaseFileLock]:
+    # another ending: the kernel's locks leave their files behind, which would be locks here
+    return lambda name: SoftFileLock(folder / f"{name}.held")
+
+
+def _take(
+    devices: list[str], each: int, count: int, lock: Callable[[str], BaseFileLock], held: contextlib.ExitStack
+) -> list[str]:
     """Lock `count` of the devices' places as they become free, and return the devices; `held` gives the places back."""
     names = _lock_names(devices)
     # the first place of all devices, then the second of all
-    files = {
-        folder / f"{names[device]}{f'-{place}' if place else ''}.lock": device
-        for place in range(each)
-        for device in devices
-    }
-    taken: dict[Path, str] = {}
+    places = {f"{names[device]}{f'-{place}' if place else ''}": device for place in range(each) for device in devices}
+    taken: dict[str, str] = {}
     say = _announce(f"{count} of the GPUs {', '.join(devices)}")
     while True:
-        for file, device in files.items():
-            if file in taken:
+        for place, device in places.items():
+            if place in taken:
                 continue
             with contextlib.suppress(Timeout):
-                held.enter_context(FileLock(file).acquire(timeout=0))
-                taken[file] = device
+                held.enter_context(lock(place).acquire(timeout=0))
+                taken[place] = device
             if len(taken) == count:
                 return sorted(set(taken.values()), key=devices.index)
         say()
@@ -123,7 +158,7 @@ def _take(devices: list[str], each: int, count: int, folder: Path, held: context
 
 
 @contextlib.contextmanager
-def _acquired(lock: FileLock, say: Callable[[], None]) -> Iterator[None]:
+def _acquired(lock: BaseFileLock, say: Callable[[], None]) -> Iterator[None]:
     """Hold a lock; a signal ends the wait for it."""
     while True:
         try:

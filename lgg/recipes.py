@@ -448,7 +448,10 @@ def _timing(config: Config) -> Timing:
 
 
 def source_files(data: Data) -> list[str]:
-    """Return the people's own files that the images come from, whose change makes new images."""
+    """Return the user's own files that the images are read from, whose change makes new images.
+
+    Others beside them, such as those that a file manager leaves, change nothing.
+    """
     if data.path is None or data.source not in ("arrays", "image_folder"):
         return []
     return [str(path) for path in own_files.source_files(data.source, Path(data.path))]

@@ -1,9 +1,11 @@
 """What the Snakefile does before it declares rules. Imports neither torch nor torchvision."""
 
+import argparse
 import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -123,3 +125,58 @@ def in_groups(seeds: Sequence[int], size: int) -> list[list[int]]:
 def one_of(names: Iterable[str]) -> str:
     """Return a wildcard pattern that matches just these names, or nothing where there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def starts_jobs(workflow: Any) -> bool:
+    """Return whether this is the Snakemake that the user started, and not one that runs a single job for it."""
+    return str(getattr(workflow.exec_mode, "name", "DEFAULT")) == "DEFAULT"
+
+
+def ending(workflow: Any, results: str, targets: Sequence[str]) -> str:
+    """Return what is said at the end of a run that went well.
+
+    The command for the report is given where all `targets`, the tables and figures of the whole run, are there.
+    """
+    missing = sum(not Path(target).exists() for target in targets)
+    if missing and not workflow.storage_settings.default_storage_provider:  # elsewhere they are no files here
+        return (
+            f"Done with what was asked for. {len(targets) - missing} of the run's {len(targets)} tables and figures are there; "
+            "the same command without the names of files or rules makes the others, and then says how the report is made."
+        )
+    return (
+        f"Done: {results}/tables/, {results}/figures/; results/README.md says what they stand for.\n"
+        f"The report, {results}/report.html, is made by: {shlex.join(report_command(workflow, results, sys.argv))}"
+    )
+
+
+def report_command(workflow: Any, results: str, given: Sequence[str]) -> list[str]:
+    """Return the command that makes the report of this run: with the same Snakefile, folder, profile and configuration.
+
+    Args:
+        given: the command line of this Snakemake, for its profiles.
+    """
+    command = ["snakemake", "--report", f"{results}/report.html"]
+    snakefile, folder = Path(workflow.main_snakefile).absolute(), workflow.overwrite_workdir
+    if folder is not None or snakefile != Path.cwd() / "Snakefile":
+        command += ["--snakefile", str(snakefile)]
+    if folder is not None:
+        command += ["--directory", str(Path.cwd())]
+    command += _profiles(given)
+    if workflow.overwrite_configfiles:
+        command += ["--configfile", *map(str, workflow.overwrite_configfiles)]
+    # as they were written: what Snakemake has read of them has other types
+    settings = workflow.config_settings.config_args
+    if settings:
+        command += ["--config", *([settings] if isinstance(settings, str) else settings)]
+    return command
+
+
+def _profiles(given: Sequence[str]) -> list[str]:
+    """Return the options of a command line that name profiles, which may say where results are kept."""
+    if not given or not _is_snakemake(Path(given[0])):
+        return []
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--profile", "--workflow-profile"):
+        options.add_argument(name)
+    found, _ = options.parse_known_args(given[1:])
+    return [part for name, value in vars(found).items() if value for part in (f"--{name.replace('_', '-')}", value)]

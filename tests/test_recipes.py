@@ -1,14 +1,20 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 from configurations import configured, read
+from PIL import Image
 from pydantic import BaseModel
 
 from lgg import digest, recipes
 from lgg.config import Data, load
-from lgg.data import sources
+from lgg.data import pictures, sources
 
 METHODS = {"hinton", "rkd_d", "gkd", "gkd_inter"}
 DISTILLED = {f"distill_student {method}" for method in METHODS}
@@ -113,6 +119,18 @@ def backwards(node):
     if isinstance(node, Mapping):
         return {key: backwards(node[key]) for key in reversed(node)}
     return node
+
+
+def test_recipes_are_the_same_in_another_process():
+    """Sets have another order there; the digests' part is tests/test_digest.py's."""
+    code = (
+        "import dataclasses, json; from test_recipes import configured, recipes_of; "
+        "print(json.dumps({name: dataclasses.asdict(recipe) for name, recipe in recipes_of(configured()).items()}))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    here = {name: asdict(recipe) for name, recipe in recipes_of(configured()).items()}
+    assert json.loads(done.stdout) == here
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
@@ -841,7 +859,7 @@ MODULE_CHANGES = [
     *(
         (f"lgg.{module}", set())
         for module in (
-            *("config", "registry", "recipes", "digest", "provenance", "workflow", "gpus", "representations"),
+            *("config", "registry", "recipes", "digest", "provenance", "workflow", "made", "gpus", "representations"),
             *("reporting.job_times", "reporting.overview"),
             *("stages.__main__", "stages.download_corruptions", "stages.train_students"),
         )
@@ -888,22 +906,57 @@ def test_the_network_of_the_teacher_counts_in_distillation(monkeypatch):
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-def test_own_arrays_are_files_that_the_data_depend_on(tmp_path):
-    for name in ("train.npz", "test.npz", "readme.txt"):
-        (tmp_path / name).write_text("")
-    files = recipes.source_files(Data(source="arrays", path=str(tmp_path)))
-    assert files == [str(tmp_path / "train.npz"), str(tmp_path / "test.npz")]
+BESIDE = (".DS_Store", "Thumbs.db", "desktop.ini", "._train.npz", "._1.png", "readme.txt", "validation.npz")
 
 
-def test_own_pictures_are_files_that_the_data_depend_on(tmp_path):
-    names = ("train/cat/1.png", "train/dog/2.jpg", "test/cat/3.png", "test/dog/4.bmp")
+@pytest.fixture
+def opened(monkeypatch):
+    """Return the list of the files that NumPy and Pillow open from here on."""
+    files = []
+
+    def noting(function):
+        return lambda path, *given, **named: (files.append(str(path)), function(path, *given, **named))[1]
+
+    monkeypatch.setattr(sources.np, "load", noting(np.load))
+    monkeypatch.setattr(pictures.Image, "open", noting(Image.open))
+    return files
+
+
+def images_read(source, folder):
+    """Read a source of the user's own, and return the settings that say so."""
+    data = Data(source=source, path=str(folder))
+    sources.load(data.model_dump(mode="json"))
+    return data
+
+
+def strew(folder, names):
+    for path in (folder / name for name in names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x00")
+
+
+def test_the_data_depend_on_the_arrays_that_are_read_and_on_no_other_file(tmp_path, opened):
+    for split in ("train", "test"):
+        np.savez(tmp_path / f"my-{split}.npz", images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.arange(2))
+    strew(tmp_path, [*BESIDE, "old/train.npz"])
+    data = images_read("arrays", tmp_path)
+    assert opened == recipes.source_files(data) == [str(tmp_path / f"my-{one}.npz") for one in ("train", "test")]
+
+
+def test_the_data_depend_on_the_pictures_that_are_read_and_on_no_other_file(tmp_path, opened):
+    names = [f"{split}/{one}/{name}" for split in ("train", "test") for one in "ab" for name in ("1.png", "2.JPG")]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    data = Data(source="image_folder", path=str(tmp_path))
-    assert recipes.source_files(data) == [str(tmp_path / name) for name in names]
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    for folder in ("", "train", "train/a", "test/b", ".hidden/a", "train/.hidden", "other/a"):
+        strew(tmp_path / folder, [*BESIDE, ".1.png", "1.png.part"])
+    strew(tmp_path, ["train/1.png", "other/a/1.png", "train/.hidden/1.png"])
+    data = images_read("image_folder", tmp_path)
+    assert opened == recipes.source_files(data) == [str(tmp_path / name) for name in names]
     before = recipes.source_state(data)
-    (tmp_path / names[0]).write_text("changed")
+    strew(tmp_path, ["train/a/Thumbs.db.new", "train/3.png"])
+    assert recipes.source_state(data) == before
+    Image.new("RGB", (32, 32), "red").save(tmp_path / names[0])
     assert recipes.source_state(data) != before
 
 

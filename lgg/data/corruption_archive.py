@@ -1,7 +1,8 @@
 """Corrupted test sets in one file: the official CIFAR-10-C.tar, or the same layout with sets generated here.
 
 The tar is not compressed and holds `CIFAR-10-C/NAME.npy` (5N, H, W, 3) uint8, the N images at severity 1, then 2, … 5,
-and `CIFAR-10-C/labels.npy` (5N,), the N labels five times over. Pixels are read in place, without unpacking.
+and `CIFAR-10-C/labels.npy` (5N,), the N labels five times over. Pixels are read in place, without unpacking, one corruption at
+one severity at a time.
 """
 
 import errno
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES, unknown_name, unknown_severity
 from lgg.data.corruptions import corrupt
 from lgg.errors import DataError
-from lgg.files import atomic_path, not_writing
+from lgg.files import atomic_path, naming, not_writing
 
 ARCHIVE_URL = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
 ARCHIVE_MD5 = "56bf5dcef84df0e2308c6dcbcbbd8499"
@@ -177,7 +178,7 @@ class CorruptionArchive:
             raise DataError(f"{self._path}: does not hold {what}. {self._advice}")
         if len(labels.shape) != 1 or labels.shape[0] % len(SEVERITIES) or not np.issubdtype(labels.dtype, np.integer):
             raise self._wrong(LABELS, f"labels are whole numbers (5N,), not {labels.shape} of {labels.dtype}")
-        everything = np.asarray(self._map(labels)).astype(np.int64).reshape(len(SEVERITIES), -1)
+        everything = self._read(labels, 0, labels.shape[0]).astype(np.int64).reshape(len(SEVERITIES), -1)
         if (everything != everything[0]).any():
             raise self._wrong(LABELS, "the labels differ from severity to severity")
         self.labels: NDArray[np.int64] = everything[0]
@@ -193,7 +194,7 @@ class CorruptionArchive:
         self._images = members
 
     def images(self, name: str, severity: int) -> NDArray[np.uint8]:
-        """Return (N, H, W, 3) uint8 of one corruption at one severity, mapped from the file and read-only.
+        """Return (N, H, W, 3) uint8 of one corruption at one severity.
 
         Raises DataError where the archive has no such corruption, or severity is not 1 to 5.
         """
@@ -202,7 +203,7 @@ class CorruptionArchive:
         if severity not in SEVERITIES or isinstance(severity, bool):
             raise DataError(f"{self._path}: {unknown_severity(severity)}")
         count = len(self.labels)
-        return self._map(self._images[name])[(severity - 1) * count : severity * count]
+        return self._read(self._images[name], (severity - 1) * count, count)
 
     @property
     def _advice(self) -> str:
@@ -211,8 +212,13 @@ class CorruptionArchive:
     def _wrong(self, name: str, reason: str) -> DataError:
         return DataError(f"{self._path}: {FOLDER}/{name}.npy cannot be used: {reason}. {self._advice}")
 
-    def _map(self, member: _Member) -> NDArray[Any]:
-        return np.memmap(self._path, member.dtype, "r", member.offset, member.shape)
+    def _read(self, member: _Member, start: int, count: int) -> NDArray[Any]:
+        """Return `count` rows of a .npy file from the row `start` on."""
+        in_a_row = int(np.prod(member.shape[1:], dtype=object))
+        offset = member.offset + start * in_a_row * member.dtype.itemsize
+        with naming(self._path):
+            values = np.fromfile(self._path, member.dtype, count * in_a_row, offset=offset)
+        return values.reshape(count, *member.shape[1:])
 
     def _members(self) -> dict[str, _Member]:
         """Return the .npy files of the archive by their names, after reading nothing but headers."""
@@ -232,6 +238,9 @@ class CorruptionArchive:
                 file.seek(end)
                 whole = end < length and not any(file.read(tarfile.BLOCKSIZE))
         except (tarfile.TarError, OSError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: of a damaged offset
+                error.filename = str(self._path)
+                raise  # that it could not be read says nothing about its content
             raise DataError(f"{self._path}: damaged, cut short, or no tar file ({error}). {self._advice}") from None
         if not whole:
             raise DataError(f"{self._path}: damaged or cut short after byte {end:,}. {self._advice}")

@@ -1,4 +1,4 @@
-"""One file per split, read by mapping it into memory, without unpickling anything.
+"""One file per split, read without unpickling anything.
 
 The format is safetensors: `images` (N, H, W, 3) uint8 and `labels` (N,) int64, and a header that says shape, type,
 classes, notes on the origin, and a SHA-256 over pixels and labels.
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
 
 from lgg.errors import DataError
-from lgg.files import atomic_path
+from lgg.files import atomic_path, naming, read_tensors_metadata
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,15 @@ def write_images(path: str | Path, data: ImageSet, extra: dict[str, Any] | None 
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Return what the file says of itself, without reading its pixels; DataError where it is no such file."""
+    """Return what the file says of itself, without reading its pixels; DataError where it is no such file.
+
+    Raises OSError where it cannot be read, which says nothing about its content.
+    """
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("lgg", "{}"))
-    except FileNotFoundError:
+        header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
+    except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{path}: there is no such file") from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except ValueError as error:
         raise DataError(
             f"{path}: damaged, or no file of images ({error}). Remove it and run the pipeline again."
         ) from None
@@ -98,16 +100,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def read_images(path: str | Path, *, verify: bool = False) -> ImageSet:
-    """Return the split in `path`, its arrays mapped from the file; with `verify`, its SHA-256 is checked first.
+    """Return the split in `path`; with `verify`, its SHA-256 is checked first.
 
-    Raises DataError where the file is missing, damaged, of another kind, or does not have the SHA-256 it states.
+    Raises DataError where the file is missing, damaged, of another kind, or does not have the SHA-256 it states, OSError
+    where it cannot be read.
     """
     header = read_header(path)
     advice = "Remove it and run the pipeline again."
     try:
-        with safe_open(path, framework="numpy") as file:
-            images, labels = file.get_tensor("images"), file.get_tensor("labels")
-        data = ImageSet(images, labels, tuple(header["classes"]), tuple(header["notes"]))
+        with naming(path):
+            arrays = load(Path(path).read_bytes())
+        data = ImageSet(arrays["images"], arrays["labels"], tuple(header["classes"]), tuple(header["notes"]))
         changed = verify and data.sha256 != header["sha256"]
     except (SafetensorError, KeyError, DataError) as error:
         raise DataError(f"{path}: damaged ({error}). {advice}") from None

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from lgg.data.storage import read_images
 from lgg.reporting.embedding_figures import draw_embeddings
@@ -16,7 +16,7 @@ def main(arguments: Namespace) -> None:
     data = read_images(arguments.train)
     rows = {}
     for row, path in zip(recipe["rows"], arguments.positions, strict=True):
-        positions = load_file(path)
+        positions = load(path.read_bytes())
         rows[row["label"]] = {epoch: np.asarray(positions[f"epoch{epoch}"]) for epoch in recipe["epochs"]}
     directional = {row["label"] for row in recipe["rows"] if row["directional"]}
     figure = draw_embeddings(rows, data.labels, data.classes, directional=directional)

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from lgg.data.storage import read_images
 from lgg.devices import prepare
@@ -23,7 +23,7 @@ def main(arguments: Namespace) -> None:
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     model = load_model(arguments.model, device, expected={"num_classes": len(data.classes)})
     predicted = predict(model, images, device=device)
-    teacher = load_file(arguments.teacher)[CLASSES] if arguments.teacher else None
+    teacher = load(arguments.teacher.read_bytes())[CLASSES] if arguments.teacher else None
     row = {
         "images": len(labels),
         "error": error_percent(predicted, labels),

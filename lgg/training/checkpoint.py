@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from lgg import models
 from lgg.errors import ModelFileError
-from lgg.files import atomic_path
+from lgg.files import atomic_path, naming, read_tensors_metadata
 from lgg.models.base import ImageClassifier
 
 FORMAT = "lgg-model-1"
@@ -34,13 +34,16 @@ def save_model(
 
 
 def read_architecture(path: str | Path) -> dict[str, Any]:
-    """Return the architecture stated in a model file; ModelFileError where `path` is not a whole model file."""
+    """Return the architecture stated in a model file.
+
+    Raises ModelFileError where `path` is not a whole model file, OSError where it cannot be read, which says nothing about
+    its content.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("lgg", "{}"))
-    except FileNotFoundError:
+        header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
+    except (FileNotFoundError, IsADirectoryError):
         raise ModelFileError(f"{path}: there is no such file") from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except ValueError as error:
         raise ModelFileError(
             f"{path}: damaged, or not a model file ({error}). Remove it and run the pipeline again."
         ) from None
@@ -64,10 +67,11 @@ def load_model(
                 f"{path}: holds a network with {key} = {architecture.get(key)!r}, but {value!r} is expected. "
                 "It belongs to another configuration; remove it, or give the run another name."
             )
+    with naming(path):
+        content = Path(path).read_bytes()
     try:
         model = models.build(**architecture)
-        with safe_open(path, framework="pt") as file:
-            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 — not a mapping
-    except (RuntimeError, ValueError, TypeError) as error:
+        model.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise ModelFileError(f"{path}: its weights do not fit the network it names ({error})") from None
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

@@ -12,12 +12,12 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from lgg.errors import Interrupted
-from lgg.files import atomic_path, canonical_json
+from lgg.files import atomic_path, canonical_json, naming, read_tensors_metadata
 
 FORMAT = "lgg-checkpoint-1"
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -98,7 +98,10 @@ class Checkpoints:
             )
 
     def read(self) -> tuple[dict[str, Tensor], Progress] | None:
-        """Return what the newest usable checkpoint holds, None without one; says on standard error what became of each."""
+        """Return what the newest usable checkpoint holds, None without one; says on standard error what became of each.
+
+        Raises OSError where one cannot be read: it may be sound, and a training from scratch would replace it.
+        """
         for path in (self.path, self.before):
             if not path.exists():
                 continue
@@ -113,17 +116,17 @@ class Checkpoints:
 
     def _read(self, path: Path) -> tuple[dict[str, Tensor], Progress]:
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["lgg"])
-                if header.get("format") != FORMAT:
-                    raise _Unusable("it is of another version of lgg")
-                if header["identity"] != self.identity:
-                    raise _Unusable("it belongs to other settings, code or data, so the training starts anew")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a mapping
+            header = json.loads(read_tensors_metadata(path)["lgg"])
+            if header.get("format") != FORMAT:
+                raise _Unusable("it is of another version of lgg")
+            if header["identity"] != self.identity:
+                raise _Unusable("it belongs to other settings, code or data, so the training starts anew")
+            with naming(path):
+                tensors = load(path.read_bytes())
             if _digest(tensors, header) != header["sha256"]:
                 raise _Unusable("it is damaged (its content does not have the SHA-256 that it names)")
             progress: Progress = header["progress"]
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _Unusable(f"it is damaged ({error or type(error).__name__})") from None
         return tensors, progress
 

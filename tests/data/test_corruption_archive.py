@@ -98,10 +98,13 @@ def test_the_layout_is_the_official_one(file):
     assert np.array_equal(labels, np.tile(LABELS, 5))
 
 
-def test_pixels_are_mapped_and_read_only(file):
-    images = CorruptionArchive(file).images("fog", 2)
-    assert isinstance(images, np.memmap) and images.filename == file
-    assert not images.flags.writeable and not images.flags.owndata
+def test_pixels_of_one_severity_are_read_and_not_mapped(file):
+    with tarfile.open(file, "r:") as archive:
+        whole = np.load(io.BytesIO(archive.extractfile("CIFAR-10-C/fog.npy").read()), allow_pickle=False)
+    for severity in SEVERITIES:
+        images = CorruptionArchive(file).images("fog", severity)
+        assert not isinstance(images, np.memmap)
+        assert np.array_equal(images, whole[(severity - 1) * COUNT : severity * COUNT])
 
 
 def test_nothing_is_left_of_an_archive_that_could_not_be_written(images, tmp_path):

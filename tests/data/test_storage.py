@@ -1,4 +1,6 @@
+import errno
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,5 +186,16 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="damaged, or no file of images"):
+    with pytest.raises(DataError, match="there is no such file"):
         read_images(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")  # as a failed read: without a name
+
+    path = tmp_path / "train.safetensors"
+    write_images(path, image_set())
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=r"Input/output error.*train\.safetensors"):
+        read_images(path)

@@ -33,6 +33,7 @@ TIMED = (
     "benchmarks/",
     "provenance.json",
     "overview.rst",
+    "made.json",
     "tables/tableA1.",
     "figures/tableA1.",
     "tables/job_times.",

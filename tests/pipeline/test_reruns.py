@@ -2,6 +2,7 @@ import ast
 import os
 import shutil
 import subprocess
+from collections import Counter
 
 import pytest
 from configurations import configured
@@ -33,7 +34,7 @@ from expected_jobs import (
     retrained_geometry,
     robustness_evaluations,
 )
-from snakemake_runs import DIGITS, GIT, ROOT, plan, write_overlay
+from snakemake_runs import DIGITS, GIT, ROOT, announced_jobs, plan, snakemake, write_overlay
 
 pytestmark = pytest.mark.pipeline
 
@@ -191,9 +192,15 @@ def test_without_a_change_nothing_runs(finished):
     assert plan(finished) == {}
 
 
-def test_lost_metadata_rerun_nothing_that_is_newer_than_what_it_was_made_from(copy_of_finished):
+def test_a_copied_run_of_which_snakemake_remembers_nothing_reruns_what_a_change_touches(copy_of_finished, tmp_path):
+    """Another name, another folder and no `.snakemake` at once; copied in any order, without times."""
+    results = copy_of_finished / "results"
     shutil.rmtree(copy_of_finished / ".snakemake")
-    assert plan(copy_of_finished) == {}
+    shutil.copytree(results / SETTINGS.run, results / "renamed", copy_function=shutil.copyfile)
+    overlay = write_overlay(tmp_path, "{run: renamed, distillation: {methods: {gkd: {weight: 5}}}}")
+    done = snakemake(copy_of_finished, "--dry-run", configs=(DIGITS, overlay))
+    assert "results/renamed was copied here, or .snakemake was removed" in done.stdout
+    assert dict(Counter(job.name for job in announced_jobs(done.stdout))) == retrained(SETTINGS, "gkd")
 
 
 @pytest.mark.system
@@ -270,7 +277,7 @@ CODE_CHANGES = {
     "stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "files.py": EVERYTHING,
 }
-CODE_WITHOUT_RESULTS = ("config.py", "recipes.py", "digest.py", "provenance.py", "workflow.py")
+CODE_WITHOUT_RESULTS = ("config.py", "recipes.py", "digest.py", "provenance.py", "workflow.py", "made.py")
 
 
 def append(path, text):

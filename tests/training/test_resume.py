@@ -1,7 +1,9 @@
 """A training that was interrupted and went on is the training that was left alone, bit by bit."""
 
+import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -263,3 +265,14 @@ def test_all_are_removed_at_once(two_checkpoints, tmp_path):
     Checkpoints(tmp_path / "checkpoint.safetensors", "same").remove()
     assert list(tmp_path.iterdir()) == []
     Checkpoints(tmp_path / "checkpoint.safetensors", "same").remove()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_trained_over(tmp_path, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    checkpoints = Checkpoints(tmp_path / "checkpoint.safetensors", {})
+    checkpoints.write({"a": torch.zeros(1)}, {"step": 1, "epoch": 0})
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=r"Input/output error.*checkpoint\.safetensors"):
+        checkpoints.read()

@@ -1,7 +1,6 @@
 # Shared by all files of rules: the validated configuration, the folder of the run, the list of final results, and what
 # jobs ask for. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
 # Rules with `localrule` run where Snakemake runs, also with a cluster: each takes seconds, as long as a job takes to start.
-import shlex
 import sys
 from pathlib import Path
 
@@ -11,9 +10,9 @@ sys.path.insert(0, str(ROOT))
 
 from snakemake.exceptions import WorkflowError
 
-from lgg import machine, provenance, recipes
+from lgg import machine, made, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, start
+from lgg.workflow import ending, end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, starts_jobs, start
 
 try:
     settings = start(config, ROOT)
@@ -26,6 +25,9 @@ end_jobs_on_sigterm()
 shell.prefix("exec ")
 
 RESULTS = f"results/{settings.run}"
+if starts_jobs(workflow):
+    for line in made.give_back(Path(RESULTS)):
+        print(line, file=sys.stderr)
 OVERVIEW = Path(RESULTS, "overview.rst")
 # what the report's texts read: all keys, also where this is a module and was given just those that differ
 config = {
@@ -69,9 +71,8 @@ def label(what):
     return {"result": what}
 
 
-report_command = ["snakemake", "--report", f"{RESULTS}/report.html"]
-if workflow.overwrite_configfiles:
-    report_command += ["--configfile", *map(str, workflow.overwrite_configfiles)]
+onstart:
+    made.forget(Path(RESULTS))
 
 
 onsuccess:
@@ -82,7 +83,9 @@ onsuccess:
     # no rule: it would depend on the logs, and whoever deleted one would train a network again to get it back
     job_times.write(Path(RESULTS))
     overview.write(Path(RESULTS))
-    print(
-        f"Done: {RESULTS}/tables/, {RESULTS}/figures/; results/README.md says what they stand for.\n"
-        f"The report, {RESULTS}/report.html, is made by: {shlex.join(report_command)}"
-    )
+    made.keep(Path(RESULTS))
+    print(ending(workflow, RESULTS, targets))
+
+
+onerror:
+    made.keep(Path(RESULTS))
