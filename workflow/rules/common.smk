@@ -16,7 +16,7 @@ from lgg.errors import LggError
 from lgg.workflow import end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, start
 
 try:
-    settings = start(config, ROOT)
+    settings = start(config, ROOT, workflow.config_settings)
 except LggError as error:
     raise WorkflowError(str(error))
 end_jobs_on_sigterm()
