@@ -1053,7 +1053,9 @@ class Config(_Section):
     )
     data: Data
     geometry: Geometry | None = Field(default=None, description="null: no Figures 1 and 2")
-    corruptions: Corruptions = Field(default=Corruptions())
+    corruptions: Corruptions | None = Field(
+        default=Corruptions(), description="null: no corrupted test images, and no errors on them in Tables 2 and 3"
+    )
     distillation: Distillation | None = Field(default=None, description="null: no Table 1")
     embedding: Embedding | None = Field(default=None, description="null: no Table 2 and no Figure A1")
     robustness: Robustness | None = Field(default=None, description="null: no Table 3")

@@ -92,8 +92,9 @@ def mutated(draw) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
 
 def every_recipe(config: Config) -> list[recipes.Recipe]:
     """Return the recipe of every job of a run."""
-    made = [recipes.prepare_data(config), recipes.keep_corruptions(config.corruptions)]
-    made += [recipes.draw_corruptions(config.corruptions)]
+    made = [recipes.prepare_data(config)]
+    if config.corruptions:
+        made += [recipes.keep_corruptions(config.corruptions), recipes.draw_corruptions(config.corruptions)]
     if geometry := config.geometry:
         made += [recipes.train_reference_network(geometry), recipes.evaluate_geometry(geometry)]
         made += [recipes.draw_figure1(geometry)]
