@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -337,7 +338,7 @@ class Training(_Section):
 
     @property
     def _phases(self) -> list[dict[str, Any]]:
-        return [phase.model_dump(mode="json") for phase in self.schedule]
+        return [{"epochs": phase.epochs} for phase in self.schedule]
 
     def problems(self) -> Iterator[Problem]:
         try:
@@ -1214,20 +1215,22 @@ def _readable(raw: Mapping[str, Any], unreadable: set[Any]) -> Config:
 
     So that what is wrong with the others is told too.
     """
-    fields = Config.model_fields
-    read = {
-        name: TypeAdapter(Any if field.annotation is None else field.annotation).validate_python(raw[name])
-        for name, field in fields.items()
-        if name in raw and name not in unreadable
-    }
-    return Config.model_construct(**(dict.fromkeys(unreadable & set(fields)) | read))
+    fields = set(Config.model_fields)
+    read = {name: _reader(name).validate_python(raw[name]) for name in fields.intersection(raw) - unreadable}
+    return Config.model_construct(**(dict.fromkeys(unreadable & fields) | read))
+
+
+@cache
+def _reader(name: str) -> TypeAdapter[Any]:
+    annotation = Config.model_fields[name].annotation
+    return TypeAdapter(Any if annotation is None else annotation)
 
 
 def _all_problems(section: _Section) -> Iterator[Problem]:
     """Yield the problems of a section and of all below it."""
     yield from section.problems()
-    for name in type(section).model_fields:
-        for path, part in _parts(getattr(section, name, None), name):
+    for name, value in section:
+        for path, part in _parts(value, name):
             yield from ((f"{path}.{key}", text) for key, text in _all_problems(part))
 
 
@@ -1235,7 +1238,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, _Section]]:
     """Yield the sections in the value of a key, and where each is."""
     if isinstance(value, _Section):
         yield path, value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, item in value.items():
             yield from _parts(item, f"{path}.{key}")
     elif isinstance(value, list):

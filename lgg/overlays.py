@@ -93,9 +93,10 @@ def as_declared(value: Any, annotation: Any) -> Any:
     """
     options = branches(annotation)
     if isinstance(value, Mapping):
-        return {key: as_declared(item, child(options, key)) for key, item in value.items()}
+        items = value.items()
+        return {key: as_declared(item, child(options, key)) if _may_be_text(item) else item for key, item in items}
     if isinstance(value, list):
-        return [as_declared(item, child(options, number)) for number, item in enumerate(value)]
+        return [as_declared(item, child(options, 0)) if _may_be_text(item) else item for item in value]
     taken = {option for option in options if option in (bool, int, float, str)}
     words = {word for option in options if get_origin(option) is Literal for word in get_args(option)}
     if isinstance(value, Plain):
@@ -105,6 +106,10 @@ def as_declared(value: Any, annotation: Any) -> Any:
     if not isinstance(value, str) or value in words or (taken == {str} and not _takes_none(annotation)):
         return value
     return _from_text(value, taken)
+
+
+def _may_be_text(value: Any) -> bool:
+    return isinstance(value, (str, Plain, dict, list, Mapping))
 
 
 def _from_text(text: str, taken: set[Any]) -> Any:
@@ -192,12 +197,22 @@ def is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+#: by identity, since not every annotation can be hashed; with each, so that no other takes its place
+_BRANCHES: dict[int, tuple[Any, list[Any]]] = {}
+
+
 def branches(annotation: Any) -> list[Any]:
     """Return the branches of an annotation without Annotated, Union and None."""
+    if id(annotation) not in _BRANCHES:
+        _BRANCHES[id(annotation)] = (annotation, _branches(annotation))
+    return _BRANCHES[id(annotation)][1]
+
+
+def _branches(annotation: Any) -> list[Any]:
     if get_origin(annotation) is Annotated:
-        return branches(get_args(annotation)[0])
+        return _branches(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return [branch for option in get_args(annotation) for branch in branches(option)]
+        return [branch for option in get_args(annotation) for branch in _branches(option)]
     return [] if annotation is type(None) else [annotation]
 
 

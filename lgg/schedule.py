@@ -8,6 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 from lgg.errors import ConfigError
@@ -49,10 +50,7 @@ def boundaries(phases: Phases, steps_per_epoch: int) -> list[int]:
 
 def _ends(phases: Phases) -> list[Fraction]:
     """Return the sum of epochs at the end of each phase; decimal fractions are taken as they are written."""
-    ends = [Fraction(0)]
-    for phase in phases:
-        ends.append(ends[-1] + Fraction(str(phase["epochs"])))
-    return ends[1:]
+    return list(accumulate(Fraction(str(phase["epochs"])) for phase in phases))
 
 
 class Schedule:

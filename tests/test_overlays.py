@@ -129,10 +129,11 @@ def leaves(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] if items is None else [leaf for key, value in items for leaf in leaves(value, (*path, key))]
 
 
+BASE = read()
 #: but for items of lists, and words that choose a kind
 PLAIN_KEYS = [
     path
-    for path in leaves(read())
+    for path in leaves(BASE)
     if all(isinstance(key, str) for key in path) and path[-1] not in ("name", "loss", "source")
 ]
 
@@ -142,7 +143,7 @@ def test_without_kinds_and_null_it_is_snakemake_s_own_merging(path, value):
     overlay: Any = value
     for key in reversed(path):
         overlay = {key: overlay}
-    expected, found = read(), lay_over(read(), overlay, Config)
+    expected, found = copy.deepcopy(BASE), lay_over(BASE, overlay, Config)
     update_config(expected, overlay)
     assert found == (expected, [])
 
