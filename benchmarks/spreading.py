@@ -29,7 +29,6 @@ from _common import begin, keep, show
 from _scheduling import Job, critical_path, gpu_seconds, schedule, seconds_to_the_end, wall_seconds
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-from snakemake.utils import update_config
 
 from lgg import models, recipes
 from lgg.attacks import loss_gradient
@@ -118,9 +117,7 @@ def as_jobs(planned: list[Planned], seconds_of: Callable[[Planned], float]) -> d
 
 
 def paper() -> Config:
-    raw: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    update_config(raw, yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8")))
-    return load(raw)
+    return load(*(yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("config/config.yaml", CONFIG)))
 
 
 def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:

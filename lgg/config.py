@@ -4,15 +4,15 @@
 ``config/README.md``. This module imports neither torch nor torchvision, so that reading the Snakefile stays fast.
 """
 
-import difflib
 import json
 import re
 import sys
-import types
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -21,13 +21,15 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    TypeAdapter,
     ValidationError,
-    model_validator,
 )
 
 from lgg import own_files, registry
 from lgg.errors import ConfigError, DataError
 from lgg.files import write_text
+from lgg.overlays import as_declared, branches, child, is_model, lay_over, nearest, tags
+from lgg.schedule import boundaries, total_epochs
 
 TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
@@ -54,26 +56,11 @@ CorruptionName = Literal[
     "spatter",
     "saturate",
 ]
+#: the folder of results/ that is committed
+PUBLISHED = "published"
 BENCHMARK_CORRUPTIONS: tuple[CorruptionName, ...] = get_args(CorruptionName)[:15]
 WIDE_RESNET_LAYERS = ("stage1", "stage2", "pool")
 PREACT_RESNET18_LAYERS = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
-
-
-def _number(value: Any) -> Any:
-    """Read a number that arrives as text: 5e-4, which YAML 1.1 takes for a string, or any below ``--config``."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
-        return float(value)
-    return value
-
-
-def _whole(value: Any) -> Any:
-    """Read a whole number that arrives as text below ``--config``."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
-
-
-def _flag(value: Any) -> Any:
-    """Read true or false that arrives as text below ``--config``."""
-    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _path(value: str) -> str:
@@ -85,40 +72,34 @@ def _path(value: str) -> str:
     return value
 
 
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's signs of direction
+
+
 def _label(value: str) -> str:
-    """Refuse what no table or figure can show on a line: what breaks it, has no shape, or turns the text after it around."""
+    """Return a label without blanks around it; refuse one that shows nothing, or that no table or figure can show on a line."""
+    if not any(letter.isprintable() and not letter.isspace() for letter in value):
+        raise ValueError(f"{_shown(value)} shows nothing; write what is to be read in tables and figures")
     for character in value:
-        is_turning = unicodedata.bidirectional(character) in (
-            "LRE",
-            "RLE",
-            "LRO",
-            "RLO",
-            "PDF",
-            "LRI",
-            "RLI",
-            "FSI",
-            "PDI",
-        )
+        # what breaks the line, has no shape, or turns the text after it around
+        is_turning = unicodedata.bidirectional(character) in TURNING
         if is_turning or unicodedata.category(character) in ("Cc", "Cs", "Co", "Zl", "Zp"):
             raise ValueError(
                 f"{_shown(value)} has {character!a} in it; take text of one line without control characters"
             )
-    return value
+    return value.strip()
 
 
-Flag = Annotated[bool, BeforeValidator(_flag)]
-# a bound stands before the reader of text, or the JSON schema loses it
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
-StepSize = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_number)]
-Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False), BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
-CountOrNone = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
-Severity = Annotated[int, Field(ge=1, le=5), BeforeValidator(_whole)]
-Decibels = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False), BeforeValidator(_number)]
-AtLeast2 = Annotated[int, Field(ge=2), BeforeValidator(_whole)]
-Seed = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_whole)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+StepSize = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Severity = Annotated[int, Field(ge=1, le=5)]
+Decibels = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False)]
+AtLeast2 = Annotated[int, Field(ge=2)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Label = Annotated[str, AfterValidator(_label)]
 FilePath = Annotated[str, AfterValidator(_path)]
@@ -135,16 +116,19 @@ Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
 OWN_SEEDS = "in place of the run's `seeds`, for this section alone; null: those"
 
 
+#: the key of what is wrong, from its section on, and what is wrong
+Problem = tuple[str, str]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
-    @model_validator(mode="before")
-    @classmethod
-    def _null_takes_away(cls, given: Any) -> Any:
-        """Let an overlay take away keys of the base that its own choice (of a network, say) does not have."""
-        if not isinstance(given, Mapping):
-            return given
-        return {key: value for key, value in given.items() if value is not None or key in cls.model_fields}
+    #: keys that sections of some `source` do not have; they go when an overlay chooses that source
+    not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what does not go together, though each key for itself may be so; sections below it speak for themselves."""
+        yield from ()
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -152,6 +136,8 @@ class _Section(BaseModel):
 
 class Data(_Section):
     """The images. All sources give RGB images of 32 × 32 pixels, 8 bits a channel."""
+
+    not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"photo_patches": ("path",), "digits": ("path",)}
 
     source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"] = Field(
         description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's; "
@@ -176,7 +162,7 @@ class Data(_Section):
         description="number of training images, drawn evenly from all classes, that are held out and take the place of the "
         "test images: to choose settings without looking at the test images; null: none",
     )
-    cifar10: Flag = Field(
+    cifar10: bool = Field(
         default=False,
         description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of "
         "CIFAR-10, are shown beside your results only then",
@@ -196,55 +182,51 @@ class Data(_Section):
         description="per-channel standard deviation that networks divide by; null: that of the training images",
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         if self.source in ("arrays", "image_folder") and self.path is None:
-            raise ValueError(f"source {self.source} reads files of yours: set `path` to their folder")
-        if self.source in ("photo_patches", "digits") and self.path is not None:
-            raise ValueError(f"source {self.source} comes with Python packages: leave `path` at null")
+            yield "path", f"source {self.source} reads files of yours: set `path` to their folder"
+        if self.source in self.not_of and self.path is not None:
+            yield "path", f"source {self.source} comes with Python packages: leave `path` at null"
         if self.cifar10 and self.source not in ("cifar10", "arrays", "image_folder"):
-            raise ValueError(f"`cifar10` says that files of yours hold CIFAR-10, but source {self.source} reads others")
+            yield "cifar10", f"it says that files of yours hold CIFAR-10, but source {self.source} reads others"
         if (self.mean is None) != (self.std is None):
-            raise ValueError("`mean` and `std` go together: give both, or neither to have them measured")
-        if self.mean is not None and self.std is not None and not len(self.mean) == len(self.std) == 3:
-            raise ValueError("`mean` and `std` hold three numbers each, for red, green and blue")
-        self.check_counts()
-        return self
-
-    def check_counts(self) -> None:
-        """Refuse numbers of images and classes that the source does not have, as far as they are known."""
-        for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
-            if count is None:
-                continue
-            if count < self.classes_at_least:
-                raise ValueError(f"`{split}` is {count}, fewer than the {self.classes_at_least} classes")
-            most = self.available(split)
-            if most is not None and count > most:
-                raise ValueError(f"`{split}` is {count}, but {self.source} has only {most:,}")
+            missing = "mean" if self.mean is None else "std"
+            yield missing, "`mean` and `std` go together: give both, or neither to have them measured"
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != 3:
+                yield key, f"three numbers are needed, for red, green and blue, not {len(values)}"
+        for key, count in (("train_images", self.train_images), ("test_images", self.test_images)):
+            if count is not None:
+                yield from self._count_problems(key, count)
         if self.validation_images is not None:
-            if self.test_images is not None:
-                raise ValueError("`validation_images` take the place of the test images: leave `test_images` at null")
-            if self.validation_images < self.classes_at_least:
-                raise ValueError(
-                    f"`validation_images` is {self.validation_images}, fewer than the {self.classes_at_least} classes"
-                )
-            if self.training_images is not None and self.training_images < self.classes_at_least:
-                most = self.training_images + self.validation_images - self.classes_at_least
-                raise ValueError(
-                    f"`validation_images` is {self.validation_images}, but at most {most:,} training images can be spared"
-                )
-        if self.source == "photo_patches":
-            for split, count in (("train_images", self.train_images), ("test_images", self.test_images)):
-                if count is not None and count % 10:
-                    raise ValueError(
-                        f"`{split}` is {count}: photo_patches has 10 classes of equal size, take a multiple of 10"
-                    )
+            yield from self._validation_problems(self.validation_images)
         if self.class_names is not None:
-            if len(set(self.class_names)) != len(self.class_names):
-                raise ValueError("`class_names` has a name twice")
-            known = self.known_classes
-            if known is not None and len(self.class_names) != known:
-                raise ValueError(f"`class_names` has {len(self.class_names)} names, {self.source} has {known} classes")
+            yield from self._name_problems(self.class_names)
+
+    def _count_problems(self, key: str, count: int) -> Iterator[Problem]:
+        most = self.available(key)
+        if count < self.classes_at_least:
+            yield key, f"{count} is fewer than the {self.classes_at_least} classes"
+        if most is not None and count > most:
+            yield key, f"{count} is more than {self.source} has, {most:,}"
+        if self.source == "photo_patches" and count % 10:
+            yield key, f"{count}: photo_patches has 10 classes of equal size, take a multiple of 10"
+
+    def _validation_problems(self, count: int) -> Iterator[Problem]:
+        key = "validation_images"
+        if self.test_images is not None:
+            yield key, "they take the place of the test images: leave `test_images` at null"
+        if count < self.classes_at_least:
+            yield key, f"{count} is fewer than the {self.classes_at_least} classes"
+        if self.training_images is not None and self.training_images < self.classes_at_least:
+            most = self.training_images + count - self.classes_at_least
+            yield key, f"{count} is too many: at most {most:,} training images can be spared"
+
+    def _name_problems(self, names: Sequence[str]) -> Iterator[Problem]:
+        if repeated := _repeated(names):
+            yield "class_names", f"{', '.join(map(repr, repeated))} is there twice"
+        if self.known_classes is not None and len(names) != self.known_classes:
+            yield "class_names", f"{len(names)} names are given, {self.source} has {self.known_classes} classes"
 
     @property
     def beside_the_paper(self) -> bool:
@@ -253,6 +235,12 @@ class Data(_Section):
 
     #: of your own images, once they were counted
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)
+    _notices: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def notices(self) -> list[str]:
+        """Lines for the user: which files in the folders of pictures are not read."""
+        return self._notices
 
     @property
     def known_classes(self) -> int | None:
@@ -271,8 +259,12 @@ class Data(_Section):
         counts = IMAGES_OF_SOURCE.get(self.source)
         return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
 
-    def take_counts(self, train: Sequence[int], test: Sequence[int]) -> None:
-        """Take the numbers of images of each class, for the checks that need them."""
+    def take_survey(self, found: own_files.Survey) -> None:
+        """Take the numbers of images of each class, for the checks that need them, and the lines for the user."""
+        self._notices = found.notices
+        if found.counts is None:
+            return
+        train, test = found.counts
         self._counted = {
             "train_images": sum(train),
             "test_images": sum(test),
@@ -316,18 +308,14 @@ class WideResNet(_Architecture):
     """WideResNet-depth-width; its representations are stage1, stage2 and pool."""
 
     name: Literal["wide_resnet"]
-    depth: Annotated[int, Field(ge=10), BeforeValidator(_whole)] = Field(description="number of layers, 6n + 4")
-    width: Annotated[float, Field(gt=0, le=1000), BeforeValidator(_number)] = Field(
-        description="stages have 16, 32 and 64 channels times this"
-    )
+    depth: Annotated[int, Field(ge=10)] = Field(description="number of layers, 6n + 4")
+    width: Annotated[float, Field(gt=0, le=1000)] = Field(description="stages have 16, 32 and 64 channels times this")
 
-    @model_validator(mode="after")
-    def _buildable(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         if (self.depth - 4) % 6:
-            raise ValueError(f"depth {self.depth} is not of the form 6n + 4 (10, 16, 22, 28 …)")
+            yield "depth", f"{self.depth} is not of the form 6n + 4 (10, 16, 22, 28 …)"
         if int(16 * self.width) < 1:
-            raise ValueError(f"width {self.width} leaves the first stage without channels; take at least 0.0625")
-        return self
+            yield "width", f"{self.width} leaves the first stage without channels; take at least 0.0625"
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -354,13 +342,17 @@ class OtherNetwork(_Architecture):
         default={}, description="what the network is made with: arguments of its class"
     )
 
-    @model_validator(mode="after")
-    def _can_be_made(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         if self.module not in registry.networks():
-            raise ValueError(_unregistered(self.module, registry.networks(), "lgg/models/__init__.py"))
-        _check_arguments(registry.networks()[self.module][1], self.arguments, registry.network_arguments(self.module))
-        registry.network_layers(self.module)
-        return self
+            yield "module", _unregistered(self.module, registry.networks(), "lgg/models/__init__.py")
+            return
+        try:
+            taken = registry.network_arguments(self.module)
+            registry.network_layers(self.module)
+        except ValueError as error:
+            yield "module", str(error)
+            return
+        yield from _argument_problems(registry.networks()[self.module][1], self.arguments, taken)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -375,28 +367,26 @@ Architecture = Annotated[WideResNet | PreActResNet18 | OtherNetwork, Field(discr
 
 
 def _unregistered(module: str, registered: Iterable[str], table: str) -> str:
-    return (
-        f"`module` is {module!r}, which is not registered{_nearest(module, list(registered))} "
-        f"A line of _EXPORTS in {table} registers it"
-    )
+    return f"{module!r} is not registered{nearest(module, list(registered))} A line of _EXPORTS in {table} registers it"
 
 
-def _check_arguments(owner: str, given: Mapping[str, Any], taken: Mapping[str, bool] | None) -> None:
-    """Refuse arguments that the class `owner` does not take, and the lack of one that it needs; None: any may be right."""
+def _argument_problems(owner: str, given: Mapping[str, Any], taken: Mapping[str, bool] | None) -> Iterator[Problem]:
+    """Yield arguments that the class `owner` does not take, and those that it needs; `taken` is None where any may be right."""
     if taken is None:
         return
     for name in given:
         if name not in taken:
-            raise ValueError(f"arguments: {owner} takes no {name!r}{_nearest(name, taken)}")
+            yield f"arguments.{name}", f"{owner} takes no {name!r}{nearest(name, taken)}"
     if missing := [name for name, needed in taken.items() if needed and name not in given]:
-        raise ValueError(f"arguments: {owner} needs {', '.join(missing)}")
+        yield "arguments", f"{owner} needs {', '.join(missing)}"
 
 
 class Phase(_Section):
     """A stretch of training. Phases follow one another; together they are the learning-rate schedule."""
 
-    epochs: Annotated[float, Field(gt=0, le=1e6), BeforeValidator(_number)] = Field(
-        description="length, in passes over the training images; parts of an epoch are allowed"
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        description="length, in passes over the training images; parts of an epoch are allowed, from a step on. Phases "
+        "begin with the step that is nearest to the sum of the lengths before them"
     )
     learning_rate: NonNegative | list[NonNegative] = Field(
         description="one value, or [first, last] to change it at every step"
@@ -404,13 +394,11 @@ class Phase(_Section):
     shape: Literal["linear", "cosine"] = Field(
         default="linear", description="how it goes from the first to the last value"
     )
-    fresh_optimizer: Flag = Field(default=False, description="forget the momentum when the phase begins")
+    fresh_optimizer: bool = Field(default=False, description="forget the momentum when the phase begins")
 
-    @model_validator(mode="after")
-    def _one_or_two_values(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         if isinstance(self.learning_rate, list) and len(self.learning_rate) != 2:
-            raise ValueError(f"`learning_rate` is one number or [first, last], not {self.learning_rate}")
-        return self
+            yield "learning_rate", f"one number or [first, last] is needed, not {self.learning_rate}"
 
 
 class Training(_Section):
@@ -420,8 +408,8 @@ class Training(_Section):
         description="the phases: constant ones are a multi-step schedule, [0, peak] then [peak, 0] is a one-cycle schedule"
     )
     batch_size: AtLeast2 = Field(default=128, description="images a step")
-    momentum: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)] = Field(default=0.9, description="of SGD")
-    nesterov: Flag = Field(default=False, description="Nesterov's form of the momentum")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.9, description="of SGD")
+    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum")
     weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on every parameter")
     augmentation: Literal["crop_and_flip", "none"] = Field(
         default="crop_and_flip", description="crop_and_flip: random crops after a padding of 4 pixels, and mirroring"
@@ -439,41 +427,57 @@ class Training(_Section):
 
     @property
     def epochs(self) -> int:
-        return round(sum(phase.epochs for phase in self.schedule))
+        """Number of epochs that the phases make together."""
+        return total_epochs(self._phases)
 
-    @model_validator(mode="after")
-    def _whole_epochs(self) -> Self:
-        total = 0.0
-        for number, phase in enumerate(self.schedule):
-            if phase.fresh_optimizer and abs(total - round(total)) > 1e-9:
-                raise ValueError(
-                    f"schedule[{number}] has a fresh optimizer, so it must begin with an epoch, not at epoch {total:g}"
-                )
-            total += phase.epochs
-        if abs(total - round(total)) > 1e-9:
-            raise ValueError(f"the phases of `schedule` make {total:g} epochs; their sum must be a whole number")
+    @property
+    def _phases(self) -> list[dict[str, Any]]:
+        return [{"epochs": phase.epochs} for phase in self.schedule]
+
+    def problems(self) -> Iterator[Problem]:
+        try:
+            total_epochs(self._phases)
+        except ConfigError as error:
+            yield "schedule", str(error)
         if self.nesterov and self.momentum == 0:
-            raise ValueError("`nesterov` needs a momentum above 0")
-        return self
+            yield "nesterov", "it needs a `momentum` above 0"
+
+    def count_problems(self, images: int) -> Iterator[Problem]:
+        """Yield what does not go together with a number of training images."""
+        if self.batch_size > images:
+            yield "batch_size", f"{self.batch_size} is more than the {images} training images"
+        try:
+            boundaries(self._phases, -(-images // self.batch_size))
+        except ConfigError as error:
+            if not any(key == "schedule" for key, _ in self.problems()):
+                yield "schedule", str(error)
 
 
-def _check_methods(methods: Mapping[str, Any], baseline: str, table: str) -> None:
-    """Refuse no methods, a baseline that is none of them, and labels that are not distinct."""
+def _method_problems(methods: Mapping[str, Any], baseline: str, table: str, **others: str) -> Iterator[Problem]:
+    """Yield what is wrong with the rows of a table: none, no baseline, or labels that `others` or two of them share."""
     if not methods:
-        raise ValueError(f"`methods` is empty: {table} needs at least the baseline")
-    if baseline not in methods:
-        raise ValueError(f"`baseline` is {baseline!r}, which is no entry of `methods`{_nearest(baseline, methods)}")
-    labels = [method.label for method in methods.values()]
+        yield "methods", f"there is none; {table} needs at least the baseline"
+    elif baseline not in methods:
+        yield "baseline", f"{baseline!r} is no entry of `methods`{nearest(baseline, methods)}"
+    labels = [*others.values(), *(method.label for method in methods.values())]
     for name, method in methods.items():
-        if labels.count(method.label) > 1:
-            raise ValueError(f"methods.{name}.label: two methods are labelled {method.label!r}")
+        if _shown_alike(method.label) in _repeated(labels):
+            yield f"methods.{name}.label", f"two rows are labelled {method.label!r}"
 
 
-def _check_neighbours(key: str, k: int | None, training: Training) -> None:
+def _repeated(words: Iterable[str]) -> list[str]:
+    """Return the words that are there more than once, blanks within them not counted."""
+    alike = list(map(_shown_alike, words))
+    return sorted({word for word in alike if alike.count(word) > 1})
+
+
+def _shown_alike(word: str) -> str:
+    return " ".join(word.split())
+
+
+def _neighbour_problems(key: str, k: int | None, training: Training) -> Iterator[Problem]:
     if k is not None and k > training.batch_size:
-        raise ValueError(
-            f"{key}: {k} neighbours cannot be found in batches of {training.batch_size} (training.batch_size)"
-        )
+        yield key, f"{k} neighbours cannot be found in batches of {training.batch_size} (training.batch_size)"
 
 
 # --- Section 4.1: distillation --------------------------------------------------------------------------------------
@@ -515,16 +519,20 @@ class _Registered(_Section):
         default={}, description="what the loss is made with: arguments of its class"
     )
 
-    @model_validator(mode="after")
-    def _can_be_made_and_called(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         if self.module not in registry.losses():
-            raise ValueError(_unregistered(self.module, registry.losses(), "lgg/losses/__init__.py"))
-        _check_arguments(registry.losses()[self.module], self.arguments, registry.arguments(self.module))
-        self._check_call()
-        return self
+            yield "module", _unregistered(self.module, registry.losses(), "lgg/losses/__init__.py")
+            return
+        try:
+            taken = registry.arguments(self.module)
+            self._check_call()
+        except ValueError as error:
+            yield "module", str(error)
+            return
+        yield from _argument_problems(registry.losses()[self.module], self.arguments, taken)
 
     def _check_call(self) -> None:
-        """Refuse a loss whose `forward` cannot be called as the section's training calls it."""
+        """Raise ValueError where the loss's `forward` cannot be called as the section's training calls it."""
         raise NotImplementedError
 
 
@@ -575,7 +583,7 @@ class GraphMethod(_LayerMethod):
         default="all", description="compare all edges, those between classes, or those within one"
     )
     power: Count = Field(default=1, description="p: compare the matrix power Aᵖ")
-    normalize: Flag = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
+    normalize: bool = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
     neighbours: Literal["teacher", "own"] = Field(
         default="teacher", description="with k: keep the teacher's edges in the student's graph too, or let each choose"
     )
@@ -646,38 +654,41 @@ class Distillation(_Section):
         """The methods without those that an overlay took away."""
         return {name: method for name, method in self.methods.items() if method is not None}
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        methods = self.active_methods
+    def problems(self) -> Iterator[Problem]:
+        methods, teacher = self.active_methods, self.teacher
         if "teacher" in methods:
-            raise ValueError("`methods` has an entry named teacher; that name is taken by the teacher itself")
-        _check_methods(methods, self.baseline, "Table 1")
+            yield "methods.teacher", "that name is taken by the teacher itself; take another"
+        yield from _method_problems(
+            methods, self.baseline, "Table 1", **({"teacher": teacher.label} if teacher else {})
+        )
         for name, method in methods.items():
-            if method.loss != "none" and self.teacher is None:
-                raise ValueError(
-                    f"methods.{name} learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null"
+            if method.loss != "none" and teacher is None:
+                yield (
+                    f"methods.{name}",
+                    f"it learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null",
                 )
-            self._check_layers(name, method)
+            if isinstance(method, _LayerMethod) and teacher is not None:
+                networks = {"teacher": teacher.architecture, "student": self.student.architecture}
+                yield from ((f"methods.{name}.layers", text) for text in _layer_problems(method.layers, networks))
             if isinstance(method, GraphMethod):
-                _check_neighbours(f"methods.{name}.k", method.k, self.training)
-        return self
+                yield from _neighbour_problems(f"methods.{name}.k", method.k, self.training)
 
-    def _check_layers(self, name: str, method: _Method) -> None:
-        if not isinstance(method, _LayerMethod) or self.teacher is None:
-            return
-        for role, architecture in (("teacher", self.teacher.architecture), ("student", self.student.architecture)):
-            for layer in method.layers or []:
-                if layer not in architecture.layers:
-                    raise ValueError(
-                        f"methods.{name}.layers: the {role}, a {architecture.built_with['name']}, has no layer {layer!r}"
-                        f"{_nearest(layer, architecture.layers)} Its layers: {', '.join(architecture.layers)}"
-                    )
-        if method.layers is not None and len(set(method.layers)) != len(method.layers):
-            raise ValueError(f"methods.{name}.layers: a layer stands there twice")
-        if method.layers is None and self.teacher.architecture.layers != self.student.architecture.layers:
-            raise ValueError(
-                f"methods.{name}.layers: teacher and student have different layers; name those that both have"
-            )
+
+def _layer_problems(layers: Sequence[str] | None, networks: "Mapping[str, Architecture]") -> Iterator[str]:
+    """Yield why the representations `layers`, or all, of the two networks cannot be compared."""
+    if layers is None:
+        if len({network.layers for network in networks.values()}) > 1:
+            yield "teacher and student have different layers; name those that both have"
+        return
+    for role, network in networks.items():
+        for layer in dict.fromkeys(layers):
+            if layer not in network.layers:
+                yield (
+                    f"the {role}, a {network.built_with['name']}, has no layer {layer!r}{nearest(layer, network.layers)} "
+                    f"Its layers: {', '.join(network.layers)}"
+                )
+    if len(set(layers)) != len(layers):
+        yield "a layer is there twice"
 
 
 # --- Section 4.2: embeddings ----------------------------------------------------------------------------------------
@@ -723,7 +734,7 @@ class _MetricEmbedding(_EmbeddingMethod):
 
 
 class _NormalizableEmbedding(_MetricEmbedding):
-    normalize_embeddings: Flag = Field(
+    normalize_embeddings: bool = Field(
         default=False, description="scale embeddings to length one, in the loss and for classifiers"
     )
 
@@ -748,8 +759,8 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
     )
     rbf_scale: Positive = Field(default=2.0, description="α of the two kernels")
     k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
-    normalize: Flag = Field(default=False, description="normalise the graph, D^-1/2 A D^-1/2")
-    self_loops: Flag = Field(default=False, description="with normalize: count each vertex's similarity with itself")
+    normalize: bool = Field(default=False, description="normalise the graph, D^-1/2 A D^-1/2")
+    self_loops: bool = Field(default=False, description="with normalize: count each vertex's similarity with itself")
     power: Count = Field(default=1, description="p of tr(VᵀLᵖV)")
     reduction: Literal["mean", "sum"] = Field(
         default="mean",
@@ -834,28 +845,29 @@ class Embedding(_Section):
         """Epochs after which Figure A1 is drawn, 0 and the last included."""
         return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         methods = self.active_methods
-        _check_methods(methods, self.baseline, "Table 2")
+        yield from _method_problems(methods, self.baseline, "Table 2")
         for name, method in methods.items():
             if isinstance(method, LabelVariationEmbedding):
-                _check_neighbours(f"methods.{name}.k", method.k, self.training)
+                yield from _neighbour_problems(f"methods.{name}.k", method.k, self.training)
                 if method.self_loops and not method.normalize:
-                    raise ValueError(
-                        f"methods.{name}.self_loops changes degrees only, which nothing divides by unless "
-                        "`normalize` is true"
+                    yield (
+                        f"methods.{name}.self_loops",
+                        "it changes degrees only, which nothing divides by unless `normalize` is true",
                     )
-        for name in self.figure.methods if self.figure else []:
-            if name not in methods:
-                raise ValueError(f"figure.methods: {name!r} is no entry of `methods`{_nearest(name, methods)}")
-        if self.figure and len(set(self.figure.methods)) != len(self.figure.methods):
-            raise ValueError("figure.methods: a method stands there twice")
-        if self.figure and max(self.figure.epochs) > self.training.epochs:
-            raise ValueError(
-                f"figure.epochs: {max(self.figure.epochs)} is after the last epoch, {self.training.epochs}"
-            )
-        return self
+        if self.figure:
+            yield from self._figure_problems(self.figure)
+
+    def _figure_problems(self, figure: EmbeddingFigure) -> Iterator[Problem]:
+        for name in dict.fromkeys(figure.methods):
+            if name not in self.active_methods:
+                yield "figure.methods", f"{name!r} is no entry of `methods`{nearest(name, self.active_methods)}"
+        if len(set(figure.methods)) != len(figure.methods):
+            yield "figure.methods", "a method is there twice"
+        trained = not any(key == "schedule" for key, _ in self.training.problems())
+        if trained and max(figure.epochs) > self.training.epochs:
+            yield "figure.epochs", f"{max(figure.epochs)} is after the last epoch, {self.training.epochs}"
 
 
 # --- Section 4.3: robustness ------------------------------------------------------------------------------------------
@@ -876,7 +888,7 @@ class Smoothness(_Section):
         description="nearest neighbours kept for each vertex, itself not counted (the published code counts it); null: every "
         "edge",
     )
-    normalize: Flag = Field(default=False, description="normalise the graphs, D^-1/2 A D^-1/2")
+    normalize: bool = Field(default=False, description="normalise the graphs, D^-1/2 A D^-1/2")
     similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
     rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
 
@@ -884,7 +896,7 @@ class Smoothness(_Section):
 class Parseval(_Section):
     """Parseval networks (Cisse et al. 2017): orthonormal weights, scaled convolutions, averaged residuals."""
 
-    beta: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False), BeforeValidator(_number)] = Field(
+    beta: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
         default=0.01, description="β of the retraction after every step"
     )
 
@@ -895,7 +907,7 @@ class AdversarialTraining(_Section):
     epsilon: Share = Field(default=8 / 255, description="largest change of a value in [0, 1]")
     step_size: StepSize = Field(default=2 / 255, description="change of a value in one step")
     steps: Count = Field(default=7, description="steps of the attack on every batch")
-    random_start: Flag = Field(default=True, description="start at a random point within epsilon")
+    random_start: bool = Field(default=True, description="start at a random point within epsilon")
 
 
 class PublishedAccuracy(_Section):
@@ -917,7 +929,7 @@ class RobustMethod(_Section):
     smoothness: Smoothness | None = Field(default=None, description="null: without the label variation regulariser")
     parseval: Parseval | None = Field(default=None, description="null: an ordinary network")
     adversarial: AdversarialTraining | None = Field(default=None, description="null: trained on the images as they are")
-    supplement: Flag = Field(
+    supplement: bool = Field(
         default=False, description="true: only in Table 3's supplement, without corruptions; for sweeps"
     )
     paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
@@ -943,7 +955,7 @@ class PgdTest(_Section):
         description="what the attack raises; the gradient of logit_difference, the largest other logit minus the true "
         "class's, does not vanish where a network is very sure",
     )
-    stop_at_success: Flag = Field(
+    stop_at_success: bool = Field(
         default=False,
         description="leave an image as it is once it is misclassified (published code); false: the last step counts",
     )
@@ -966,12 +978,8 @@ class RobustnessTests(_Section):
         description="signal-to-noise ratios of the curve of accuracy under FGSM, in dB",
     )
     noise_std: NonNegative = Field(default=0.1, description="standard deviation of Gaussian noise on values in [0, 1]")
-    dropout_rate: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_number)] = Field(
-        default=0.25, description="of dropout after each block"
-    )
-    weight_bits: Annotated[int, Field(ge=2, le=16), BeforeValidator(_whole)] = Field(
-        default=5, description="to which weights are cut"
-    )
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.25, description="of dropout after each block")
+    weight_bits: Annotated[int, Field(ge=2, le=16)] = Field(default=5, description="to which weights are cut")
     pgd: PgdTest = Field(
         default=PgdTest(), description="with the published code's constants; for all of it set `stop_at_success` too"
     )
@@ -981,6 +989,17 @@ class RobustnessTests(_Section):
     deepfool_images: CountOrNone = Field(
         default=100, description="images for DeepFool, one at a time slow; 0: without DeepFool"
     )
+
+    def strength_problems(self) -> Iterator[Problem]:
+        """Yield why `strong_pgd` does not check `pgd`; of a run that is to come, since one that was may have had it so."""
+        keys = ("epsilon", "steps", "restarts")
+        plain, strong = ([getattr(attack, key) for key in keys] for attack in (self.pgd, self.strong_pgd))
+        if plain == strong or any(one > other for one, other in zip(plain, strong, strict=True)):
+            yield (
+                "robustness.tests.strong_pgd",
+                "it is not stronger than `pgd`, which it is to check: give it more steps or restarts, and no less of "
+                f"{', '.join(keys)} ({', '.join(map(str, plain))}; found {', '.join(map(str, strong))})",
+            )
 
 
 class Robustness(_Section):
@@ -1029,20 +1048,20 @@ class Robustness(_Section):
                 by_weight.setdefault(smoothness.weight, name)
         return {self.baseline: 0.0} | {name: weight for weight, name in by_weight.items()}
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         methods = self.active_methods
-        _check_methods(methods, self.baseline, "Table 3")
-        if methods[self.baseline].supplement:
-            raise ValueError(f"methods.{self.baseline}.supplement: the baseline must stand in Table 3 itself")
+        yield from _method_problems(methods, self.baseline, "Table 3")
+        if self.baseline in methods and methods[self.baseline].supplement:
+            yield f"methods.{self.baseline}.supplement", "the baseline must be in Table 3 itself"
         for name, method in methods.items():
             if method.smoothness:
-                _check_neighbours(f"methods.{name}.smoothness.k", method.smoothness.k, self.training)
-        return self
+                yield from _neighbour_problems(f"methods.{name}.smoothness.k", method.smoothness.k, self.training)
 
 
 class Corruptions(_Section):
     """The corrupted test images of Tables 2 and 3 (Hendrycks and Dietterich 2019)."""
+
+    not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"generated": ("path",), "cifar10_c": ("keep",)}
 
     source: Literal["generated", "cifar10_c"] = Field(
         default="generated",
@@ -1062,22 +1081,20 @@ class Corruptions(_Section):
         default=None, description="number of test images corrupted, drawn evenly from all classes; null: all"
     )
     seed: Seed = Field(default=0, description="of the generated corruptions and of the choice of images")
-    keep: Flag = Field(
+    keep: bool = Field(
         default=False,
         description="generated: keep them all in results/RUN/data/corruptions.tar (2.3 GB for 10,000 images) instead of "
         "making them anew for each method",
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         if self.source == "generated" and self.path is not None:
-            raise ValueError("source generated reads no archive: leave `path` at null")
+            yield "path", "source generated reads no archive: leave `path` at null"
         if self.source == "cifar10_c" and self.keep:
-            raise ValueError("`keep` is for generated corruptions; the archive is kept anyway")
+            yield "keep", "`keep` is for generated corruptions; the archive is kept anyway"
         for key, values in (("names", self.names), ("severities", self.severities)):
             if len(set(values)) != len(values):
-                raise ValueError(f"`{key}` has an entry twice")
-        return self
+                yield key, "an entry is there twice"
 
 
 # --- Section 3.3: geometry ------------------------------------------------------------------------------------------
@@ -1095,14 +1112,10 @@ class Geometry(_Section):
     draws: Count = Field(default=100, description="independent draws behind the distribution; the first is Figure 2's")
     draw_seed: Seed = Field(default=0, description="of the draws")
 
-    @model_validator(mode="after")
-    def _graph_exists(self) -> Self:
+    def problems(self) -> Iterator[Problem]:
         images = self.classes * self.images_per_class
         if self.k >= images:
-            raise ValueError(
-                f"`k` is {self.k}, but a graph of {images} images leaves {images - 1} neighbours to choose from"
-            )
-        return self
+            yield "k", f"{self.k} is too many: a graph of {images} images leaves {images - 1} neighbours to choose from"
 
 
 # --- Appendix D: time ---------------------------------------------------------------------------------------------------
@@ -1177,7 +1190,9 @@ class Config(_Section):
     )
     data: Data
     geometry: Geometry | None = Field(default=None, description="null: no Figures 1 and 2")
-    corruptions: Corruptions = Field(default=Corruptions())
+    corruptions: Corruptions | None = Field(
+        default=Corruptions(), description="null: no corrupted test images, and no errors on them in Tables 2 and 3"
+    )
     distillation: Distillation | None = Field(default=None, description="null: no Table 1")
     embedding: Embedding | None = Field(default=None, description="null: no Table 2 and no Figure A1")
     robustness: Robustness | None = Field(default=None, description="null: no Table 3")
@@ -1201,100 +1216,115 @@ class Config(_Section):
             rows |= dict.fromkeys([(section, part.baseline), (section, name)])
         return list(rows)
 
-    def _check_timing(self, timing: Timing) -> None:
+    def problems(self) -> Iterator[Problem]:
+        yield from self._timing_problems()
+        if self.robustness and self.seeds and self.robustness.tests.transfer_seed in self.seeds_of("robustness"):
+            yield (
+                "robustness.tests.transfer_seed",
+                f"{self.robustness.tests.transfer_seed} is among `seeds`; the network that attacks are crafted on is none of "
+                "those evaluated: take another",
+            )
+        if self.data:  # None where it could not be read
+            yield from self._training_problems()
+            yield from self._test_problems()
+            yield from self._class_problems()
+
+    def _timing_problems(self) -> Iterator[Problem]:
         sections = ("distillation", "embedding", "robustness")
-        for row in timing.methods:
+        for row in self.timing.methods if self.timing else []:
             section, dot, name = row.partition(".")
             if not dot or section not in sections:
-                raise ValueError(
-                    f"timing.methods: {row!r} is not SECTION.METHOD with one of the sections {', '.join(sections)}"
-                )
+                yield "timing.methods", f"{row!r} is not SECTION.METHOD with one of the sections {', '.join(sections)}"
+                continue
             part = getattr(self, section)
             if part is not None and name not in part.methods:
-                raise ValueError(
-                    f"timing.methods: {name!r} is no entry of {section}.methods{_nearest(name, part.methods)}"
-                )
+                yield "timing.methods", f"{name!r} is no entry of {section}.methods{nearest(name, part.methods)}"
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.timing:
-            self._check_timing(self.timing)
-        if self.robustness and self.robustness.tests.transfer_seed in self.seeds_of("robustness"):
-            raise ValueError(
-                f"robustness.tests.transfer_seed: {self.robustness.tests.transfer_seed} is among `seeds`; the network that "
-                "attacks are crafted on is none of those evaluated: take another"
-            )
-        self.check_counts()
-        return self
-
-    def check_counts(self) -> None:
-        """Refuse numbers of images that the data do not have, as far as it is known how many there are."""
-        trainings = {
-            "geometry.training": self.geometry and self.geometry.training,
-            "distillation.training": self.distillation and self.distillation.training,
-            "embedding.training": self.embedding and self.embedding.training,
-            "robustness.training": self.robustness and self.robustness.training,
-        }
+    def _training_problems(self) -> Iterator[Problem]:
         images = self.data.training_images
-        for path, training in trainings.items():
-            if training and images is not None and training.batch_size > images:
-                raise ValueError(f"{path}.batch_size: {training.batch_size} is more than the {images} training images")
-        if self.corruptions.source == "cifar10_c" and self.data.source not in ("cifar10", "arrays"):
-            raise ValueError(
-                f"corruptions.source: cifar10_c holds CIFAR-10's test images, the data are {self.data.source}; take generated"
-            )
-        if self.corruptions.source == "cifar10_c" and self.data.validation_images is not None:
-            raise ValueError(
-                "corruptions.source: the archive cifar10_c holds test images, data.validation_images asks for others; "
-                "take generated"
-            )
-        if self.corruptions.source == "cifar10_c" and self.data.test_images is not None:
-            raise ValueError(
-                "data.test_images: the archive cifar10_c follows CIFAR-10's 10,000 test images: leave it at null, and set "
-                "corruptions.images to take fewer of them"
-            )
-        available = self.data.testing_images
-        counts = {
-            "corruptions.images": self.corruptions.images,
-            "robustness.tests.images": self.robustness and self.robustness.tests.images,
-            "robustness.tests.deepfool_images": self.robustness and self.robustness.tests.deepfool_images,
-        }
-        for path, count in counts.items():
+        for name in ("geometry", "distillation", "embedding", "robustness"):
+            if (section := getattr(self, name)) is not None and images is not None:
+                for key, text in section.training.count_problems(images):
+                    yield f"{name}.training.{key}", text
+
+    def _test_problems(self) -> Iterator[Problem]:
+        """Yield what the test images are too few for, or others than the archive's."""
+        counts = {}
+        if self.corruptions and (self.embedding or self.robustness):  # else nothing is corrupted
+            counts["corruptions.images"] = self.corruptions.images
+            if self.corruptions.source == "cifar10_c":
+                yield from self._archive_problems()
+        if self.robustness:
+            tests = self.robustness.tests
+            counts |= {f"robustness.tests.{key}": getattr(tests, key) for key in ("images", "deepfool_images")}
+        available, classes = self.data.testing_images, self.data.classes_at_least
+        for key, count in counts.items():
             if count and available and count > available:
-                raise ValueError(f"{path}: {count} is more than the {available} test images")
-            if count and count < self.data.classes_at_least:
-                raise ValueError(f"{path}: {count} images cannot show all {self.data.classes_at_least} classes")
-        known, smallest = self.data.known_classes, self.data.images_of_smallest_class
-        if self.geometry and smallest is not None and self.geometry.images_per_class > smallest:
-            raise ValueError(
-                f"geometry.images_per_class: {self.geometry.images_per_class} is more than the {smallest} training "
-                "images of a class"
+                yield key, f"{count} is more than the {available} test images"
+            if count and count < classes:
+                yield key, f"{count} images cannot show all {classes} classes"
+
+    def _archive_problems(self) -> Iterator[Problem]:
+        if self.data.source not in ("cifar10", "arrays"):
+            yield (
+                "corruptions.source",
+                f"cifar10_c holds CIFAR-10's test images, the data are {self.data.source}; take generated",
             )
-        if self.geometry and known is not None and self.geometry.classes > known:
-            raise ValueError(
-                f"geometry.classes: {self.geometry.classes} is more than the {known} classes of {self.data.source}"
+        elif self.data.validation_images is not None:
+            yield (
+                "corruptions.source",
+                "the archive cifar10_c holds test images, data.validation_images asks for others; take generated",
+            )
+        elif self.data.test_images is not None:
+            yield (
+                "data.test_images",
+                "the archive cifar10_c follows CIFAR-10's 10,000 test images: leave it at null, and set corruptions.images "
+                "to take fewer of them",
+            )
+
+    def _class_problems(self) -> Iterator[Problem]:
+        known, smallest = self.data.known_classes, self.data.images_of_smallest_class
+        if self.geometry is None or known is None:
+            return
+        if self.geometry.classes > known:
+            yield "geometry.classes", f"{self.geometry.classes} is more than the {known} classes of {self.data.source}"
+        if smallest is not None and self.geometry.images_per_class > smallest:
+            yield (
+                "geometry.images_per_class",
+                f"{self.geometry.images_per_class} is more than the {smallest} training images of a class",
             )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load(raw: Mapping[str, Any]) -> Config:
-    """Return the validated configuration.
+def load(*layers: Mapping[str, Any]) -> Config:
+    """Return the validated configuration: the first of `layers` with the others laid over it, one after the other.
 
     Raises ConfigError with one message for all mistakes: each with the path of its key and, where a word is unknown,
     the nearest valid one.
     """
-    raw = _null_for_text(dict(raw))
-    try:
-        config = Config.model_validate(raw)
+    config, mistakes = _read(layers)
+    return _without(mistakes, config)
+
+
+def plan(*layers: Mapping[str, Any], folder: Path) -> Config:
+    """Return what `load` does, of a configuration that is to be run in `folder`, whose files are looked at too.
+
+    Raises ConfigError as `load` does, also for data that are not there or too few for what is asked of them, for a run
+    that has no place, and for a test that tests nothing.
+    """
+    config, mistakes = _read(layers, folder)
+    return _without(mistakes, config)
+
+
+def _without(mistakes: Sequence[str], config: Config) -> Config:
+    if not mistakes:
         return config if config.data.beside_the_paper else _without_the_paper_s_figures(config)
-    except ValidationError as error:
-        lines = list(_merge(_describe(item, raw) for item in error.errors(include_url=False)))
-    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     raise ConfigError(
         f"The configuration has {count}:\n"
-        + "\n".join(f"  {line}" for line in lines)
+        + "\n".join(f"  {line}" for line in mistakes)
         + "\nconfig/README.md lists every key. Nothing was run."
     )
 
@@ -1315,13 +1345,61 @@ def _without_the_paper_s_figures(config: Config) -> Config:
     return config.model_copy(update=sections)
 
 
-def _null_for_text(value: Any) -> Any:
-    """Return `value` with None for "null", as which it arrives below ``--config``."""
-    if isinstance(value, Mapping):
-        return {key: _null_for_text(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_null_for_text(item) for item in value]
-    return None if value == "null" else value
+def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tuple[Config, list[str]]:
+    """Return the configuration, without what cannot be read of it, and a line for each mistake."""
+    raw, mistakes = as_declared(layers[0], Config), []
+    for layer in layers[1:]:
+        raw, lines = lay_over(raw, as_declared(layer, Config), Config)
+        mistakes += lines
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        mistakes += _merge(_describe(item, raw) for item in errors)
+        config = _readable(raw, unreadable={item["loc"][0] for item in errors if item["loc"]})
+    if folder is not None:
+        mistakes += [_line(path, text) for path, text in _file_problems(config, folder)]
+    return config, [*mistakes, *(_line(path, text) for path, text in _all_problems(config))]
+
+
+def _readable(raw: Mapping[str, Any], unreadable: set[Any]) -> Config:
+    """Return the sections of `raw` without those in which a key alone is wrong already; None in their place.
+
+    So that what is wrong with the others is told too.
+    """
+    fields = set(Config.model_fields)
+    read = {name: _reader(name).validate_python(raw[name]) for name in fields.intersection(raw) - unreadable}
+    return Config.model_construct(**(dict.fromkeys(unreadable & fields) | read))
+
+
+@cache
+def _reader(name: str) -> TypeAdapter[Any]:
+    annotation = Config.model_fields[name].annotation
+    return TypeAdapter(Any if annotation is None else annotation)
+
+
+def _all_problems(section: _Section) -> Iterator[Problem]:
+    """Yield the problems of a section and of all below it."""
+    yield from section.problems()
+    for name, value in section:
+        for path, part in _parts(value, name):
+            yield from ((f"{path}.{key}", text) for key, text in _all_problems(part))
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, _Section]]:
+    """Yield the sections in the value of a key, and where each is."""
+    if isinstance(value, _Section):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _parts(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _parts(item, f"{path}[{number}]")
+
+
+def _line(path: str, text: str) -> str:
+    return f"{path}: {text}"
 
 
 def _merge(lines: Iterable[str]) -> Iterator[str]:
@@ -1348,11 +1426,11 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
         valid = _fields(annotation)
-        return f"{where}: there is no such key{_nearest(path[-1], valid)} Valid keys here: {', '.join(valid)}"
+        return f"{where}: there is no such key{nearest(path[-1], valid)} Valid keys here: {', '.join(valid)}"
     if kind == "missing":
         return f"{where}: this key is needed and missing"
     if kind == "union_tag_not_found":
-        return f"{where}: the key {error['ctx']['discriminator']} is needed and missing"
+        return f"{where}: the key {error['ctx']['discriminator']} is needed and missing{_entry_meant(path, raw)}"
     if kind in ("literal_error", "union_tag_invalid"):
         context = error["ctx"]
         valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
@@ -1360,13 +1438,10 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
             return f"{where}: expected {' or '.join(map(repr, valid))}, found {_shown(error['input'])}"
         given = context.get("tag", error["input"])
         suffix = f".{context['discriminator'].strip(chr(39))}" if kind == "union_tag_invalid" else ""
-        nearest = _nearest(given, valid) if isinstance(given, str) else "."
-        return f"{where}{suffix}: {_shown(given)} is not a valid choice{nearest} Valid: {', '.join(valid)}"
+        question = nearest(given, valid) if isinstance(given, str) else "."
+        return f"{where}{suffix}: {_shown(given)} is not a valid choice{question} Valid: {', '.join(valid)}"
     if kind == "value_error":
-        inner = str(error["ctx"]["error"])
-        if not path:  # a validator of the whole names full paths
-            return inner
-        return f"{where}.{inner}" if inner.startswith(("methods.", "figure.")) else f"{where}: {inner}"
+        return f"{where}: {error['ctx']['error']}"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return f"{where}: expected a section of keys and values, found {_shown(error['input'])}"
     if kind == "string_pattern_mismatch":
@@ -1379,6 +1454,15 @@ def _describe(error: Any, raw: Mapping[str, Any]) -> str:
         return f"{where}: names of keys are text, put {_shown(error['input'])} in quotes"
     message = error["msg"].removeprefix("Input should be ")
     return f"{where}: expected {message}, found {_shown(error['input'])}"
+
+
+def _entry_meant(path: Sequence[str], raw: Any) -> str:
+    """Return a question after the entry that is meant by one that is new and lacks its kind."""
+    for part in path[:-1]:
+        raw = raw[part] if _holds(raw, part) else {}
+    others = [name for name in raw if name != path[-1]] if isinstance(raw, Mapping) and len(path) > 1 else []
+    question = nearest(path[-1], others)
+    return f" in this new entry{question}" if question != "." else ""
 
 
 def _shown(given: Any) -> str:
@@ -1397,25 +1481,6 @@ def _pattern_in_words(pattern: str) -> str:
     return "use letters, digits, dots, hyphens and underscores, a letter or digit first; no slashes"
 
 
-#: what people call a key in papers and in other code
-_SYNONYMS = {
-    "lambda": "weight",
-    "lamda": "weight",
-    "lr": "learning_rate",
-    "T": "temperature",
-    "p": "power",
-    "dataset": "source",
-}
-
-
-def _nearest(word: str, valid: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
-    close = close or [name for name in valid if word.lower() in name][:1]
-    if _SYNONYMS.get(word) in valid:
-        close = [_SYNONYMS[word]]
-    return f"; did you mean {close[0]!r}?" if close else "."
-
-
 def _locate(location: Sequence[Any], raw: Any) -> tuple[list[str], Any]:
     """Return the path of a key as a person wrote it, and the model in which it stands.
 
@@ -1428,16 +1493,16 @@ def _locate(location: Sequence[Any], raw: Any) -> tuple[list[str], Any]:
     for part in location:
         if part == "[key]":
             continue
-        options = _unwrap(annotation)
-        tagged = [m for m in options if _is_model(m) and part in _tags(m)]
+        options = branches(annotation)
+        tagged = [m for m in options if is_model(m) and part in tags(m)]
         inside = value[part] if _holds(value, part) else None
         if tagged and not _holds(value, part):
             annotation = tagged[0]
             continue
-        if not _holds(value, part) and not any(_is_model(m) and part in m.model_fields for m in options):
+        if not _holds(value, part) and not any(is_model(m) and part in m.model_fields for m in options):
             continue  # the name of a union's branch
         path.append(str(part))
-        owner, annotation = annotation, _child(options, part)
+        owner, annotation = annotation, child(options, part)
         value = inside
     return path, owner
 
@@ -1448,40 +1513,8 @@ def _holds(value: Any, part: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int) and part < len(value)
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _unwrap(annotation: Any) -> list[Any]:
-    """Return the branches of an annotation without Annotated, Union and None."""
-    if get_origin(annotation) is Annotated:
-        return _unwrap(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [branch for option in get_args(annotation) for branch in _unwrap(option)]
-    return [] if annotation is type(None) else [annotation]
-
-
-def _child(options: Sequence[Any], part: Any) -> Any:
-    for option in options:
-        if _is_model(option) and part in option.model_fields:
-            return option.model_fields[part].annotation
-        if get_origin(option) in (dict, list):
-            return get_args(option)[-1]
-    return Any
-
-
-def _tags(model: type[BaseModel]) -> set[str]:
-    """Return the words by which a union chooses `model`."""
-    return {
-        tag
-        for key in ("name", "loss")
-        if key in model.model_fields
-        for tag in get_args(model.model_fields[key].annotation)
-    }
-
-
 def _fields(annotation: Any) -> list[str]:
-    return [name for model in _unwrap(annotation) if _is_model(model) for name in model.model_fields]
+    return [name for model in branches(annotation) if is_model(model) for name in model.model_fields]
 
 
 # --- documentation ------------------------------------------------------------------------------------------------------
@@ -1511,31 +1544,28 @@ def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> 
     yield "| key | type | default | meaning |\n|---|---|---|---|"
     below: list[tuple[type[BaseModel], str]] = []
     for name, field in model.model_fields.items():
-        branches = _unwrap(field.annotation)
+        kinds = branches(field.annotation)
         star = ""
-        if any(get_origin(branch) is dict for branch in branches):
-            star, branches = ".NAME", [b for branch in branches for b in _unwrap(get_args(branch)[-1])]
-        elif any(
-            get_origin(branch) is list and any(map(_is_model, _unwrap(get_args(branch)[0]))) for branch in branches
-        ):
-            star, branches = "[i]", [b for branch in branches for b in _unwrap(get_args(branch)[0])]
-        models = [branch for branch in branches if _is_model(branch)]
+        if any(get_origin(kind) is dict for kind in kinds):
+            star, kinds = ".NAME", [b for kind in kinds for b in branches(get_args(kind)[-1])]
+        elif any(get_origin(kind) is list and any(map(is_model, branches(get_args(kind)[0]))) for kind in kinds):
+            star, kinds = "[i]", [b for kind in kinds for b in branches(get_args(kind)[0])]
+        models = [kind for kind in kinds if is_model(kind)]
         default = "needed" if field.is_required() else f"`{_default_in_json(field.default)}`"
         meaning = (field.description or " / ".join(m.__doc__ or "" for m in models)).replace("|", "\\|")
-        kind = "section" if models else _type_name(field.annotation, field.metadata)
-        yield f"| `{name}` | {kind} | {default} | {meaning} |"
-        for child in models:
+        what = "section" if models else _type_name(field.annotation, field.metadata)
+        yield f"| `{name}` | {what} | {default} | {meaning} |"
+        for model_below in models:
             tag = (
                 ""
                 if len(models) == 1
-                else f" with {'name' if 'name' in child.model_fields else 'loss'}: {min(_tags(child))}"
+                else f" with {'name' if 'name' in model_below.model_fields else 'loss'}: {min(tags(model_below))}"
             )
-            below.append((child, f"{prefix}{name}{star}{tag}."))
+            below.append((model_below, f"{prefix}{name}{star}{tag}."))
     yield ""
-    for child, path in below:
-        if child in seen:
-            continue
-        yield from _tables(child, path, seen)
+    for model_below, path in below:
+        if model_below not in seen:
+            yield from _tables(model_below, path, seen)
 
 
 def _default_in_json(default: Any) -> str:
@@ -1546,7 +1576,7 @@ def _default_in_json(default: Any) -> str:
 def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
     """Return a type and its bounds in a reader's words."""
     names: list[str] = []
-    if get_origin(annotation) in (Union, types.UnionType):
+    if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_type_name(option, ()) for option in get_args(annotation))
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
@@ -1566,32 +1596,34 @@ def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
     return " ".join(names)
 
 
-def check_paths(config: Config, folder: Path) -> list[str]:
-    """Refuse a configuration whose own data are not where it says, or do not suffice; relative paths start at `folder`.
-
-    Returns lines for the user: which files in the folders of pictures are not read.
-    """
-    if config.data.source not in ("arrays", "image_folder") or config.data.path is None:
-        return []
+def _file_problems(config: Config, folder: Path) -> Iterator[Problem]:
+    """Yield what prevents running `config` in `folder`, where relative paths start; counts your own images."""
+    yield from _place_problems(config.run, folder)
+    if config.robustness:
+        yield from config.robustness.tests.strength_problems()
+    if config.data is None or config.data.source not in ("arrays", "image_folder") or config.data.path is None:
+        return
     path = folder / config.data.path
     if not path.is_dir():
-        raise ConfigError(
-            f"data.path: there is no folder {path}. Put your data there or correct the path. Nothing was run."
-        )
+        yield "data.path", f"there is no folder {path}. Put your data there or correct the path"
+        return
     try:
         found = own_files.survey(config.data.source, path)
-        if found.counts:
-            config.data.take_counts(*found.counts)
-            config.data.check_counts()
-            config.check_counts()
     except DataError as error:
-        raise ConfigError(f"{error}\nconfig/README.md says what `data.path` must hold. Nothing was run.") from None
-    except ValueError as error:
-        raise ConfigError(
-            f"The configuration does not fit the images in {path}:\n  {error}\n"
-            "Change that key, or the images. config/README.md lists every key. Nothing was run."
-        ) from None
-    return found.notices
+        yield "data.path", str(error).removeprefix("data.path: ")
+        return
+    config.data.take_survey(found)
+
+
+def _place_problems(run: str | None, folder: Path) -> Iterator[Problem]:
+    """Yield why the results of `run` cannot be written below `folder`."""
+    if run is None:
+        return
+    if run.lower() == PUBLISHED:
+        yield "run", f"results/{run}/ holds the results that are published with the project; take another name"
+    for place in (folder / "results", folder / "results" / run):
+        if (place.exists() or place.is_symlink()) and not place.is_dir():
+            yield "run", f"{place} is a file, where a folder is needed; take another name, or move it away"
 
 
 def write_documentation(folder: Path) -> None:

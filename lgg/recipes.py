@@ -168,8 +168,10 @@ def assemble_table1(distillation: DistillationConfig) -> Recipe:
 # --- corruptions ---------------------------------------------------------------------------------------------------
 
 
-def _corrupted(corruptions: Corruptions) -> dict[str, Any]:
-    """Return what decides the pixels of the corrupted images; where they are kept does not."""
+def _corrupted(corruptions: Corruptions | None) -> dict[str, Any] | None:
+    """Return what decides the pixels of the corrupted images, None where there are none; where they are kept does not."""
+    if corruptions is None:
+        return None
     return corruptions.model_dump(mode="json", include={"source", "names", "severities", "images", "seed"})
 
 
@@ -178,7 +180,7 @@ def keep_corruptions(corruptions: Corruptions) -> Recipe:
 
 
 def draw_corruptions(corruptions: Corruptions) -> Recipe:
-    return _recipe("draw_corruptions", _corrupted(corruptions))
+    return _recipe("draw_corruptions", _corrupted(corruptions) or {})
 
 
 def draw_corruption_errors(methods: Mapping[str, Any]) -> Recipe:
@@ -227,7 +229,7 @@ def train_plane_embedding(embedding: Embedding, method_name: str) -> Recipe:
     return _recipe("train_plane_embedding", settings | {"epochs": embedding.figure_epochs}, *chosen)
 
 
-def evaluate_embedding(embedding: Embedding, corruptions: Corruptions, method_name: str, seed: int) -> Recipe:
+def evaluate_embedding(embedding: Embedding, corruptions: Corruptions | None, method_name: str, seed: int) -> Recipe:
     method = embedding.active_methods[method_name]
     settings = {
         "seed": seed,
@@ -238,7 +240,7 @@ def evaluate_embedding(embedding: Embedding, corruptions: Corruptions, method_na
     return _recipe("evaluate_embedding", settings, _module(embedding.architecture))
 
 
-def assemble_table2(embedding: Embedding, corruptions: Corruptions) -> Recipe:
+def assemble_table2(embedding: Embedding, corruptions: Corruptions | None) -> Recipe:
     rows = [
         {
             "name": name,
@@ -297,12 +299,12 @@ def evaluate_robustness(robustness: Robustness) -> Recipe:
     return _recipe("evaluate_robustness", settings, _module(robustness.architecture))
 
 
-def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions) -> Recipe:
+def evaluate_corruptions(robustness: Robustness, corruptions: Corruptions | None) -> Recipe:
     settings = {"corruptions": _corrupted(corruptions)}
     return _recipe("evaluate_corruptions", settings, _module(robustness.architecture))
 
 
-def assemble_table3(robustness: Robustness, corruptions: Corruptions, table: str) -> Recipe:
+def assemble_table3(robustness: Robustness, corruptions: Corruptions | None, table: str) -> Recipe:
     """Return the recipe of one of Section 4.3's tables: "table3", "table3_supplement" or "robustness"."""
     methods = robustness.active_methods if table == "table3_supplement" else robustness.table_methods
     rows = [
@@ -336,7 +338,7 @@ def _paper(method: RobustMethod, table: str) -> dict[str, Any]:
 
 
 def _at_the_paper_s_constants(
-    paper: dict[str, Any], tests: RobustnessTests, corruptions: Corruptions
+    paper: dict[str, Any], tests: RobustnessTests, corruptions: Corruptions | None
 ) -> dict[str, Any]:
     """Return the paper's figures without those that other constants than the configured ones belong to."""
     defaults = RobustnessTests()
@@ -358,10 +360,12 @@ def _at_the_paper_s_constants(
     return {metric: figure if alike.get(metric, True) else None for metric, figure in paper.items()}
 
 
-def _is_benchmark(corruptions: Corruptions) -> bool:
+def _is_benchmark(corruptions: Corruptions | None) -> bool:
     """Return whether all corruptions and severities of the benchmark are there, and no others."""
     whole = Corruptions()
-    return all(sorted(getattr(corruptions, key)) == sorted(getattr(whole, key)) for key in ("names", "severities"))
+    return corruptions is not None and all(
+        sorted(getattr(corruptions, key)) == sorted(getattr(whole, key)) for key in ("names", "severities")
+    )
 
 
 def draw_snr_curves(robustness: Robustness) -> Recipe:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import copy
 import json
 import os
 import re
@@ -15,17 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.common.configfile import load_configfile
+from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
 
 from lgg import terminal
-from lgg.config import Config, check_paths, load
+from lgg.config import Config, plan
 from lgg.errors import ConfigError
+from lgg.overlays import read_arguments
 
 GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and the one of Windows' Linux
 
 
-def start(raw: dict[str, Any], root: Path) -> Config:
+def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = None) -> Config:
     """Return the validated configuration, and let jobs find `python` and the package that this Snakefile uses.
+
+    Args:
+        raw: the configuration as Snakemake has put it together.
+        root: the Snakefile's folder.
+        given: what it was put together from, as far as the command line says.
 
     Jobs run ``python -m lgg.stages.…``: whatever stands first on PATH would be another Python where the environment is
     not activated, so the one that runs Snakemake is put first, and `root`, the Snakefile's folder, on PYTHONPATH.
@@ -39,8 +48,8 @@ def start(raw: dict[str, Any], root: Path) -> Config:
             f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
             "Install lgg and Snakemake into one virtual or conda environment."
         )
-    config = load(_whole(root, raw))
-    for line in check_paths(config, Path.cwd()):
+    config = plan(*_layers(raw, root, given or ConfigSettings()), folder=Path.cwd())
+    for line in config.data.notices:
         print(line, file=sys.stderr)
     os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
     os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
@@ -87,16 +96,27 @@ def _pass_on(pipe: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def _whole(root: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the base configuration with `raw` over it, keys in the base's order, new ones last.
+def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[Mapping[str, Any]]:
+    """Return what makes the configuration, each to be laid over those before it: the base, files, the command line.
 
-    Snakemake has laid overlays over the base already, but with whatever an overlay mentions first, and the rows of a table
-    would move with it; and where this workflow is a module of another, Snakemake gives it that one's configuration alone.
+    Snakemake has laid them over one another already, but: of a kind that an overlay changes, what only the former kind has
+    is left over; whatever an overlay mentions comes first, and the rows of a table would move with it; of the command line
+    it makes text. Where this workflow is a module of another, it is given that one's configuration alone.
     """
     path = root / "config" / "config.yaml"
-    whole = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    update_config(whole, raw)
-    return dict(whole)
+    base = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    files = [load_configfile(file) for file in given.configfiles]
+    if raw not in (_merged(base, *files, given.config), _merged(*files, given.config)):
+        return [base, raw]
+    return [base, *files, read_arguments(given.config_args or (), given.config)]
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Snakemake makes of `layers`."""
+    whole: dict[str, Any] = {}
+    for layer in layers:
+        update_config(whole, copy.deepcopy(layer))
+    return whole
 
 
 def _put_first(variable: str, folder: str) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from snakemake.utils import update_config
 
 from lgg.config import Config, load
+from lgg.overlays import lay_over
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config"
@@ -17,13 +17,18 @@ def read(name: str = "config.yaml") -> dict[str, Any]:
     return yaml.safe_load((CONFIG / name).read_text(encoding="utf-8"))
 
 
+def content(overlay: str | dict[str, Any]) -> dict[str, Any]:
+    return yaml.safe_load(overlay) if isinstance(overlay, str) else overlay
+
+
 def overlaid(*overlays: str | dict[str, Any]) -> dict[str, Any]:
     """Return config/config.yaml with `overlays`, YAML text or its content, laid over it one after the other."""
     whole = read()
     for overlay in overlays:
-        update_config(whole, yaml.safe_load(overlay) if isinstance(overlay, str) else overlay)
+        whole, missed = lay_over(whole, content(overlay), Config)
+        assert not missed
     return whole
 
 
 def configured(*overlays: str | dict[str, Any]) -> Config:
-    return load(overlaid(*overlays))
+    return load(read(), *map(content, overlays))

@@ -337,7 +337,7 @@ SETTING_CHANGES = [
     ),
     # Section 4.2
     (
-        "embedding: {methods: {triplet: {label: Triplets}}}",
+        "embedding: {methods: {triplet: {label: All triplets}}}",
         {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training"},
     ),
     (
@@ -685,7 +685,8 @@ TIMED_CODE = {
         "lgg.models.preact_resnet",
         "lgg.data.batches",
     ),
-    *(f"lgg.training.{name}" for name in ("fit", "objectives", "together", "compilation", "schedule", "timing")),
+    "lgg.schedule",
+    *(f"lgg.training.{name}" for name in ("fit", "objectives", "together", "compilation", "timing")),
     *(f"lgg.stages.{name}" for name in ("distill_student", "train_embedding", "train_robust_network", "networks")),
     *("lgg.machine", "lgg.evaluation", "lgg.evaluation.geometry", "lgg.stages.measure_times"),
     *("lgg.devices", "lgg.models", "lgg.models.base", "lgg.models.normalization", "lgg.terminal"),
@@ -763,7 +764,7 @@ MODULE_CHANGES = [
     ("lgg.training.objectives", TRAININGS),
     ("lgg.training.together", TRAININGS),
     ("lgg.training.compilation", TRAININGS),
-    ("lgg.training.schedule", TRAININGS),
+    ("lgg.schedule", TRAININGS),
     ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
     ("lgg.evaluation.geometry", {"evaluate_geometry", *DEFENDED}),
     ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
@@ -859,7 +860,18 @@ MODULE_CHANGES = [
     *(
         (f"lgg.{module}", set())
         for module in (
-            *("config", "registry", "recipes", "digest", "provenance", "workflow", "made", "gpus", "representations"),
+            *(
+                "config",
+                "overlays",
+                "registry",
+                "recipes",
+                "digest",
+                "provenance",
+                "workflow",
+                "made",
+                "gpus",
+                "representations",
+            ),
             *("reporting.job_times", "reporting.overview"),
             *("stages.__main__", "stages.download_corruptions", "stages.train_students"),
         )

@@ -4,7 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from configurations import overlaid, read
+import yaml
+from configurations import content, overlaid, read
+from snakemake.cli import parse_config
+from snakemake.settings.types import ConfigSettings
+from snakemake.utils import update_config
 
 from lgg.errors import ConfigError
 from lgg.workflow import end_jobs_on_sigterm, ending, gpus_per_job, in_groups, one_of, report_command, start
@@ -31,6 +35,69 @@ def test_what_an_overlay_mentions_keeps_its_place():
     methods = raw["distillation"]["methods"]
     raw["distillation"]["methods"] = {"new": methods["gkd"] | {"label": "New"}, "gkd": methods.pop("gkd"), **methods}
     assert list(start(raw, ROOT).distillation.methods) == [*read()["distillation"]["methods"], "new"]
+
+
+def started(folder, *files, arguments=(), base=None):
+    """Return the configuration of a call with overlays and ``--config``, put together as Snakemake does."""
+    paths = []
+    for number, file in enumerate(files):
+        paths.append(folder / f"{number}.yaml")
+        paths[-1].write_text(yaml.safe_dump(content(file)))
+    given = ConfigSettings(config=parse_config(arguments), configfiles=paths, config_args=list(arguments))
+    raw = read() if base is None else base
+    update_config(raw, given.overwrite_config)
+    return start(raw, ROOT, given)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_of_another_kind_what_the_user_did_not_write_is_gone(tmp_path, in_order):
+    files = ["distillation: {methods: {gkd: {k: 9, edges: intra}}}", "distillation: {methods: {gkd: {loss: hinton}}}"]
+    if in_order:
+        gkd = started(tmp_path, *files).distillation.methods["gkd"]
+        assert (gkd.loss, gkd.label, gkd.weight) == ("hinton", "GKD", 25.0)
+    else:
+        with pytest.raises(ConfigError, match=r"methods\.gkd\.k: there is no such key"):
+            started(tmp_path, *reversed(files))
+
+
+def test_what_the_command_line_says_means_what_it_does_in_a_file(tmp_path):
+    config = started(
+        tmp_path,
+        arguments=(
+            "run=007",
+            "seeds=[0, 0x10]",
+            "resources={checkpoints: {minutes: 1, epochs: ~}}",
+            "distillation={methods: {hinton: null, gkd: {label: 1e3, normalize: no, weight: 5e1}}}",
+            "distillation={methods: {own: {label: '5', loss: other, module: hinton, arguments: {temperature: 4}}}}",
+            "geometry=null",
+        ),
+    )
+    assert (config.run, config.seeds, config.geometry) == ("007", [0, 16], None)
+    assert config.resources.checkpoints.minutes == 1.0
+    assert config.resources.checkpoints.epochs is None
+    assert config.distillation.methods["hinton"] is None
+    gkd, own = (config.distillation.methods[name] for name in ("gkd", "own"))
+    assert (gkd.label, gkd.normalize, gkd.weight) == ("1e3", False, 50.0)
+    assert (own.label, own.arguments) == ("5", {"temperature": 4})
+    assert type(own.arguments["temperature"]) is int
+
+
+def test_a_module_s_configuration_is_laid_over_the_base(tmp_path):
+    """Another workflow hands on a part of its own, in which what the command line said is text."""
+    nested = parse_config(
+        ["lgg={resources: {checkpoints: {minutes: 1}}, distillation: {methods: {gkd: {loss: hinton}}}}"]
+    )
+    config = start(nested["lgg"], ROOT, ConfigSettings(config=nested, config_args=["lgg={}"]))
+    assert config.resources.checkpoints.minutes == 1.0
+    assert config.distillation.methods["gkd"].loss == "hinton"
+
+
+def test_a_program_s_values_stay_what_they_are():
+    values = {"geometry": None, "seeds": [3], "distillation": {"methods": {"hinton": None, "gkd": {"label": "it's"}}}}
+    config = start(overlaid(values), ROOT, ConfigSettings(config=values))
+    assert (config.geometry, config.seeds) == (None, [3])
+    assert config.distillation.methods["hinton"] is None
+    assert config.distillation.methods["gkd"].label == "it's"
 
 
 def test_an_environment_without_python_is_refused(monkeypatch, tmp_path):

@@ -38,45 +38,48 @@ PAPER = "Paper: Lassance, Gripon, Ortega 2021, Table 2: CIFAR-10, ResNet18."
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
     rows = {row["name"]: row for row in recipe["rows"]}
-    clean, corrupted = read_methods(arguments.evaluations), read_methods(arguments.corruptions)
+    clean = read_methods(arguments.evaluations)
+    corrupted = read_methods(arguments.corruptions) if arguments.corruptions else {}
     baseline = recipe["baseline"]
-    reference = _by(corrupted[baseline], rows[baseline]["classifier"])
+    metrics, counts, notes = [CLEAN], {CLEAN.name: int(clean[baseline]["images"].iloc[0])}, []
+    if corrupted:
+        reference = _by(corrupted[baseline], rows[baseline]["classifier"])
+        faint = faint_corruptions(reference, int(reference["images"].iloc[0]))
+        metrics += [replace(RELATIVE, bold=not faint), PLAIN]
+        counts |= dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0]))
+        notes = corruption_notes(reference, rows[baseline]["label"], undefined_corruptions(reference), faint)
 
     def values(name: str, classifier: str) -> dict[str, dict[int, float]]:
         own = _by(clean[name], classifier)
+        found = {CLEAN.name: {int(seed): float(error) for seed, error in zip(own["seed"], own["error"], strict=True)}}
+        if not corrupted:
+            return found
         under = _by(corrupted[name], classifier)
-        return {
-            "clean_error": {int(seed): float(error) for seed, error in zip(own["seed"], own["error"], strict=True)},
-            "relative_mce": relative_mce(under, reference),
-            "plain_mce": plain_mce(under, reference),
-            "mean_corruption_error": mean_corruption_error(under),
+        return found | {
+            RELATIVE.name: relative_mce(under, reference),
+            PLAIN.name: plain_mce(under, reference),
+            MEAN.name: mean_corruption_error(under),
         }
 
-    faint = faint_corruptions(reference, int(reference["images"].iloc[0]))
-    relative = replace(RELATIVE, bold=not faint)
-    counts = {
-        "clean_error": int(clean[baseline]["images"].iloc[0]),
-        **dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0])),
-    }
     train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
         training_note(recipe["trained"], train["shape"][0]),
         f"Classifiers were fitted to the embeddings of {clean[baseline]['training_images'].iloc[0]:,} training images: "
         + "; ".join(f"{row['label']}: {CLASSIFIERS[row['classifier']]}" for row in rows.values())
         + ".",
-        *corruption_notes(reference, rows[baseline]["label"], undefined_corruptions(reference), faint),
+        *notes,
         *data_notes([train["notes"], test["notes"]]),
     ]
     table = comparison_table(
         list(rows.values()),
         {name: values(name, row["classifier"]) for name, row in rows.items()},
-        [CLEAN, relative, PLAIN],
+        metrics,
         baseline,
         images=counts,
     )
     write_table(
         table,
-        [CLEAN, relative, PLAIN],
+        metrics,
         [PAPER, *legend] if shows_paper(table) else legend,
         title="Table 2: embeddings",
         files=files_of(arguments),
@@ -84,7 +87,7 @@ def main(arguments: Namespace) -> None:
     every = [
         _supplement_row(row, classifier, baseline) for row in rows.values() for classifier in _classifiers(clean, row)
     ]
-    metrics = [CLEAN, relative, PLAIN, MEAN]
+    metrics = [*metrics, MEAN] if corrupted else metrics
     supplement = comparison_table(
         every,
         {row["name"]: values(row["method"], row["classifier"]) for row in every},
@@ -125,6 +128,7 @@ if __name__ == "__main__":
     run(
         main,
         inputs=("train", "test"),
-        lists=("evaluations", "corruptions"),
+        lists=("evaluations",),
+        optional_lists=("corruptions",),
         outputs=[f"{table}{form}" for table in ("", "supplement_") for form in FORMS],
     )

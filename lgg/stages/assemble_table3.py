@@ -159,8 +159,8 @@ def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
     tests, baseline, rows = recipe["tests"], recipe["baseline"], recipe["rows"]
     evaluations = read_methods(arguments.evaluations)
-    corrupted = read_methods(arguments.corruptions)
-    reference = corrupted[baseline]
+    corrupted = read_methods(arguments.corruptions) if arguments.corruptions else {}
+    reference = corrupted.get(baseline)
     values: dict[str, Values] = {}
     for row in rows:
         name = row["name"]
@@ -169,31 +169,36 @@ def main(arguments: Namespace) -> None:
         if recipe["table"] == "robustness":
             values[name] = _accuracies(errors)
         else:
-            values[name] = errors | (_corruption_values(corrupted[name], reference) if name in corrupted else {})
-    faint = faint_corruptions(reference, int(reference["images"].iloc[0]))
-    metrics = [
-        replace(metric, bold=not faint) if metric.name == RELATIVE.name else metric
-        for metric in _metrics(recipe["table"], tests)
-    ]
+            values[name] = errors
+            if reference is not None and name in corrupted:
+                values[name] |= _corruption_values(corrupted[name], reference)
     images = {
         str(test): int(part["images"].iloc[0]) for own in evaluations.values() for test, part in own.groupby("test")
     }
     images["clean_error"] = images["clean"]
     images["deepfool"] = tests["deepfool_images"]
-    images |= dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), int(reference["images"].iloc[0]))
-    has_mce = any(metric.name == RELATIVE.name for metric in metrics)
+    metrics, notes = _metrics(recipe["table"], tests), []
+    if reference is None:
+        metrics = [metric for metric in metrics if metric not in (RELATIVE, PLAIN, MEAN)]
+    else:
+        count = int(reference["images"].iloc[0])
+        images |= dict.fromkeys((RELATIVE.name, PLAIN.name, MEAN.name), count)
+        faint = faint_corruptions(reference, count)
+        if RELATIVE in metrics:
+            label = next(row["label"] for row in rows if row["name"] == baseline)
+            notes = corruption_notes(reference, label, undefined_corruptions(reference), faint)
+        metrics = [replace(metric, bold=not faint) if metric == RELATIVE else metric for metric in metrics]
     table = comparison_table(rows, values, metrics, baseline, images=images)
-    label = next(row["label"] for row in rows if row["name"] == baseline)
     train, test = read_header(arguments.train), read_header(arguments.test)
     legend = [
         *([PUBLISHED if recipe["table"] == "robustness" else PAPER] if shows_paper(table) else []),
         " ".join(filter(None, [training_note(recipe["trained"], train["shape"][0]), *map(_defences, rows)])),
         *_notes(recipe["table"], tests),
-        *(corruption_notes(reference, label, undefined_corruptions(reference), faint) if has_mce else []),
+        *notes,
         *data_notes([train["notes"], test["notes"]]),
     ]
     write_table(table, metrics, legend, title=TITLES[recipe["table"]], files=files_of(arguments))
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train", "test"), lists=("evaluations", "corruptions"), outputs=FORMS)
+    run(main, inputs=("train", "test"), lists=("evaluations",), optional_lists=("corruptions",), outputs=FORMS)

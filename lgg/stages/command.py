@@ -21,14 +21,17 @@ def run(
     inputs: Sequence[str] = (),
     lists: Sequence[str] = (),
     optional: Sequence[str] = (),
+    optional_lists: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    optional_outputs: Sequence[str] = (),
     output_lists: Sequence[str] = (),
 ) -> None:
     """Parse the arguments of a stage and run it.
 
     Args:
-        inputs, lists, optional: names of files to read; those in `lists` may be several, those in `optional` absent.
-        outputs, output_lists: names of files to write, given as ``--out-NAME``; those in `output_lists` may be several.
+        inputs, lists, optional, optional_lists: names of files to read; those in lists may be several, optional ones absent.
+        outputs, optional_outputs, output_lists: names of files to write, given as ``--out-NAME``, likewise. What is optional
+            may be named without a file.
 
     Every stage also takes ``--recipe`` (a JSON object), ``--code`` (the digest of its code), ``--threads`` and ``--gpus``.
     A mistake that a person can mend ends with its message and status 1, without a traceback; so does an interruption. The
@@ -45,11 +48,15 @@ def run(
     for name in inputs:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in optional:
-        parser.add_argument(f"--{name}", type=Path)
+        parser.add_argument(f"--{name}", type=Path, nargs="?")
     for name in lists:
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
+    for name in optional_lists:
+        parser.add_argument(f"--{name}", type=Path, nargs="*", default=[])
     for name in outputs:
         parser.add_argument(f"--out-{name}", type=Path, required=True)
+    for name in optional_outputs:
+        parser.add_argument(f"--out-{name}", type=Path, nargs="?")
     for name in output_lists:
         parser.add_argument(f"--out-{name}", type=Path, nargs="+", required=True)
     arguments = parser.parse_args()

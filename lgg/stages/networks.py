@@ -18,11 +18,11 @@ from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import precision_on, prepare
 from lgg.files import sha256_of_file, write_json, write_rows
 from lgg.models.base import ImageClassifier
+from lgg.schedule import total_epochs
 from lgg.training.checkpoint import save_model
 from lgg.training.fit import fit
 from lgg.training.objectives import Objective
 from lgg.training.resume import Checkpoints
-from lgg.training.schedule import total_epochs
 from lgg.training.together import BatchesTogether, Together
 
 

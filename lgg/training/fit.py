@@ -15,11 +15,11 @@ from lgg.data.batches import Batches
 from lgg.devices import Precision, precision_on
 from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
+from lgg.schedule import Phases, Schedule
 from lgg.terminal import tell
 from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.objectives import Objective, Step
 from lgg.training.resume import Checkpoints, Progress
-from lgg.training.schedule import Phases, fresh_starts, learning_rate, total_epochs
 from lgg.training.sgd import SGD
 from lgg.training.together import BatchesTogether, Together
 
@@ -64,17 +64,17 @@ def fit(
     logits), and `seconds` (without `after_epoch`). For networks together there is a row an epoch for each, which says
     which in `network`, from 0.
 
-    Raises TrainingDiverged when the loss of an epoch is not a finite number, and Interrupted when a signal ended the
-    training and `checkpoints` are there.
+    Raises ConfigError where a phase of `schedule` has no step, TrainingDiverged when the loss of an epoch is not a finite
+    number, and Interrupted when a signal ended the training and `checkpoints` are there.
 
     On one machine and thread count the same arguments, seed and initial weights give the same bits, also where the
     training was interrupted and went on. Within an epoch nothing waits for the device.
     """
-    epochs = total_epochs(schedule)
+    rates = Schedule(schedule, len(batches))
+    epochs = rates.epochs
     optimizer = SGD(model.parameters(), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     network = compiled(model, compilation)
     precision = precision_on(batches.device, precision)
-    restarts = fresh_starts(schedule)
     kept = {} if kept is None else kept
     with contextlib.ExitStack() as stack:
         if checkpoints is not None:
@@ -92,13 +92,14 @@ def fit(
         progress = stack.enter_context(_Progress(epochs, len(batches), at["epoch"] * len(batches) + at["step"]))
         while at["epoch"] < epochs:
             epoch, first = at["epoch"], at["step"]
-            if epoch in restarts and first == 0:
-                optimizer.forget()
             model.train()
             began = time.perf_counter() - at["seconds"]
             rate = 0.0
             for index, (images, labels) in enumerate(batches.epoch(epoch, first), first):
-                rate = learning_rate(schedule, epoch + index / len(batches))
+                number = epoch * len(batches) + index
+                if number in rates.fresh_starts:
+                    optimizer.forget()
+                rate = rates.learning_rate(number)
                 begin_step(compilation)
                 step = train_step(network, objective, images, labels, optimizer, rate, precision, after_step)
                 _add_to(sums, step, labels)

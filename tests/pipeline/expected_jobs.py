@@ -61,11 +61,8 @@ def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
 
 def embedding_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that evaluate embeddings and show how."""
-    return (
-        {f"evaluate_embedding {name}": len(config.seeds_of("embedding")) for name in methods}
-        | TABLE2
-        | EMBEDDING_ERRORS
-    )
+    jobs = {f"evaluate_embedding {name}": len(config.seeds_of("embedding")) for name in methods}
+    return jobs | TABLE2 | (EMBEDDING_ERRORS if config.corruptions else {})
 
 
 def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
@@ -96,7 +93,7 @@ def robustness_evaluations(config: Config, *methods: str) -> dict[str, int]:
 
 def corruption_evaluations(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that put those of `methods` that stand in Table 3 to corruptions, and show how they did."""
-    shown = [name for name in methods if name in config.robustness.table_methods]
+    shown = [name for name in methods if name in config.robustness.table_methods and config.corruptions]
     jobs = {f"evaluate_corruptions {name}": len(config.seeds_of("robustness")) for name in shown}
     return jobs | (ROBUSTNESS_ERRORS | TABLES3 if shown else {})
 
@@ -129,11 +126,12 @@ def every_job(config: Config) -> dict[str, int]:
         jobs |= retrained(config, *config.distillation.active_methods)
         jobs |= TEACHER if config.distillation.teacher else {}
     if config.embedding:
-        jobs |= EXAMPLES | retrained_embeddings(config, *config.embedding.active_methods)
+        jobs |= retrained_embeddings(config, *config.embedding.active_methods)
     if config.robustness:
-        jobs |= EXAMPLES | retrained_defences(config, *config.robustness.active_methods)
+        jobs |= retrained_defences(config, *config.robustness.active_methods)
     jobs |= TIMES if config.timed_methods else {}
-    if EXAMPLES.items() <= jobs.items():
+    if config.corruptions and (config.embedding or config.robustness):
+        jobs |= EXAMPLES
         jobs |= {"download_corruptions": 1} if config.corruptions.source == "cifar10_c" else {}
         jobs |= {"keep_corruptions": 1} if config.corruptions.keep else {}
     return jobs | ({"prepare_data": 1} if jobs else {})

@@ -31,6 +31,7 @@ def test_a_first_run_has_the_jobs_that_the_configuration_asks_for(checkout, over
         pytest.param("distillation: null", id="no distillation"),
         pytest.param("{embedding: {figure: null}, robustness: null}", id="no figure A1 and no robustness"),
         pytest.param("{embedding: null, robustness: null, corruptions: {keep: true}}", id="no corruptions"),
+        pytest.param("corruptions: null", id="nothing corrupted"),
         pytest.param(ONLY_THE_BASELINE, id="no teacher"),
     ],
 )

@@ -37,6 +37,15 @@ def test_files_and_recipe_arrive_by_name(monkeypatch, tmp_path):
     assert arguments.out_model.name == "m"
 
 
+def test_what_is_optional_may_be_named_without_a_file(monkeypatch):
+    seen = []
+    files = {"optional": ["a"], "optional_lists": ["b"], "optional_outputs": ["c"]}
+    for arguments in ((), ("--a", "--b", "--out-c"), ("--a", "1", "--b", "2", "3", "--out-c", "4")):
+        call(monkeypatch, seen.append, "--recipe", "{}", *arguments, **files)
+    assert [(one.a, one.b, one.out_c) for one in seen[:2]] == [(None, [], None)] * 2
+    assert [str(one) for one in (seen[2].a, *seen[2].b, seen[2].out_c)] == ["1", "2", "3", "4"]
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

@@ -15,6 +15,7 @@ from lgg.errors import ModelFileError
 from lgg.evaluation.accuracy import error_percent
 from lgg.evaluation.robustness import deepfool_norms
 from lgg.stages import (
+    assemble_table2,
     assemble_table3,
     draw_corruptions,
     draw_weight_sweep,
@@ -239,3 +240,43 @@ def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks
         assert table.index.tolist() == methods
         assert (table["seeds"] == 1).all()
         assert table.filter(regex="_std$").isna().all(axis=None)
+
+
+def test_without_corruptions_there_are_tables_of_all_else(settings, call, networks, tmp_path):
+    methods = ("cross_entropy", "triplet")
+    embedding = settings.embedding.model_copy(
+        update={"methods": {name: settings.embedding.methods[name] for name in methods}}
+    )
+    evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in methods]
+    for name, evaluation, network in zip(methods, evaluations, networks, strict=False):
+        evaluation.parent.mkdir(parents=True)
+        recipe = recipes.evaluate_embedding(embedding, None, name, 0).settings
+        files = {"out_evaluation": evaluation, "out_corruptions": None}
+        call(evaluate_embedding, recipe, model=network, corruptions=None, **files)
+    forms = ("csv", "md", "tex", "html")
+    files = {f"out_{part}{form}": tmp_path / f"{part}{form}" for part in ("", "supplement_") for form in forms}
+    recipe = recipes.assemble_table2(embedding, None).settings
+    call(assemble_table2, recipe, evaluations=evaluations, corruptions=[], **files)
+    for table, rows in (("csv", 2), ("supplement_csv", 9)):
+        found = pd.read_csv(tmp_path / table)
+        assert len(found) == rows
+        assert found["clean_error_mean"].notna().all()
+        assert not found.filter(regex="mce|corruption").size
+    assert "MCE" not in (tmp_path / "md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("table", ["table3", "table3_supplement", "robustness"])
+def test_without_corruptions_tables_of_section_4_3_have_all_else(settings, call, networks, tmp_path, table):
+    robustness = settings.robustness.model_copy(
+        update={"methods": {"baseline": settings.robustness.methods["baseline"]}}
+    )
+    evaluation = tmp_path / "baseline/seed0/evaluation.csv"
+    evaluation.parent.mkdir(parents=True)
+    robustness_of(settings, call, evaluation, *networks[:2])
+    files = {f"out_{form}": tmp_path / form for form in ("csv", "md", "tex", "html")}
+    recipe = recipes.assemble_table3(robustness, None, table).settings
+    call(assemble_table3, recipe, evaluations=[evaluation], corruptions=[], **files)
+    found = pd.read_csv(tmp_path / "csv")
+    assert found.filter(like="fgsm_normalized_mean").notna().all(axis=None)
+    assert not found.filter(regex="mce|corruption").size
+    assert "MCE" not in (tmp_path / "md").read_text("utf-8")

@@ -19,10 +19,10 @@ from lgg.training.objectives import CrossEntropy
 from lgg.training.resume import Checkpoints
 from lgg.training.together import BatchesTogether, CrossEntropyTogether, Together
 
-#: a restart of the momentum between the phases, and a last batch that is smaller
+#: a restart of the momentum between the phases, within an epoch, and a last batch that is smaller
 SCHEDULE = [
-    {"epochs": 2, "learning_rate": [0.02, 0.1]},
-    {"epochs": 1, "learning_rate": 0.02, "fresh_optimizer": True},
+    {"epochs": 1.6, "learning_rate": [0.02, 0.1]},
+    {"epochs": 1.4, "learning_rate": 0.02, "fresh_optimizer": True},
 ]
 STEPS = 3 * 3  # of the whole schedule
 ATTACKED = {

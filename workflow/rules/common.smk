@@ -15,7 +15,7 @@ from lgg.errors import LggError
 from lgg.workflow import ending, end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, starts_jobs, start
 
 try:
-    settings = start(config, ROOT)
+    settings = start(config, ROOT, workflow.config_settings)
 except LggError as error:
     raise WorkflowError(str(error))
 end_jobs_on_sigterm()

@@ -4,7 +4,7 @@
 
 ARCHIVE = []
 
-if settings.embedding or settings.robustness:
+if settings.corruptions and (settings.embedding or settings.robustness):
     targets += [f"{RESULTS}/figures/corruptions.{kind}" for kind in ("pdf", "png")]
 
     if settings.corruptions.source == "cifar10_c":

@@ -14,8 +14,7 @@ if settings.embedding:
     targets += [
         f"{RESULTS}/figures/{name}.{kind}"
         for name in (
-            "embedding_corruptions",
-            "embedding_severity",
+            *(["embedding_corruptions", "embedding_severity"] if settings.corruptions else []),
             "embedding_training",
             *(["figureA1"] if FIGURE_A1 else []),
         )
@@ -64,7 +63,7 @@ if settings.embedding:
             archive=ARCHIVE,
         output:
             evaluation=EMBEDDING_EVALUATION,
-            corruptions=EMBEDDING_CORRUPTIONS,
+            corruptions=EMBEDDING_CORRUPTIONS if settings.corruptions else [],
         log:
             f"{RESULTS}/logs/evaluate_embedding/{{method}}_seed{{seed}}.log",
         benchmark:
@@ -98,7 +97,9 @@ if settings.embedding:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
             evaluations=expand(EMBEDDING_EVALUATION, method=EMBEDDINGS, seed=EMBEDDING_SEEDS),
-            corruptions=expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=EMBEDDING_SEEDS),
+            corruptions=(
+                expand(EMBEDDING_CORRUPTIONS, method=EMBEDDINGS, seed=EMBEDDING_SEEDS) if settings.corruptions else []
+            ),
         output:
             csv=f"{RESULTS}/tables/table2.csv",
             md=f"{RESULTS}/tables/table2.md",
@@ -106,7 +107,11 @@ if settings.embedding:
             html=in_report(
                 f"{RESULTS}/tables/table2.html",
                 SECTION["embedding"],
-                "Table 2: error and relative MCE of embeddings",
+                (
+                    "Table 2: error and relative MCE of embeddings"
+                    if settings.corruptions
+                    else "Table 2: error of embeddings"
+                ),
             ),
             supplement_csv=f"{RESULTS}/tables/table2_supplement.csv",
             supplement_md=f"{RESULTS}/tables/table2_supplement.md",

@@ -9,7 +9,7 @@ if settings.robustness:
     DEFENCES = settings.robustness.active_methods
     TABLE3_METHODS = settings.robustness.table_methods
     ROBUSTNESS_TABLES = {
-        "table3": "Table 3: clean error, FGSM error and relative MCE of each method",
+        "table3": f"Table 3: clean error{', FGSM error and relative MCE' if settings.corruptions else ' and FGSM error'} of each method",
         "table3_supplement": "Table 3, further attacks: other FGSM, PGD, transferred attacks, DeepFool, other weights γ",
         "robustness": "Further robustness: accuracy under noise, dropout, coarse weights and PGD",
     }
@@ -21,8 +21,7 @@ if settings.robustness:
     targets += [
         f"{RESULTS}/figures/{name}.{kind}"
         for name in (
-            "robustness_corruptions",
-            "robustness_severity",
+            *(["robustness_corruptions", "robustness_severity"] if settings.corruptions else []),
             "snr_curves",
             "robustness_training",
             "layer_variation",
@@ -133,7 +132,9 @@ if settings.robustness:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
             evaluations=expand(EVALUATION, method=DEFENCES, seed=ROBUSTNESS_SEEDS),
-            corruptions=expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=ROBUSTNESS_SEEDS),
+            corruptions=(
+                expand(CORRUPTION_ERRORS, method=TABLE3_METHODS, seed=ROBUSTNESS_SEEDS) if settings.corruptions else []
+            ),
         output:
             csv=f"{RESULTS}/tables/{{table}}.csv",
             md=f"{RESULTS}/tables/{{table}}.md",
