@@ -809,7 +809,7 @@ class EmbeddingFigure(_Section):
 
     methods: Annotated[list[str], Field(min_length=1)] = Field(
         description="rows of the figure, from the top; cross-entropy gets a layer of 2 units before its classifier, "
-        "others 2 outputs"
+        "others 2 outputs. A row goes with its method where an overlay takes that away"
     )
     epochs: Annotated[list[CountOrNone], Field(min_length=1)] = Field(
         description="panels between the initialisation and the end, which are always drawn: numbers of epochs trained"
@@ -841,6 +841,11 @@ class Embedding(_Section):
         return {name: method for name, method in self.methods.items() if method is not None}
 
     @property
+    def figure_methods(self) -> list[str]:
+        """Rows of Figure A1: a row goes with its method; where there is none, there is no figure."""
+        return [name for name in (self.figure.methods if self.figure else []) if name in self.active_methods]
+
+    @property
     def figure_epochs(self) -> list[int]:
         """Epochs after which Figure A1 is drawn, 0 and the last included."""
         return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
@@ -861,7 +866,7 @@ class Embedding(_Section):
 
     def _figure_problems(self, figure: EmbeddingFigure) -> Iterator[Problem]:
         for name in dict.fromkeys(figure.methods):
-            if name not in self.active_methods:
+            if name not in self.methods:
                 yield "figure.methods", f"{name!r} is no entry of `methods`{nearest(name, self.active_methods)}"
         if len(set(figure.methods)) != len(figure.methods):
             yield "figure.methods", "a method is there twice"

@@ -258,8 +258,7 @@ def assemble_table2(embedding: Embedding, corruptions: Corruptions | None) -> Re
 
 
 def draw_figure_a1(embedding: Embedding) -> Recipe:
-    figure = embedding.figure
-    chosen = {name: embedding.active_methods[name] for name in (figure.methods if figure else [])}
+    chosen = {name: embedding.active_methods[name] for name in embedding.figure_methods}
     rows = _labels(chosen)
     for row, method in zip(rows, chosen.values(), strict=True):
         row["directional"] = getattr(method, "normalize_embeddings", False)

@@ -463,6 +463,14 @@ def test_rows_of_table_a1_go_with_their_methods_and_bring_their_baselines():
     assert configured("timing: null").timed_methods == []
 
 
+def test_rows_of_figure_a1_go_with_their_methods():
+    gone = dict.fromkeys(["label_variation"])
+    assert configured({"embedding": {"methods": gone}}).embedding.figure_methods == ["cross_entropy"]
+    overlay = {"baseline": "triplet", "methods": {**gone, "cross_entropy": None}}
+    assert configured({"embedding": overlay}, {"timing": None}).embedding.figure_methods == []
+    assert configured("embedding: {figure: null}").embedding.figure_methods == []
+
+
 @pytest.mark.parametrize(("epochs", "drawn"), [([1, 2], [0, 1, 2, 3]), ([3, 0, 0], [0, 3]), ([2], [0, 2, 3])])
 def test_figure_a1_is_drawn_at_the_beginning_and_at_the_end_too(epochs, drawn):
     schedule = [{"epochs": 3, "learning_rate": 0.1}]

@@ -117,11 +117,7 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
             seeds = config.seeds_of("embedding")
             made += [recipes.train_embedding(embedding, name, seed) for seed in seeds]
             made += [recipes.evaluate_embedding(embedding, config.corruptions, name, seeds[0])]
-        made += (
-            [recipes.train_plane_embedding(embedding, name) for name in embedding.figure.methods]
-            if embedding.figure
-            else []
-        )
+        made += [recipes.train_plane_embedding(embedding, name) for name in embedding.figure_methods]
     if robustness := config.robustness:
         for name in robustness.active_methods:
             seeds = config.seeds_of("robustness")

@@ -51,7 +51,8 @@ def retrained_geometry() -> dict[str, int]:
 def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1; drawn."""
     figure = config.embedding.figure
-    planes = {f"train_plane_embedding {name}": 1 for name in methods if figure and name in figure.methods}
+    drawn = set(figure.methods) & set(config.embedding.active_methods) if figure else set()
+    planes = {f"train_plane_embedding {name}": 1 for name in methods if name in drawn}
     return (
         {f"train_embedding {name}": len(config.seeds_of("embedding")) for name in methods}
         | planes

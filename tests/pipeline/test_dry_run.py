@@ -58,7 +58,7 @@ def test_null_on_the_command_line_is_null(checkout):
         pytest.param("run: ../elsewhere", "run: '../elsewhere' is not allowed", id="run outside results"),
         pytest.param(
             "distillation: {teacher: null}",
-            "methods.hinton learns from a teacher, but `teacher` is null",
+            "methods.hinton: it learns from a teacher, but `teacher` is null",
             id="methods without their teacher",
         ),
         pytest.param(

@@ -6,7 +6,7 @@ if settings.embedding:
     EMBEDDING = f"{RESULTS}/embedding"
     EMBEDDING_SEEDS = settings.seeds_of("embedding")
     EMBEDDINGS = settings.embedding.active_methods
-    FIGURE_A1 = settings.embedding.figure
+    FIGURE_A1 = settings.embedding.figure_methods
     EMBEDDING_EVALUATION = f"{EMBEDDING}/{{method}}/seed{{seed}}/evaluation.csv"
     EMBEDDING_CORRUPTIONS = f"{EMBEDDING}/{{method}}/seed{{seed}}/corruptions.csv"
 
@@ -225,7 +225,7 @@ if settings.embedding:
             benchmark:
                 f"{RESULTS}/benchmarks/train_plane_embedding/{{method}}.tsv"
             wildcard_constraints:
-                method=one_of(FIGURE_A1.methods),
+                method=one_of(FIGURE_A1),
             conda:
                 ENVIRONMENT
             threads: TRAIN.threads
@@ -245,7 +245,7 @@ if settings.embedding:
         rule draw_figureA1:
             input:
                 train=TRAIN_IMAGES,
-                positions=[f"{EMBEDDING}/figureA1/{name}/positions.safetensors" for name in FIGURE_A1.methods],
+                positions=[f"{EMBEDDING}/figureA1/{name}/positions.safetensors" for name in FIGURE_A1],
             output:
                 pdf=f"{RESULTS}/figures/figureA1.pdf",
                 png=in_report(
