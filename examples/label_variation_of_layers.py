@@ -1,4 +1,4 @@
-"""Prints the label variation of a network's layers on one's own images: 1 where every edge joins two classes, 0 where none.
+"""Prints the label variation of a network's layers on your own images: 1 where every edge joins two classes, 0 where none.
 
     python examples/label_variation_of_layers.py FOLDER [--split train] [--network resnet18] [--weights FILE]
 

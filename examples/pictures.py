@@ -1,4 +1,4 @@
-"""What the examples share: a folder of pictures of one's own, read or refused with what is wrong."""
+"""What the examples share: reading a folder of your own pictures, or reporting why it cannot be used."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trains an embedding of one's own images by label variation alone, and says how often the nearest neighbours are right.
+"""Trains an embedding of your own images by label variation alone, and reports how often the nearest neighbours are right.
 
     python examples/train_embedding.py FOLDER [--epochs 20]
 

@@ -1,4 +1,4 @@
-"""The examples run as their pages say, on a folder of images of one's own."""
+"""The examples run as their pages describe, on a folder of pictures."""
 
 import re
 import runpy
@@ -158,7 +158,7 @@ def test_arguments_that_cannot_be_used_are_refused_with_what_is_wrong(run, few, 
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_the_way_an_example_is_called_stands_at_its_head(name):
+def test_an_example_begins_with_how_it_is_called(name):
     text = (EXAMPLES / name).read_text("utf-8").split('"""')[1]
     assert f"    python examples/{name} FOLDER" in text
     assert "FOLDER has train/CLASS/*.png and test/CLASS/*.png" in text

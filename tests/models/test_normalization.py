@@ -137,7 +137,7 @@ def test_one_value_of_a_channel_has_no_spread():
 
 
 def test_torch_func_takes_the_gradient_that_autograd_takes():
-    """In evaluation mode: in training PyTorch itself refuses statistics that change meanwhile."""
+    """In evaluation mode: in training PyTorch itself refuses running statistics that change."""
     _, layer = layers(8)
     layer.eval()
     x = images((4, 8, 4, 4))
