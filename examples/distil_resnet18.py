@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 
 import torch
+from pictures import at_least, batches, load_weights, read
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
-from torchvision import datasets, models, transforms
+from torchvision import models
 
 import lgg
 from lgg.losses import GraphDistillation
@@ -19,14 +20,14 @@ from lgg.losses import GraphDistillation
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]  # of the same names in both networks, of any size
 
 
-def train(model, batches, epochs, device, teacher=None):
+def train(model, data, epochs, device, teacher=None):
     """Train `model`, with a teacher to be like it."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     gkd, model = GraphDistillation(), model.to(device).train()
     with lgg.tap(model, LAYERS) as ours, lgg.tap(teacher or model, LAYERS) as theirs:
         for epoch in range(epochs):
-            for images, labels in batches:
+            for images, labels in batches(data, 64):
                 images, labels = images.to(device), labels.to(device)
                 loss = cross_entropy(model(images), labels)
                 if teacher is not None:
@@ -42,29 +43,27 @@ def train(model, batches, epochs, device, teacher=None):
 
 
 @torch.no_grad()
-def accuracy(model, batches, device):
+def accuracy(model, data, device):
     """Return the percentage of images that get their class."""
-    right = [(model(images.to(device)).argmax(1).cpu() == labels).float() for images, labels in batches]
+    right = [(model(images.to(device)).argmax(1).cpu() == labels).float() for images, labels in DataLoader(data, 256)]
     return 100 * torch.cat(right).mean().item()
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
-parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--size", type=int, default=64, help="images become squares of so many pixels")
+parser.add_argument("--epochs", type=at_least(1), default=20)
+parser.add_argument("--size", type=at_least(32), default=64, help="images become squares of so many pixels")
 parser.add_argument("--teacher", type=Path, help="its state dict, as torch.save wrote it")
 arguments = parser.parse_args()
+training, test = read(parser, arguments.folder, arguments.size)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 torch.manual_seed(0)
-square = transforms.Compose([transforms.Resize((arguments.size, arguments.size)), transforms.ToTensor()])
-data = [datasets.ImageFolder(arguments.folder / split, square) for split in ("train", "test")]
-batches, test = DataLoader(data[0], min(64, len(data[0])), shuffle=True, drop_last=True), DataLoader(data[1], 256)
-teacher = models.resnet18(num_classes=len(data[0].classes))
+teacher = models.resnet18(num_classes=len(training.classes))
 if arguments.teacher:
-    teacher.load_state_dict(torch.load(arguments.teacher, weights_only=True))
+    load_weights(parser, teacher, arguments.teacher)
     teacher = teacher.to(device).eval()
 else:
-    teacher = train(teacher, batches, arguments.epochs, device)
-student = models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=len(data[0].classes))
-train(student, batches, arguments.epochs, device, teacher)
+    teacher = train(teacher, training, arguments.epochs, device)
+student = models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=len(training.classes))
+train(student, training, arguments.epochs, device, teacher)
 print(f"teacher: {accuracy(teacher, test, device):.1f} %, student: {accuracy(student, test, device):.1f} % right")

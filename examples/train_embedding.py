@@ -1,4 +1,4 @@
-"""Trains an embedding of one's own images by label variation alone, and says how often the nearest neighbours are right.
+"""Trains an embedding of your own images by label variation alone, and reports how often the nearest neighbours are right.
 
     python examples/train_embedding.py FOLDER [--epochs 20]
 
@@ -9,29 +9,28 @@ import argparse
 from pathlib import Path
 
 import torch
+from pictures import at_least, batches, read
 from torch.utils.data import DataLoader
-from torchvision import datasets, transforms
 
 import lgg
 from lgg.losses import LabelVariation
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
-parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--size", type=int, default=32, help="images become squares of so many pixels")
-parser.add_argument("--dimensions", type=int, default=16, help="of the embedding")
-parser.add_argument("--width", type=int, default=16, help="channels of the network's first blocks")
+parser.add_argument("--epochs", type=at_least(1), default=20)
+parser.add_argument("--size", type=at_least(8), default=32, help="images become squares of so many pixels")
+parser.add_argument("--dimensions", type=at_least(1), default=16, help="of the embedding")
+parser.add_argument("--width", type=at_least(1), default=16, help="channels of the network's first blocks")
 arguments = parser.parse_args()
+train, test = read(parser, arguments.folder, arguments.size)
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 torch.manual_seed(0)
-square = transforms.Compose([transforms.Resize((arguments.size, arguments.size)), transforms.ToTensor()])
-train, test = (datasets.ImageFolder(arguments.folder / split, square) for split in ("train", "test"))
 model = lgg.models.build("preact_resnet18", num_classes=arguments.dimensions, base_width=arguments.width).to(device)
-objective = LabelVariation(normalize_embeddings=True, reduction="mean")
+objective = LabelVariation(normalize_embeddings=True)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
 for epoch in range(arguments.epochs):
-    for images, labels in DataLoader(train, min(100, len(train)), shuffle=True, drop_last=True):
+    for images, labels in batches(train, 100):
         loss = objective(model(images.to(device)), labels.to(device))
         optimizer.zero_grad()
         loss.backward()

@@ -344,7 +344,8 @@ class _CosineLabelVariations(torch.autograd.Function):
         sums, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         if gradient is None:
             return (None,) * (2 + len(columns))
-        multiply, add = product, Tensor.addcmul_
+        multiply: Callable[[Tensor, Tensor], Tensor] = product
+        add: Callable[[Tensor, Tensor, Tensor], Tensor] = Tensor.addcmul_
         if torch.is_grad_enabled():
             # the gradient is to be differentiated again, so it is computed from what knows of x
             multiply, add = torch.matmul, torch.addcmul

@@ -24,7 +24,7 @@ _LINEAR = _onednn_linear()
 
 
 def is_wrapped(x: Tensor) -> bool:
-    """Return whether `x` stands for another tensor inside `torch.func.vmap` or `torch.func.grad`."""
+    """Return whether `x` is a wrapper of another tensor inside `torch.func.vmap` or `torch.func.grad`."""
     # the question is one that torch.compile cannot trace
     return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x)
 

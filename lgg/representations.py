@@ -106,8 +106,8 @@ def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
             network that is compiled, distributed or sharded may be given as in the network itself: "layer1" for
             "module.layer1" or "_orig_mod.layer1". Their outputs must be tensors (B, ...).
 
-    A copy of the network made meanwhile is not tapped, and can be written to a file, as can the network; to load it as a
-    whole (not its state alone) takes this package.
+    A copy of a tapped network is not tapped. Both can be written to a file; loading such a file as a whole network, rather
+    than a state dict, needs this package.
 
     Raises ValueError for a layer that is not there, with the nearest names, and for nn.DataParallel. A layer whose output is
     no tensor, or a nested one, raises TypeError when it runs. Asking for the representation of a layer that did not run

@@ -451,7 +451,7 @@ def test_memory_format_and_type_are_kept(attack, layout):
     assert attacked.dtype == torch.float32
 
 
-def test_an_image_that_is_led_astray_stays_as_it_is_where_asked_for():
+def test_pgd_can_leave_an_image_as_it_is_once_it_is_misclassified():
     """By the iterates themselves: those of n steps are the images after n steps."""
     model = network()
     images, labels = draw(count=40)

@@ -64,10 +64,14 @@ OBJECTIVES = {
     "gkd, edges between classes": lambda device: Distillation(
         network(9).to(device), losses.GraphDistillation(edges="inter", power=2), 25.0
     ),
+    "gkd, kernel": lambda device: Distillation(
+        network(9).to(device), losses.GraphDistillation(similarity="rbf", k=4, order="published"), 25.0
+    ),
     "rkd": lambda device: Distillation(network(9).to(device), losses.RelationalDistillation(), 25.0),
     "hinton": lambda device: Distillation(network(9).to(device), losses.HintonDistillation(4.0), 16.0),
     "label variation": lambda device: MetricLearning(losses.LabelVariation().to(device), 1.0),
     "regulariser": lambda device: Robust(losses.LabelVariationSmoothness().to(device), 1e-3),
+    "regulariser, kernel": lambda device: Robust(losses.LabelVariationSmoothness(similarity="rbf").to(device), 1e-3),
     "regulariser, nearest neighbours": lambda device: Robust(losses.LabelVariationSmoothness(k=4).to(device), 1e-3),
 }
 

@@ -76,8 +76,7 @@ def without_gradient(
 ) -> Tensor:
     """Return for which images the gradient of the cross-entropy is zero everywhere, (N,) bool on the CPU.
 
-    Attacks along its sign do not move them, so the error under attack says nothing of them: it is too low by up to their
-    share.
+    Attacks along its sign do not move them, so the error under attack may be too low by as much as their share.
     """
     model.eval()
     still = [

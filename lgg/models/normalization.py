@@ -23,7 +23,8 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation of images (B, C, H, W) as `nn.BatchNorm2d` computes it, but for rounding; it takes C."""
 
     def forward(self, x: Tensor) -> Tensor:
-        groups = 1 if torch.compiler.is_compiling() else _groups(x)
+        # what is left to PyTorch: kernels that are compiled, and the transforms of torch.func
+        groups = 1 if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() else _groups(x)
         if groups == 1:
             return super().forward(x)
         if not self.training:

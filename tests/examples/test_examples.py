@@ -1,15 +1,18 @@
-"""The examples run as their pages say, on a folder of images of one's own."""
+"""The examples run as their pages describe, on a folder of pictures."""
 
 import re
-import subprocess
+import runpy
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SCRIPTS = ("distil_resnet18.py", "label_variation_of_layers.py", "train_embedding.py")
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +27,31 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(name, *arguments):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def few(folder, tmp_path):
+    """A copy with three pictures of each class, to be spoilt."""
+    for path in folder.glob("*/*/*.png"):
+        if int(path.stem) % 70 < 3:
+            (tmp_path / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / path.relative_to(folder))
+    return tmp_path
 
 
-def test_a_resnet18_is_distilled_into_a_smaller_network(folder):
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return what runs an example as from the command line, in this process, and returns what it prints."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        monkeypatch.syspath_prepend(EXAMPLES)  # as Python does for a script
+        with torch.random.fork_rng():
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_resnet18_is_distilled_into_a_smaller_network(run, folder):
     output = run("distil_resnet18.py", folder, "--epochs", 2, "--size", 32)
     assert output.count("epoch 2/2") == 2  # teacher and student
     assert re.search(r"teacher: [\d.]+ %, student: [\d.]+ % right\n$", output)
@@ -43,14 +62,104 @@ def test_the_loop_of_distillation_is_short():
     assert sum(bool(line.strip()) for line in code.splitlines()) < 60
 
 
-def test_label_variation_is_printed_for_each_layer(folder):
-    output = run("label_variation_of_layers.py", folder / "test", "--size", 32, "--batch", 40)
+@pytest.mark.parametrize(("split", "images"), [("train", 60), ("test", 40)])
+def test_label_variation_is_printed_for_each_layer(run, folder, split, images):
+    output = run("label_variation_of_layers.py", folder, "--split", split, "--size", 32, "--batch", 60)
+    assert output.startswith(f"{images} images of 2 classes, 5 nearest neighbours\n")
     values = dict(re.findall(r"^(\w+) +([\d.]+)$", output, re.MULTILINE))
     assert list(values) == ["images", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"]
     assert all(0 <= float(value) <= 1 for value in values.values())
+    # zeros and ones as they are: most neighbours are of one class
+    assert float(values["images"]) < 0.2
 
 
-def test_an_embedding_tells_zeros_from_ones(folder):
+def test_layers_with_negative_values_are_compared_by_distances(run, folder):
+    output = run("label_variation_of_layers.py", folder, "--size", 32, "--batch", 40, "--layers", "conv1", "relu")
+    assert re.search(r"^conv1 +0\.\d+ \(negative values, so by distances\)\nrelu +0\.\d+$", output, re.MULTILINE)
+
+
+def test_an_embedding_tells_zeros_from_ones(run, folder):
     output = run("train_embedding.py", folder, "--epochs", 4, "--width", 8)
     # 20 of each: chance is 50 %, and more than 75 % comes by chance in one of a thousand runs
     assert float(re.search(r"([\d.]+) % right", output)[1]) > 75
+
+
+# --- what cannot be used ----------------------------------------------------------------------------------------------
+
+
+def one_class(folder):
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / "digit 1")
+
+
+def other_class(folder):
+    (folder / "test" / "digit 1").rename(folder / "test" / "digit 7")
+
+
+def empty_class(folder):
+    for path in (folder / "train" / "digit 1").iterdir():
+        path.unlink()
+
+
+def damaged(folder):
+    (folder / "train" / "digit 0" / "1.png").write_bytes((folder / "train" / "digit 0" / "1.png").read_bytes()[:60])
+
+
+def classes_at_the_top(folder):
+    for path in (folder / "train").iterdir():
+        path.rename(folder / path.name)
+    (folder / "train").rmdir()
+
+
+SPOILT = {
+    classes_at_the_top: "there is no folder",
+    shutil.rmtree: "there is no folder",
+    one_class: "'digit 0' alone, and two or more are needed",
+    other_class: "in one of train and test alone there is digit 1, digit 7",
+    empty_class: "digit 1",
+    damaged: "1.png is no picture that can be read",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    # one of the examples reads one split, which cannot differ from another
+    [(n, s) for n in SCRIPTS for s in SPOILT if (n, s) != ("label_variation_of_layers.py", other_class)],
+)
+def test_a_folder_that_cannot_be_used_is_refused_with_what_is_wrong(run, few, capsys, name, spoil):
+    spoil(few)
+    with pytest.raises(SystemExit) as ended:
+        run(name, few)
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert SPOILT[spoil] in last
+    assert "train" in last
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("label_variation_of_layers.py", ["--layers", "layer9"], "no layer 'layer9'; near to it are layer"),
+        ("label_variation_of_layers.py", ["--network", "resnet"], "resnet"),
+        ("label_variation_of_layers.py", ["--k", "6"], "each of 6 images has 5 others"),
+        ("label_variation_of_layers.py", ["--k", "0"], "at least 1, not '0'"),
+        ("label_variation_of_layers.py", ["--k", "2", "--weights", "{other}"], "is no state dict of this network"),
+        ("label_variation_of_layers.py", ["--k", "2", "--weights", "nowhere.pt"], "nowhere.pt"),
+        ("distil_resnet18.py", ["--teacher", "{other}"], "is no state dict of this network"),
+        ("distil_resnet18.py", ["--epochs", "-1"], "at least 1, not '-1'"),
+        ("train_embedding.py", ["--dimensions", "none"], "at least 1, not 'none'"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_with_what_is_wrong(run, few, capsys, name, arguments, words):
+    torch.save({"weight": torch.zeros(1)}, few / "other.pt")
+    with pytest.raises(SystemExit) as ended:
+        run(name, few, "--size", 32, *(argument.format(other=few / "other.pt") for argument in arguments))
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_example_begins_with_how_it_is_called(name):
+    text = (EXAMPLES / name).read_text("utf-8").split('"""')[1]
+    assert f"    python examples/{name} FOLDER" in text
+    assert "FOLDER has train/CLASS/*.png and test/CLASS/*.png" in text

@@ -43,7 +43,7 @@ def test_negative_values_are_refused_with_the_layer_and_what_to_do(name):
         given[place] = SIGNED
         with pytest.raises(ValueError, match=rf"{words}.* negative.*similarity='rbf'.*ReLU") as caught:
             call(fresh(loss), *given)
-        assert isinstance(caught.value, LggError)  # a stage tells it without a traceback
+        assert isinstance(caught.value, LggError)  # a stage reports it without a traceback
 
 
 @pytest.mark.parametrize("name", COSINE)

@@ -134,3 +134,19 @@ def test_one_value_of_a_channel_has_no_spread():
     _, ours = layers(8)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         ours(images((1, 8, 1, 1)))
+
+
+def test_torch_func_takes_the_gradient_that_autograd_takes():
+    """In evaluation mode: in training PyTorch itself refuses running statistics that change."""
+    _, layer = layers(8)
+    layer.eval()
+    x = images((4, 8, 4, 4))
+
+    def loss(weights):
+        return torch.func.functional_call(layer, weights, (x,)).square().mul(x.cos()).sum()
+
+    weights = {name: value.detach() for name, value in layer.named_parameters()}
+    found = torch.func.grad(loss)(weights)
+    expected = torch.autograd.grad(layer(x).square().mul(x.cos()).sum(), list(layer.parameters()))
+    for (name, _), gradient in zip(layer.named_parameters(), expected, strict=True):
+        assert_close(found[name], gradient)

@@ -216,6 +216,17 @@ def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
     assert (tmp_path / "s.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_legends_describe_attacks_and_graphs_that_are_not_the_usual_ones():
+    usual = {"epsilon": 0.01, "step_size": 0.002, "steps": 20, "restarts": 1, "loss": "cross_entropy"}
+    plain = assemble_table3._described(usual | {"stop_at_success": False})
+    assert plain.endswith("the first at the image")
+    other = assemble_table3._described(usual | {"loss": "logit_difference", "stop_at_success": True})
+    assert other == f"{plain}, on differences of logits, ended at the first success"
+    options = {"weight": 0.1, "power": 2, "reduction": "mean", "k": None, "normalize": False, "rbf_scale": 1.5}
+    row = {"label": "R", "smoothness": options | {"similarity": "rbf"}, "parseval": None, "adversarial": None}
+    assert assemble_table3._defences(row).endswith("mean over layers, rbf kernel with α = 1.5.")
+
+
 @pytest.mark.parametrize("methods", [["baseline"], ["baseline", "both"]], ids=" and ".join)
 def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks, tmp_path, methods):
     robustness = settings.robustness.model_copy(
@@ -239,6 +250,8 @@ def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks
         table = pd.read_csv(tmp_path / f"{name}.csv").set_index("name")
         assert table.index.tolist() == methods
         assert (table["seeds"] == 1).all()
+        assert ("without_gradient_mean" in table) == (name == "table3_supplement")
+        assert ("Images without a gradient: the share" in text) == (name == "table3_supplement")
         assert table.filter(regex="_std$").isna().all(axis=None)
 
 
