@@ -54,6 +54,7 @@ def test_a_folder_of_images_goes_through_to_table_1(tmp_path):
     assert done.returncode == 0, done.stdout
     table = (folder / "results/pictures/tables/table1.md").read_text(encoding="utf-8")
     assert "Errors on 100 test images" in table
+    assert "Paper" not in table and "CIFAR" not in table
     # without the tests' small configuration, as the page has it
     assert plan(folder, configs=(folder / "config/pictures.yaml",))
 
