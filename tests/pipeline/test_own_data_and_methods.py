@@ -60,6 +60,7 @@ def test_a_folder_of_images_goes_through_to_table_1(tmp_path):
     assert "digit 0/notes.heic" in done.stdout and "zebu" not in done.stdout and "{x}" not in done.stdout
     table = (folder / "results/pictures/tables/table1.md").read_text(encoding="utf-8")
     assert "Errors on 100 test images" in table
+    assert "Paper" not in table and "CIFAR" not in table
     assert plan(folder, "results/pictures/data/train.safetensors", configs=configs) == {}
     (first / "{x}.png").unlink()
     assert plan(folder, "results/pictures/data/train.safetensors", configs=configs) == {"prepare_data": 1}
