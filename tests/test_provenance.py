@@ -101,6 +101,8 @@ def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path, monkey
     assert clean == {"commit": git("rev-parse", "HEAD"), "uncommitted_changes": False}
     (repository / "file").write_text("two")
     assert read_json(write(tmp_path, [], repository=repository))["git"]["uncommitted_changes"] is True
+    monkeypatch.setenv("PATH", str(tmp_path))  # a machine without git says that it does not know
+    assert read_json(write(tmp_path, [], repository=repository))["git"] == {"commit": None, "uncommitted_changes": None}
 
 
 # --- when it is written -------------------------------------------------------------------------------------------

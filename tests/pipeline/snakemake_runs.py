@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = "tests/pipeline/digits.yaml"
+#: the program; a machine that only runs the workflow may have none
+GIT = shutil.which("git")
 CHECKOUT = ("Snakefile", "lgg", "workflow", "config", "profiles", "envs", DIGITS)
 
 

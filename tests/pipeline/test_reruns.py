@@ -33,7 +33,7 @@ from expected_jobs import (
     retrained_geometry,
     robustness_evaluations,
 )
-from snakemake_runs import DIGITS, ROOT, plan, write_overlay
+from snakemake_runs import DIGITS, GIT, ROOT, plan, write_overlay
 
 pytestmark = pytest.mark.pipeline
 
@@ -196,6 +196,7 @@ def test_lost_metadata_rerun_nothing_that_is_newer_than_what_it_was_made_from(co
     assert plan(copy_of_finished) == {}
 
 
+@pytest.mark.skipif(GIT is None, reason="no git here")
 def test_a_checkout_of_another_branch_and_back_reruns_nothing(copy_of_finished):
     def git(*arguments):
         identity = ("-c", "user.name=Tests", "-c", "user.email=tests@localhost", "-c", "commit.gpgsign=false")
