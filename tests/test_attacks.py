@@ -2,7 +2,6 @@
 
 import math
 
-import foolbox
 import pytest
 import torch
 import torch.nn.functional as F
@@ -167,7 +166,15 @@ def test_infinite_ratio_leaves_the_images(form):
     assert torch.equal(fgsm(network(), images, labels, math.inf, form=form), images)
 
 
-def test_fgsm_is_that_of_foolbox():
+@pytest.fixture
+def foolbox(monkeypatch):
+    monkeypatch.setenv("GIT_PYTHON_REFRESH", "quiet")  # it imports GitPython, which looks for git
+    import foolbox
+
+    return foolbox
+
+
+def test_fgsm_is_that_of_foolbox(foolbox):
     """Foolbox takes one radius for a batch, so each image is given to it alone."""
     model = network()
     images, labels = draw(count=12)
@@ -217,7 +224,7 @@ def test_pgd_of_two_linear_classes_reaches_the_worst_image():
 
 
 @pytest.mark.parametrize("steps", [1, 5])
-def test_pgd_is_that_of_foolbox(steps):
+def test_pgd_is_that_of_foolbox(foolbox, steps):
     model = network()
     images, labels = draw()
     theirs = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")

@@ -5,6 +5,7 @@ classes, (N,) int64 on the CPU.
 """
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -186,6 +187,8 @@ def deepfool_norms(
 
     Needs the package foolbox (ImportError without it).
     """
+    # foolbox imports GitPython, which without this refuses to be imported where there is no program git
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from foolbox.attacks.deepfool import L2DeepFoolAttack
     from foolbox.models.pytorch import PyTorchModel
 
