@@ -1,7 +1,7 @@
-"""Plans runs: `python -m snakemake --dry-run` in forks of one process that has imported Snakemake, since that takes longer.
+"""Runs `python -m snakemake` in forks of one process that has imported Snakemake, since that takes longer than most plans.
 
 Each line on its standard input is a JSON object of `folder`, `arguments` and `variables`. It prints a line for it: the exit
-status, and what the plan said, both streams together. Each plan imports this package anew, from its folder.
+status, and what the run said, both streams together. Each run imports this package anew, from its folder.
 """
 
 import gc
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from typing import Any
 
-# all that a plan imports but this package, which each plan takes from its folder
+# all that a run imports but this package, which each takes from its folder
 import smart_open  # noqa: F401
 import snakemake.cli
 import snakemake.persistence
@@ -22,7 +22,7 @@ import snakemake.report.html_reporter
 snakemake.cli.get_argument_parser()  # imports the plugins
 
 
-def plan(folder: str, arguments: list[str], variables: dict[str, str]) -> None:
+def run(folder: str, arguments: list[str], variables: dict[str, str]) -> None:
     """Be `python -m snakemake` with `arguments`, started in `folder`."""
     signal.alarm(1200)  # as long as a run may take
     os.chdir(folder)
@@ -37,20 +37,11 @@ def answer(request: dict[str, Any]) -> list[Any]:
     with tempfile.TemporaryFile() as said:
         child = os.fork()
         if child == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the requests are not for its jobs
             for stream in (1, 2):
                 os.dup2(said.fileno(), stream)
-            status = 1
-            try:
-                plan(**request)
-                status = 0
-            except SystemExit as ended:
-                status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
+            run(**request)
+            sys.exit()
         _, status = os.waitpid(child, 0)
         said.seek(0)
         return [os.waitstatus_to_exitcode(status), said.read().decode("utf-8")]

@@ -67,12 +67,13 @@ def snakemake(
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `folder` and return what became of it; both streams are in its stdout."""
     words = command(*arguments, configs=configs)
-    if {"-n", "--dry-run", "--unlock"} & set(words) and not variables:  # no job runs
-        return planned(folder, words)
+    if not variables:
+        return in_a_fork(folder, words)
+    # variables may concern the Python itself
     return subprocess.run(
         words,
         cwd=folder,
-        env=environment(**(variables or {})),
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -80,19 +81,19 @@ def snakemake(
     )
 
 
-def planned(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Return what becomes of a call that runs no job, `words` being its command."""
-    planner = start_planner()
+def in_a_fork(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Return what becomes of `python -m snakemake`, `words` being the command, in this process's environment."""
+    forks = start_forks()
     request = {"folder": str(folder), "arguments": words[3:], "variables": environment()}
-    print(json.dumps(request), file=planner.stdin, flush=True)
-    status, output = json.loads(planner.stdout.readline())
+    print(json.dumps(request), file=forks.stdin, flush=True)
+    status, output = json.loads(forks.stdout.readline())
     return subprocess.CompletedProcess(words, status, output)
 
 
 @cache
-def start_planner() -> subprocess.Popen[str]:
-    """Start what makes all plans of this process, and ends with it."""
-    script = Path(__file__).with_name("planner.py")
+def start_forks() -> subprocess.Popen[str]:
+    """Start what runs Snakemake for this process, and ends with it."""
+    script = Path(__file__).with_name("forks.py")
     return subprocess.Popen(
         [sys.executable, script],
         env=environment(),
