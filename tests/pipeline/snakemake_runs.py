@@ -1,5 +1,6 @@
 """Snakemake in copies of the checkout, and what it says it did or would do."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,14 +66,40 @@ def snakemake(
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `folder` and return what became of it; both streams are in its stdout."""
+    words = command(*arguments, configs=configs)
+    if not variables:
+        return in_a_fork(folder, words)
+    # variables may concern the Python itself
     return subprocess.run(
-        command(*arguments, configs=configs),
+        words,
         cwd=folder,
-        env=environment(**(variables or {})),
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         timeout=1200,
+    )
+
+
+def in_a_fork(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Return what becomes of `python -m snakemake`, `words` being the command, in this process's environment."""
+    forks = start_forks()
+    request = {"folder": str(folder), "arguments": words[3:], "variables": environment()}
+    print(json.dumps(request), file=forks.stdin, flush=True)
+    status, output = json.loads(forks.stdout.readline())
+    return subprocess.CompletedProcess(words, status, output)
+
+
+@cache
+def start_forks() -> subprocess.Popen[str]:
+    """Start what runs Snakemake for this process, and ends with it."""
+    script = Path(__file__).with_name("forks.py")
+    return subprocess.Popen(
+        [sys.executable, script],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
     )
 
 

@@ -44,7 +44,9 @@ JOBS = 53  # of the pipeline, about: what decides how many of them lie between t
 LONGEST = 1.0  # seconds from the start of a job to the kill that follows it
 
 
-def disturb(folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chance: random.Random) -> dict[str, Any]:
+def disturb(
+    folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chance: random.Random, jobs_to_do: int = JOBS
+) -> dict[str, Any]:
     """Run the pipeline in `folder` to its end, killing something `kills` times on the way; return what became of it."""
     began, killed, lost, starts = time.monotonic(), Counter[str](), 0, 0
     while True:
@@ -52,7 +54,7 @@ def disturb(folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chan
         with running(folder, configs, cores) as run:
             if killed.total() < kills:
                 kind = chance.choice(KINDS)
-                wait_for_jobs(run, folder, chance.randint(1, max(1, JOBS // (2 * kills))), kind == "job")
+                wait_for_jobs(run, folder, chance.randint(1, max(1, jobs_to_do // (2 * kills))), kind == "job")
                 time.sleep(chance.uniform(0.0, LONGEST))
                 jobs = stages_of(run)
                 if run.poll() is None and (kind != "job" or jobs):

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from snakemake_runs import snakemake
 
-pytestmark = pytest.mark.pipeline
+# in one process, since making the report takes longer than all tests of it
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("report")]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
