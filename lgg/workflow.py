@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.logging import logger
 from snakemake.utils import update_config
 
 from lgg import terminal
 from lgg.config import Config, check_paths, load
 from lgg.errors import ConfigError
+from lgg.signals import ENDING, WRITING
+from lgg.streams import outlast
 
 GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and the one of Windows' Linux
 
@@ -43,18 +46,21 @@ def start(raw: dict[str, Any], root: Path) -> Config:
     os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
     terminal.offer()
+    if _is_snakemake(Path(sys.argv[0])):
+        outlast(logger)
     return config
 
 
-def end_jobs_on_sigterm() -> None:
-    """Let SIGTERM end the jobs of this Snakemake, and itself, as Ctrl-C does: by itself it waits for jobs to finish.
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP end the jobs of this Snakemake, and itself, as Ctrl-C does, and pass on what asks for checkpoints.
 
-    The handler of the signal is Snakemake's own, set later. Python writes the numbers of all signals to a pipe, which a
-    thread reads: it passes SIGTERM on to the stages that this process has started, and interrupts it. A program that uses
-    Snakemake as a library keeps its signals to itself.
+    By itself Snakemake waits for jobs to finish after SIGTERM, and dies of the other signals with its lock left behind.
+    Signals that were ignored from the start, as SIGHUP under nohup, stay so. A program that uses Snakemake as a library
+    keeps its signals to itself.
     """
     if not _is_snakemake(Path(sys.argv[0])) or sys.platform == "win32":
         return
+    # Snakemake sets a handler of SIGTERM of its own later. But Python writes the numbers of all signals to a pipe as well.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -63,7 +69,25 @@ def end_jobs_on_sigterm() -> None:
         os.close(reading)
         os.close(writing)
         return
+    for numbers, handler in (((signal.SIGTERM, signal.SIGHUP), _interrupt), (WRITING, _leave_it_to_jobs)):
+        for number in numbers:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, handler)
     threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
+
+
+# Taken by the first signal that interrupts Snakemake: shells, systems and kernels send several at an end, and a second
+# interruption would cut short what the first one leads to.
+_interrupted = threading.Lock()
+
+
+def _interrupt(*_: object) -> None:
+    if _interrupted.acquire(blocking=False):
+        raise KeyboardInterrupt
+
+
+def _leave_it_to_jobs(*_: object) -> None:
+    """Do nothing: `_pass_on` hears of the signal too."""
 
 
 def _is_snakemake(program: Path) -> bool:
@@ -71,17 +95,24 @@ def _is_snakemake(program: Path) -> bool:
 
 
 def _pass_on(pipe: int) -> None:
+    while arrived := os.read(pipe, 1):
+        number = signal.Signals(arrived[0])
+        if number in ENDING:
+            _signal_stages(signal.SIGTERM)
+        elif number in WRITING:
+            _signal_stages(number)
+        ours = signal.getsignal(number) is _interrupt
+        if number == signal.SIGTERM and not ours and _interrupted.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def _signal_stages(number: signal.Signals) -> None:
     import psutil  # type: ignore[import-untyped]  # Snakemake needs it too
 
-    while arrived := os.read(pipe, 1):
-        if arrived[0] not in (signal.SIGTERM, signal.SIGINT):
-            continue
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
-                    process.send_signal(signal.SIGTERM)
-        if arrived[0] == signal.SIGTERM:
-            os.kill(os.getpid(), signal.SIGINT)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
+                process.send_signal(number)
 
 
 def _whole(root: Path, raw: Mapping[str, Any]) -> dict[str, Any]:

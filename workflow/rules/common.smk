@@ -13,17 +13,18 @@ from snakemake.exceptions import WorkflowError
 
 from lgg import machine, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, start
+from lgg.workflow import gpus_per_job, growing, heed_signals, in_groups, one_of, start
 
 try:
     settings = start(config, ROOT)
 except LggError as error:
     raise WorkflowError(str(error))
-end_jobs_on_sigterm()
+heed_signals()
 
 # A job is its Python and no shell around it: of a signal to all its processes, such as SLURM's before a time limit, the
-# shell would die at once, and the job would count as ended before its checkpoint is written.
-shell.prefix("exec ")
+# shell would die at once, and the job would count as ended before its checkpoint is written. Until it is that Python, a
+# warning before a time limit does nothing to it.
+shell.prefix("trap '' USR1 USR2; exec ")
 
 RESULTS = f"results/{settings.run}"
 OVERVIEW = Path(RESULTS, "overview.rst")
