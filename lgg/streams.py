@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -14,7 +15,7 @@ class Lasting:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.stream = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115 — for good
+        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open until the end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

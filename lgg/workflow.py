@@ -16,13 +16,11 @@ import yaml
 from snakemake.logging import logger
 from snakemake.utils import update_config
 
-from lgg import terminal
+from lgg import gpus, terminal
 from lgg.config import Config, check_paths, load
 from lgg.errors import ConfigError
 from lgg.signals import ENDING, WRITING
 from lgg.streams import outlast
-
-GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and the one of Windows' Linux
 
 
 def start(raw: dict[str, Any], root: Path) -> Config:
@@ -132,12 +130,35 @@ def _put_first(variable: str, folder: str) -> None:
     os.environ[variable] = os.pathsep.join([folder, *others])
 
 
-def gpus_per_job(config: Config) -> int:
-    """Return how many GPUs a job of training or evaluation asks for: 1, or 0 where it works on the CPU."""
+def gpus_of_jobs(config: Config, limit: int | None) -> tuple[int, int]:
+    """Return how many GPUs a job of training or evaluation asks for, 0 or 1, and the job that is timed, which takes all.
+
+    `limit` is how many places on GPUs this run may use at once, as ``--resources gpu=N`` says. What is decided here for
+    this machine is handed to the jobs that run on it.
+
+    Raises ConfigError where jobs must have a GPU, and may not.
+    """
+    gpus.hand_over({})
     device = config.resources.device
+    if device == "cuda" and limit == 0:
+        raise ConfigError(
+            "resources.device is cuda, but with `gpu=0` no job may use a GPU. Give `--resources gpu=1`, or as many as there "
+            "are (a profile's `resources: gpu:` counts too), or set resources.device to cpu."
+        )
+    if device == "cpu":
+        return 0, 0
+    found = gpus.usable()
     if device == "auto":
-        device = "cuda" if any(Path(path).exists() for path in GPU_FILES) else "cpu"
-    return int(device == "cuda")
+        why = "no job may use a GPU (gpu=0)" if limit == 0 and found.locks else found.why
+        if why:
+            logger.info(f"resources.device: auto is the CPU here: {why}.")
+        if why or not found.locks:
+            return 0, 0
+    elif found.why:
+        logger.warning(f"resources.device: cuda, but on this machine {found.why}.")
+    gpus.hand_over(found.locks)
+    places = len(found.locks) * config.resources.jobs_per_gpu
+    return 1, min(limit or 1, places or sys.maxsize)
 
 
 def growing(minutes: int) -> Callable[[Any, int], int]:

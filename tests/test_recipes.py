@@ -809,7 +809,7 @@ MODULE_CHANGES = [
         (f"lgg.{module}", set())
         for module in (
             *("config", "registry", "recipes", "digest", "provenance", "workflow", "gpus", "representations"),
-            *("reporting.job_times", "reporting.overview", "streams"),
+            *("reporting.job_times", "reporting.overview", "streams", "driver"),
             *("stages.__main__", "stages.download_corruptions", "stages.train_students"),
         )
     ),

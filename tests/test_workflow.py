@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -6,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from configurations import overlaid, read
+from snakemake.logging import logger
 
+from lgg import gpus
 from lgg.errors import ConfigError
-from lgg.workflow import gpus_per_job, heed_signals, in_groups, one_of, start
+from lgg.workflow import gpus_of_jobs, heed_signals, in_groups, one_of, start
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    for name in ("PYTHONPATH", "LGG_SNAKEMAKE", "LGG_JOBS_PER_GPU", "LGG_CHECKPOINTS"):
+    for name in ("PYTHONPATH", "LGG_SNAKEMAKE", "LGG_JOBS_PER_GPU", "LGG_CHECKPOINTS", gpus.HANDED):
         monkeypatch.setenv(name, "")  # what `start` sets for jobs ends with each test
 
 
@@ -41,11 +44,64 @@ def test_an_environment_without_python_is_refused(monkeypatch, tmp_path):
         start(overlaid(), ROOT)
 
 
-@pytest.mark.parametrize(("device", "present", "gpus"), [("cuda", 0, 1), ("cpu", 1, 0), ("auto", 0, 0), ("auto", 1, 1)])
-def test_jobs_ask_for_a_gpu_where_there_is_one(monkeypatch, tmp_path, device, present, gpus):
-    (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr("lgg.workflow.GPU_FILES", (str(tmp_path / ("nvidia0" if present else "absent")),))
-    assert gpus_per_job(start(overlaid({"resources": {"device": device}}), ROOT)) == gpus
+NONE, TOO_OLD = gpus.Usable({}), gpus.Usable({}, "the driver is too old")
+ONE, TWO = gpus.Usable({"0": "gpu-aa"}), gpus.Usable({"0": "gpu-aa", "1": "gpu-bb"})
+
+
+@pytest.mark.parametrize(
+    ("device", "found", "limit", "each", "expected"),
+    [
+        ("cpu", TWO, 2, 1, (0, 0)),
+        ("auto", NONE, 1, 1, (0, 0)),
+        ("auto", NONE, 0, 1, (0, 0)),
+        ("auto", TOO_OLD, 1, 1, (0, 0)),
+        ("auto", ONE, 1, 1, (1, 1)),
+        ("auto", TWO, 0, 1, (0, 0)),
+        # a profile without a limit: what is timed takes one, as any other
+        ("auto", TWO, None, 1, (1, 1)),
+        ("auto", TWO, 2, 1, (1, 2)),
+        # more than there are would wait for ever, or be refused at the very end
+        ("auto", TWO, 8, 1, (1, 2)),
+        ("auto", TWO, 8, 3, (1, 6)),
+        # on a cluster the machine that submits has none
+        ("cuda", NONE, 16, 1, (1, 16)),
+        ("cuda", NONE, None, 1, (1, 1)),
+        ("cuda", ONE, 16, 1, (1, 1)),
+    ],
+)
+def test_jobs_ask_for_gpus_where_they_can_use_some(monkeypatch, device, found, limit, each, expected):
+    monkeypatch.setattr(gpus, "usable", lambda: found)
+    monkeypatch.setenv(gpus.HANDED, "of another run")
+    config = start(overlaid({"resources": {"device": device, "jobs_per_gpu": each}}), ROOT)
+    assert gpus_of_jobs(config, limit) == expected
+    # what was decided is what jobs go by
+    decided = found.locks if expected[0] else {}
+    assert json.loads(os.environ.get(gpus.HANDED, "{}")) == decided
+
+
+@pytest.mark.parametrize(
+    ("device", "found", "limit", "said"),
+    [
+        ("auto", ONE, 0, "auto is the CPU here: no job may use a GPU (gpu=0)."),
+        ("auto", TOO_OLD, 1, "auto is the CPU here: the driver is too old."),
+        ("cuda", TOO_OLD, 1, "cuda, but on this machine the driver is too old."),
+        # nothing that anybody would wonder about
+        ("auto", NONE, 0, None),
+        ("auto", ONE, 1, None),
+        ("cuda", NONE, 1, None),
+        ("cpu", ONE, 0, None),
+    ],
+)
+def test_that_a_gpu_is_not_used_is_said(monkeypatch, caplog, device, found, limit, said):
+    monkeypatch.setattr(gpus, "usable", lambda: found)
+    with caplog.at_level("INFO", logger=logger.name):
+        gpus_of_jobs(start(overlaid({"resources": {"device": device}}), ROOT), limit)
+    assert [record.getMessage() for record in caplog.records] == ([f"resources.device: {said}"] if said else [])
+
+
+def test_a_gpu_that_is_asked_for_and_forbidden_is_refused():
+    with pytest.raises(ConfigError, match=r"device is cuda, but with `gpu=0`.*--resources gpu=1.*device to cpu"):
+        gpus_of_jobs(start(overlaid({"resources": {"device": "cuda"}}), ROOT), 0)
 
 
 def test_patterns_match_the_names_alone():

@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 from lgg import machine, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import gpus_per_job, growing, heed_signals, in_groups, one_of, start
+from lgg.workflow import gpus_of_jobs, growing, heed_signals, in_groups, one_of, start
 
 try:
     settings = start(config, ROOT)
@@ -34,9 +34,12 @@ TRAIN_IMAGES = f"{RESULTS}/data/train.safetensors"
 TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
 ENVIRONMENT = "../../envs/environment.yaml"
 
-GPUS = gpus_per_job(settings)
-# how many this run may use, which --resources or the profile says
-ALL_GPUS = workflow.global_resources["gpu"].value if GPUS and "gpu" in workflow.global_resources else GPUS
+# how many GPUs this run may use at once, which --resources or the profile says
+LIMIT = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
+try:
+    GPUS, ALL_GPUS = gpus_of_jobs(settings, LIMIT)
+except LggError as error:
+    raise WorkflowError(str(error))
 TRAIN = settings.resources.train
 EVALUATE = settings.resources.evaluate
 LIGHT = settings.resources.light
