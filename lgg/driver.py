@@ -41,10 +41,11 @@ def ask() -> Answer:
         return Answer([], asked=False)
     if not found["uuids"]:
         return Answer([])
-    if not build["hip"] and not build["cuda"]:
+    # without a PyTorch here jobs have an environment of their own
+    if build["version"] and not build["hip"] and not build["cuda"]:
         return Answer([], f"this environment's PyTorch ({build['version']}) was built for the CPU alone")
     # a driver runs programs of its own major version, of any minor one, and of all before
-    if prefix == "cu" and found["version"] // 1000 < int(build["cuda"].partition(".")[0]):
+    if build["cuda"] and not build["hip"] and found["version"] // 1000 < int(build["cuda"].partition(".")[0]):
         has = f"{found['version'] // 1000}.{found['version'] % 1000 // 10}"
         return Answer(
             [], f"the driver is for CUDA {has}, and this environment's PyTorch needs {build['cuda']}: update one"
@@ -53,7 +54,7 @@ def ask() -> Answer:
 
 
 def _build() -> dict[str, str]:
-    """Return `version`, `folder`, and the versions of `cuda` and `hip` that PyTorch was built for, empty where it was not."""
+    """Return PyTorch's `version` and `folder`, and the versions of `cuda` and `hip` that it was built for; empty without."""
     spec = importlib.util.find_spec("torch")
     folder = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
     try:

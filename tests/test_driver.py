@@ -114,6 +114,17 @@ def test_a_pytorch_for_the_cpu_alone_uses_none_and_says_so(machine):
     assert driver.ask() == driver.Answer([], "this environment's PyTorch (2.9.0) was built for the CPU alone")
 
 
+def test_where_jobs_have_an_environment_of_their_own_the_driver_s_word_counts(machine, monkeypatch):
+    machine(1, version=11080)
+    monkeypatch.setattr(driver, "_build", lambda: {"version": "", "folder": "", "cuda": "", "hip": ""})
+    assert driver.ask() == driver.Answer(UUIDS[:1])
+
+
+def test_without_pytorch_no_build_is_known(monkeypatch):
+    monkeypatch.setattr(driver, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec={}.get)))
+    assert {driver._build()[key] for key in ("version", "cuda", "hip")} == {""}
+
+
 def test_the_build_is_the_one_that_pytorch_itself_names():
     build = driver._build()
     assert build["version"] == torch.__version__
