@@ -1162,13 +1162,29 @@ class Checkpoints(_Section):
     )
 
 
+def _device(value: Any) -> Any:
+    """Refuse what people call devices elsewhere with what it is called here."""
+    word = str(value).lower()
+    said = f"{value!r} is not a valid choice"
+    if value not in get_args(Device) and re.fullmatch(r"(cuda|gpu|nvidia|hip|rocm|amd)s?", word):
+        raise ValueError(f"{said}; did you mean 'cuda'? Valid: auto, cpu, cuda")
+    if re.fullmatch(r"(cuda|gpu)?:?[0-9]+", word):
+        raise ValueError(f"{said}; say 'cuda', and which GPUs in the environment variable CUDA_VISIBLE_DEVICES")
+    if re.fullmatch(r"(mps|metal|xpu|tpu|npu|hpu|xla|mlx)(:[0-9]+)?", word):
+        raise ValueError(f"{said}: jobs work on CPUs, or on GPUs by PyTorch's device cuda. Valid: auto, cpu, cuda")
+    return value
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
 class Resources(_Section):
     """What jobs ask for: `train` with a GPU, `evaluate` with a GPU, `light` (data, tables, figures) without."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Annotated[Device, BeforeValidator(_device)] = Field(
         default="auto",
         description="cuda: jobs of `train` and `evaluate` ask for one GPU each; cpu: none does; auto: cuda where this "
-        "machine has a GPU (on a cluster's login node without one, say cuda)",
+        "machine has a GPU that PyTorch can use (on a cluster's login node without one, say cuda)",
     )
     jobs_per_gpu: Count = Field(
         default=1,

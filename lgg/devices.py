@@ -32,8 +32,8 @@ def prepare(gpus: int, threads: int) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise LggError(
-            "this job was given a GPU, but PyTorch finds none that it can use. Check the driver and CUDA_VISIBLE_DEVICES, "
-            "or set resources.device to cpu."
+            f"this job was given a GPU, but PyTorch {torch.__version__} finds none that it can use. Check the driver, "
+            "CUDA_VISIBLE_DEVICES and whether this PyTorch is for the CPU alone, or set resources.device to cpu."
         )
     return torch.device("cuda")
 

@@ -1,60 +1,119 @@
-"""Places on this machine's GPUs for jobs: one on each device, or several. Imports no torch.
+"""GPUs of this machine, and places on them for jobs: one on each, or several. Imports no torch.
 
-Snakemake counts how many jobs may hold a place at once, but says to none of them where its own is. Each job takes its
-places by a lock on a file for each, which the kernel gives back when the job ends, however it does.
+Which there are is decided once, when the Snakefile is read, and handed to jobs. Snakemake counts how many jobs may hold a
+place at once, but says to none of them where its own is: each takes its places by a lock on a file for each, which the kernel
+gives back when the job ends, however it does.
 """
 
 import contextlib
+import json
 import os
 import re
 import stat
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from lgg import driver
 from lgg.errors import LggError
 
 if sys.platform != "win32":
     import fcntl
 
+HANDED = "LGG_GPUS"
+# Where the locks may lie. No variable has a say: two sessions of one user must find the same folder, and the variables for such
+# folders differ between a login, a scheduled job and a batch job.
+PARENTS = ("/tmp", "/var/tmp", "/dev/shm")
 SECONDS_BETWEEN_TRIES = 0.2
 SAID_AFTER = 1.0  # seconds of waiting
+
+
+class Usable(NamedTuple):
+    """The GPUs that jobs can use: `locks` has the name of each one's lock by its name in CUDA_VISIBLE_DEVICES.
+
+    Where there is none, `why` may say what else is in the way. `asked` is false where there was no driver to ask.
+    """
+
+    locks: dict[str, str]
+    why: str = ""
+    asked: bool = True
+
+
+def usable() -> Usable:
+    """Return the GPUs that PyTorch would find in a job on this machine, out of those that CUDA_VISIBLE_DEVICES names."""
+    answer = driver.ask()
+    named = _named()
+    names = [str(number) for number in range(len(answer.uuids))] if named is None else named
+    if not any(name.startswith("MIG") for name in names):  # of parts of a GPU a process sees one alone
+        names = names[: len(answer.uuids)]
+    if not answer.uuids or not names:
+        return Usable({}, answer.why, answer.asked)
+    # by its UUID a GPU is the same in another order, in another batch job's numbers, and in a container
+    whole = len(set(answer.uuids)) == len(answer.uuids) == len(names)
+    return Usable(
+        {name: f"gpu-{uuid}" for name, uuid in zip(names, answer.uuids, strict=True)} if whole else _by_name(names)
+    )
+
+
+def hand_over(locks: Mapping[str, str]) -> None:
+    """Let the jobs that this process starts take their GPUs among these; with none, they see for themselves."""
+    os.environ.pop(HANDED, None)
+    if locks:
+        os.environ[HANDED] = json.dumps(locks)
+
+
+def present() -> Mapping[str, str]:
+    """Return the GPUs that this job may take, as `Usable.locks`: those that were handed over, or else those that are usable.
+
+    Where no driver can be asked, what CUDA_VISIBLE_DEVICES names is believed.
+    """
+    if handed := os.environ.get(HANDED):
+        locks: dict[str, str] = json.loads(handed)
+        return locks
+    found = usable()
+    return found.locks if found.asked else _by_name(_named() or [])
+
+
+def jobs_per_gpu() -> int:
+    """Return how many jobs may share a GPU: what the environment variable LGG_JOBS_PER_GPU says, or one."""
+    return int(os.environ.get("LGG_JOBS_PER_GPU") or 1)
 
 
 @contextlib.contextmanager
 def claimed(count: int) -> Iterator[list[str]]:
     """Hold `count` places, waiting until so many are free, and name their devices in CUDA_VISIBLE_DEVICES meanwhile.
 
-    Devices are those that CUDA_VISIBLE_DEVICES names or, without it, all that this machine has; each has one place, or as
-    many as the environment variable LGG_JOBS_PER_GPU says. Jobs of one user never get the same place, whichever run of
-    Snakemake they belong to, and a device gets a second job when each has one. Below SLURM, which gives each job its own
-    devices, and where `count` is 0, nothing is done.
+    Each device has one place, or `jobs_per_gpu`. Jobs of one user never get the same place, whichever run of Snakemake or
+    batch job they belong to, and a device gets a second job when each has one. Where `count` is 0, nothing is done.
 
     Raises LggError where there are fewer places than `count`, or the locks cannot be kept.
     """
-    if count == 0 or "SLURM_JOB_ID" in os.environ:
+    if count == 0:
         yield []
         return
-    devices, each = present(), int(os.environ.get("LGG_JOBS_PER_GPU", "1"))
+    devices, each = present(), jobs_per_gpu()
     if len(devices) * each < count:
         raise LggError(
             f"this job needs {count} GPU{'s' if count > 1 else ''}, but there {'is' if len(devices) == 1 else 'are'} "
             f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}. Check "
             "the driver and CUDA_VISIBLE_DEVICES, or set resources.device to cpu."
         )
-    lock = _locks_in(lock_folder())
-    before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")}
+    folder = lock_folder()
+    variable = _variable()
+    before = {name: os.environ.get(name) for name in (variable, "CUDA_DEVICE_ORDER")}
     with contextlib.ExitStack() as held:
-        # whoever waits stands here alone: of two who want several devices, none keeps the other from its last one
-        with _acquired(lock("queue"), _announce("its turn to take a GPU")):
-            taken = _take(devices, each, count, lock, held)
+        # of two jobs that want several places, none may keep the other from its last one
+        alone = _acquired(folder / "queue.lock", _announce("its turn to take several GPUs"))
+        with alone if count > 1 else contextlib.nullcontext():
+            taken = _take(devices, each, count, folder, held)
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers mean the same to all jobs
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+        os.environ[variable] = ",".join(taken)
         try:
             yield taken
         finally:
@@ -65,112 +124,117 @@ def claimed(count: int) -> Iterator[list[str]]:
                     os.environ[name] = value
 
 
-def present() -> list[str]:
-    """Return the devices that this process may use, as CUDA_VISIBLE_DEVICES names them: numbers, or names of GPUs."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+def lock_folder() -> Path:
+    """Return this user's folder of locks, made where it is missing: the first below PARENTS that is of use.
+
+    Everybody can write there. So a folder is of use only if it is no link, is this user's, and nobody else can write to it.
+
+    Raises LggError where none is.
+    """
+    reasons = []
+    for parent in PARENTS:
+        folder = Path(parent, f"lgg-gpus-{os.getuid()}")
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror}")
+            continue
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            return folder
+        reasons.append(f"{folder}: belongs to somebody else, or others can write to it")
+    raise LggError(
+        f"there is no folder for the locks by which jobs share GPUs ({'; '.join(reasons)}). Remove one of these, make room, or "
+        "set resources.device to cpu."
+    )
+
+
+def _variable() -> str:
+    # for AMD's GPUs HIP goes by either, by its own first
+    return "HIP_VISIBLE_DEVICES" if "HIP_VISIBLE_DEVICES" in os.environ else "CUDA_VISIBLE_DEVICES"
+
+
+def _named() -> list[str] | None:
+    """Return the devices that CUDA_VISIBLE_DEVICES names, by numbers or UUIDs, or None where it is not set."""
+    named = os.environ.get(_variable())
     if named is None:
-        numbers = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
-        return [str(number) for number in sorted(int(match[1]) for match in numbers if match)]
+        return None
     devices = [device.strip() for device in named.split(",")]
     # like CUDA itself: -1 and what follows it do not count
     valid = devices[: devices.index("-1")] if "-1" in devices else devices
     return list(dict.fromkeys(device for device in valid if device))
 
 
-def lock_folder() -> Path:
-    """Return this user's folder of locks, made where it is missing.
-
-    Raises LggError where it belongs to somebody else.
-    """
-    user = os.getuid()
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    usable = runtime.is_absolute() and runtime.is_dir() and os.access(runtime, os.W_OK)
-    folder = (runtime / "lgg-gpus") if usable else Path(tempfile.gettempdir()) / f"lgg-gpus-{user}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError as error:
-        raise LggError(
-            f"no folder for the locks of GPUs can be made: {error}. Set XDG_RUNTIME_DIR or TMPDIR."
-        ) from None
-    if found.st_uid != user or not stat.S_ISDIR(found.st_mode):
-        raise LggError(
-            f"{folder} should be this user's folder for the locks of GPUs, but belongs to somebody else. Remove it, or set "
-            "XDG_RUNTIME_DIR to a folder of your own."
-        )
-    return folder
+def _by_name(names: list[str]) -> dict[str, str]:
+    """Return names of locks for GPUs of which no more than a name is known: two batch jobs may call different ones 0."""
+    batch_job = os.environ.get("SLURM_JOB_ID")
+    scope = f"slurm-{batch_job}-" if batch_job else ""
+    return {
+        name: f"gpu-{scope}{name}" if name.isdecimal() else f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}"
+        for name in names
+    }
 
 
-def _locks_in(folder: Path) -> Callable[[str], BaseFileLock]:
-    """Return what makes a lock of a name in `folder`: the kernel's or, where the file system has none, a file's presence.
-
-    Raises LggError where the folder cannot be written to.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            return _kernel_locks(folder) if _can_lock(probe.fileno()) else _locks_by_presence(folder)
-    except OSError as error:
-        raise LggError(
-            f"{folder}, the folder for the locks of GPUs, cannot be used: {error}. Set XDG_RUNTIME_DIR or TMPDIR to a folder "
-            "on this machine's own disk."
-        ) from None
-
-
-def _can_lock(handle: int) -> bool:
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _kernel_locks(folder: Path) -> Callable[[str], BaseFileLock]:
-    return lambda name: FileLock(folder / f"{name}.lock")
-
-
-def _locks_by_presence(folder: Path) -> Callable[[str], BaseFileLock]:
-    # another ending: the kernel's locks leave their files behind, which would be locks here
-    return lambda name: SoftFileLock(folder / f"{name}.held")
-
-
-def _take(
-    devices: list[str], each: int, count: int, lock: Callable[[str], BaseFileLock], held: contextlib.ExitStack
-) -> list[str]:
+def _take(devices: Mapping[str, str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
     """Lock `count` of the devices' places as they become free, and return the devices; `held` gives the places back."""
-    names = _lock_names(devices)
     # the first place of all devices, then the second of all
-    places = {f"{names[device]}{f'-{place}' if place else ''}": device for place in range(each) for device in devices}
-    taken: dict[str, str] = {}
+    files = {
+        folder / f"{lock}{f'-{place}' if place else ''}.lock": device
+        for place in range(each)
+        for device, lock in devices.items()
+    }
+    taken: dict[Path, str] = {}
     say = _announce(f"{count} of the GPUs {', '.join(devices)}")
     while True:
-        for place, device in places.items():
-            if place in taken:
-                continue
-            with contextlib.suppress(Timeout):
-                held.enter_context(lock(place).acquire(timeout=0))
-                taken[place] = device
+        for file, device in files.items():
+            if file not in taken and (lock := _lock(file)):
+                held.callback(lock.release)
+                taken[file] = device
             if len(taken) == count:
-                return sorted(set(taken.values()), key=devices.index)
+                return sorted(set(taken.values()), key=list(devices).index)
         say()
         time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 @contextlib.contextmanager
-def _acquired(lock: BaseFileLock, say: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock; a signal ends the wait for it."""
-    while True:
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            say()
-            time.sleep(SECONDS_BETWEEN_TRIES)
+def _acquired(file: Path, say: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock `file`; a signal ends the wait for it."""
+    while (lock := _lock(file)) is None:
+        say()
+        time.sleep(SECONDS_BETWEEN_TRIES)
     try:
         yield
     finally:
         lock.release()
+
+
+def _lock(file: Path) -> BaseFileLock | None:
+    """Return a lock held on `file`, None where another process holds it."""
+    try:
+        # another ending: the kernel's locks leave their files behind, which would be locks here
+        lock = FileLock(file) if _has_locks(file.parent) else SoftFileLock(file.with_suffix(".held"))
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        raise LggError(
+            f"the lock {file}, by which jobs share GPUs, cannot be kept: {error}. Make room there, or set resources.device "
+            "to cpu."
+        ) from None
+    return lock
+
+
+@cache
+def _has_locks(folder: Path) -> bool:
+    """Return whether the kernel keeps locks in `folder`; where it does not, the presence of a file has to do."""
+    if sys.platform == "win32":
+        return True
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def _announce(what: str) -> Callable[[], None]:
@@ -184,25 +248,3 @@ def _announce(what: str) -> Callable[[], None]:
             print(f"This job waits for {what}; others hold them.", file=sys.stderr, flush=True)
 
     return say
-
-
-def _lock_names(devices: list[str]) -> Mapping[str, str]:
-    """Return the name of each device's lock: its number, also where a run names it by its UUID."""
-    if all(device.isdecimal() for device in devices):
-        return {device: f"gpu-{device}" for device in devices}
-    numbers = _numbers_by_uuid()
-    # UUIDs may be cut short, as long as they are unique
-    found = {
-        d: next((n for uuid, n in numbers.items() if not d.isdecimal() and uuid.startswith(d)), d) for d in devices
-    }
-    return {device: f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}" for device, name in found.items()}
-
-
-def _numbers_by_uuid() -> dict[str, str]:
-    command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    pairs = (line.split(",") for line in lines if line.count(",") == 1)
-    return {uuid.strip(): number.strip() for number, uuid in pairs}

@@ -16,7 +16,8 @@ def offer() -> None:
     On a cluster a job's own Snakemake has none, and takes back what it inherited: another machine's name of a terminal.
     """
     os.environ.pop(TERMINAL, None)
-    with contextlib.suppress(OSError):
+    # there may be no such stream, or one that is no file
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.environ[TERMINAL] = os.ttyname(sys.stderr.fileno())
 
 
@@ -28,8 +29,14 @@ def name_job(arguments: Sequence[str]) -> None:
 
 
 def tell(line: str) -> None:
-    """Write a line to standard error, which is a job's log, and with the job's name to the terminal if there is one."""
+    """Write a line to standard error, which is a job's log, and with the job's name to the terminal if there is one.
+
+    A terminal that takes nothing, since it is gone or was stopped by Ctrl-S, goes without the line.
+    """
     print(line, file=sys.stderr, flush=True)
     if terminal := os.environ.get(TERMINAL):
-        with contextlib.suppress(OSError), os.fdopen(os.open(terminal, os.O_WRONLY | os.O_NOCTTY), "w") as screen:
+        with (
+            contextlib.suppress(OSError),
+            os.fdopen(os.open(terminal, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK), "w") as screen,
+        ):
             screen.write(f"{os.environ.get(JOB, 'job')}: {line}\n")

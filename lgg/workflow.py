@@ -17,15 +17,16 @@ from typing import Any
 
 import yaml
 from snakemake.common.configfile import load_configfile
+from snakemake.logging import logger
 from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
 
-from lgg import terminal
+from lgg import gpus, terminal
 from lgg.config import Config, plan
 from lgg.errors import ConfigError
 from lgg.overlays import read_arguments
-
-GPU_FILES = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and the one of Windows' Linux
+from lgg.signals import ENDING, WRITING
+from lgg.streams import outlast
 
 
 def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = None) -> Config:
@@ -55,18 +56,21 @@ def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = Non
     os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
     os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
     terminal.offer()
+    if _is_snakemake(Path(sys.argv[0])):
+        outlast(logger)
     return config
 
 
-def end_jobs_on_sigterm() -> None:
-    """Let SIGTERM end the jobs of this Snakemake, and itself, as Ctrl-C does: by itself it waits for jobs to finish.
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP end the jobs of this Snakemake, and itself, as Ctrl-C does, and pass on what asks for checkpoints.
 
-    The handler of the signal is Snakemake's own, set later. Python writes the numbers of all signals to a pipe, which a
-    thread reads: it passes SIGTERM on to the stages that this process has started, and interrupts it. A program that uses
-    Snakemake as a library keeps its signals to itself.
+    By itself Snakemake waits for jobs to finish after SIGTERM, and dies of the other signals with its lock left behind.
+    Signals that were ignored from the start, as SIGHUP under nohup, stay so. A program that uses Snakemake as a library
+    keeps its signals to itself.
     """
     if not _is_snakemake(Path(sys.argv[0])) or sys.platform == "win32":
         return
+    # Snakemake sets a handler of SIGTERM of its own later. But Python writes the numbers of all signals to a pipe as well.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -75,7 +79,25 @@ def end_jobs_on_sigterm() -> None:
         os.close(reading)
         os.close(writing)
         return
+    for numbers, handler in (((signal.SIGTERM, signal.SIGHUP), _interrupt), (WRITING, _leave_it_to_jobs)):
+        for number in numbers:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, handler)
     threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
+
+
+# Taken by the first signal that interrupts Snakemake: shells, systems and kernels send several at an end, and a second
+# interruption would cut short what the first one leads to.
+_interrupted = threading.Lock()
+
+
+def _interrupt(*_: object) -> None:
+    if _interrupted.acquire(blocking=False):
+        raise KeyboardInterrupt
+
+
+def _leave_it_to_jobs(*_: object) -> None:
+    """Do nothing: `_pass_on` hears of the signal too."""
 
 
 def _is_snakemake(program: Path) -> bool:
@@ -83,17 +105,24 @@ def _is_snakemake(program: Path) -> bool:
 
 
 def _pass_on(pipe: int) -> None:
+    while arrived := os.read(pipe, 1):
+        number = signal.Signals(arrived[0])
+        if number in ENDING:
+            _signal_stages(signal.SIGTERM)
+        elif number in WRITING:
+            _signal_stages(number)
+        ours = signal.getsignal(number) is _interrupt
+        if number == signal.SIGTERM and not ours and _interrupted.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def _signal_stages(number: signal.Signals) -> None:
     import psutil  # type: ignore[import-untyped]  # Snakemake needs it too
 
-    while arrived := os.read(pipe, 1):
-        if arrived[0] not in (signal.SIGTERM, signal.SIGINT):
-            continue
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
-                    process.send_signal(signal.SIGTERM)
-        if arrived[0] == signal.SIGTERM:
-            os.kill(os.getpid(), signal.SIGINT)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
+                process.send_signal(number)
 
 
 def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[Mapping[str, Any]]:
@@ -124,12 +153,35 @@ def _put_first(variable: str, folder: str) -> None:
     os.environ[variable] = os.pathsep.join([folder, *others])
 
 
-def gpus_per_job(config: Config) -> int:
-    """Return how many GPUs a job of training or evaluation asks for: 1, or 0 where it works on the CPU."""
+def gpus_of_jobs(config: Config, limit: int | None) -> tuple[int, int]:
+    """Return how many GPUs a job of training or evaluation asks for, 0 or 1, and the job that is timed, which takes all.
+
+    `limit` is how many places on GPUs this run may use at once, as ``--resources gpu=N`` says. What is decided here for
+    this machine is handed to the jobs that run on it.
+
+    Raises ConfigError where jobs must have a GPU, and may not.
+    """
+    gpus.hand_over({})
     device = config.resources.device
+    if device == "cuda" and limit == 0:
+        raise ConfigError(
+            "resources.device is cuda, but with `gpu=0` no job may use a GPU. Give `--resources gpu=1`, or as many as there "
+            "are (a profile's `resources: gpu:` counts too), or set resources.device to cpu."
+        )
+    if device == "cpu":
+        return 0, 0
+    found = gpus.usable()
     if device == "auto":
-        device = "cuda" if any(Path(path).exists() for path in GPU_FILES) else "cpu"
-    return int(device == "cuda")
+        why = "no job may use a GPU (gpu=0)" if limit == 0 and found.locks else found.why
+        if why:
+            logger.info(f"resources.device: auto is the CPU here: {why}.")
+        if why or not found.locks:
+            return 0, 0
+    elif found.why:
+        logger.warning(f"resources.device: cuda, but on this machine {found.why}.")
+    gpus.hand_over(found.locks)
+    places = len(found.locks) * config.resources.jobs_per_gpu
+    return 1, min(limit or 1, places or sys.maxsize)
 
 
 def growing(minutes: int) -> Callable[[Any, int], int]:

@@ -29,7 +29,7 @@ def test_a_promised_gpu_is_used(monkeypatch):
 
 def test_a_promised_gpu_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(LggError, match=r"given a GPU, but PyTorch finds none.*resources\.device to cpu"):
+    with pytest.raises(LggError, match=r"given a GPU, but PyTorch \S+ finds none.*resources\.device to cpu"):
         prepare(1, 1)
 
 

@@ -4,20 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import combinations
 
 import pytest
 
-from lgg import gpus
+from lgg import driver, gpus
 from lgg.errors import LggError
 
 # holds its devices for a while, and says from when to when
 JOB = """
-import sys, time
-from lgg.gpus import claimed
-import os
-with claimed(int(sys.argv[1])) as devices:
+import os, sys, time
+from lgg import driver, gpus
+gpus.PARENTS = [os.environ["TEST_LOCKS"]]
+driver.ask = lambda: driver.Answer([], asked=False)
+with gpus.claimed(int(sys.argv[1])) as devices:
     began = time.monotonic()
     assert os.environ["CUDA_VISIBLE_DEVICES"].split(",") == devices
     print("has", *devices, flush=True)
@@ -30,13 +30,16 @@ assert "torch" not in sys.modules
 
 @pytest.fixture(autouse=True)
 def four_devices(monkeypatch, tmp_path):
-    runtime = tmp_path / "runtime"
-    runtime.mkdir()
-    for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "LGG_JOBS_PER_GPU"):
+    """Return the folder below which locks lie, on a machine without a driver that would know better."""
+    locks = tmp_path / "locks"
+    locks.mkdir()
+    for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "LGG_JOBS_PER_GPU", "HIP_VISIBLE_DEVICES", gpus.HANDED):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setattr(gpus, "PARENTS", [str(locks)])
+    monkeypatch.setattr(driver, "ask", lambda: driver.Answer([], asked=False))
+    monkeypatch.setenv("TEST_LOCKS", str(locks))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    return runtime
+    return locks
 
 
 def start(count, seconds, **variables):
@@ -57,10 +60,9 @@ def assert_never_shared(outcomes):
         assert not set(one) & set(other) or ended <= other_began or other_ended <= began
 
 
-def test_jobs_in_contention_never_share_a_device_and_use_all():
-    outcomes = [outcome(job) for job in [start(1, 0.1) for _ in range(12)]]
+def test_jobs_in_contention_never_share_a_device():
+    outcomes = [outcome(job) for job in [start(1, 0.3) for _ in range(12)]]
     assert_never_shared(outcomes)
-    assert {device for devices, *_ in outcomes for device in devices} == {"0", "1", "2", "3"}
     assert all(len(devices) == 1 for devices, *_ in outcomes)
 
 
@@ -128,18 +130,28 @@ def test_a_killed_job_gives_its_devices_back(number):
 def test_who_waits_says_so_and_can_be_ended():
     holder = start(4, 60)
     holder.stdout.readline()
-    # one waits for a device, the other for its turn
+    # two wait for devices, one that wants several for its turn
     waiting = [
-        subprocess.Popen([sys.executable, "-c", JOB, "1", "0"], stderr=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", JOB, count, "0"], stderr=subprocess.PIPE, text=True) for count in "122"
     ]
-    time.sleep(2)
+    messages = sorted(job.stderr.readline() for job in waiting)
     for job in waiting:
         job.terminate()
-    messages = sorted(job.communicate(timeout=10)[1] for job in waiting)
+        job.communicate(timeout=10)
     assert messages[0].startswith("This job waits for 1 of the GPUs 0, 1, 2, 3")
-    assert messages[1].startswith("This job waits for its turn")
+    assert messages[1].startswith("This job waits for 2 of the GPUs 0, 1, 2, 3")
+    assert messages[2].startswith("This job waits for its turn")
     holder.kill()
     holder.communicate()
+
+
+def test_a_job_that_waits_keeps_no_other_from_a_device_that_is_free():
+    """As two runs of one user, each of which was given devices of its own."""
+    with gpus.claimed(4), start(1, 0, CUDA_VISIBLE_DEVICES="0") as waiting:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.5)
+        assert outcome(start(1, 0, CUDA_VISIBLE_DEVICES="7"))[0] == ["7"]
+        waiting.kill()
 
 
 def test_the_environment_is_as_before_afterwards(monkeypatch):
@@ -150,14 +162,25 @@ def test_the_environment_is_as_before_afterwards(monkeypatch):
     assert "CUDA_DEVICE_ORDER" not in os.environ
 
 
-@pytest.mark.parametrize(("count", "variables"), [(0, {}), (1, {"SLURM_JOB_ID": "7"})])
-def test_nothing_is_done_without_gpus_and_below_slurm(count, variables, monkeypatch, four_devices):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with gpus.claimed(count) as devices:
+def test_without_gpus_nothing_is_done(four_devices):
+    with gpus.claimed(0) as devices:
         assert devices == []
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
     assert list(four_devices.iterdir()) == []
+
+
+def test_jobs_of_one_allocation_have_devices_of_their_own_and_allocations_know_nothing_of_each_other():
+    """SLURM gives an allocation its devices, which each may call 0. It does not divide them among what runs inside."""
+    with gpus.claimed(4):
+        jobs = [
+            start(1, 60, SLURM_JOB_ID=number, CUDA_VISIBLE_DEVICES=names)
+            for number, names in [*[("7", "0,1")] * 2, *[("8", "0")]]
+        ]
+        has = sorted(job.stdout.readline() for job in jobs)
+        for job in jobs:
+            job.kill()
+            job.communicate()
+    assert has == ["has 0\n", "has 0\n", "has 1\n"]
 
 
 @pytest.mark.parametrize(
@@ -179,32 +202,122 @@ def test_more_than_there_are_is_refused_at_once(visible, each, count, message, m
     ("visible", "expected"),
     [("2", ["2"]), ("3,1", ["3", "1"]), ("0,-1,2", ["0"]), (" GPU-ab , 1", ["GPU-ab", "1"]), ("", []), ("1,1", ["1"])],
 )
-def test_devices_are_those_that_cuda_would_see(visible, expected, monkeypatch):
+def test_without_a_driver_devices_are_those_that_are_named(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus.present() == expected
+    assert list(gpus.present()) == expected
+    assert gpus.usable().locks == {}  # and none of which anybody knows that it can be used
 
 
-def test_a_device_named_by_number_and_by_uuid_is_one(monkeypatch, tmp_path):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, GPU-aaaa-1'; echo '1, GPU-bbbb-2'\n", encoding="utf-8")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert gpus._lock_names(["GPU-bbbb-2", "0"]) == {"GPU-bbbb-2": "gpu-1", "0": "gpu-0"}
-    assert gpus._lock_names(["GPU-bbbb"]) == {"GPU-bbbb": "gpu-1"}
-    tool.unlink()
-    assert gpus._lock_names(["MIG-x/1/0"]) == {"MIG-x/1/0": "gpu-MIG-x_1_0"}
+def machine(monkeypatch, uuids, visible, **answer):
+    """Make a machine whose driver finds these GPUs among those that `visible` names."""
+    monkeypatch.setattr(driver, "ask", lambda: driver.Answer(uuids, **answer))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
 
-def test_a_folder_of_locks_that_is_somebody_else_s_is_refused(four_devices, tmp_path):
+@pytest.mark.parametrize(
+    ("uuids", "visible", "expected"),
+    [
+        # in a container whose one GPU has the file /dev/nvidia3, CUDA calls it 0
+        (["aa"], None, {"0": "gpu-aa"}),
+        (["aa", "bb"], None, {"0": "gpu-aa", "1": "gpu-bb"}),
+        (["cc", "bb"], "2,1", {"2": "gpu-cc", "1": "gpu-bb"}),
+        (["bb"], "GPU-bb", {"GPU-bb": "gpu-bb"}),
+        # CUDA ends at the first name that is none
+        (["aa"], "0,9,1", {"0": "gpu-aa"}),
+        ([], "0", {}),
+        ([], None, {}),
+        # parts of GPUs, of which a process sees the first alone
+        (["aa"], "MIG-1,MIG-2", {"MIG-1": "gpu-MIG-1", "MIG-2": "gpu-MIG-2"}),
+        # a driver that names none of its GPUs
+        (["00", "00"], None, {"0": "gpu-0", "1": "gpu-1"}),
+    ],
+)
+def test_with_a_driver_devices_are_those_that_it_finds(uuids, visible, expected, monkeypatch):
+    machine(monkeypatch, uuids, visible)
+    assert gpus.present() == gpus.usable().locks == expected
+
+
+def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch):
+    names = []
+    for visible, allocation in (("1", None), ("GPU-bb", None), ("0", "7"), (None, "8")):
+        machine(monkeypatch, ["bb"], visible)
+        if allocation:
+            monkeypatch.setenv("SLURM_JOB_ID", allocation)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "0")
+        names.extend(gpus.present().values())
+    assert names == ["gpu-bb"] * 4
+
+
+def test_jobs_take_what_was_handed_over_and_ask_nobody(monkeypatch):
+    monkeypatch.setattr(driver, "ask", lambda: pytest.fail("was asked"))
+    gpus.hand_over({"5": "gpu-ee"})
+    with gpus.claimed(1) as devices:
+        assert devices == ["5"]
+    gpus.hand_over({})
+    assert gpus.HANDED not in os.environ
+
+
+def test_amd_s_own_variable_comes_first(monkeypatch):
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "3")
+    with gpus.claimed(1) as devices:
+        assert devices == ["3"]
+        assert (os.environ["HIP_VISIBLE_DEVICES"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("3", "0,1,2,3")
+
+
+# --- the folder of locks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR", "TMP", "TEMP", "HOME"])
+def test_two_sessions_find_one_folder_whatever_their_variables(variable, monkeypatch, tmp_path, four_devices):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+        monkeypatch.setattr("tempfile.tempdir", None)
+        assert gpus.lock_folder() == four_devices / f"lgg-gpus-{os.getuid()}"
+    assert gpus.lock_folder().stat().st_mode & 0o777 == 0o700
+
+
+def somebody_else_s_link(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    (four_devices / "lgg-gpus").symlink_to(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+
+
+def a_file(folder, tmp_path):
+    folder.touch()
+
+
+def open_to_all(folder, tmp_path):
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("spoil", [somebody_else_s_link, a_file, open_to_all])
+def test_a_folder_that_others_have_a_hand_in_is_passed_over(spoil, monkeypatch, four_devices, tmp_path):
+    (tmp_path / "second").mkdir()
+    name = f"lgg-gpus-{os.getuid()}"
+    spoil(four_devices / name, tmp_path)
+    with pytest.raises(LggError, match=f"{name}: .*Remove one of these"):
+        gpus.lock_folder()
+    monkeypatch.setattr(gpus, "PARENTS", [str(four_devices), str(tmp_path / "absent"), str(tmp_path / "second")])
+    assert gpus.lock_folder() == tmp_path / "second" / name
+
+
+def test_somebody_else_s_folder_is_passed_over(monkeypatch, four_devices):
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    (four_devices / f"lgg-gpus-{somebody}").mkdir()
     with pytest.raises(LggError, match="belongs to somebody else"):
         gpus.lock_folder()
 
 
-def test_without_a_runtime_folder_the_locks_lie_in_the_temporary_one(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "absent"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = gpus.lock_folder()
-    assert folder == tmp_path / f"lgg-gpus-{os.getuid()}"
-    assert folder.stat().st_mode & 0o777 == 0o700
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), NotImplementedError("no flock")])
+def test_a_lock_that_cannot_be_kept_is_told_without_a_traceback(error, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fails)
+    with pytest.raises(LggError, match=r"gpu-0\.lock, by which jobs share GPUs, cannot be kept"), gpus.claimed(1):
+        pass

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from lgg import attacks, losses, models
+from lgg import attacks, driver, losses, models
 from lgg.data.batches import Batches
 from lgg.devices import prepare
 from lgg.errors import Interrupted
@@ -212,3 +212,12 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(training, gpu, tmp_pat
     with pytest.raises(Interrupted):
         train(training, gpu, "bfloat16", checkpoints(), end)
     assert same(train(training, gpu, "bfloat16", checkpoints()), whole)
+
+
+def test_the_driver_names_the_gpus_that_pytorch_finds(monkeypatch):
+    found = [str(torch.cuda.get_device_properties(number).uuid) for number in range(torch.cuda.device_count())]
+    answer = driver.ask()
+    assert sorted(answer.uuids) == sorted(uuid.replace("-", "") for uuid in found)
+    assert answer.why == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert driver.ask() == driver.Answer([])

@@ -690,7 +690,7 @@ TIMED_CODE = {
     *(f"lgg.stages.{name}" for name in ("distill_student", "train_embedding", "train_robust_network", "networks")),
     *("lgg.machine", "lgg.evaluation", "lgg.evaluation.geometry", "lgg.stages.measure_times"),
     *("lgg.devices", "lgg.models", "lgg.models.base", "lgg.models.normalization", "lgg.terminal"),
-    *("lgg.training", "lgg.training.checkpoint", "lgg.training.resume", "lgg.training.sgd"),
+    *("lgg.signals", "lgg.training", "lgg.training.checkpoint", "lgg.training.resume", "lgg.training.sgd"),
 }
 
 
@@ -811,7 +811,7 @@ MODULE_CHANGES = [
         for module in ("", ".base", ".normalization")
     ),
     *((f"lgg.training.{module}", TRAININGS) for module in ("resume", "sgd")),
-    ("lgg.terminal", TRAININGS),
+    *((module, TRAININGS) for module in ("lgg.terminal", "lgg.signals")),
     ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions"}),
     ("lgg.data.corruptions", {*CORRUPTED, "keep_corruptions"}),
     (
@@ -870,6 +870,8 @@ MODULE_CHANGES = [
                 "workflow",
                 "made",
                 "gpus",
+                "driver",
+                "streams",
                 "representations",
             ),
             *("reporting.job_times", "reporting.overview"),

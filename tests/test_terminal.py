@@ -49,3 +49,17 @@ def test_jobs_are_offered_the_terminal_of_standard_error_and_no_other(has_termin
     assert done.stdout.strip() == (os.ttyname(theirs) if has_terminal else "None")
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_terminal_that_was_stopped_holds_no_job_up(screen):
+    import fcntl
+    import termios
+
+    theirs = os.open(os.environ[terminal.TERMINAL], os.O_RDWR | os.O_NOCTTY)
+    termios.tcflow(theirs, termios.TCOOFF)  # what Ctrl-S does
+    terminal.tell("epoch 1/3")
+    termios.tcflow(theirs, termios.TCOON)
+    fcntl.fcntl(screen, fcntl.F_SETFL, os.O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        os.read(screen, 1000)
+    os.close(theirs)

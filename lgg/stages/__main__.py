@@ -11,6 +11,8 @@ import sys
 import lgg.stages
 from lgg.errors import LggError
 from lgg.gpus import claimed
+from lgg.signals import pass_over_warnings
+from lgg.streams import outlast
 from lgg.terminal import name_job
 
 
@@ -25,6 +27,8 @@ def main(arguments: list[str]) -> None:
         )
     sys.argv = [f"lgg.stages.{name}", *arguments[1:]]
     name_job(arguments[1:])
+    pass_over_warnings()
+    outlast()
     try:
         with claimed(_gpus(arguments[1:])):
             runpy.run_module(f"lgg.stages.{name}", run_name="__main__", alter_sys=True)

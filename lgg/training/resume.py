@@ -18,11 +18,9 @@ from torch import Tensor
 
 from lgg.errors import Interrupted
 from lgg.files import atomic_path, canonical_json, naming, read_tensors_metadata
+from lgg.signals import ENDING, WRITING, not_ignored
 
 FORMAT = "lgg-checkpoint-1"
-ENDING = (signal.SIGTERM, signal.SIGINT)
-# SLURM's usual warning before a time limit; Windows has none
-WRITING = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
 Progress = dict[str, Any]
 
@@ -34,7 +32,8 @@ class _Unusable(Exception):
 class Checkpoints:
     """The checkpoints of one training: the newest at `path`, the one before it beside.
 
-    Inside a ``with`` block SIGTERM and SIGINT ask the training to end with a checkpoint, SIGUSR1 to write one and go on.
+    Inside a ``with`` block signals ask the training to end with a checkpoint (SIGTERM, SIGINT, SIGHUP, SIGXCPU; not those
+    that the process inherited as ignored) or to write one and continue (SIGUSR1, SIGUSR2).
 
     Args:
         path: of the newest, ending in .safetensors.
@@ -57,7 +56,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         # handlers can be set by the main thread alone; elsewhere signals are not this training's business
         if threading.current_thread() is threading.main_thread():
-            self.handlers = {number: signal.signal(number, self._note) for number in (*ENDING, *WRITING)}
+            self.handlers = {number: signal.signal(number, self._note) for number in (*not_ignored(ENDING), *WRITING)}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -7,32 +7,44 @@ from snakemake_runs import DIGITS, planned_jobs, snakemake, write_overlay
 
 pytestmark = pytest.mark.pipeline
 
-#: loaded by each Python of the run: notes which device a stage has from when to when, and gives it the CPU
+#: loaded by each Python of the run: a driver that finds the devices that are named and locks of its own, and stages that
+#: work on the CPU, of which it notes which device each has from when to when
 FAKE = """
 import atexit, importlib.util, os, sys, time
 
+def devices(module):
+    prepare = module.prepare
+    def fake(gpus, threads):
+        assert gpus == 1
+        device, began = os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic()
+        def note():
+            with open(os.environ["FAKE_NOTES"], "a") as file:
+                file.write(f"{device} {began} {time.monotonic()}\\n")
+        atexit.register(note)
+        return prepare(0, threads)
+    module.prepare = fake
+
+def driver(module):
+    module.ask = lambda: module.Answer(os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+
+def gpus(module):
+    module.PARENTS = [os.path.dirname(os.environ["FAKE_NOTES"])]
+
 class Fake:
     def find_spec(self, name, path, target=None):
-        if name != "lgg.devices":
+        change = {"lgg.devices": devices, "lgg.driver": driver, "lgg.gpus": gpus}.get(name)
+        if change is None or change in done:
             return None
-        sys.meta_path.remove(self)
+        done.append(change)
         spec = importlib.util.find_spec(name)
         run = spec.loader.exec_module
         def exec_module(module):
             run(module)
-            prepare = module.prepare
-            def fake(gpus, threads):
-                assert gpus == 1
-                device, began = os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic()
-                def note():
-                    with open(os.environ["FAKE_NOTES"], "a") as file:
-                        file.write(f"{device} {began} {time.monotonic()}\\n")
-                atexit.register(note)
-                return prepare(0, threads)
-            module.prepare = fake
+            change(module)
         spec.loader.exec_module = exec_module
         return spec
 
+done = []
 sys.meta_path.insert(0, Fake())
 """
 STUDENTS = [
@@ -41,8 +53,8 @@ STUDENTS = [
 
 
 def held(folder, tmp_path, *arguments, targets, devices="0,1,2,3", jobs_per_gpu=1):
-    """Run the jobs of `targets` anew, and return device, begin and end of each."""
-    overlay = write_overlay(tmp_path, f"resources: {{device: cuda, jobs_per_gpu: {jobs_per_gpu}}}")
+    """Run the jobs of `targets` again, and return device, begin and end of each."""
+    overlay = write_overlay(tmp_path, f"resources: {{device: auto, jobs_per_gpu: {jobs_per_gpu}}}")
     notes = tmp_path / "notes"
     notes.unlink(missing_ok=True)
     (tmp_path / "fake").mkdir(exist_ok=True)
@@ -57,7 +69,6 @@ def held(folder, tmp_path, *arguments, targets, devices="0,1,2,3", jobs_per_gpu=
             "PYTHONPATH": str(tmp_path / "fake"),
             "FAKE_NOTES": str(notes),
             "CUDA_VISIBLE_DEVICES": devices,
-            "XDG_RUNTIME_DIR": str(tmp_path),
         },
     )
     assert done.returncode == 0, done.stdout

@@ -78,6 +78,13 @@ def end_by_ctrl_c(run):
     os.killpg(run.pid, signal.SIGINT)
 
 
+def end_by_hanging_up(run):
+    """What a closed terminal does: nobody reads any more, and all its processes get SIGHUP, often more than once."""
+    run.stdout.close()
+    for _ in range(2):
+        os.killpg(run.pid, signal.SIGHUP)
+
+
 def kill_snakemake(run):
     run.kill()
 
@@ -95,7 +102,7 @@ def test_a_run_ended_in_any_way_goes_on_to_the_same_bits(copy_of_finished, tmp_p
     assert done.returncode == 0, done.stdout
 
     folder, log = copy_of_finished, copy_of_finished / LOG
-    for end in (end_by_sigterm, end_by_ctrl_c, kill_snakemake, kill_everything):
+    for end in (end_by_sigterm, end_by_ctrl_c, end_by_hanging_up, kill_snakemake, kill_everything):
         run, jobs = start(folder, configs)
         if end is not end_by_sigterm:
             assert "Going on after" in read(log)
@@ -106,7 +113,9 @@ def test_a_run_ended_in_any_way_goes_on_to_the_same_bits(copy_of_finished, tmp_p
         assert (folder / FOLDER / "checkpoint.safetensors").exists()
         assert not (folder / FOLDER / "model.safetensors").exists()
         assert ("Nothing is lost: its checkpoint is" in read(log)) == (end is not kill_everything)
-        if end in (kill_snakemake, kill_everything):
+        left_locked = any((folder / ".snakemake" / "locks").glob("*"))
+        assert left_locked == (end in (kill_snakemake, kill_everything))
+        if left_locked:
             locked = snakemake(folder, "--cores", "1", configs=configs)
             assert locked.returncode != 0
             assert "--unlock" in locked.stdout

@@ -134,6 +134,39 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
 
 
+# what a local Snakemake does inside an allocation: as many jobs at once as it has devices
+ALLOCATION = """
+import subprocess, sys
+JOB = 'import sys; from lgg import driver, gpus; gpus.PARENTS = [sys.argv[1]]\\n'
+JOB += 'driver.ask = lambda: driver.Answer([], asked=False)\\n'
+JOB += 'with gpus.claimed(1) as devices: print(*devices, flush=True); sys.stdin.read()'
+jobs = [
+    subprocess.Popen([sys.executable, "-c", JOB, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(2)
+]
+print(*sorted(job.stdout.readline().strip() for job in jobs), flush=True)
+for job in jobs:
+    job.communicate()
+"""
+
+
+def test_jobs_inside_one_allocation_have_devices_of_their_own(cluster, tmp_path):
+    """Two allocations at once, each with half of the devices."""
+    python = cluster.root / "environment/bin/python"
+    allocations = [
+        subprocess.Popen(
+            ["srun", "--gpus=2", "--ntasks=1", "--mem=100", python, "-c", ALLOCATION, tmp_path],
+            cwd=ROOT,
+            env=cluster.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [allocation.communicate(timeout=120)[0] for allocation in allocations]
+    assert sorted(outputs) == ["0 1\n", "2 3\n"]
+
+
 def test_interrupting_snakemake_cancels_its_jobs(cluster, tmp_path):
     folder = tmp_path / "jobs"
     folder.mkdir()

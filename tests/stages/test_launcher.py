@@ -35,9 +35,8 @@ def test_an_unknown_stage_is_named_without_a_traceback(name, message):
     assert "Traceback" not in done.stderr
 
 
-def test_a_gpu_that_is_not_there_ends_before_anything_is_loaded(tmp_path):
-    variables = {"CUDA_VISIBLE_DEVICES": "", "XDG_RUNTIME_DIR": str(tmp_path)}
-    done = launch("train_network", "--recipe", "{}", "--gpus", "1", **variables)
+def test_a_gpu_that_is_not_there_ends_before_anything_is_loaded():
+    done = launch("train_network", "--recipe", "{}", "--gpus", "1", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert done.stderr.startswith("error: this job needs 1 GPU, but there are 0 to be had")
 

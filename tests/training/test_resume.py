@@ -25,6 +25,7 @@ SCHEDULE = [
     {"epochs": 1.4, "learning_rate": 0.02, "fresh_optimizer": True},
 ]
 STEPS = 3 * 3  # of the whole schedule
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
 ATTACKED = {
     "smoothness": None,
     "adversarial": {"epsilon": 8 / 255, "step_size": 4 / 255, "steps": 1, "random_start": True},
@@ -66,6 +67,17 @@ class Signalling:
         return self.objective(*arguments)
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """Signals as a shell with a user before it leaves them: a background process is born ignoring some."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def train(training, folder=None, signals=None, identity="same", after_epoch=None, kept=None, **often):
     """Train from the beginning, or from where a checkpoint is; return weights, history and the objective."""
     build, make_batches, make_objective = TRAININGS[training]
@@ -98,7 +110,7 @@ def test_interrupted_at_any_step_it_ends_in_the_same_bits(training, undisturbed,
     for step in range(1, STEPS):
         folder = tmp_path / str(step)
         with pytest.raises(Interrupted, match="goes on from there"):
-            train(training, folder, {step: [signal.SIGINT if step % 2 else signal.SIGTERM]})
+            train(training, folder, {step: [ENDING[step % len(ENDING)]]})
         resumed = train(training, folder)
         assert resumed[2].calls == STEPS - step  # no step is repeated
         assert_same(resumed, undisturbed[training])
@@ -119,8 +131,24 @@ def test_asked_in_the_last_step_it_just_ends(undisturbed, tmp_path):
     assert_same(train("augmented", tmp_path, {STEPS: [signal.SIGTERM]}), undisturbed["augmented"])
 
 
-def test_the_usual_warning_writes_a_checkpoint_and_training_goes_on(undisturbed, tmp_path):
-    assert_same(train("augmented", tmp_path, {2: [signal.SIGUSR1]}), undisturbed["augmented"])
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_that_is_ignored_from_the_start_stays_so(number, undisturbed, tmp_path):
+    signal.signal(number, signal.SIG_IGN)  # as nohup does with SIGHUP
+    assert_same(train("augmented", tmp_path, {2: [number]}), undisturbed["augmented"])
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_warning_writes_a_checkpoint_and_training_goes_on(number, handler, undisturbed, tmp_path):
+    """Also where the job was started ignoring it, so that it could not die of it before the training began."""
+    before = signal.signal(number, handler)
+    try:
+        assert_same(train("augmented", tmp_path, {2: [number]}), undisturbed["augmented"])
+        assert signal.getsignal(number) == handler
+    finally:
+        signal.signal(number, before)
     # as after a kill at any time from then on
     resumed = train("augmented", tmp_path)
     assert resumed[2].calls == STEPS - 2
@@ -128,11 +156,11 @@ def test_the_usual_warning_writes_a_checkpoint_and_training_goes_on(undisturbed,
 
 
 def test_signals_have_their_own_handlers_again_afterwards(tmp_path):
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    before = [signal.getsignal(number) for number in (*ENDING, signal.SIGUSR1, signal.SIGUSR2)]
     train("augmented", tmp_path)
     with pytest.raises(Interrupted):
         train("augmented", tmp_path, {1: [signal.SIGTERM]})
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+    assert [signal.getsignal(number) for number in (*ENDING, signal.SIGUSR1, signal.SIGUSR2)] == before
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,18 @@ from snakemake.exceptions import WorkflowError
 
 from lgg import machine, made, provenance, recipes
 from lgg.errors import LggError
-from lgg.workflow import ending, end_jobs_on_sigterm, gpus_per_job, growing, in_groups, one_of, starts_jobs, start
+from lgg.workflow import ending, gpus_of_jobs, growing, heed_signals, in_groups, one_of, start, starts_jobs
 
 try:
     settings = start(config, ROOT, workflow.config_settings)
 except LggError as error:
     raise WorkflowError(str(error))
-end_jobs_on_sigterm()
+heed_signals()
 
 # A job is its Python and no shell around it: of a signal to all its processes, such as SLURM's before a time limit, the
-# shell would die at once, and the job would count as ended before its checkpoint is written.
-shell.prefix("exec ")
+# shell would die at once, and the job would count as ended before its checkpoint is written. Until it is that Python, a
+# warning before a time limit does nothing to it.
+shell.prefix("trap '' USR1 USR2; exec ")
 
 RESULTS = f"results/{settings.run}"
 if starts_jobs(workflow):
@@ -39,9 +40,12 @@ TRAIN_IMAGES = f"{RESULTS}/data/train.safetensors"
 TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
 ENVIRONMENT = "../../envs/environment.yaml"
 
-GPUS = gpus_per_job(settings)
-# how many this run may use, which --resources or the profile says
-ALL_GPUS = workflow.global_resources["gpu"].value if GPUS and "gpu" in workflow.global_resources else GPUS
+# how many GPUs this run may use at once, which --resources or the profile says
+LIMIT = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
+try:
+    GPUS, ALL_GPUS = gpus_of_jobs(settings, LIMIT)
+except LggError as error:
+    raise WorkflowError(str(error))
 TRAIN = settings.resources.train
 EVALUATE = settings.resources.evaluate
 LIGHT = settings.resources.light

@@ -1,0 +1,108 @@
+"""Asks the driver which GPUs a PyTorch process would find, without PyTorch, whose import takes seconds.
+
+Files in /dev do not say it: Windows' Linux and some boards have no /dev/nvidia0, integrated graphics of AMD have /dev/kfd, and
+containers and batch systems show files of GPUs that they give to somebody else. The driver's library is asked in another
+process, which runs this file by itself: a process that has asked goes by the CUDA_VISIBLE_DEVICES of that moment for good.
+"""
+
+import ctypes
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SECONDS = 120  # a machine with many GPUs and no persistence daemon takes a while to wake them
+
+
+class Answer(NamedTuple):
+    """`uuids` of the visible GPUs in CUDA's order, or `why` there is none; `asked` is false where there was no driver."""
+
+    uuids: list[str]
+    why: str = ""
+    asked: bool = True
+
+
+def ask() -> Answer:
+    """Return which GPUs this environment's PyTorch would find in a new process, as CUDA_VISIBLE_DEVICES lets it.
+
+    GPUs are numbered as in CUDA_DEVICE_ORDER=PCI_BUS_ID, unless that variable says otherwise.
+    """
+    build = _build()
+    if build["hip"]:
+        library, prefix = str(Path(build["folder"], "lib", "libamdhip64.so")), "hip"
+    else:
+        library, prefix = "libcuda.so.1", "cu"
+    found = _ask_elsewhere(library, prefix)
+    if found is None:
+        return Answer([], asked=False)
+    if not found["uuids"]:
+        return Answer([])
+    # without a PyTorch here jobs have an environment of their own
+    if build["version"] and not build["hip"] and not build["cuda"]:
+        return Answer([], f"this environment's PyTorch ({build['version']}) was built for the CPU alone")
+    # a driver runs programs of its own major version, of any minor one, and of all before
+    if build["cuda"] and not build["hip"] and found["version"] // 1000 < int(build["cuda"].partition(".")[0]):
+        has = f"{found['version'] // 1000}.{found['version'] % 1000 // 10}"
+        return Answer(
+            [], f"the driver is for CUDA {has}, and this environment's PyTorch needs {build['cuda']}: update one"
+        )
+    return Answer(found["uuids"])
+
+
+def _build() -> dict[str, str]:
+    """Return PyTorch's `version` and `folder`, and the versions of `cuda` and `hip` that it was built for; empty without."""
+    spec = importlib.util.find_spec("torch")
+    folder = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
+    try:
+        text = (folder / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    names = {"version": "__version__", "cuda": "cuda", "hip": "hip"}
+    values = {key: re.search(rf"^{name}\b[^=\n]*= *['\"]([^'\"]+)", text, re.MULTILINE) for key, name in names.items()}
+    return {"folder": str(folder)} | {key: match[1] if match else "" for key, match in values.items()}
+
+
+def _ask_elsewhere(library: str, prefix: str) -> dict[str, Any] | None:
+    """Return what `_answer` does in a process of its own; None where there is no such library or it does not answer."""
+    command = [sys.executable, "-I", "-S", __file__, library, prefix]
+    variables = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | dict(os.environ)
+    try:
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SECONDS, check=True)
+        answer: dict[str, Any] | None = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return answer
+
+
+def _answer(library: str, prefix: str) -> dict[str, Any] | None:
+    """Return the `version` of the driver and the `uuids` of its visible GPUs, none where it finds none; None without it.
+
+    `library` has CUDA's driver interface, whose functions begin with `prefix`, or HIP's, which is alike.
+    """
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return None
+    version, count, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver[f"{prefix}Init"](0) != 0:
+        return {"version": 0, "uuids": []}
+    driver[f"{prefix}DriverGetVersion"](ctypes.byref(version))
+    driver["cuDeviceGetCount" if prefix == "cu" else "hipGetDeviceCount"](ctypes.byref(count))
+    uuids = []
+    for number in range(count.value):
+        uuid = ctypes.create_string_buffer(16)
+        driver[f"{prefix}DeviceGet"](ctypes.byref(device), number)
+        # the second form tells parts of one GPU apart
+        names = [f"{prefix}DeviceGetUuid{form}" for form in ("_v2", "")]
+        get = next(getattr(driver, name) for name in names if hasattr(driver, name))
+        get(uuid, device)
+        uuids.append(uuid.raw.hex())
+    return {"version": version.value, "uuids": uuids}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(*sys.argv[1:])))

@@ -1,0 +1,42 @@
+"""Standard output and error that a run outlasts. No part of what a stage computes, so an edit makes nothing again."""
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Lasting:
+    """A stream that passes over what can no longer be written: its terminal or pipe is closed, or the log's disk is full.
+
+    What a run tells is a courtesy, of whose failure neither a job nor Snakemake may die.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open until the end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+
+def outlast(logger: logging.Logger | None = None) -> None:
+    """Make standard output and error of this process, and what `logger` writes to them, Lasting."""
+    streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    lasting = {name: stream if isinstance(stream, Lasting) else Lasting(stream) for name, stream in streams.items()}
+    for name, stream in lasting.items():
+        setattr(sys, name, stream)
+    for handler in logger.handlers if logger else []:
+        for name, stream in streams.items():
+            if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
+                handler.setStream(lasting[name])
