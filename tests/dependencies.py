@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: distributions that are imported under another name
 IMPORTED = {
+    "markdown-it-py": "markdown_it",
     "mkdocs-material": "material",
     "pillow": "PIL",
     "pyyaml": "yaml",

@@ -3,7 +3,9 @@
 The C library's functions answer as theirs do. Everything is written and read in one process.
 """
 
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,8 +131,6 @@ def network(tmp_path_factory):
 
 @pytest.mark.parametrize("answer", ["ENOSYS", "ENOLCK"])
 def test_everything_is_written_and_read_without_locks_and_without_mapping(network, tmp_path, answer):
-    import errno
-
     folder = tmp_path / "network"
     folder.mkdir()
     variables = network | {"FLOCK_ANSWERS": str(getattr(errno, answer)), "XDG_RUNTIME_DIR": str(folder)}
@@ -139,3 +139,9 @@ def test_everything_is_written_and_read_without_locks_and_without_mapping(networ
         [sys.executable, "-c", PROCESS, folder], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_maps_files():
+    for path in (ROOT / "lgg").rglob("*.py"):
+        found = re.findall(r"\b(safe_open|load_file|memmap|mmap_mode|mmap)\b", path.read_text(encoding="utf-8"))
+        assert not found, f"{path}: {found}"
