@@ -656,6 +656,9 @@ class Distillation(_Section):
 
     def problems(self) -> Iterator[Problem]:
         methods, teacher = self.active_methods, self.teacher
+        networks = {"teacher": teacher.architecture, "student": self.student.architecture} if teacher else {}
+        if any(True for network in networks.values() for _ in network.problems()):
+            networks = {}  # whose layers cannot be told
         if "teacher" in methods:
             yield "methods.teacher", "that name is taken by the teacher itself; take another"
         yield from _method_problems(
@@ -667,8 +670,7 @@ class Distillation(_Section):
                     f"methods.{name}",
                     f"it learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null",
                 )
-            if isinstance(method, _LayerMethod) and teacher is not None:
-                networks = {"teacher": teacher.architecture, "student": self.student.architecture}
+            if isinstance(method, _LayerMethod) and networks:
                 yield from ((f"methods.{name}.layers", text) for text in _layer_problems(method.layers, networks))
             if isinstance(method, GraphMethod):
                 yield from _neighbour_problems(f"methods.{name}.k", method.k, self.training)

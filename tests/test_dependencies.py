@@ -37,6 +37,8 @@ def test_every_import_is_promised(folder):
         alone = folder == "lgg" and str(path.relative_to(ROOT / "lgg")).startswith(ALONE)
         extra = None if alone else EXTRAS.get(folder, "pipeline")
         missing = third_party(path) - modules(promised(extra))
+        if folder == "tests":  # which run Snakemake in forks of a process that has imported what it imports
+            missing -= modules(installed_with({"snakemake"}))
         assert not missing, (
             f"{path.relative_to(ROOT)} imports {missing}, which {extra or 'the package'} does not ask for"
         )

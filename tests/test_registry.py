@@ -278,9 +278,8 @@ def test_every_loss_of_the_package_goes_where_it_belongs():
 
 def test_a_mistake_in_a_loss_is_refused_with_the_configuration():
     own = "distillation: {methods: {own: {label: Own, loss: other, module: label_variation}}}"
-    with pytest.raises(
-        ConfigError, match=r"distillation\.methods\.own: lgg/losses/label_variation\.py: forward of Label"
-    ):
+    message = r"distillation\.methods\.own\.module: lgg/losses/label_variation\.py: forward of Label"
+    with pytest.raises(ConfigError, match=message):
         configured(own)
 
 
