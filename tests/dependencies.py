@@ -71,5 +71,7 @@ def imported(text: str) -> set[str]:
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add(node.module.partition(".")[0])
-    own = {path.stem for folder in ("tests", "benchmarks", "docs", "examples") for path in (ROOT / folder).rglob("*.py")} | {"lgg"}
+    own = {
+        path.stem for folder in ("tests", "benchmarks", "docs", "examples") for path in (ROOT / folder).rglob("*.py")
+    } | {"lgg"}
     return found - set(sys.stdlib_module_names) - own
