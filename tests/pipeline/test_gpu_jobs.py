@@ -21,6 +21,7 @@ def devices(module):
             with open(os.environ["FAKE_NOTES"], "a") as file:
                 file.write(f"{device} {began} {time.monotonic()}\\n")
         atexit.register(note)
+        time.sleep(2)  # so that jobs that can be together are, though one may be slower to start
         return prepare(0, threads)
     module.prepare = fake
 
@@ -84,7 +85,7 @@ def together(one, other):
 def test_as_many_jobs_hold_a_gpu_as_the_profile_or_the_command_line_says(copy_of_finished, tmp_path):
     one_by_one = held(copy_of_finished, tmp_path, targets=STUDENTS[:2])
     assert not together(*one_by_one)
-    rows = held(copy_of_finished, tmp_path, "--resources", "gpu=4", targets=STUDENTS)
+    rows = held(copy_of_finished, tmp_path, "--resources", "gpu=4", targets=STUDENTS[:3])
     pairs = [(one, other) for one, other in combinations(rows, 2) if together(one, other)]
     assert pairs  # on a machine with two cores several start at once
     assert all(one[0] != other[0] for one, other in pairs)
@@ -92,9 +93,9 @@ def test_as_many_jobs_hold_a_gpu_as_the_profile_or_the_command_line_says(copy_of
 
 
 def test_jobs_share_a_gpu_where_the_configuration_says_so(copy_of_finished, tmp_path):
-    rows = held(copy_of_finished, tmp_path, "--resources", "gpu=2", targets=STUDENTS, devices="0", jobs_per_gpu=2)
+    rows = held(copy_of_finished, tmp_path, "--resources", "gpu=2", targets=STUDENTS[:2], devices="0", jobs_per_gpu=2)
     assert {device for device, *_ in rows} == {"0"}
-    assert any(together(one, other) for one, other in combinations(rows, 2))  # on a machine with two cores
+    assert together(*rows)  # on a machine with two cores
 
 
 @pytest.mark.parametrize(("arguments", "gpus"), [((), "1"), (("--resources", "gpu=4"), "4")])
