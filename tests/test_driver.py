@@ -12,6 +12,8 @@ import torch
 
 from lgg import driver
 
+pytestmark = pytest.mark.system  # a compiler
+
 LIBRARY = """
 #include <stdlib.h>
 #include <string.h>

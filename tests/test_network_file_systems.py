@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.system  # a compiler
 
 LIBRARY = r"""
 #define _GNU_SOURCE
