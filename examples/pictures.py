@@ -46,7 +46,7 @@ def _read_split(parser, folder, transform):
         try:
             with Image.open(path) as picture:
                 picture.load()
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # Pillow's decoders raise many
             parser.error(f"{path} is no picture that can be read ({error}): write it again, or take it away")
     return data
 

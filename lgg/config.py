@@ -137,7 +137,12 @@ class _Section(BaseModel):
 class Data(_Section):
     """The images. All sources give RGB images of 32 × 32 pixels, 8 bits a channel."""
 
-    not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"photo_patches": ("path",), "digits": ("path",)}
+    not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "photo_patches": ("path", "cifar10", "class_names"),
+        "digits": ("path", "cifar10", "class_names"),
+        "cifar10": ("class_names",),
+        "cifar100": ("cifar10", "class_names"),
+    }
 
     source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"] = Field(
         description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's; "
@@ -185,9 +190,9 @@ class Data(_Section):
     def problems(self) -> Iterator[Problem]:
         if self.source in ("arrays", "image_folder") and self.path is None:
             yield "path", f"source {self.source} reads files of yours: set `path` to their folder"
-        if self.source in self.not_of and self.path is not None:
+        if self.path is not None and "path" in self.not_of.get(self.source, ()):
             yield "path", f"source {self.source} comes with Python packages: leave `path` at null"
-        if self.cifar10 and self.source not in ("cifar10", "arrays", "image_folder"):
+        if self.cifar10 and "cifar10" in self.not_of.get(self.source, ()):
             yield "cifar10", f"it says that files of yours hold CIFAR-10, but source {self.source} reads others"
         if (self.mean is None) != (self.std is None):
             missing = "mean" if self.mean is None else "std"
@@ -278,7 +283,8 @@ class Data(_Section):
         if self.training_images is None or self.known_classes is None:
             return None
         even = self.training_images // self.known_classes
-        return min(even, self._counted.get("smallest_class", even))
+        held_out = -(-(self.validation_images or 0) // self.known_classes)
+        return min(even, self._counted.get("smallest_class", even + held_out) - held_out)
 
     @property
     def training_images(self) -> int | None:
@@ -343,10 +349,9 @@ class OtherNetwork(_Architecture):
     )
 
     def problems(self) -> Iterator[Problem]:
-        if self.module not in registry.networks():
-            yield "module", _unregistered(self.module, registry.networks(), "lgg/models/__init__.py")
-            return
         try:
+            if self.module not in registry.networks():
+                raise ValueError(_unregistered(self.module, registry.networks(), "lgg/models/__init__.py"))
             taken = registry.network_arguments(self.module)
             registry.network_layers(self.module)
         except ValueError as error:
@@ -510,7 +515,7 @@ class _Method(_Section):
 
 
 class _Registered(_Section):
-    """A loss of one's own, a file of lgg/losses/ that is registered in its __init__.py."""
+    """A loss of your own, a file of lgg/losses/ that is registered in its __init__.py."""
 
     module: str = Field(
         description="the file of lgg/losses/ without .py; its class is registered in lgg/losses/__init__.py"
@@ -520,10 +525,9 @@ class _Registered(_Section):
     )
 
     def problems(self) -> Iterator[Problem]:
-        if self.module not in registry.losses():
-            yield "module", _unregistered(self.module, registry.losses(), "lgg/losses/__init__.py")
-            return
         try:
+            if self.module not in registry.losses():
+                raise ValueError(_unregistered(self.module, registry.losses(), "lgg/losses/__init__.py"))
             taken = registry.arguments(self.module)
             self._check_call()
         except ValueError as error:
@@ -598,7 +602,7 @@ class GraphMethod(_LayerMethod):
 
 
 class OtherDistillation(_LayerMethod, _Registered):
-    """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
+    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
 
     loss: Literal["other"]
 
@@ -785,7 +789,7 @@ class TripletEmbedding(_NormalizableEmbedding):
 
 
 class OtherEmbedding(_MetricEmbedding, _Registered):
-    """A loss of one's own: a file of lgg/losses/ and a line in its __init__.py."""
+    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
 
     loss: Literal["other"]
 
@@ -1599,6 +1603,8 @@ def _default_in_json(default: Any) -> str:
 def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
     """Return a type and its bounds in a reader's words."""
     names: list[str] = []
+    if get_origin(annotation) is dict:
+        return "section of text, numbers, true or false, or null"
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_type_name(option, ()) for option in get_args(annotation))
     if get_origin(annotation) is Annotated:

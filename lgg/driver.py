@@ -33,7 +33,9 @@ def ask() -> Answer:
     """
     build = _build()
     if build["hip"]:
-        library, prefix = str(Path(build["folder"], "lib", "libamdhip64.so")), "hip"
+        # PyTorch's own wheels bring it; elsewhere the loader finds the system's
+        own = Path(build["folder"], "lib", "libamdhip64.so")
+        library, prefix = str(own) if own.is_file() else own.name, "hip"
     else:
         library, prefix = "libcuda.so.1", "cu"
     found = _ask_elsewhere(library, prefix)

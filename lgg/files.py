@@ -75,7 +75,8 @@ def naming(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno is not None:  # else its text says all, which a name would take the place of
+            error.filename = error.filename or str(path)
         raise
 
 

@@ -68,16 +68,15 @@ def hand_over(locks: Mapping[str, str]) -> None:
         os.environ[HANDED] = json.dumps(locks)
 
 
-def present() -> Mapping[str, str]:
-    """Return the GPUs that this job may take, as `Usable.locks`: those that were handed over, or else those that are usable.
+def present() -> Usable:
+    """Return the GPUs that this job may take: those that were handed over, or else those that are usable.
 
     Where no driver can be asked, what CUDA_VISIBLE_DEVICES names is believed.
     """
     if handed := os.environ.get(HANDED):
-        locks: dict[str, str] = json.loads(handed)
-        return locks
+        return Usable(json.loads(handed))
     found = usable()
-    return found.locks if found.asked else _by_name(_named() or [])
+    return found if found.asked else Usable(_by_name(_named() or []), asked=False)
 
 
 def jobs_per_gpu() -> int:
@@ -97,12 +96,13 @@ def claimed(count: int) -> Iterator[list[str]]:
     if count == 0:
         yield []
         return
-    devices, each = present(), jobs_per_gpu()
+    devices, why, _ = present()
+    each = jobs_per_gpu()
     if len(devices) * each < count:
         raise LggError(
             f"this job needs {count} GPU{'s' if count > 1 else ''}, but there {'is' if len(devices) == 1 else 'are'} "
-            f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}. Check "
-            "the driver and CUDA_VISIBLE_DEVICES, or set resources.device to cpu."
+            f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}"
+            f"{f': {why}' if why else '. Check the driver and CUDA_VISIBLE_DEVICES'}, or set resources.device to cpu."
         )
     folder = lock_folder()
     variable = _variable()
@@ -169,10 +169,15 @@ def _by_name(names: list[str]) -> dict[str, str]:
     """Return names of locks for GPUs of which no more than a name is known: two batch jobs may call different ones 0."""
     batch_job = os.environ.get("SLURM_JOB_ID")
     scope = f"slurm-{batch_job}-" if batch_job else ""
-    return {
-        name: f"gpu-{scope}{name}" if name.isdecimal() else f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}"
-        for name in names
-    }
+
+    def lock(name: str) -> str:
+        if name.isdecimal():
+            return f"gpu-{scope}{name}"
+        uuid = re.fullmatch(r"(?:GPU|MIG)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", name)
+        # as the driver names it, where it can be asked
+        return f"gpu-{uuid[1].replace('-', '')}" if uuid else f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}"
+
+    return {name: lock(name) for name in names}
 
 
 def _take(devices: Mapping[str, str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -70,7 +70,8 @@ def picture_splits(folder: Path) -> tuple[Pictures, Pictures]:
         if len(split.classes) < 2:
             mistakes.append(f"{readable(split.folder)} must hold a folder for each of at least two classes")
         # one that only this split has is told below
-        empty = [name for name, files in split.classes.items() if not files and name in train.classes | test.classes]
+        shared = train.classes.keys() & test.classes.keys()
+        empty = [name for name, files in split.classes.items() if not files and name in shared]
         mistakes += [f"{readable(split.folder / name)} has no picture{_seen(split, name)}" for name in empty]
     for split, other in ((train, test), (test, train)):
         if alone := [readable(name) for name in split.classes if name not in other.classes]:
@@ -107,7 +108,7 @@ def _split(folder: Path, name: str) -> Pictures:
         )
     classes, others = {}, []
     for entry in _entries(inside):
-        if entry.is_dir():
+        if _is(entry.is_dir):
             classes[entry.name], aside = _pictures(Path(entry))
             others += aside
         else:
@@ -120,7 +121,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     pictures: list[Path] = []
     others: list[Path] = []
     for entry in _below(folder, frozenset()):
-        is_picture = entry.name.lower().endswith(PICTURES) and entry.is_file()
+        is_picture = entry.name.lower().endswith(PICTURES) and _is(entry.is_file)
         (pictures if is_picture else others).append(Path(entry))
     return pictures, others
 
@@ -131,10 +132,18 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[os.DirEntry[str]]:
     if real in above:
         return
     for entry in _entries(folder):
-        if entry.is_dir():
+        if _is(entry.is_dir):
             yield from _below(Path(entry), above | {real})
         else:
             yield entry
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Return what a question about an entry answers; no for a link that leads nowhere, or where nobody may look."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

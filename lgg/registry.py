@@ -65,8 +65,16 @@ def losses() -> dict[str, str]:
 
 @cache
 def networks() -> dict[str, tuple[str, str]]:
-    """Return the module, a file of lgg/models/, and the class of each network by its name."""
-    return _exports(PACKAGE / "models" / "__init__.py")
+    """Return the module, a file of lgg/models/, and the class of each network by its name.
+
+    Raises ValueError where the table that registers them has another form.
+    """
+    path = PACKAGE / "models" / "__init__.py"
+    found = _exports(path)
+    for name, entry in found.items():
+        if not (isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
+            raise ValueError(f'{_shown(path)}: the entry of {name!r} in _EXPORTS needs the form ("file", "Class")')
+    return found
 
 
 # --- how a loss is made and called -------------------------------------------------------------------------------------

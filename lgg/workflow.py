@@ -47,7 +47,7 @@ def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = Non
     if shutil.which("python") is None:
         raise ConfigError(
             f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
-            "Install lgg and Snakemake into one virtual or conda environment."
+            "Install the extra `pipeline`, which includes Snakemake, into one virtual or conda environment."
         )
     config = plan(*_layers(raw, root, given or ConfigSettings()), folder=Path.cwd())
     for line in config.data.notices:
@@ -121,7 +121,8 @@ def _signal_stages(number: signal.Signals) -> None:
 
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.stages"):
+            command = process.cmdline()
+            if command[1:2] == ["-m"] and "".join(command[2:3]).startswith("lgg.stages"):
                 process.send_signal(number)
 
 

@@ -8,7 +8,7 @@ from configurations import ROOT, configured
 
 PAGES = sorted((ROOT / "workflow/report").glob("*.rst"))
 TABLES = {"table3": ("table3", "table3_supplement", "robustness")}
-WITH_FIGURES = {"table1", "table2", "table3", "robustness", "tableA1"}
+WITH_FIGURES = {"table1", "table2", "table3", "robustness", "tableA1", "figure2", "figureA1", "embedding_severity"}
 CAPTIONS = [(page, table) for page in PAGES for table in TABLES.get(page.stem, (page.stem,))]
 
 

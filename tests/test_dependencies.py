@@ -91,9 +91,9 @@ def test_the_snakefile_asks_for_the_snakemake_that_is_promised():
 def test_the_distribution_is_not_somebody_else_s():
     """PyPI has an unrelated `lgg`: nothing here may tell readers or pip to install that."""
     assert PROJECT["name"] != "lgg"
-    for page in [ROOT / "README.md", ROOT / "pyproject.toml", *(ROOT / "docs").glob("*.md")]:
-        text = page.read_text(encoding="utf-8")
-        assert not re.findall(r"pip (?:un)?install\b[^\n]*\slgg(?:\[\w+\])?(?=[\s`'\"]|$)", text), page.name
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "lgg").rglob("*.py")]:
+        found = re.findall(r"(?i:install)\b[^\n]*\slgg(?:\[\w+\])?(?=[\s`'\"]|$)", path.read_text(encoding="utf-8"))
+        assert not found, path.name
 
 
 # -- make's environment, with a stand-in for Python that writes down what it is called with

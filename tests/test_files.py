@@ -271,8 +271,9 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(tmp_path, f
     path = tmp_path / "file.safetensors"
     if older:
         path.write_bytes(older)
-    with pytest.raises(OSError, match=r"file\.safetensors"):
+    with pytest.raises(OSError, match=r"file\.safetensors") as error:
         write(path)
+    assert "File too large" in str(error.value)  # the reason too: with a full disk, "No space left on device"
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([older] if older else [])
 
 

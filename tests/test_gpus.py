@@ -204,7 +204,7 @@ def test_more_than_there_are_is_refused_at_once(visible, each, count, message, m
 )
 def test_without_a_driver_devices_are_those_that_are_named(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert list(gpus.present()) == expected
+    assert list(gpus.present().locks) == expected
     assert gpus.usable().locks == {}  # and none of which anybody knows that it can be used
 
 
@@ -237,7 +237,7 @@ def machine(monkeypatch, uuids, visible, **answer):
 )
 def test_with_a_driver_devices_are_those_that_it_finds(uuids, visible, expected, monkeypatch):
     machine(monkeypatch, uuids, visible)
-    assert gpus.present() == gpus.usable().locks == expected
+    assert gpus.present().locks == gpus.usable().locks == expected
 
 
 def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch):
@@ -247,7 +247,7 @@ def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch
         if allocation:
             monkeypatch.setenv("SLURM_JOB_ID", allocation)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "0")
-        names.extend(gpus.present().values())
+        names.extend(gpus.present().locks.values())
     assert names == ["gpu-bb"] * 4
 
 

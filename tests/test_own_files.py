@@ -33,6 +33,13 @@ def lines_of(folder):
     return str(error.value).replace(f"{folder}/", "").removeprefix("data.path: ").split("\n  ")
 
 
+def test_links_that_lead_nowhere_are_no_pictures(pictures):
+    (pictures / "train/cat/loop.png").symlink_to("loop.png")
+    (pictures / "train/cat/gone.png").symlink_to("nowhere.png")
+    assert len(names(pictures)) == 4
+    assert "2 other files are not read" in " ".join(own_files.survey("image_folder", pictures).notices)
+
+
 # --- which files are read -----------------------------------------------------------------------------------------
 
 
@@ -116,12 +123,13 @@ def test_all_mistakes_of_a_folder_are_told_at_once(pictures):
     add(pictures / "test/empty/notes.heic")
     add(pictures / "train/only/5.png")
     add(pictures / "test/alone/6.png")
+    (pictures / "train/hollow").mkdir()  # empty, and in one split alone
     lines = lines_of(pictures)
     assert len(lines) == 4
     assert "train/empty has no picture" in lines[0]
     assert lines[1].startswith("test/empty has no picture (") and lines[1].endswith("but notes.heic")
     assert lines[2:] == [
-        "only: in train, but there is no such folder in test",
+        "hollow, only: in train, but there is no such folder in test",
         "alone: in test, but there is no such folder in train",
     ]
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import lgg.losses
 import lgg.models
-from lgg import registry
+from lgg import losses, registry
 from lgg.digest import import_closure
 from lgg.errors import ConfigError
 from lgg.training.objectives import Distillation, MetricLearning
@@ -261,6 +261,21 @@ def test_what_the_files_do_not_say_is_let_pass(package, text):
     (package / "losses/toy.py").write_text(text)
     registry.check_distillation_loss("toy")
     registry.check_embedding_loss("toy")
+
+
+def test_a_network_that_is_registered_like_a_loss_is_refused(package):
+    (package / "models/__init__.py").write_text('_EXPORTS = {"toy": ".toy"}\n')
+    with pytest.raises(ValueError, match=r"models/__init__\.py: the entry of 'toy' .*\(\"file\", \"Class\"\)"):
+        registry.networks()
+
+
+def test_the_loss_that_is_checked_is_the_one_that_is_built(package, monkeypatch):
+    """A function registered with it, as the table of the fixture has one, is none."""
+    monkeypatch.setattr(losses, "_EXPORTS", {"Toy": ".toy", "helper": ".toy"})
+    built = []
+    monkeypatch.setattr(losses, "__getattr__", lambda name: lambda: built.append(name))
+    losses.build("toy")
+    assert built == [registry.losses()["toy"]]
 
 
 def test_every_loss_of_the_package_goes_where_it_belongs():

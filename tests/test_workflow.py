@@ -13,6 +13,7 @@ from snakemake.cli import parse_config
 from snakemake.logging import logger
 from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
+from snakemake_runs import without_ignored_signals
 
 from lgg import gpus
 from lgg.errors import ConfigError
@@ -244,7 +245,7 @@ def test_signals_end_snakemake_once_or_not_at_all(sent, ignored, later, expected
         env=os.environ | variables | ({"LATER": "yes"} if later else {}),
         capture_output=True,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=without_ignored_signals,
     )
     assert list(dict.fromkeys(done.stdout.split("\n")))[:-1] == expected.replace("waits ", "waits\n").split("\n"), (
         done.stderr

@@ -163,7 +163,10 @@ def read_photograph(photograph: Photograph) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) of a photograph, reduced as it says; DataError where it is not the expected file."""
     spec = importlib.util.find_spec(photograph.package)
     if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"data: photo_patches needs the package {photograph.package}; install lgg[pipeline]")
+        raise DataError(
+            f"data: photo_patches needs the package {photograph.package}. Install the extra `pipeline`: in the clone, "
+            "pip install '.[pipeline]'"
+        )
     path = Path(next(iter(spec.submodule_search_locations))) / photograph.file
     if not path.is_file() or sha256_of_file(path) != photograph.sha256:
         raise DataError(

@@ -48,8 +48,8 @@ def build(name: str, **options: "Any") -> "nn.Module":
 
     Raises ValueError for a name that no loss has.
     """
-    # the retraction is no loss
-    classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items() if module != ".parseval"}
+    # the others are functions next to the losses
+    classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items() if cls[0].isupper()}
     if name not in classes:
         raise ValueError(f"there is no loss {name!r}; there are {', '.join(sorted(classes))}")
     loss: nn.Module = __getattr__(classes[name])(**options)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -51,6 +52,12 @@ def copy_checkout(folder: Path) -> Path:
 def environment(**changes: str) -> dict[str, str]:
     """Return this process's variables, but for those that would let a job find another package than the copy's."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | changes
+
+
+def without_ignored_signals() -> None:
+    """Let a process that starts heed Ctrl-C and SIGHUP, which in the background or below nohup it inherits as ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def command(*arguments: str | Path, configs: Iterable[str | Path] = (DIGITS,)) -> list[str]:

@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from snakemake_runs import DIGITS, announced_jobs, command, copy_checkout, environment, snakemake, write_overlay
+from snakemake_runs import (
+    DIGITS,
+    announced_jobs,
+    command,
+    copy_checkout,
+    environment,
+    snakemake,
+    without_ignored_signals,
+    write_overlay,
+)
 
 KINDS = ("job", "snakemake", "everything", "sigterm", "ctrl_c")
 #: killed runs go on from the last epoch
@@ -81,7 +90,7 @@ def running(folder: Path, configs: tuple[Any, ...], cores: int) -> Iterator[subp
         encoding="utf-8",
         start_new_session=True,
         # a background process would ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=without_ignored_signals,
     )
     try:
         yield run

@@ -13,7 +13,16 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from snakemake_runs import DIGITS, command, environment, plan, planned_jobs, snakemake, write_overlay
+from snakemake_runs import (
+    DIGITS,
+    command,
+    environment,
+    plan,
+    planned_jobs,
+    snakemake,
+    without_ignored_signals,
+    write_overlay,
+)
 
 pytestmark = pytest.mark.pipeline
 
@@ -40,7 +49,7 @@ def start(folder, configs):
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=without_ignored_signals,
     )
     try:
         begun = re.compile(r"epoch 1/|Going on after")

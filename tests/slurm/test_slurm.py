@@ -15,7 +15,7 @@ import pytest
 import torch
 import train
 from safetensors.torch import load_file
-from snakemake_runs import DIGITS, ROOT, command, copy_checkout
+from snakemake_runs import DIGITS, ROOT, command, copy_checkout, without_ignored_signals
 
 pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.xdist_group("slurm")]
 
@@ -60,7 +60,7 @@ def running(cluster, folder, *arguments, configs=(), variables=None):
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=without_ignored_signals,
         )
     try:
         yield run, output
