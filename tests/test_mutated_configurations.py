@@ -19,6 +19,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 from lgg import recipes
 from lgg.config import Config, load
 from lgg.errors import ConfigError
+from lgg.overlays import KINDS, branches, child
 
 WHOLE = [overlaid(), *(overlaid(read(name)) for name in OVERLAYS)]
 NUMBERS = [
@@ -159,10 +160,21 @@ def test_a_mutated_configuration_is_accepted_or_refused_with_its_key(case):
             assert recipe.settings.isascii() and not WILDCARD_REGEX.search(recipe.settings)
 
 
+def declaration(raw, path):
+    """Return what tells whether two keys are declared at one place: the models there, the entry's kind, the key."""
+    options, node = [Config], raw
+    for part in path[:-1]:
+        options, node = branches(child(options, part)), node[part]
+    if isinstance(node, list):
+        return tuple(map(id, options)), "an item"
+    return tuple(map(id, options)), *(str(node.get(kind)) for kind in KINDS), path[-1]
+
+
 def test_no_single_value_is_too_much_for_any_key():
-    """Every key of the shipped configuration with every value that could hurt."""
+    """Every key of the shipped configuration, once for each place that declares it, with every value that could hurt."""
     raw = copy.deepcopy(WHOLE[0])
-    for *parent, key in places(raw):
+    once = {declaration(raw, path): path for path in places(raw)}
+    for *parent, key in once.values():
         section = inside(raw, tuple(parent))
         right = section[key]
         for value in [*NUMBERS, *HOSTILE, *OTHERS, [], {}, [None], {"x": 1}, {None: 1}, {3: 4}]:
