@@ -46,8 +46,8 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
-	$(BIN)/python -m lgg.config config
-	$(BIN)/python docs/drawings.py
+	$(BIN)/python -m lgg.pipeline.config config
+	$(BIN)/python tools/drawings.py
 
 # An environment with the extra of this name; each includes the one before it. PyTorch that is there before (in VENV, or
 # where PYTHON is installed, as in containers) is kept: torch.txt names it, and its pins give way.

@@ -9,8 +9,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lgg import machine
 from lgg.devices import prepare
+from lgg.pipeline import machine
 from lgg.reporting.figures import MARKERS, PALETTE, plt, set_style
 
 RESULTS = Path(__file__).parent / "results"

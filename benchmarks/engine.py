@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from lgg import machine, models
+from lgg import models
 from lgg.data.batches import Batches
 from lgg.devices import prepare
+from lgg.pipeline import machine
 from lgg.training.fit import fit
 from lgg.training.objectives import CrossEntropy
 

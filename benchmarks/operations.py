@@ -22,7 +22,7 @@ from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, plan, some_images, trials
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from lgg.config import Config, Training
+from lgg.pipeline.config import Config, Training
 
 MEASURED = ROOT / "results/published/step_times.csv"
 RULES = {

@@ -30,14 +30,15 @@ from _scheduling import Job, critical_path, gpu_seconds, schedule, seconds_to_th
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from lgg import models, recipes
+from lgg import models
 from lgg.attacks import loss_gradient
-from lgg.config import Config, RobustMethod, Timing, Training, load
 from lgg.data.storage import ImageSet, read_header, read_images, write_images
 from lgg.evaluation.accuracy import predict
 from lgg.evaluation.embeddings import CLASSIFIERS, fit
+from lgg.pipeline import recipes
+from lgg.pipeline.config import Config, RobustMethod, Timing, Training, load
+from lgg.pipeline.stages import measure_times
 from lgg.reporting.figures import MARKERS, PALETTE, plt
-from lgg.stages import measure_times
 from lgg.training.timing import Trial
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ from _common import RESULTS, begin, show
 from spreading import paper, some_images, trials
 
 from lgg.devices import prepare
-from lgg.stages.networks import device_name
+from lgg.pipeline.stages.networks import device_name
 from lgg.training.timing import measure
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from lgg.config import Config, load
-from lgg.overlays import lay_over
+from lgg.pipeline.config import Config, load
+from lgg.pipeline.config.overlays import lay_over
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config"

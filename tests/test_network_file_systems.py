@@ -51,7 +51,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lgg import gpus, models
+from lgg import models
+from lgg.pipeline import gpus
 from lgg.data import sources
 from lgg.data.corruption_archive import CorruptionArchive, write_archive
 from lgg.data.storage import ImageSet, read_header, read_images, write_images

@@ -7,12 +7,13 @@ import signal
 import pytest
 import torch
 
-from lgg import attacks, driver, losses, models
+from lgg import attacks, losses, models
 from lgg.data.batches import Batches
 from lgg.devices import prepare
 from lgg.errors import Interrupted
 from lgg.evaluation.geometry import label_variation_of_layers
-from lgg.stages.train_robust_network import objective_of
+from lgg.pipeline import driver
+from lgg.pipeline.stages.train_robust_network import objective_of
 from lgg.training.fit import fit
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
 from lgg.training.resume import Checkpoints

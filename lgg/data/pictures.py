@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from lgg.data.own_files import readable
 from lgg.errors import DataError
-from lgg.own_files import readable
 
 SIDE = 32
 

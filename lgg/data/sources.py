@@ -12,10 +12,10 @@ from PIL import Image
 
 from lgg.data import photo_patches
 from lgg.data.draws import draw_evenly
+from lgg.data.own_files import Pictures, array_files, picture_splits, readable
 from lgg.data.pictures import SIDE, read_picture, resize
 from lgg.data.storage import ImageSet
 from lgg.errors import DataError
-from lgg.own_files import Pictures, array_files, picture_splits, readable
 
 
 def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:

@@ -1,7 +1,7 @@
 """The price of a job: how long the jobs of each rule started up, worked and wrote files.
 
 A job's wall seconds are in the benchmark that Snakemake writes, RUN/benchmarks/RULE/JOB.tsv or RUN/benchmarks/RULE.tsv;
-how long it worked and wrote is in the last line that `lgg.stages.command` prints to its log, which lies under the same
+how long it worked and wrote is in the last line that `lgg.pipeline.job` prints to its log, which lies under the same
 name in RUN/logs.
 """
 

@@ -21,7 +21,7 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
     """Return a field list in reStructuredText.
 
     Args:
-        provenance: as `lgg.provenance` writes it.
+        provenance: as `lgg.pipeline.provenance` writes it.
         jobs: how many jobs the results took.
         seconds: what they took together.
     """

@@ -15,12 +15,12 @@ from lgg.data.batches import Batches
 from lgg.devices import Precision, precision_on
 from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
-from lgg.schedule import Phases, Schedule
-from lgg.terminal import tell
 from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.objectives import Objective, Step
 from lgg.training.resume import Checkpoints, Progress
+from lgg.training.schedule import Phases, Schedule
 from lgg.training.sgd import SGD
+from lgg.training.terminal import tell
 from lgg.training.together import BatchesTogether, Together
 
 SECONDS_BETWEEN_LOG_LINES = 5.0

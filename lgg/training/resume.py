@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lgg.errors import Interrupted
 from lgg.files import atomic_path, canonical_json, naming, read_tensors_metadata
-from lgg.signals import ENDING, WRITING, not_ignored
+from lgg.training.signals import ENDING, WRITING, not_ignored
 
 FORMAT = "lgg-checkpoint-1"
 

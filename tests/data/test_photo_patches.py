@@ -4,7 +4,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lgg.config import CLASSES_OF_SOURCE, Data
 from lgg.data import photo_patches, sources
 from lgg.data.photo_patches import (
     LEAST_CONTRAST,
@@ -16,6 +15,7 @@ from lgg.data.photo_patches import (
     read_photograph,
 )
 from lgg.errors import DataError
+from lgg.pipeline.config import CLASSES_OF_SOURCE, Data
 
 every_photograph = pytest.mark.parametrize("index", range(10), ids=[photograph.name for photograph in PHOTOGRAPHS])
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
+from lgg.data.own_files import PICTURES
 from lgg.data.pictures import FORMATS, read_picture
 from lgg.errors import DataError
-from lgg.own_files import PICTURES
 
 SIDE = 32
 

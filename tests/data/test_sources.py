@@ -9,9 +9,9 @@ import torchvision.datasets
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lgg.config import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
 from lgg.data import sources
 from lgg.errors import DataError
+from lgg.pipeline.config import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
 
 
 def load(source, path=None, **settings):

@@ -12,13 +12,14 @@ import torch
 import yaml
 from configurations import ROOT, configured
 
-from lgg import digest, models, recipes, registry
-from lgg.config import load
+from lgg import models
 from lgg.data.storage import ImageSet, write_images
 from lgg.errors import ConfigError
 from lgg.evaluation.size import count_operations
+from lgg.pipeline import digest, recipes, registry
+from lgg.pipeline.config import load
+from lgg.pipeline.stages import distill_student, train_network
 from lgg.reporting.notes import network_name
-from lgg.stages import distill_student, train_network
 from lgg.training.checkpoint import load_model
 
 PAGE = (ROOT / "docs/own_data_and_methods.md").read_text("utf-8")

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lgg.pipeline.job import run
 from lgg.reporting import job_times
 from lgg.reporting.job_times import by_rule, draw_job_times, read_jobs, write
-from lgg.stages.command import run
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
 from slurm_cluster import Cluster, why_not
 from test_slurm import PROFILE, running, wait_until

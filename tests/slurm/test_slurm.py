@@ -137,7 +137,7 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
 # what a local Snakemake does inside an allocation: as many jobs at once as it has devices
 ALLOCATION = """
 import subprocess, sys
-JOB = 'import sys; from lgg import driver, gpus; gpus.PARENTS = [sys.argv[1]]\\n'
+JOB = 'import sys; from lgg.pipeline import driver, gpus; gpus.PARENTS = [sys.argv[1]]\\n'
 JOB += 'driver.ask = lambda: driver.Answer([], asked=False)\\n'
 JOB += 'with gpus.claimed(1) as devices: print(*devices, flush=True); sys.stdin.read()'
 jobs = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lgg import models
 from lgg.data.batches import Batches
 from lgg.errors import Interrupted
-from lgg.stages.train_robust_network import objective_of
+from lgg.pipeline.stages.train_robust_network import objective_of
 from lgg.training.fit import fit
 from lgg.training.objectives import CrossEntropy
 from lgg.training.resume import Checkpoints

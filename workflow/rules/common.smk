@@ -10,9 +10,12 @@ sys.path.insert(0, str(ROOT))
 
 from snakemake.exceptions import WorkflowError
 
-from lgg import machine, made, provenance, recipes
+from lgg.pipeline import machine
+from lgg.pipeline import metadata as made
+from lgg.pipeline import provenance
+from lgg.pipeline import recipes
 from lgg.errors import LggError
-from lgg.workflow import ending, gpus_of_jobs, growing, heed_signals, in_groups, one_of, start, starts_jobs
+from lgg.pipeline.workflow import ending, gpus_of_jobs, growing, heed_signals, in_groups, one_of, start, starts_jobs
 
 try:
     settings = start(config, ROOT, workflow.config_settings)

@@ -27,7 +27,7 @@ if settings.corruptions and (settings.embedding or settings.robustness):
                 runtime=growing(LIGHT.runtime),
             # no digest of the code here: an edit must not throw away a download of gigabytes, whose MD5 was checked
             shell:
-                "python -m lgg.stages download_corruptions --recipe {{}} --out-archive {output.archive:q} > {log:q} 2>&1"
+                "python -m lgg.pipeline download_corruptions --recipe {{}} --out-archive {output.archive:q} > {log:q} 2>&1"
 
     elif settings.corruptions.keep:
         ARCHIVE = [f"{RESULTS}/data/corruptions.tar"]
@@ -54,7 +54,7 @@ if settings.corruptions and (settings.embedding or settings.robustness):
                 recipe=recipes.keep_corruptions(settings.corruptions).settings,
                 code=recipes.keep_corruptions(settings.corruptions).code,
             shell:
-                "python -m lgg.stages keep_corruptions --recipe {params.recipe:q} --threads {threads}"
+                "python -m lgg.pipeline keep_corruptions --recipe {params.recipe:q} --threads {threads}"
                 " --test {input.test:q} --out-archive {output.archive:q} > {log:q} 2>&1"
 
     rule draw_corruptions:
@@ -85,5 +85,5 @@ if settings.corruptions and (settings.embedding or settings.robustness):
             code=recipes.draw_corruptions(settings.corruptions).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
-            "python -m lgg.stages draw_corruptions --recipe {params.recipe:q} --test {input.test:q}"
+            "python -m lgg.pipeline draw_corruptions --recipe {params.recipe:q} --test {input.test:q}"
             " {params.archive} {input.archive:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -20,8 +20,8 @@ rule prepare_data:
     params:
         recipe=recipes.prepare_data(settings).settings,
         code=recipes.prepare_data(settings).code,
-        # stands for the files of your own, which are no inputs: see `lgg.own_files.state_of`
+        # stands for the files of your own, which are no inputs: see `lgg.data.own_files.state_of`
         files=recipes.source_state(settings.data),
     shell:
-        "python -m lgg.stages prepare_data --recipe {params.recipe:q}"
+        "python -m lgg.pipeline prepare_data --recipe {params.recipe:q}"
         " --out-train {output.train:q} --out-test {output.test:q} > {log:q} 2>&1"

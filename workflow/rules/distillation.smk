@@ -46,7 +46,7 @@ if settings.distillation:
                 recipe=recipes.train_teacher(settings.distillation).settings,
                 code=recipes.train_teacher(settings.distillation).code,
             shell:
-                "python -m lgg.stages train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.pipeline train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu}"
                 " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
                 " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -73,7 +73,7 @@ if settings.distillation:
                 recipe=recipes.evaluate_network(TEACHER.architecture).settings,
                 code=recipes.evaluate_network(TEACHER.architecture).code,
             shell:
-                "python -m lgg.stages evaluate_network --recipe {params.recipe:q} --threads {threads}"
+                "python -m lgg.pipeline evaluate_network --recipe {params.recipe:q} --threads {threads}"
                 " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q}"
                 " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
 
@@ -107,7 +107,7 @@ if settings.distillation:
                     settings.distillation, wildcards.method, int(wildcards.seed)
                 ).code,
             shell:
-                "python -m lgg.stages distill_student --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.pipeline distill_student --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --teacher {input.teacher:q} --out-model {output.model:q}"
                 " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
 
@@ -136,7 +136,7 @@ if settings.distillation:
             recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
             code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
         shell:
-            "python -m lgg.stages train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.pipeline train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -178,7 +178,7 @@ if settings.distillation:
                 ).code,
                 teacher=lambda wildcards: "--teacher" if wildcards.method in WITH_TEACHER else "",
             shell:
-                "python -m lgg.stages train_students --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.pipeline train_students --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu}"
                 " --train {input.train:q} {params.teacher} {input.teacher:q} --out-models {output.models:q}"
                 " --out-histories {output.histories:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -210,7 +210,7 @@ if settings.distillation:
             code=recipes.evaluate_network(settings.distillation.student.architecture).code,
             teacher="--teacher" if TEACHER else "",
         shell:
-            "python -m lgg.stages evaluate_network --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.pipeline evaluate_network --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} {params.teacher} {input.teacher:q}"
             " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
 
@@ -252,7 +252,7 @@ if settings.distillation:
             code=recipes.assemble_table1(settings.distillation).code,
             teacher="--teacher" if TEACHER else "",
         shell:
-            "python -m lgg.stages assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.pipeline assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q}"
             " --evaluations {input.evaluations:q} {params.teacher} {input.teacher:q}"
             " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
@@ -286,5 +286,5 @@ if settings.distillation:
             recipe=recipes.draw_training_curves(METHODS).settings,
             code=recipes.draw_training_curves(METHODS).code,
         shell:
-            "python -m lgg.stages draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
+            "python -m lgg.pipeline draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -50,7 +50,7 @@ if settings.embedding:
                 settings.embedding, wildcards.method, int(wildcards.seed)
             ).code,
         shell:
-            "python -m lgg.stages train_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.pipeline train_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -87,7 +87,7 @@ if settings.embedding:
             ).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
-            "python -m lgg.stages evaluate_embedding --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.pipeline evaluate_embedding --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --test {input.test:q} --model {input.model:q}"
             " {params.archive} {input.archive:q} --out-evaluation {output.evaluation:q}"
             " --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
@@ -137,7 +137,7 @@ if settings.embedding:
             recipe=recipes.assemble_table2(settings.embedding, settings.corruptions).settings,
             code=recipes.assemble_table2(settings.embedding, settings.corruptions).code,
         shell:
-            "python -m lgg.stages assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.pipeline assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
             " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
             " --out-html {output.html:q}"
@@ -177,7 +177,7 @@ if settings.embedding:
             recipe=recipes.draw_corruption_errors(EMBEDDINGS).settings,
             code=recipes.draw_corruption_errors(EMBEDDINGS).code,
         shell:
-            "python -m lgg.stages draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
+            "python -m lgg.pipeline draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
             " --out-heatmap_pdf {output.heatmap_pdf:q} --out-heatmap_png {output.heatmap_png:q}"
             " --out-severity_pdf {output.severity_pdf:q} --out-severity_png {output.severity_png:q} > {log:q} 2>&1"
 
@@ -207,7 +207,7 @@ if settings.embedding:
             recipe=recipes.draw_training_curves(EMBEDDINGS).settings,
             code=recipes.draw_training_curves(EMBEDDINGS).code,
         shell:
-            "python -m lgg.stages draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
+            "python -m lgg.pipeline draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     if FIGURE_A1:
@@ -237,7 +237,7 @@ if settings.embedding:
                 recipe=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).settings,
                 code=lambda wildcards: recipes.train_plane_embedding(settings.embedding, wildcards.method).code,
             shell:
-                "python -m lgg.stages train_plane_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+                "python -m lgg.pipeline train_plane_embedding --recipe {params.recipe:q} --code {params.code} --threads {threads}"
                 " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
                 " --out-history {output.history:q} --out-metrics {output.metrics:q}"
                 " --out-positions {output.positions:q} > {log:q} 2>&1"
@@ -269,5 +269,5 @@ if settings.embedding:
                 recipe=recipes.draw_figure_a1(settings.embedding).settings,
                 code=recipes.draw_figure_a1(settings.embedding).code,
             shell:
-                "python -m lgg.stages draw_figure_a1 --recipe {params.recipe:q} --train {input.train:q}"
+                "python -m lgg.pipeline draw_figure_a1 --recipe {params.recipe:q} --train {input.train:q}"
                 " --positions {input.positions:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

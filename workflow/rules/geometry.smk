@@ -33,7 +33,7 @@ if settings.geometry:
             recipe=recipes.train_reference_network(settings.geometry).settings,
             code=recipes.train_reference_network(settings.geometry).code,
         shell:
-            "python -m lgg.stages train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.pipeline train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu}"
             " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
             " --out-metrics {output.metrics:q} > {log:q} 2>&1"
@@ -59,7 +59,7 @@ if settings.geometry:
             recipe=recipes.evaluate_geometry(settings.geometry).settings,
             code=recipes.evaluate_geometry(settings.geometry).code,
         shell:
-            "python -m lgg.stages evaluate_geometry --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.pipeline evaluate_geometry --recipe {params.recipe:q} --threads {threads}"
             " --train {input.train:q} --model {input.model:q} --out-geometry {output.geometry:q} > {log:q} 2>&1"
 
     rule draw_figure1:
@@ -88,7 +88,7 @@ if settings.geometry:
             recipe=recipes.draw_figure1(settings.geometry).settings,
             code=recipes.draw_figure1(settings.geometry).code,
         shell:
-            "python -m lgg.stages draw_figure1 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.pipeline draw_figure1 --recipe {params.recipe:q} --train {input.train:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     rule draw_figure2:
@@ -123,7 +123,7 @@ if settings.geometry:
             recipe=recipes.draw_figure2().settings,
             code=recipes.draw_figure2().code,
         shell:
-            "python -m lgg.stages draw_figure2 --recipe {params.recipe:q} --geometry {input.geometry:q}"
+            "python -m lgg.pipeline draw_figure2 --recipe {params.recipe:q} --geometry {input.geometry:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q}"
             " --out-draws_pdf {output.draws_pdf:q} --out-draws_png {output.draws_png:q} > {log:q} 2>&1"
 
@@ -154,5 +154,5 @@ if settings.geometry:
             recipe=recipes.draw_graph_depths().settings,
             code=recipes.draw_graph_depths().code,
         shell:
-            "python -m lgg.stages draw_graph_depths --recipe {params.recipe:q} --geometry {input.geometry:q}"
+            "python -m lgg.pipeline draw_graph_depths --recipe {params.recipe:q} --geometry {input.geometry:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} --out-gif {output.gif:q} > {log:q} 2>&1"

@@ -62,7 +62,7 @@ if settings.robustness:
                 settings.robustness, wildcards.method, int(wildcards.seed)
             ).code,
         shell:
-            "python -m lgg.stages train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
+            "python -m lgg.pipeline train_robust_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
             " --gpus {resources.gpu} --train {input.train:q} --out-model {output.model:q}"
             " --out-history {output.history:q} --out-metrics {output.metrics:q}"
             " --out-label_variation {output.label_variation:q} > {log:q} 2>&1"
@@ -93,7 +93,7 @@ if settings.robustness:
             recipe=recipes.evaluate_robustness(settings.robustness).settings,
             code=recipes.evaluate_robustness(settings.robustness).code,
         shell:
-            "python -m lgg.stages evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.pipeline evaluate_robustness --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} --source {input.source:q}"
             " --out-evaluation {output.evaluation:q} > {log:q} 2>&1"
 
@@ -123,7 +123,7 @@ if settings.robustness:
             code=recipes.evaluate_corruptions(settings.robustness, settings.corruptions).code,
             archive="--corruptions" if ARCHIVE else "",
         shell:
-            "python -m lgg.stages evaluate_corruptions --recipe {params.recipe:q} --threads {threads}"
+            "python -m lgg.pipeline evaluate_corruptions --recipe {params.recipe:q} --threads {threads}"
             " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q}"
             " {params.archive} {input.archive:q} --out-corruptions {output.corruptions:q} > {log:q} 2>&1"
 
@@ -167,7 +167,7 @@ if settings.robustness:
                 settings.robustness, settings.corruptions, wildcards.table
             ).code,
         shell:
-            "python -m lgg.stages assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.pipeline assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"
             " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
             " --out-html {output.html:q} > {log:q} 2>&1"
@@ -204,7 +204,7 @@ if settings.robustness:
             recipe=recipes.draw_corruption_errors(TABLE3_METHODS).settings,
             code=recipes.draw_corruption_errors(TABLE3_METHODS).code,
         shell:
-            "python -m lgg.stages draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
+            "python -m lgg.pipeline draw_corruption_errors --recipe {params.recipe:q} --corruptions {input.corruptions:q}"
             " --out-heatmap_pdf {output.heatmap_pdf:q} --out-heatmap_png {output.heatmap_png:q}"
             " --out-severity_pdf {output.severity_pdf:q} --out-severity_png {output.severity_png:q} > {log:q} 2>&1"
 
@@ -234,7 +234,7 @@ if settings.robustness:
             recipe=recipes.draw_snr_curves(settings.robustness).settings,
             code=recipes.draw_snr_curves(settings.robustness).code,
         shell:
-            "python -m lgg.stages draw_snr_curves --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
+            "python -m lgg.pipeline draw_snr_curves --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     rule draw_robustness_training:
@@ -265,7 +265,7 @@ if settings.robustness:
             recipe=recipes.draw_training_curves(TABLE3_METHODS).settings,
             code=recipes.draw_training_curves(TABLE3_METHODS).code,
         shell:
-            "python -m lgg.stages draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
+            "python -m lgg.pipeline draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     rule draw_layer_variation:
@@ -298,7 +298,7 @@ if settings.robustness:
             recipe=recipes.draw_layer_variation(settings.robustness).settings,
             code=recipes.draw_layer_variation(settings.robustness).code,
         shell:
-            "python -m lgg.stages draw_layer_variation --recipe {params.recipe:q} --variations {input.variations:q}"
+            "python -m lgg.pipeline draw_layer_variation --recipe {params.recipe:q} --variations {input.variations:q}"
             " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
 
     if len(settings.robustness.sweep) > 2:
@@ -333,5 +333,5 @@ if settings.robustness:
                 recipe=recipes.draw_weight_sweep(settings.robustness).settings,
                 code=recipes.draw_weight_sweep(settings.robustness).code,
             shell:
-                "python -m lgg.stages draw_weight_sweep --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
+                "python -m lgg.pipeline draw_weight_sweep --recipe {params.recipe:q} --evaluations {input.evaluations:q}"
                 " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

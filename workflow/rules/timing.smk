@@ -29,7 +29,7 @@ if settings.timed_methods:
             recipe=recipes.measure_times(settings).settings,
             code=recipes.measure_times(settings).code,
         shell:
-            "python -m lgg.stages measure_times --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
+            "python -m lgg.pipeline measure_times --recipe {params.recipe:q} --threads {threads} --gpus {resources.gpu}"
             " --train {input.train:q} --out-times {output.times:q} --out-machine {output.machine:q} > {log:q} 2>&1"
 
     rule assemble_tableA1:
@@ -68,7 +68,7 @@ if settings.timed_methods:
             recipe=recipes.assemble_table_a1(settings).settings,
             code=recipes.assemble_table_a1(settings).code,
         shell:
-            "python -m lgg.stages assemble_table_a1 --recipe {params.recipe:q} --train {input.train:q}"
+            "python -m lgg.pipeline assemble_table_a1 --recipe {params.recipe:q} --train {input.train:q}"
             " --times {input.times:q} --machine {input.machine:q} --out-csv {output.csv:q} --out-md {output.md:q}"
             " --out-tex {output.tex:q}"
             " --out-html {output.html:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -1,0 +1,255 @@
+"""GPUs of this machine, and places on them for jobs: one on each, or several. Imports no torch.
+
+Which there are is decided once, when the Snakefile is read, and handed to jobs. Snakemake counts how many jobs may hold a
+place at once, but says to none of them where its own is: each takes its places by a lock on a file for each, which the kernel
+gives back when the job ends, however it does.
+"""
+
+import contextlib
+import json
+import os
+import re
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from lgg.errors import LggError
+from lgg.pipeline import driver
+
+if sys.platform != "win32":
+    import fcntl
+
+HANDED = "LGG_GPUS"
+# Where the locks may lie. No variable has a say: two sessions of one user must find the same folder, and the variables for such
+# folders differ between a login, a scheduled job and a batch job.
+PARENTS = ("/tmp", "/var/tmp", "/dev/shm")
+SECONDS_BETWEEN_TRIES = 0.2
+SAID_AFTER = 1.0  # seconds of waiting
+
+
+class Usable(NamedTuple):
+    """The GPUs that jobs can use: `locks` has the name of each one's lock by its name in CUDA_VISIBLE_DEVICES.
+
+    Where there is none, `why` may say what else is in the way. `asked` is false where there was no driver to ask.
+    """
+
+    locks: dict[str, str]
+    why: str = ""
+    asked: bool = True
+
+
+def usable() -> Usable:
+    """Return the GPUs that PyTorch would find in a job on this machine, out of those that CUDA_VISIBLE_DEVICES names."""
+    answer = driver.ask()
+    named = _named()
+    names = [str(number) for number in range(len(answer.uuids))] if named is None else named
+    if not any(name.startswith("MIG") for name in names):  # of parts of a GPU a process sees one alone
+        names = names[: len(answer.uuids)]
+    if not answer.uuids or not names:
+        return Usable({}, answer.why, answer.asked)
+    # by its UUID a GPU is the same in another order, in another batch job's numbers, and in a container
+    whole = len(set(answer.uuids)) == len(answer.uuids) == len(names)
+    return Usable(
+        {name: f"gpu-{uuid}" for name, uuid in zip(names, answer.uuids, strict=True)} if whole else _by_name(names)
+    )
+
+
+def hand_over(locks: Mapping[str, str]) -> None:
+    """Let the jobs that this process starts take their GPUs among these; with none, they see for themselves."""
+    os.environ.pop(HANDED, None)
+    if locks:
+        os.environ[HANDED] = json.dumps(locks)
+
+
+def present() -> Usable:
+    """Return the GPUs that this job may take: those that were handed over, or else those that are usable.
+
+    Where no driver can be asked, what CUDA_VISIBLE_DEVICES names is believed.
+    """
+    if handed := os.environ.get(HANDED):
+        return Usable(json.loads(handed))
+    found = usable()
+    return found if found.asked else Usable(_by_name(_named() or []), asked=False)
+
+
+def jobs_per_gpu() -> int:
+    """Return how many jobs may share a GPU: what the environment variable LGG_JOBS_PER_GPU says, or one."""
+    return int(os.environ.get("LGG_JOBS_PER_GPU") or 1)
+
+
+@contextlib.contextmanager
+def claimed(count: int) -> Iterator[list[str]]:
+    """Hold `count` places, waiting until so many are free, and name their devices in CUDA_VISIBLE_DEVICES meanwhile.
+
+    Each device has one place, or `jobs_per_gpu`. Jobs of one user never get the same place, whichever run of Snakemake or
+    batch job they belong to, and a device gets a second job when each has one. Where `count` is 0, nothing is done.
+
+    Raises LggError where there are fewer places than `count`, or the locks cannot be kept.
+    """
+    if count == 0:
+        yield []
+        return
+    devices, why, _ = present()
+    each = jobs_per_gpu()
+    if len(devices) * each < count:
+        raise LggError(
+            f"this job needs {count} GPU{'s' if count > 1 else ''}, but there {'is' if len(devices) == 1 else 'are'} "
+            f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}"
+            f"{f': {why}' if why else '. Check the driver and CUDA_VISIBLE_DEVICES'}, or set resources.device to cpu."
+        )
+    folder = lock_folder()
+    variable = _variable()
+    before = {name: os.environ.get(name) for name in (variable, "CUDA_DEVICE_ORDER")}
+    with contextlib.ExitStack() as held:
+        # of two jobs that want several places, none may keep the other from its last one
+        alone = _acquired(folder / "queue.lock", _announce("its turn to take several GPUs"))
+        with alone if count > 1 else contextlib.nullcontext():
+            taken = _take(devices, each, count, folder, held)
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers mean the same to all jobs
+        os.environ[variable] = ",".join(taken)
+        try:
+            yield taken
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def lock_folder() -> Path:
+    """Return this user's folder of locks, made where it is missing: the first below PARENTS that is of use.
+
+    Everybody can write there. So a folder is of use only if it is no link, is this user's, and nobody else can write to it.
+
+    Raises LggError where none is.
+    """
+    reasons = []
+    for parent in PARENTS:
+        folder = Path(parent, f"lgg-gpus-{os.getuid()}")
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror}")
+            continue
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            return folder
+        reasons.append(f"{folder}: belongs to somebody else, or others can write to it")
+    raise LggError(
+        f"there is no folder for the locks by which jobs share GPUs ({'; '.join(reasons)}). Remove one of these, make room, or "
+        "set resources.device to cpu."
+    )
+
+
+def _variable() -> str:
+    # for AMD's GPUs HIP goes by either, by its own first
+    return "HIP_VISIBLE_DEVICES" if "HIP_VISIBLE_DEVICES" in os.environ else "CUDA_VISIBLE_DEVICES"
+
+
+def _named() -> list[str] | None:
+    """Return the devices that CUDA_VISIBLE_DEVICES names, by numbers or UUIDs, or None where it is not set."""
+    named = os.environ.get(_variable())
+    if named is None:
+        return None
+    devices = [device.strip() for device in named.split(",")]
+    # like CUDA itself: -1 and what follows it do not count
+    valid = devices[: devices.index("-1")] if "-1" in devices else devices
+    return list(dict.fromkeys(device for device in valid if device))
+
+
+def _by_name(names: list[str]) -> dict[str, str]:
+    """Return names of locks for GPUs of which no more than a name is known: two batch jobs may call different ones 0."""
+    batch_job = os.environ.get("SLURM_JOB_ID")
+    scope = f"slurm-{batch_job}-" if batch_job else ""
+
+    def lock(name: str) -> str:
+        if name.isdecimal():
+            return f"gpu-{scope}{name}"
+        uuid = re.fullmatch(r"(?:GPU|MIG)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", name)
+        # as the driver names it, where it can be asked
+        return f"gpu-{uuid[1].replace('-', '')}" if uuid else f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}"
+
+    return {name: lock(name) for name in names}
+
+
+def _take(devices: Mapping[str, str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
+    """Lock `count` of the devices' places as they become free, and return the devices; `held` gives the places back."""
+    # the first place of all devices, then the second of all
+    files = {
+        folder / f"{lock}{f'-{place}' if place else ''}.lock": device
+        for place in range(each)
+        for device, lock in devices.items()
+    }
+    taken: dict[Path, str] = {}
+    say = _announce(f"{count} of the GPUs {', '.join(devices)}")
+    while True:
+        for file, device in files.items():
+            if file not in taken and (lock := _lock(file)):
+                held.callback(lock.release)
+                taken[file] = device
+            if len(taken) == count:
+                return sorted(set(taken.values()), key=list(devices).index)
+        say()
+        time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+@contextlib.contextmanager
+def _acquired(file: Path, say: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock `file`; a signal ends the wait for it."""
+    while (lock := _lock(file)) is None:
+        say()
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock(file: Path) -> BaseFileLock | None:
+    """Return a lock held on `file`, None where another process holds it."""
+    try:
+        # another ending: the kernel's locks leave their files behind, which would be locks here
+        lock = FileLock(file) if _has_locks(file.parent) else SoftFileLock(file.with_suffix(".held"))
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        raise LggError(
+            f"the lock {file}, by which jobs share GPUs, cannot be kept: {error}. Make room there, or set resources.device "
+            "to cpu."
+        ) from None
+    return lock
+
+
+@cache
+def _has_locks(folder: Path) -> bool:
+    """Return whether the kernel keeps locks in `folder`; where it does not, the presence of a file has to do."""
+    if sys.platform == "win32":
+        return True
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
+def _announce(what: str) -> Callable[[], None]:
+    """Return a function that says once, after a while, what this job waits for."""
+    began, said = time.monotonic(), False
+
+    def say() -> None:
+        nonlocal said
+        if not said and time.monotonic() - began >= SAID_AFTER:
+            said = True
+            print(f"This job waits for {what}; others hold them.", file=sys.stderr, flush=True)
+
+    return say

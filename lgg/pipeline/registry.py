@@ -1,0 +1,295 @@
+"""Which losses and networks there are, and how they are made and called, read from their files. Imports none of them."""
+
+import ast
+from collections.abc import Iterator, Sequence
+from functools import cache
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+#: what the `forward` of a distillation loss can ask for by name (`lgg.training.objectives.Distillation`)
+GIVEN_TO_DISTILLATION = (
+    "student_logits",
+    "teacher_logits",
+    "student_representations",
+    "teacher_representations",
+    "labels",
+)
+GIVEN_TO_EMBEDDING = ("the embeddings (B, d)", "the labels (B,)")  # in this order, whatever their names
+GIVEN_TO_NETWORKS = ("num_classes", "mean", "std")
+MODULES = ("nn.Module", "torch.nn.Module", "Module")  # a base class without a forward of its own
+
+
+# --- what is registered -----------------------------------------------------------------------------------------------
+
+
+def parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a file; ValueError with its name and the line where it is no Python."""
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        raise ValueError(f"{_shown(path)}, line {error.lineno}: this is no Python: {error.msg}") from None
+    except ValueError as error:  # null bytes, before Python 3.12
+        raise ValueError(f"{_shown(path)}: this is no Python: {error}") from None
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE.parent) else path)
+
+
+def _exports(path: Path) -> dict[str, Any]:
+    for node in parse(path).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_EXPORTS" for t in node.targets):
+            try:
+                return dict(ast.literal_eval(node.value))
+            except (ValueError, TypeError):
+                raise ValueError(
+                    f"{_shown(path)}, line {node.lineno}: _EXPORTS holds names in quotes and nothing computed"
+                ) from None
+    return {}
+
+
+def lazy_exports(path: Path) -> dict[str, str]:
+    """Return the table `_EXPORTS` of the package in `path`: for each name the module, as ``.module``, it is loaded from."""
+    return {name: source for name, source in _exports(path).items() if isinstance(source, str)}
+
+
+@cache
+def losses() -> dict[str, str]:
+    """Return the class of each loss by the module, a file of lgg/losses/, that holds it."""
+    exports = lazy_exports(PACKAGE / "losses" / "__init__.py")
+    # the others are functions beside the losses
+    return {source.removeprefix("."): name for name, source in exports.items() if name[0].isupper()}
+
+
+@cache
+def networks() -> dict[str, tuple[str, str]]:
+    """Return the module, a file of lgg/models/, and the class of each network by its name.
+
+    Raises ValueError where the table that registers them has another form.
+    """
+    path = PACKAGE / "models" / "__init__.py"
+    found = _exports(path)
+    for name, entry in found.items():
+        if not (isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
+            raise ValueError(f'{_shown(path)}: the entry of {name!r} in _EXPORTS needs the form ("file", "Class")')
+    return found
+
+
+# --- how a loss is made and called -------------------------------------------------------------------------------------
+
+
+@cache
+def arguments(module: str) -> dict[str, bool] | None:
+    """Return the arguments that the loss in `module` is made with, and whether it needs each.
+
+    None where its class takes any, or inherits them from outside of this package. Raises ValueError where the file, or the
+    class that is registered for it, is not there, or the file is no Python.
+    """
+    return _arguments(*_loss(module))
+
+
+def check_distillation_loss(module: str) -> None:
+    """Raise ValueError where the `forward` of the loss in `module` cannot be called with what distillation gives."""
+    path, name = _loss(module)
+    signature = _signature(path, name, "forward")
+    if signature is None:
+        return
+    where, names = f"{_shown(path)}: forward of {name}", ", ".join(GIVEN_TO_DISTILLATION)
+    parameters = signature.parameters.values()
+    if by_place := [one.name for one in parameters if one.kind is Parameter.POSITIONAL_ONLY]:
+        raise ValueError(f"{where} takes {by_place[0]!r} by its place alone, but is given all by name: take the / away")
+    wanted = [one for one in GIVEN_TO_DISTILLATION if _takes_anything(signature) or one in signature.parameters]
+    needed = [name for name, is_needed in _named(signature).items() if is_needed]
+    if unknown := [name for name in needed if name not in wanted]:
+        raise ValueError(f"{where} asks for {', '.join(map(repr, unknown))}, which it is not given; there are {names}")
+    if not wanted:
+        raise ValueError(f"{where} asks for nothing by name; there are {names}")
+
+
+def check_embedding_loss(module: str) -> None:
+    """Raise ValueError where the `forward` of the loss in `module` cannot be called with embeddings and labels."""
+    path, name = _loss(module)
+    signature = _signature(path, name, "forward")
+    try:
+        if signature is not None:
+            signature.bind(*GIVEN_TO_EMBEDDING)
+    except TypeError as error:
+        raise ValueError(
+            f"{_shown(path)}: forward of {name} is called with {' and '.join(GIVEN_TO_EMBEDDING)}, by their places: {error}"
+        ) from None
+
+
+def _loss(module: str) -> tuple[Path, str]:
+    return PACKAGE / "losses" / f"{module}.py", losses()[module]
+
+
+# --- how a network is made ---------------------------------------------------------------------------------------------
+
+
+@cache
+def network_arguments(name: str) -> dict[str, bool] | None:
+    """Return the arguments that a network is made with beside `num_classes`, `mean` and `std`, and whether it needs each.
+
+    None where its class takes any, or inherits them from outside of this package. Raises ValueError where it does not take
+    these three, or its file or class is not there.
+    """
+    path, class_name = _network(name)
+    found = _arguments(path, class_name)
+    if found is None:
+        return None
+    if missing := [one for one in GIVEN_TO_NETWORKS if one not in found]:
+        raise ValueError(
+            f"{_shown(path)}: __init__ of {class_name} takes no {', '.join(missing)}; every network is made with "
+            f"{', '.join(GIVEN_TO_NETWORKS)}, by name"
+        )
+    return {one: needed for one, needed in found.items() if one not in GIVEN_TO_NETWORKS}
+
+
+@cache
+def network_layers(name: str) -> tuple[str, ...]:
+    """Return the names of a network's representations, which its class lists in `layers`; ValueError where it does not."""
+    path, class_name = _network(name)
+    for node in _lineage(path, class_name):
+        for one in node.body if node else []:
+            if isinstance(one, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "layers" for t in one.targets):
+                found = _literal(one.value)
+                if isinstance(found, tuple) and found and all(isinstance(layer, str) for layer in found):
+                    return found
+    raise ValueError(
+        f'{_shown(path)}: {class_name} needs a line `layers = ("first", "second")` with the names of its representations'
+    )
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return None
+
+
+def _network(name: str) -> tuple[Path, str]:
+    module, class_name = networks()[name]
+    return PACKAGE / "models" / f"{module}.py", class_name
+
+
+# --- reading a class ---------------------------------------------------------------------------------------------------
+
+
+def _arguments(path: Path, class_name: str) -> dict[str, bool] | None:
+    """Return what a class is made with by name, and whether it needs each; None where the files of this package do not say."""
+    signature = _signature(path, class_name, "__init__")
+    return None if signature is None or _takes_anything(signature) else _named(signature)
+
+
+def _takes_anything(signature: Signature) -> bool:
+    return any(one.kind is Parameter.VAR_KEYWORD for one in signature.parameters.values())
+
+
+def _named(signature: Signature) -> dict[str, bool]:
+    several = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    parameters = signature.parameters.items()
+    return {name: one.default is Parameter.empty for name, one in parameters if one.kind not in several}
+
+
+def _signature(path: Path, class_name: str, method: str) -> Signature | None:
+    """Return how a method of a class is called, without its `self`; None where the files of this package do not say.
+
+    A class without an `__init__` is made with nothing. Raises ValueError where there is no `forward`, or none that can be
+    called like a function.
+    """
+    for node in _lineage(path, class_name):
+        if node is None:
+            return None
+        found = [one for one in node.body if _defines(one, method)]
+        if found and isinstance(found[-1], ast.FunctionDef):
+            return _signature_of(found[-1], f"{_shown(path)}, line {found[-1].lineno}")
+        if found and isinstance(found[-1], ast.AsyncFunctionDef):
+            raise ValueError(
+                f"{_shown(path)}, line {found[-1].lineno}: {method} is `async`, which a training cannot call"
+            )
+        if found:  # an assignment
+            return None
+    if method == "__init__":
+        return Signature()
+    raise ValueError(f"{_shown(path)}: {class_name} has no {method}")
+
+
+def _defines(node: ast.stmt, name: str) -> bool:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return node.name == name
+    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+
+
+def _signature_of(function: ast.FunctionDef, where: str) -> Signature:
+    given = function.args
+    places = [*given.posonlyargs, *given.args]
+    first_default = len(places) - len(given.defaults)
+    parameters = [
+        Parameter(
+            one.arg,
+            Parameter.POSITIONAL_ONLY if place < len(given.posonlyargs) else Parameter.POSITIONAL_OR_KEYWORD,
+            default=Parameter.empty if place < first_default else None,
+        )
+        for place, one in enumerate(places)
+    ]
+    if "staticmethod" not in map(ast.unparse, function.decorator_list):
+        if (not parameters and not given.vararg) or (parameters and parameters[0].name in GIVEN_TO_DISTILLATION):
+            raise ValueError(f"{where}: {function.name} lacks `self`, its first parameter")
+        parameters = parameters[1:]
+    if given.vararg:
+        parameters.append(Parameter(given.vararg.arg, Parameter.VAR_POSITIONAL))
+    parameters += [
+        Parameter(one.arg, Parameter.KEYWORD_ONLY, default=Parameter.empty if default is None else None)
+        for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    ]
+    if given.kwarg:
+        parameters.append(Parameter(given.kwarg.arg, Parameter.VAR_KEYWORD))
+    return Signature(parameters)
+
+
+def _lineage(path: Path, name: str) -> Iterator[ast.ClassDef | None]:
+    """Yield a class and the classes it inherits from; None for one that lies outside of this package.
+
+    Raises ValueError where the file or the class is not there.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {_shown(path)}, which should hold {name}")
+    body = parse(path).body
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        raise ValueError(f"{_shown(path)} has no class {name}, which should be there")
+    yield classes[name]
+    for base in map(ast.unparse, classes[name].bases):
+        if base in MODULES:
+            continue
+        source = _source(path, body, base)
+        if source:
+            yield from _lineage(*source)
+        elif base in classes and base != name:
+            yield from _lineage(path, base)
+        else:
+            yield None
+
+
+def _source(path: Path, body: Sequence[ast.stmt], name: str) -> tuple[Path, str] | None:
+    """Return the file of this package that a name is imported from, and what it is called there."""
+    for node in body:
+        for alias in node.names if isinstance(node, ast.ImportFrom) else []:
+            if (alias.asname or alias.name) != name:
+                continue
+            assert isinstance(node, ast.ImportFrom)
+            parts = (node.module or "").split(".") if node.module else []
+            if node.level:
+                folder = path.parents[node.level - 1]
+            elif parts[:1] == [PACKAGE.name]:
+                folder, parts = PACKAGE, parts[1:]
+            else:
+                return None
+            base = folder.joinpath(*parts)
+            if (base / "__init__.py").is_file():  # such as lgg.losses, whose names are loaded from its modules
+                module = lazy_exports(base / "__init__.py").get(alias.name)
+                return (base / f"{module.removeprefix('.')}.py", alias.name) if module else None
+            return base.with_suffix(".py"), alias.name
+    return None

@@ -1,0 +1,1 @@
+"""One module per rule: ``python -m lgg.pipeline.NAME --recipe JSON …`` reads inputs, calls the library, writes outputs."""

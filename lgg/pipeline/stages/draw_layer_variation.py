@@ -1,0 +1,20 @@
+"""A figure of the label variation of every layer while networks learn, with and without the regulariser."""
+
+from argparse import Namespace
+
+from lgg.pipeline.job import run
+from lgg.reporting.figures import save_figure
+from lgg.reporting.seeds import read_seeds
+from lgg.reporting.training_figures import draw_layer_variation
+
+
+def main(arguments: Namespace) -> None:
+    labels = {row["name"]: row["label"] for row in arguments.recipe["rows"]}
+    found = read_seeds(arguments.variations)
+    found["method"] = found["method"].map(labels)
+    figure = draw_layer_variation(found, list(labels.values()))
+    save_figure(figure, arguments.out_pdf, arguments.out_png)
+
+
+if __name__ == "__main__":
+    run(main, lists=("variations",), outputs=("pdf", "png"))

@@ -1,0 +1,20 @@
+"""A figure of what trainings went through, from their histories."""
+
+from argparse import Namespace
+
+from lgg.pipeline.job import run
+from lgg.reporting.figures import save_figure
+from lgg.reporting.seeds import read_seeds
+from lgg.reporting.training_figures import draw_training_curves
+
+
+def main(arguments: Namespace) -> None:
+    labels = {row["name"]: row["label"] for row in arguments.recipe["rows"]}
+    found = read_seeds(arguments.histories)
+    found["method"] = found["method"].map(labels)
+    figure = draw_training_curves(found, list(labels.values()))
+    save_figure(figure, arguments.out_pdf, arguments.out_png)
+
+
+if __name__ == "__main__":
+    run(main, lists=("histories",), outputs=("pdf", "png"))

@@ -1,0 +1,53 @@
+"""Graphs of small draws of training images at several depths of the reference network, and their label variation."""
+
+from argparse import Namespace
+
+import torch
+
+from lgg.data.storage import read_images
+from lgg.devices import prepare
+from lgg.evaluation.geometry import DEPTHS, describe_graph, draw_images, list_edges, representations_at_depths
+from lgg.files import write_json
+from lgg.graph import normalized_label_variation, similarity_graph
+from lgg.pipeline.job import run
+from lgg.training.checkpoint import load_model
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    # twenty images at a time are no work for a GPU
+    prepare(0, arguments.threads)
+    data = read_images(arguments.train)
+    model = load_model(arguments.model, expected={"num_classes": len(data.classes)})
+    images = torch.from_numpy(data.images)
+    settings = {key: recipe[key] for key in ("classes", "images_per_class", "draws")}
+    variations: dict[str, list[float]] = {depth: [] for depth in DEPTHS}
+    shown = None
+    for draw in draw_images(data.labels, seed=recipe["draw_seed"], **settings):
+        labels = torch.from_numpy(draw.labels)
+        representations = representations_at_depths(model, images[torch.from_numpy(draw.images)])
+        for depth in DEPTHS:
+            graph = similarity_graph(representations[depth], k=recipe["k"])
+            variations[depth].append(normalized_label_variation(graph, labels).item())
+        if shown is None:
+            graphs = {depth: similarity_graph(x, k=recipe["k"]) for depth, x in representations.items()}
+            shown = {
+                "images": draw.images.tolist(),
+                "classes": [data.classes[label] for label in draw.labels],
+                "graphs": {depth: describe_graph(representations[depth], labels, recipe["k"]) for depth in DEPTHS},
+                "depths": {
+                    depth: {
+                        "label_variation": normalized_label_variation(graph, labels).item(),
+                        "edges": list_edges(graph),
+                    }
+                    for depth, graph in graphs.items()
+                },
+            }
+    write_json(
+        arguments.out_geometry,
+        {"shown": shown, "label_variation": variations, "notes": data.notes, "recipe": recipe},
+    )
+
+
+if __name__ == "__main__":
+    run(main, inputs=("train", "model"), outputs=("geometry",))

@@ -1,0 +1,35 @@
+"""Write the images of both splits, one file each, from whichever source the configuration names."""
+
+from argparse import Namespace
+
+import numpy as np
+
+from lgg.data.sources import load
+from lgg.data.storage import ImageSet, write_images
+from lgg.pipeline.job import run
+
+
+def channel_statistics(data: ImageSet) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel over all pixels of all images, in [0, 1]."""
+    # counts of the 256 values are exact, and small where the pixels as floats would not be
+    counts = np.stack([np.bincount(data.images[..., channel].ravel(), minlength=256) for channel in range(3)])
+    values = np.arange(256) / 255.0
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+    # networks divide by it: at least one step of the 8 bits, for channels of a single value
+    std = np.maximum(std, 1 / 255)
+    return mean.tolist(), std.tolist()
+
+
+def main(arguments: Namespace) -> None:
+    recipe = arguments.recipe
+    train, test = load(recipe)
+    mean, std = channel_statistics(train) if recipe["mean"] is None else (recipe["mean"], recipe["std"])
+    for path, split in ((arguments.out_train, train), (arguments.out_test, test)):
+        write_images(path, split, {"mean": mean, "std": std, "source": recipe["source"]})
+        print(f"{path}: {len(split.labels):,} images of {len(split.classes)} classes, SHA-256 {split.sha256}")
+
+
+if __name__ == "__main__":
+    run(main, outputs=("train", "test"))

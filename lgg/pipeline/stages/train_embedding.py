@@ -1,0 +1,26 @@
+"""Train a network whose outputs are embeddings, with a loss of the outputs alone or with cross-entropy (Section 4.2)."""
+
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+from lgg import losses
+from lgg.pipeline.job import run
+from lgg.pipeline.stages.networks import train_and_save
+from lgg.training.objectives import CrossEntropy, MetricLearning, Objective
+
+
+def objective_of(recipe: dict[str, Any], device: torch.device) -> Objective:
+    """Return the objective that a recipe's loss, options and weight make."""
+    if recipe["loss"] == "cross_entropy":
+        return CrossEntropy()
+    return MetricLearning(losses.build(recipe["loss"], **recipe["options"]).to(device), recipe["weight"])
+
+
+def main(arguments: Namespace) -> None:
+    train_and_save(arguments, lambda device: objective_of(arguments.recipe, device))
+
+
+if __name__ == "__main__":
+    run(main, inputs=("train",), outputs=("model", "history", "metrics"))

@@ -1,0 +1,256 @@
+"""What the Snakefile does before it declares rules. Imports neither torch nor torchvision."""
+
+import argparse
+import contextlib
+import copy
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.common.configfile import load_configfile
+from snakemake.logging import logger
+from snakemake.settings.types import ConfigSettings
+from snakemake.utils import update_config
+
+from lgg.errors import ConfigError
+from lgg.pipeline import gpus
+from lgg.pipeline.config import Config, plan
+from lgg.pipeline.config.overlays import read_arguments
+from lgg.pipeline.streams import outlast
+from lgg.training import terminal
+from lgg.training.signals import ENDING, WRITING
+
+
+def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = None) -> Config:
+    """Return the validated configuration, and let jobs find `python` and the package that this Snakefile uses.
+
+    Args:
+        raw: the configuration as Snakemake has put it together.
+        root: the Snakefile's folder.
+        given: what it was put together from, as far as the command line says.
+
+    Jobs run ``python -m lgg.pipeline.…``: whatever stands first on PATH would be another Python where the environment is
+    not activated, so the one that runs Snakemake is put first, and `root`, the Snakefile's folder, on PYTHONPATH.
+
+    Raises ConfigError where the configuration cannot be used, or the environment has no `python` for the jobs.
+    """
+    _put_first("PATH", str(Path(sys.executable).parent))
+    _put_first("PYTHONPATH", str(root))
+    if shutil.which("python") is None:
+        raise ConfigError(
+            f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
+            "Install the extra `pipeline`, which includes Snakemake, into one virtual or conda environment."
+        )
+    config = plan(*_layers(raw, root, given or ConfigSettings()), folder=Path.cwd())
+    for line in config.data.notices:
+        print(line, file=sys.stderr)
+    os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
+    os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
+    os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
+    terminal.offer()
+    if _is_snakemake(Path(sys.argv[0])):
+        outlast(logger)
+    return config
+
+
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP end the jobs of this Snakemake, and itself, as Ctrl-C does, and pass on what asks for checkpoints.
+
+    By itself Snakemake waits for jobs to finish after SIGTERM, and dies of the other signals with its lock left behind.
+    Signals that were ignored from the start, as SIGHUP under nohup, stay so. A program that uses Snakemake as a library
+    keeps its signals to itself.
+    """
+    if not _is_snakemake(Path(sys.argv[0])) or sys.platform == "win32":
+        return
+    # Snakemake sets a handler of SIGTERM of its own later. But Python writes the numbers of all signals to a pipe as well.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    if others != -1:  # somebody else listens already
+        signal.set_wakeup_fd(others)
+        os.close(reading)
+        os.close(writing)
+        return
+    for numbers, handler in (((signal.SIGTERM, signal.SIGHUP), _interrupt), (WRITING, _leave_it_to_jobs)):
+        for number in numbers:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, handler)
+    threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
+
+
+# Taken by the first signal that interrupts Snakemake: shells, systems and kernels send several at an end, and a second
+# interruption would cut short what the first one leads to.
+_interrupted = threading.Lock()
+
+
+def _interrupt(*_: object) -> None:
+    if _interrupted.acquire(blocking=False):
+        raise KeyboardInterrupt
+
+
+def _leave_it_to_jobs(*_: object) -> None:
+    """Do nothing: `_pass_on` hears of the signal too."""
+
+
+def _is_snakemake(program: Path) -> bool:
+    return program.stem == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
+
+
+def _pass_on(pipe: int) -> None:
+    while arrived := os.read(pipe, 1):
+        number = signal.Signals(arrived[0])
+        if number in ENDING:
+            _signal_stages(signal.SIGTERM)
+        elif number in WRITING:
+            _signal_stages(number)
+        ours = signal.getsignal(number) is _interrupt
+        if number == signal.SIGTERM and not ours and _interrupted.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def _signal_stages(number: signal.Signals) -> None:
+    import psutil  # type: ignore[import-untyped]  # Snakemake needs it too
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if command[1:2] == ["-m"] and "".join(command[2:3]) == "lgg.pipeline":
+                process.send_signal(number)
+
+
+def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[Mapping[str, Any]]:
+    """Return what makes the configuration, each to be laid over those before it: the base, files, the command line.
+
+    Snakemake has laid them over one another already, but: of a kind that an overlay changes, what only the former kind has
+    is left over; whatever an overlay mentions comes first, and the rows of a table would move with it; of the command line
+    it makes text. Where this workflow is a module of another, it is given that one's configuration alone.
+    """
+    path = root / "config" / "config.yaml"
+    base = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    files = [load_configfile(file) for file in given.configfiles]
+    if raw not in (_merged(base, *files, given.config), _merged(*files, given.config)):
+        return [base, raw]
+    return [base, *files, read_arguments(given.config_args or (), given.config)]
+
+
+def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Snakemake makes of `layers`."""
+    whole: dict[str, Any] = {}
+    for layer in layers:
+        update_config(whole, copy.deepcopy(layer))
+    return whole
+
+
+def _put_first(variable: str, folder: str) -> None:
+    others = [entry for entry in os.environ.get(variable, "").split(os.pathsep) if entry and entry != folder]
+    os.environ[variable] = os.pathsep.join([folder, *others])
+
+
+def gpus_of_jobs(config: Config, limit: int | None) -> tuple[int, int]:
+    """Return how many GPUs a job of training or evaluation asks for, 0 or 1, and the job that is timed, which takes all.
+
+    `limit` is how many places on GPUs this run may use at once, as ``--resources gpu=N`` says. What is decided here for
+    this machine is handed to the jobs that run on it.
+
+    Raises ConfigError where jobs must have a GPU, and may not.
+    """
+    gpus.hand_over({})
+    device = config.resources.device
+    if device == "cuda" and limit == 0:
+        raise ConfigError(
+            "resources.device is cuda, but with `gpu=0` no job may use a GPU. Give `--resources gpu=1`, or as many as there "
+            "are (a profile's `resources: gpu:` counts too), or set resources.device to cpu."
+        )
+    if device == "cpu":
+        return 0, 0
+    found = gpus.usable()
+    if device == "auto":
+        why = "no job may use a GPU (gpu=0)" if limit == 0 and found.locks else found.why
+        if why:
+            logger.info(f"resources.device: auto is the CPU here: {why}.")
+        if why or not found.locks:
+            return 0, 0
+    elif found.why:
+        logger.warning(f"resources.device: cuda, but on this machine {found.why}.")
+    gpus.hand_over(found.locks)
+    places = len(found.locks) * config.resources.jobs_per_gpu
+    return 1, min(limit or 1, places or sys.maxsize)
+
+
+def growing(minutes: int) -> Callable[[Any, int], int]:
+    """Return a rule's `runtime`: `minutes`, and as many again for each attempt after the first."""
+    return lambda wildcards, attempt: minutes * attempt  # noqa: ARG005  (Snakemake goes by the names)
+
+
+def in_groups(seeds: Sequence[int], size: int) -> list[list[int]]:
+    """Return `seeds` in groups of `size`, the last of which may be smaller."""
+    return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return a wildcard pattern that matches just these names, or nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def starts_jobs(workflow: Any) -> bool:
+    """Return whether this is the Snakemake that the user started, and not one that runs a single job for it."""
+    return str(getattr(workflow.exec_mode, "name", "DEFAULT")) == "DEFAULT"
+
+
+def ending(workflow: Any, results: str, targets: Sequence[str]) -> str:
+    """Return what is said at the end of a run that went well.
+
+    The command for the report is given where all `targets`, the tables and figures of the whole run, are there.
+    """
+    missing = sum(not Path(target).exists() for target in targets)
+    if missing and not workflow.storage_settings.default_storage_provider:  # elsewhere they are no files here
+        return (
+            f"Done with what was asked for. {len(targets) - missing} of the run's {len(targets)} tables and figures are there; "
+            "the same command without the names of files or rules makes the others, and then says how the report is made."
+        )
+    return (
+        f"Done: {results}/tables/, {results}/figures/; results/README.md says what they stand for.\n"
+        f"The report, {results}/report.html, is made by: {shlex.join(report_command(workflow, results, sys.argv))}"
+    )
+
+
+def report_command(workflow: Any, results: str, given: Sequence[str]) -> list[str]:
+    """Return the command that makes the report of this run: with the same Snakefile, folder, profile and configuration.
+
+    Args:
+        given: the command line of this Snakemake, for its profiles.
+    """
+    command = ["snakemake", "--report", f"{results}/report.html"]
+    snakefile, folder = Path(workflow.main_snakefile).absolute(), workflow.overwrite_workdir
+    if folder is not None or snakefile != Path.cwd() / "Snakefile":
+        command += ["--snakefile", str(snakefile)]
+    if folder is not None:
+        command += ["--directory", str(Path.cwd())]
+    command += _profiles(given)
+    if workflow.overwrite_configfiles:
+        command += ["--configfile", *map(str, workflow.overwrite_configfiles)]
+    # as they were written: what Snakemake has read of them has other types
+    settings = workflow.config_settings.config_args
+    if settings:
+        command += ["--config", *([settings] if isinstance(settings, str) else settings)]
+    return command
+
+
+def _profiles(given: Sequence[str]) -> list[str]:
+    """Return the options of a command line that name profiles, which may say where results are kept."""
+    if not given or not _is_snakemake(Path(given[0])):
+        return []
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--profile", "--workflow-profile"):
+        options.add_argument(name)
+    found, _ = options.parse_known_args(given[1:])
+    return [part for name, value in vars(found).items() if value for part in (f"--{name.replace('_', '-')}", value)]

@@ -1,0 +1,1320 @@
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import jsonschema
+import numpy as np
+import pytest
+import yaml
+from configurations import CONFIG, OVERLAYS, configured, content, overlaid, read
+
+from lgg import attacks, losses
+from lgg.data import corruption_names
+from lgg.errors import ConfigError
+from lgg.graph import Similarity
+from lgg.models.preact_resnet import PreActResNet18
+from lgg.models.wide_resnet import WideResNet
+from lgg.pipeline import config as declared
+from lgg.pipeline.config import json_schema, keys_table, load, plan
+from lgg.training.fit import fit
+
+#: words of the library that validates, not of the person who wrote the configuration
+JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation error|NoneType", re.IGNORECASE)
+
+#: the sections of the paper that have tables and figures of their own
+SECTIONS = ("geometry", "distillation", "embedding", "robustness")
+
+#: an overlay, the path of the key that is wrong, and what else the message must say
+MISTAKES = [
+    # keys that do not exist
+    ("sseds: [0]", "sseds:", "'seeds'"),
+    ("data: {dataset: cifar10}", "data.dataset:", "'source'"),
+    ("data: {train_image: 100}", "data.train_image:", "'train_images'"),
+    ("resources: {train: {thread: 1}}", "resources.train.thread:", "'threads'"),
+    ("geometry: {architecture: {width: 4}}", "geometry.architecture.width:", "'base_width'"),
+    ("distillation: {teacher: {architecture: {dept: 10}}}", "distillation.teacher.architecture.dept:", "'depth'"),
+    ("distillation: {training: {batchsize: 32}}", "distillation.training.batchsize:", "'batch_size'"),
+    (
+        "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}, {epochs: 1, lr: 0.1}]}}",
+        "distillation.training.schedule[1].lr:",
+        "'learning_rate'",
+    ),
+    ("distillation: {methods: {gkd: {lambda: 3}}}", "distillation.methods.gkd.lambda:", "'weight'"),
+    ("distillation: {methods: {gkd: {p: 4}}}", "distillation.methods.gkd.p:", "'power'"),
+    ("distillation: {methods: {gkd: {edge: inter}}}", "distillation.methods.gkd.edge:", "'edges'"),
+    ("distillation: {methods: {hinton: {T: 4}}}", "distillation.methods.hinton.T:", "'temperature'"),
+    ("distillation: {methods: {baseline: {weight: 3}}}", "distillation.methods.baseline.weight:", "no such key"),
+    ("seeds: [1000]", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
+    ("robustness: {seeds: [1000]}", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
+    ("embedding: {seeds: [4, 4]}", "embedding.seeds: 4 stands there twice", "every seed counts once"),
+    ("distillation: {seeds: []}", "distillation.seeds:", "at least 1"),
+    # words that do not exist
+    ("data: {source: cifar}", "data.source:", "'cifar10'"),
+    ("data: {source: 5}", "data.source:", "photo_patches, digits, cifar10"),
+    ("data: {source: null}", "data.source:", "photo_patches, digits, cifar10"),
+    ("resources: {device: gpu}", "resources.device:", "did you mean 'cuda'?"),
+    ("resources: {device: GPU}", "resources.device:", "did you mean 'cuda'?"),
+    ("resources: {device: CUDA}", "resources.device:", "did you mean 'cuda'?"),
+    ("resources: {device: nvidia}", "resources.device:", "did you mean 'cuda'?"),
+    ("resources: {device: 'cuda:1'}", "resources.device:", "say 'cuda', and which", "CUDA_VISIBLE_DEVICES"),
+    ("resources: {device: 0}", "resources.device:", "say 'cuda', and which", "CUDA_VISIBLE_DEVICES"),
+    ("resources: {device: mps}", "resources.device:", "CPUs, or on GPUs"),
+    ("resources: {device: cup}", "resources.device:", "did you mean 'cpu'?"),
+    ("resources: {device: true}", "resources.device:", "auto, cpu, cuda"),
+    ("resources: {device: null}", "resources.device:", "auto, cpu, cuda"),
+    ("geometry: {architecture: {name: wide_resnet}}", "geometry.architecture.name:", "'preact_resnet18'"),
+    (
+        "distillation: {student: {architecture: {name: wide_resnt}}}",
+        "distillation.student.architecture.name:",
+        "'wide_resnet'",
+    ),
+    ("distillation: {training: {augmentation: flip}}", "distillation.training.augmentation:", "'crop_and_flip'"),
+    ("distillation: {training: {precision: float16}}", "distillation.training.precision:", "'bfloat16'"),
+    (
+        "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1, shape: linaer}]}}",
+        "distillation.training.schedule[0].shape:",
+        "'linear'",
+    ),
+    ("distillation: {methods: {gkd: {edges: outer}}}", "distillation.methods.gkd.edges:", "all, inter, intra"),
+    ("distillation: {methods: {gkd: {loss: graph}}}", "distillation.methods.gkd.loss:", "'graph_distillation'"),
+    # values of the wrong type or out of bounds
+    ("run: null", "run:", "found nothing"),
+    ("seeds: 3", "seeds:", "list"),
+    ("seeds: [0, x]", "seeds[1]:", "'x'"),
+    ("seeds: [0, 1.5]", "seeds[1]:", "1.5"),
+    ("seeds: [true]", "seeds[0]:", "True"),
+    ("seeds: [0, -1]", "seeds[1]:", "-1"),
+    ("data: {seed: 2147483648}", "data.seed:", "2147483648"),
+    ("data: {mean: 0.5, std: 0.5}", "data.mean:", "list"),
+    ("data: {mean: [0.5, 0.5, 0.5], std: [0.5, 0, 0.5]}", "data.std[1]:", "greater than 0"),
+    ("resources: {train: {threads: 0}}", "resources.train.threads:", "at least 1|equal to 1"),
+    ("resources: {train: {threads: two}}", "resources.train.threads:", "'two'"),
+    ("geometry: {classes: 1}", "geometry.classes:", "found 1"),
+    ("geometry: {draws: 0}", "geometry.draws:", "found 0"),
+    ("distillation: {training: {nesterov: 'yes'}}", "distillation.training.nesterov:", "'yes'"),
+    ("distillation: {training: {momentum: 1}}", "distillation.training.momentum:", "less than 1"),
+    ("distillation: {training: {batch_size: 1}}", "distillation.training.batch_size:", "found 1"),
+    ("distillation: {training: {weight_decay: .inf}}", "distillation.training.weight_decay:", "finite"),
+    ("distillation: {training: {weight_decay: .nan}}", "distillation.training.weight_decay:", "nan"),
+    (
+        "distillation: {training: {schedule: [{epochs: 1, learning_rate: fast}]}}",
+        "distillation.training.schedule[0].learning_rate:",
+        "'fast'",
+    ),
+    ("distillation: {methods: {gkd: {weight: heavy}}}", "distillation.methods.gkd.weight:", "number", "'heavy'"),
+    ("distillation: {methods: {gkd: {label: 3}}}", "distillation.methods.gkd.label:", "found 3"),
+    ("distillation: {methods: {gkd: {paper_error: 130}}}", "distillation.methods.gkd.paper_error:", "100"),
+    ("distillation: {methods: {gkd: {k: 0}}}", "distillation.methods.gkd.k:", "found 0"),
+    ("distillation: {methods: {gkd: {power: 0}}}", "distillation.methods.gkd.power:", "found 0"),
+    ("distillation: {methods: {gkd: {layers: pool}}}", "distillation.methods.gkd.layers:", "list"),
+    ("distillation: {student: {architecture: {depth: 4}}}", "distillation.student.architecture.depth:", "found 4"),
+    ("distillation: {student: {architecture: {width: 0}}}", "distillation.student.architecture.width:", "found 0"),
+    # sections that are none
+    ("data: null", "data:", "section", "found nothing"),
+    ("data: [digits]", "data:", "section", "digits"),
+    ("resources: {light: null}", "resources.light:", "section", "found nothing"),
+    ("geometry: []", "geometry:", "section"),
+    ("geometry: {architecture: null}", "geometry.architecture:", "section"),
+    ("distillation: {student: null}", "distillation.student:", "section"),
+    ("distillation: {teacher: {architecture: wide_resnet}}", "distillation.teacher.architecture:", "'wide_resnet'"),
+    ("distillation: {methods: [gkd]}", "distillation.methods:", "section"),
+    ("distillation: {methods: {gkd: 5}}", "distillation.methods.gkd:", "section", "found 5"),
+    # keys that are missing
+    ("distillation: {methods: {new: {label: New}}}", "distillation.methods.new", "loss", "missing"),
+    ("distillation: {methods: {new: {loss: hinton}}}", "distillation.methods.new.label:", "missing"),
+    (
+        "distillation: {training: {schedule: [{learning_rate: 0.1}]}}",
+        "distillation.training.schedule[0].epochs:",
+        "missing",
+    ),
+    # names
+    ("run: ../x", "run:", "'../x'", "no slashes"),
+    ("run: a b", "run:", "'a b'"),
+    ("run: ''", "run:", "''"),
+    ("run: .hidden", "run:", "'.hidden'"),
+    ('run: "x\\n"', "run:"),
+    ("distillation: {methods: {GKD: {label: X, loss: none}}}", "distillation.methods.GKD:", "lower-case"),
+    ("distillation: {methods: {gkd-2: {label: X, loss: none}}}", "distillation.methods.gkd-2:", "underscores"),
+    ("distillation: {methods: {../x: {label: X, loss: none}}}", "distillation.methods.../x:", "underscores"),
+    ("distillation: {methods: {'': {label: X, loss: none}}}", "distillation.methods", "''"),
+    ("distillation: {methods: {teacher: {label: X, loss: none}}}", "distillation", "methods", "teacher"),
+    # settings that do not go together
+    ("seeds: [3, 1, 3]", "seeds:", "3", "twice"),
+    ("data: {source: arrays}", "data", "path", "arrays"),
+    ("data: {source: image_folder}", "data", "path", "image_folder"),
+    ("data: {path: here}", "data", "path", "photo_patches"),
+    ("data: {mean: [0.5, 0.5, 0.5]}", "data", "mean", "std"),
+    ("data: {std: [0.5, 0.5, 0.5]}", "data", "mean", "std"),
+    ("data: {mean: [0.5], std: [0.5]}", "data", "mean", "three"),
+    ("data: {mean: [0.5, 0.5, 0.5], std: [0.5]}", "data", "std", "three"),
+    ("data: {class_names: [a, b]}", "data", "class_names", "2 names", "10 classes"),
+    ("data: {class_names: [a, a, c, d, e, f, g, h, i, j]}", "data", "class_names", "twice"),
+    ("data: {train_images: 20010}", "data", "train_images", "20,000"),
+    ("data: {test_images: 1005}", "data", "test_images", "multiple of 10"),
+    ("data: {train_images: 5}", "data", "train_images", "10 classes"),
+    ("data: {source: digits, train_images: 1439}", "data", "train_images", "1,438"),
+    ("data: {source: digits, test_images: 360}", "data", "test_images", "359"),
+    ("data: {test_images: 100, validation_images: 100}", "data", "validation_images", "leave `test_images` at null"),
+    ("data: {validation_images: 9}", "data", "validation_images", "fewer than the 10 classes"),
+    ("data: {source: digits, validation_images: 1429}", "data", "validation_images", "at most 1,428"),
+    ("data: {source: cifar100, train_images: 50001}", "data", "train_images", "50,000"),
+    ("data: {source: cifar100, test_images: 99}", "data", "test_images", "100 classes"),
+    ("data: {source: arrays, path: x, train_images: 1}", "data", "train_images", "2 classes"),
+    ("geometry: {k: 20}", "geometry", "k", "20 images", "19"),
+    ("geometry: {classes: 11}", "geometry.classes:", "10 classes"),
+    ("geometry: {training: {batch_size: 2001}}", "geometry.training.batch_size:", "2000|2,000"),
+    ("distillation: {training: {batch_size: 2001}}", "distillation.training.batch_size:", "2000|2,000"),
+    ("data: {train_images: 40}", "training.batch_size:", "40"),
+    ("distillation: {teacher: null}", "distillation.methods.hinton", "teacher", "null"),
+    ("distillation: {baseline: basline}", "distillation", "baseline", "did you mean 'baseline'"),
+    ("distillation: {methods: {baseline: null}}", "distillation", "baseline", "no entry"),
+    (
+        "distillation: {methods: {baseline: null, hinton: null, rkd_d: null, gkd: null, gkd_inter: null}}",
+        "distillation.methods: there is none",
+    ),
+    ("distillation: {methods: {gkd: {label: RKD-D}}}", "distillation.methods.rkd_d.label:", "'RKD-D'"),
+    ("distillation: {methods: {gkd: {k: 33}}}", "distillation.methods.gkd.k:", "33", "32"),
+    ("distillation: {methods: {gkd: {layers: [stage3]}}}", "distillation.methods.gkd.layers:", "'stage2'", "pool"),
+    ("distillation: {methods: {gkd: {layers: [pool, pool]}}}", "distillation.methods.gkd.layers:", "twice"),
+    ("distillation: {student: {architecture: {depth: 12}}}", "distillation.student.architecture", "12", "6n + 4"),
+    ("distillation: {student: {architecture: {width: 0.05}}}", "distillation.student.architecture", "0.0625"),
+    (
+        "distillation: {training: {schedule: [{epochs: 1.5, learning_rate: 0.1}]}}",
+        "distillation.training",
+        "schedule",
+        "1.5 epochs",
+    ),
+    (
+        "distillation: {training: {schedule: [{epochs: 1e-9, learning_rate: 0.1}]}}",
+        "distillation.training.schedule:",
+        "at least 1",
+    ),
+    (
+        "distillation: {training: {schedule: [{epochs: 1e-3, learning_rate: 0.1}, {epochs: 0.999, learning_rate: 0.1}]}}",
+        "distillation.training.schedule:",
+        "phase 0: an epoch has 63 steps",
+    ),
+    (
+        "distillation: {training: {schedule: [{epochs: 1, learning_rate: [0.1, 0.2, 0.3]}]}}",
+        "distillation.training.schedule[0]",
+        "learning_rate",
+        "[first, last]",
+    ),
+    ("distillation: {training: {momentum: 0, nesterov: true}}", "distillation.training", "nesterov", "momentum"),
+    # corruptions
+    ("corruptions: {severity: [1]}", "corruptions.severity:", "'severities'"),
+    ("timing: {methods: [parseval]}", "timing.methods:", "'parseval'", "SECTION.METHOD"),
+    ("timing: {methods: [geometry.k]}", "timing.methods:", "'geometry.k'", "distillation, embedding, robustness"),
+    ("timing: {methods: [robustness.parsval]}", "timing.methods:", "'parsval'", "did you mean 'parseval'"),
+    ("timing: {rounds: 1}", "timing.rounds:", "2", "1"),
+    ("corruptions: {source: cifar10c}", "corruptions.source:", "'cifar10_c'"),
+    ("corruptions: {source: cifar10_c}", "corruptions.source:", "photo_patches", "generated"),
+    ("{data: {source: cifar100}, corruptions: {source: cifar10_c}}", "corruptions.source:", "cifar100"),
+    (
+        "{data: {source: cifar10, validation_images: 5000}, corruptions: {source: cifar10_c}}",
+        "corruptions.source:",
+        "cifar10_c",
+        "take generated",
+    ),
+    ("{data: {validation_images: 50}, corruptions: {images: 60}}", "corruptions.images:", "60", "50 test images"),
+    (
+        "{data: {source: cifar10, test_images: 1000}, corruptions: {source: cifar10_c}}",
+        "data.test_images:",
+        "null",
+        "corruptions.images",
+    ),
+    ("{data: {source: cifar10}, corruptions: {source: cifar10_c, keep: true}}", "corruptions.keep:", "generated"),
+    ("corruptions: {path: archive.tar}", "corruptions.path:", "null"),
+    ("corruptions: {names: [gausian_noise]}", "corruptions.names[0]:", "did you mean 'gaussian_noise'"),
+    ("corruptions: {names: [fog, 5]}", "corruptions.names[1]:", "5 is not a valid choice"),
+    ("corruptions: {names: fog}", "corruptions.names:", "list"),
+    ("corruptions: {names: [fog, snow, fog]}", "corruptions.names:", "twice"),
+    ("corruptions: {severities: [5, 6]}", "corruptions.severities[1]:", "found 6"),
+    ("corruptions: {severities: [0]}", "corruptions.severities[0]:", "found 0"),
+    ("corruptions: {severities: 5}", "corruptions.severities:", "list"),
+    ("corruptions: {severities: [1, 1]}", "corruptions.severities:", "twice"),
+    ("corruptions: {images: 1001}", "corruptions.images:", "1001", "1000 test images"),
+    ("{data: {test_images: 30}, corruptions: {images: 40}}", "corruptions.images:", "40", "30 test images"),
+    ("corruptions: {images: 9}", "corruptions.images:", "9 images", "10 classes"),
+    ("corruptions: {keep: sometimes}", "corruptions.keep:", "'sometimes'"),
+    # embeddings
+    ("embedding: {methods: {label_variation: {similarty: rbf}}}", "label_variation.similarty:", "'similarity'"),
+    (
+        "embedding: {methods: {label_variation: {similarity: euclidean}}}",
+        "embedding.methods.label_variation.similarity:",
+        "rbf, rbf_squared",
+    ),
+    (
+        "embedding: {methods: {label_variation: {similarity: cosine}}}",
+        "embedding.methods.label_variation.similarity:",
+        "cannot be negative",
+        "take rbf or rbf_squared",
+    ),
+    ("embedding: {methods: {label_variation: {margin: 1}}}", "label_variation.margin:", "no such key"),
+    ("embedding: {methods: {triplet: {k: 5}}}", "embedding.methods.triplet.k:", "no such key"),
+    ("embedding: {methods: {cross_entropy: {weight: 5}}}", "embedding.methods.cross_entropy.weight:", "no such key"),
+    ("embedding: {methods: {triplet: {margin: hard}}}", "triplet.margin:", "number", "'soft', found 'hard'"),
+    ("embedding: {methods: {triplet: {margin: 0}}}", "triplet.margin:", "greater than 0", "'soft', found 0"),
+    ("embedding: {methods: {triplet: {margin: null}}}", "triplet.margin:", "'soft', found nothing"),
+    ("embedding: {methods: {triplet: {weight: 0}}}", "embedding.methods.triplet.weight:", "found 0"),
+    ("embedding: {methods: {triplet: {classifier: own}}}", "embedding.methods.triplet.classifier:", "svm"),
+    ("embedding: {methods: {triplet: {loss: triplets}}}", "embedding.methods.triplet.loss:", "'triplet'"),
+    ("embedding: {methods: {new: {label: New}}}", "embedding.methods.new", "loss", "missing"),
+    ("embedding: {methods: {label_variation: {k: 33}}}", "embedding.methods.label_variation.k:", "33", "32"),
+    (
+        "embedding: {methods: {label_variation: {self_loops: true}}}",
+        "embedding.methods.label_variation.self_loops",
+        "`normalize`",
+    ),
+    (
+        "embedding: {methods: {triplet: {label: Cross-entropy}}}",
+        "embedding.methods.cross_entropy.label:",
+        "'Cross-entropy'",
+    ),
+    ("embedding: {baseline: cross_entrpy}", "embedding", "baseline", "did you mean 'cross_entropy'"),
+    ("embedding: {methods: {cross_entropy: null}}", "embedding", "baseline", "no entry"),
+    (
+        "embedding: {methods: {cross_entropy: null, label_variation: null, triplet: null}}",
+        "embedding.methods: there is none",
+    ),
+    ("embedding: {figure: {methods: [triplets]}}", "embedding.figure.methods:", "did you mean 'triplet'"),
+    ("embedding: {figure: {methods: [triplet, triplet]}}", "embedding.figure.methods:", "twice"),
+    ("embedding: {figure: {epochs: [1, 400]}}", "embedding.figure.epochs:", "400", "the last epoch"),
+    ("embedding: {figure: {epochs: [-1]}}", "embedding.figure.epochs[0]:", "found -1"),
+    ("embedding: {figure: {epochs: 2}}", "embedding.figure.epochs:", "list"),
+    ("embedding: {dimensions: 0}", "embedding.dimensions:", "found 0"),
+    ("embedding: {architecture: {name: wide_resnet}}", "embedding.architecture.name:", "'preact_resnet18'"),
+    ("embedding: {training: {batch_size: 2001}}", "embedding.training.batch_size:", "2000|2,000"),
+    # robustness
+    (
+        "robustness: {methods: {regularizer: {smoothness: {weigth: 1}}}}",
+        "robustness.methods.regularizer.smoothness.weigth:",
+        "'weight'",
+    ),
+    (
+        "robustness: {methods: {regularizer: {smoothness: {lambda: 1}}}}",
+        "robustness.methods.regularizer.smoothness.lambda:",
+        "'weight'",
+    ),
+    ("robustness: {methods: {regularizer: {smoothnes: {}}}}", "methods.regularizer.smoothnes:", "'smoothness'"),
+    ("robustness: {methods: {parseval: {parseval: 0.01}}}", "methods.parseval.parseval:", "section", "found 0.01"),
+    ("robustness: {methods: {parseval: {parseval: {beta: 0.6}}}}", "methods.parseval.parseval.beta:", "0.5"),
+    ("robustness: {methods: {parseval: {loss: none}}}", "robustness.methods.parseval.loss:", "no such key"),
+    (
+        "robustness: {methods: {adversarial: {adversarial: {steps: 0}}}}",
+        "robustness.methods.adversarial.adversarial.steps:",
+        "found 0",
+    ),
+    # 8 of 255 in units of [0, 1]
+    (
+        "robustness: {methods: {adversarial: {adversarial: {epsilon: 8}}}}",
+        "robustness.methods.adversarial.adversarial.epsilon:",
+        "equal to 1",
+    ),
+    (
+        "robustness: {methods: {regularizer: {smoothness: {k: 101}}}}",
+        "robustness.methods.regularizer.smoothness.k:",
+        "101",
+        "100",
+    ),
+    ("robustness: {methods: {parseval: {label: Baseline}}}", "robustness.methods.baseline.label:", "'Baseline'"),
+    ("robustness: {baseline: base}", "robustness", "baseline", "did you mean 'baseline'"),
+    ("robustness: {methods: {baseline: null}}", "robustness", "baseline", "no entry"),
+    ("robustness: {methods: {baseline: {supplement: true}}}", "robustness.methods.baseline.supplement:", "Table 3"),
+    (
+        "robustness: {methods: {baseline: {published: {fgsm: 3}}}}",
+        "robustness.methods.baseline.published.fgsm:",
+        "'fgsm_pixels'",
+    ),
+    ("robustness: {training: {batch_size: 2001}}", "robustness.training.batch_size:", "2000|2,000"),
+    ("robustness: {tests: {images: 1001}}", "robustness.tests.images:", "1001", "1000 test images"),
+    ("robustness: {tests: {images: 9}}", "robustness.tests.images:", "9 images", "10 classes"),
+    ("robustness: {tests: {deepfool_images: 1001}}", "robustness.tests.deepfool_images:", "1000 test images"),
+    ("robustness: {tests: {deepfool_images: 9}}", "robustness.tests.deepfool_images:", "10 classes"),
+    ("robustness: {tests: {deepfool_images: -1}}", "robustness.tests.deepfool_images:", "found -1"),
+    ("robustness: {tests: {curve_snrs: [300]}}", "robustness.tests.curve_snrs[0]:", "200"),
+    ("robustness: {tests: {weight_bits: 1}}", "robustness.tests.weight_bits:", "found 1"),
+    ("robustness: {tests: {dropout_rate: 1}}", "robustness.tests.dropout_rate:", "less than 1"),
+    ("robustness: {tests: {pgd: {step_size: -0.1}}}", "robustness.tests.pgd.step_size:", "-0.1"),
+    ("robustness: {tests: {pgd: null}}", "robustness.tests.pgd:", "section", "found nothing"),
+]
+
+
+def message(*overlays: str | dict[str, Any]) -> str:
+    """Return what a person is told who lays `overlays` over config/config.yaml."""
+    with pytest.raises(ConfigError) as caught:
+        configured(*overlays)
+    return str(caught.value)
+
+
+# --- what is accepted ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlays", [[], *([name] for name in OVERLAYS)])
+def test_every_committed_configuration_loads(overlays):
+    configuration = configured(*map(read, overlays))
+    assert all(getattr(configuration, section) is not None for section in SECTIONS)
+
+
+def test_each_committed_configuration_has_its_own_run():
+    assert len({configured(*map(read, names)).run for names in ([], *([name] for name in OVERLAYS))}) == 3
+
+
+def test_the_paper_s_settings_stand_in_its_configuration():
+    paper = configured(read("cifar10.yaml"))
+    assert len(paper.seeds) == 10
+    assert paper.distillation is not None and paper.distillation.teacher is not None
+    assert paper.distillation.training.epochs == 200
+    assert [paper.distillation.teacher.architecture.width, paper.distillation.student.architecture.width] == [1.0, 0.5]
+    assert paper.distillation.active_methods["gkd"].weight == 25.0
+    assert paper.embedding is not None and paper.robustness is not None
+    assert paper.embedding.architecture.base_width == paper.robustness.architecture.base_width == 64
+    label_variation = paper.embedding.active_methods["label_variation"]
+    assert isinstance(label_variation, declared.LabelVariationEmbedding)
+    # Section 4.2: rbf with α = 2, every edge; classified by the 10 nearest neighbours
+    assert (label_variation.similarity, label_variation.rbf_scale, label_variation.k) == ("rbf", 2.0, None)
+    assert label_variation.classifier == "nearest_neighbours"
+    # Section 4.3: 50 epochs at 0.1 and 50 at 0.001, batches of 100, γ = 0.01² with p = 2, β = 0.01, FGSM at 33 dB
+    assert [(phase.epochs, phase.learning_rate) for phase in paper.robustness.training.schedule] == [
+        (50.0, 0.1),
+        (50.0, 0.001),
+    ]
+    assert paper.robustness.training.batch_size == 100
+    both = paper.robustness.active_methods["both"]
+    assert both.smoothness is not None and both.parseval is not None
+    assert (both.smoothness.weight, both.smoothness.power, both.parseval.beta) == (1e-4, 2, 0.01)
+    assert paper.robustness.tests.fgsm_snr == 33.0
+    assert len(paper.corruptions.names) == 15
+    assert paper.corruptions.severities == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, "corruptions"])
+def test_a_section_of_the_paper_may_be_null(section):
+    assert getattr(configured(f"{section}: null"), section) is None
+
+
+def test_null_removes_a_method():
+    distillation = configured("distillation: {methods: {hinton: null, rkd_d: null}}").distillation
+    assert distillation is not None
+    assert list(distillation.active_methods) == ["baseline", "gkd", "gkd_inter"]
+
+
+def test_without_a_teacher_the_baseline_stays():
+    removed = dict.fromkeys(("hinton", "rkd_d", "gkd", "gkd_inter"))
+    distillation = configured({"distillation": {"teacher": None, "methods": removed}}).distillation
+    assert distillation is not None
+    assert list(distillation.active_methods) == ["baseline"]
+
+
+def test_a_new_method_is_a_new_row():
+    distillation = configured("distillation: {methods: {gkd_k5: {label: five, loss: graph_distillation, k: 5}}}")
+    assert distillation.distillation is not None
+    assert list(distillation.distillation.active_methods)[-1] == "gkd_k5"
+
+
+def test_rows_are_taken_away_and_added_in_every_section():
+    configuration = configured(
+        "embedding: {methods: {triplet: null, soft: {label: Soft, loss: triplet, margin: soft}}}",
+        "robustness: {methods: {both: null, new: {label: New, adversarial: {}}}}",
+    )
+    assert configuration.embedding is not None and configuration.robustness is not None
+    assert list(configuration.embedding.active_methods) == ["cross_entropy", "label_variation", "soft"]
+    defences = configuration.robustness.active_methods
+    assert "both" not in defences
+    assert list(defences)[-1] == "new"
+
+
+def test_a_supplement_s_rows_do_not_stand_in_table_3():
+    robustness = configured("robustness: {methods: {both: {supplement: true}}}").robustness
+    assert robustness is not None
+    assert robustness.active_methods.keys() - robustness.table_methods.keys() >= {"both"}
+    assert not any(method.supplement for method in robustness.table_methods.values())
+
+
+def test_a_sweep_is_the_baseline_and_the_regulariser_alone_and_alike_but_for_its_weight():
+    methods = """
+      low: {label: Low, smoothness: {weight: 0.001}}
+      high: {label: High, smoothness: {weight: 0.1}, supplement: true}
+      power: {label: Power, smoothness: {weight: 0.01, power: 1}}
+      with_parseval: {label: With, smoothness: {weight: 0.2}, parseval: {}}
+      attacked: {label: Attacked, smoothness: {weight: 0.3}, adversarial: {}}
+      without: {label: Without}
+      nothing: {label: Nothing, smoothness: {weight: 0}}
+      again: {label: Again, smoothness: {weight: 0.1}}
+    """
+    raw = read()
+    raw["robustness"] |= {"baseline": "without", "methods": yaml.safe_load(methods)}
+    raw["timing"] = None
+    robustness = load(raw).robustness
+    assert robustness is not None
+    assert robustness.sweep == {"without": 0.0, "low": 0.001, "high": 0.1}
+
+
+def test_rows_of_table_a1_go_with_their_methods_and_bring_their_baselines():
+    assert configured("timing: {methods: [robustness.parseval, distillation.gkd, robustness.both]}").timed_methods == [
+        ("robustness", "baseline"),
+        ("robustness", "parseval"),
+        ("distillation", "baseline"),
+        ("distillation", "gkd"),
+        ("robustness", "both"),
+    ]
+    without = configured("{robustness: null, distillation: {methods: {gkd: null}}}").timed_methods
+    assert without == [
+        ("distillation", "baseline"),
+        ("distillation", "rkd_d"),
+        ("embedding", "cross_entropy"),
+        ("embedding", "label_variation"),
+    ]
+    assert configured("timing: null").timed_methods == []
+
+
+def test_rows_of_figure_a1_go_with_their_methods():
+    gone = dict.fromkeys(["label_variation"])
+    assert configured({"embedding": {"methods": gone}}).embedding.figure_methods == ["cross_entropy"]
+    overlay = {"baseline": "triplet", "methods": {**gone, "cross_entropy": None}}
+    assert configured({"embedding": overlay}, {"timing": None}).embedding.figure_methods == []
+    assert configured("embedding: {figure: null}").embedding.figure_methods == []
+
+
+@pytest.mark.parametrize(("epochs", "drawn"), [([1, 2], [0, 1, 2, 3]), ([3, 0, 0], [0, 3]), ([2], [0, 2, 3])])
+def test_figure_a1_is_drawn_at_the_beginning_and_at_the_end_too(epochs, drawn):
+    schedule = [{"epochs": 3, "learning_rate": 0.1}]
+    embedding = configured({"embedding": {"training": {"schedule": schedule}, "figure": {"epochs": epochs}}}).embedding
+    assert embedding is not None
+    assert embedding.figure_epochs == drawn
+
+
+def test_by_default_the_corruptions_are_those_of_the_benchmark_at_every_severity():
+    corruptions = declared.Corruptions()
+    assert tuple(corruptions.names) == corruption_names.NAMES
+    assert tuple(corruptions.severities) == corruption_names.SEVERITIES
+    assert (corruptions.source, corruptions.images) == ("generated", None)
+
+
+@pytest.mark.parametrize("source", ["cifar10", "arrays"])
+def test_the_archive_goes_with_cifar10_however_it_is_read(source):
+    data = {"source": source, "path": "images"}
+    corruptions = configured({"data": data, "corruptions": {"source": "cifar10_c", "path": "my.tar"}}).corruptions
+    assert (corruptions.source, corruptions.path) == ("cifar10_c", "my.tar")
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "corruptions: {images: 1000}",
+        "corruptions: {images: 10}",
+        "robustness: {tests: {images: 1000, deepfool_images: 10}}",
+        "robustness: {tests: {deepfool_images: 0}}",
+        "robustness: {methods: {regularizer: {smoothness: {k: 50}}}}",
+        "embedding: {methods: {label_variation: {k: 32, normalize: true, self_loops: true}}}",
+    ],
+)
+def test_bounds_are_inside(overlay):
+    configured(overlay)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("data.seed", "0", 0),
+        ("data.seed", "+7", 7),
+        ("data.train_images", "400", 400),
+        ("data.train_images", "null", None),
+        ("data.path", "null", None),
+        ("seeds", ["0", "5"], [0, 5]),
+        ("geometry.draws", "10", 10),
+        ("distillation.training.momentum", "0.5", 0.5),
+        ("distillation.training.weight_decay", "5e-4", 5e-4),
+        ("distillation.training.weight_decay", "1", 1.0),
+        ("distillation.training.weight_decay", ".1E-2", 1e-3),
+        ("distillation.training.nesterov", "true", True),
+        ("distillation.training.nesterov", "False", False),
+        ("distillation.methods.gkd.k", "null", None),
+        ("distillation.methods.gkd.k", "12", 12),
+        ("distillation.methods.gkd.normalize", "false", False),
+        ("distillation.methods.gkd.paper_error", "9.5", 9.5),
+        ("distillation.methods.gkd", "null", None),
+        ("geometry", "null", None),
+        ("resources.train.threads", "2", 2),
+        ("corruptions.images", "20", 20),
+        ("corruptions.images", "null", None),
+        ("corruptions.severities", ["1", "5"], [1, 5]),
+        ("corruptions.keep", "true", True),
+        ("embedding.dimensions", "3", 3),
+        ("embedding.dimensions", "null", None),
+        ("embedding.figure", "null", None),
+        ("embedding.figure.epochs", ["1"], [1]),
+        ("embedding.methods.triplet.margin", "soft", "soft"),
+        ("embedding.methods.triplet.margin", "0.5", 0.5),
+        ("embedding.methods.label_variation.rbf_scale", "1", 1.0),
+        ("embedding.methods.label_variation.self_loops", "false", False),
+        ("robustness.methods.regularizer.smoothness.weight", "1e-3", 1e-3),
+        ("robustness.methods.regularizer.smoothness", "null", None),
+        ("robustness.methods.parseval.parseval.beta", "0.5", 0.5),
+        ("robustness.methods.both.supplement", "true", True),
+        ("robustness.tests.curve_snrs", ["30", "-3.5"], [30.0, -3.5]),
+        ("robustness.tests.deepfool_images", "0", 0),
+        ("robustness.tests.strong_pgd.epsilon", ".05", 0.05),
+    ],
+)
+def test_text_that_config_on_the_command_line_hands_over_is_read(path, text, value):
+    overlay: Any = text
+    for key in reversed(path.split(".")):
+        overlay = {key: overlay}
+    found: Any = configured(overlay).model_dump()
+    for key in path.split("."):
+        found = found[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_numbers_of_a_schedule_may_be_text():
+    phases = [
+        {"epochs": "0.5", "learning_rate": ["0", "1e-1"]},
+        {"epochs": ".5", "learning_rate": "0.1", "fresh_optimizer": "false"},
+    ]
+    configuration = configured({"geometry": {"training": {"schedule": phases}}})
+    assert configuration.geometry is not None
+    schedule = configuration.geometry.training.schedule
+    assert [phase.epochs for phase in schedule] == [0.5, 0.5]
+    assert [phase.learning_rate for phase in schedule] == [[0.0, 0.1], 0.1]
+
+
+@pytest.mark.parametrize("text", ["1e", "0x10", "1_000", "1,5", "", "nan", "inf", "one"])
+def test_text_that_is_no_number_is_refused(text):
+    assert repr(text) in message({"distillation": {"training": {"momentum": text}}})
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overlay", "fragments"), [(row[0], row[1:]) for row in MISTAKES], ids=[r[0] for r in MISTAKES]
+)
+def test_a_mistake_is_named_with_its_key_and_what_would_be_right(overlay, fragments):
+    text = message(overlay)
+    for fragment in fragments:
+        assert any(choice in text for choice in fragment.split("|")), text
+    assert not JARGON.search(text), text
+
+
+@pytest.mark.parametrize(
+    ("overlay", "path"),
+    [
+        ("seeds: []", "seeds"),
+        ("run: " + 65 * "x", "run"),
+        ("5: digits", "5"),
+        ("data: {source: null}", "data.source"),
+        ("distillation: {training: {schedule: []}}", "distillation.training.schedule"),
+        ("distillation: {methods: {gkd: {layers: []}}}", "distillation.methods.gkd.layers"),
+        ("corruptions: {names: []}", "corruptions.names"),
+        ("corruptions: {severities: []}", "corruptions.severities"),
+        ("embedding: {figure: {methods: []}}", "embedding.figure.methods"),
+        ("embedding: {figure: {epochs: []}}", "embedding.figure.epochs"),
+        ("robustness: {tests: {curve_snrs: []}}", "robustness.tests.curve_snrs"),
+    ],
+)
+def test_lengths_and_missing_values_are_told_in_plain_words(overlay, path):
+    text = message(overlay)
+    assert f"{path}: " in text
+    assert not JARGON.search(text)
+    assert "None" not in text
+
+
+def test_one_bad_learning_rate_of_two_is_one_mistake():
+    text = message("distillation: {training: {schedule: [{epochs: 1, learning_rate: [0.1, fast]}]}}")
+    assert "has a mistake:\n  distillation.training.schedule[0].learning_rate[1]: " in text
+
+
+def test_a_margin_that_is_neither_number_nor_word_is_one_mistake():
+    assert "has a mistake:\n" in message("embedding: {methods: {triplet: {margin: hard}}}")
+
+
+def test_an_empty_loss_is_shown_as_it_was_written():
+    assert "distillation.methods.gkd.loss: ''" in message("distillation: {methods: {gkd: {loss: ''}}}")
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "125.3"])
+def test_a_mean_is_a_number_from_0_to_1(number):
+    assert "data.mean[0]:" in message(f"data: {{mean: [{number}, 0.5, 0.5], std: [0.2, 0.2, 0.2]}}")
+
+
+def test_an_entry_that_is_new_and_lacks_its_kind_may_be_a_word_misspelt():
+    assert (
+        "methods.gkd_iner: the key 'loss' is needed and missing in this new entry; did you mean 'gkd_inter'?"
+        in message("distillation: {methods: {gkd_iner: {weight: 5}}}")
+    )
+
+
+def test_an_overlay_can_choose_another_network():
+    student = "{architecture: {name: preact_resnet18, base_width: 8, depth: null, width: null}}"
+    configured(
+        f"distillation: {{student: {student}, teacher: null, methods: {{hinton: null, rkd_d: null, "
+        "gkd: null, gkd_inter: null}}"
+    )
+
+
+@pytest.mark.parametrize("key", ["run", "seeds", "data", "resources"])
+def test_a_missing_needed_key_is_named(key):
+    raw = read()
+    del raw[key]
+    with pytest.raises(ConfigError, match=rf"{key}: this key is needed and missing"):
+        load(raw)
+
+
+@pytest.mark.parametrize("key", ["teacher", "student", "training", "methods"])
+def test_a_missing_needed_key_of_distillation_is_named(key):
+    raw = read()
+    del raw["distillation"][key]
+    with pytest.raises(ConfigError, match=rf"distillation\.{key}: this key is needed and missing"):
+        load(raw)
+
+
+def test_an_empty_configuration_names_all_it_lacks():
+    with pytest.raises(ConfigError, match="4 mistakes"):
+        load({})
+
+
+def test_every_mistake_of_a_section_is_told_at_once():
+    text = message(
+        """
+        data: {path: here, mean: [0.5], train_images: 2005, class_names: [a, a]}
+        distillation: {teacher: null, baseline: base, methods: {gkd: {k: 99}}, training: {nesterov: true, momentum: 0}}
+        corruptions: {path: x, names: [fog, fog]}
+        """
+    )
+    told = [line.split(":")[0].strip() for line in text.split("\n")[1:-1]]
+    assert sorted(told) == sorted(
+        ["data.path", "data.std", "data.mean", "data.train_images", "data.class_names", "data.class_names"]
+        + ["distillation.baseline", "distillation.methods.gkd.k", "distillation.training.nesterov"]
+        + [f"distillation.methods.{name}" for name in ("hinton", "rkd_d", "gkd", "gkd_inter")]
+        + ["corruptions.path", "corruptions.names"]
+    )
+
+
+def test_what_is_wrong_with_other_sections_is_told_beside_a_key_that_cannot_be_read():
+    told = message("geometry: {k: many}", "distillation: {teacher: null}", "corruptions: {images: 5000}")
+    for path in ("geometry.k", "distillation.methods.hinton", "corruptions.images"):
+        assert f"\n  {path}: " in told
+
+
+@pytest.mark.parametrize("label", ["''", "'  '", '"\\t"', '"\\u200b"'])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "distillation.teacher.label",
+        "distillation.methods.gkd.label",
+        "embedding.methods.triplet.label",
+        "robustness.methods.both.label",
+        "data.class_names",
+    ],
+)
+def test_a_label_shows_something(path, label):
+    value = yaml.safe_load(label)
+    overlay: Any = [value, *"bcdefghij"] if path.endswith("names") else value
+    for key in reversed(path.split(".")):
+        overlay = {key: overlay}
+    assert f"  {path}" in message(overlay)
+
+
+@pytest.mark.parametrize("name", ["GKD", " GKD ", "GKD\u2003"])
+def test_labels_that_read_the_same_are_refused_the_teacher_s_among_them(name):
+    told = message({"distillation": {"teacher": {"label": name}}})
+    assert "distillation.methods.gkd.label: two rows are labelled 'GKD'" in told
+    assert "hinton" not in told
+    told = message({"distillation": {"methods": {"hinton": {"label": "GKD  (inter-class\u2003edges)"}}}})
+    assert "methods.hinton.label" in told and "methods.gkd_inter.label" in told
+
+
+def test_two_mistakes_are_reported_together():
+    text = message("sseds: [0]", "distillation: {methods: {gkd: {edges: outer}}}")
+    assert "2 mistakes" in text
+    assert "sseds: " in text
+    assert "distillation.methods.gkd.edges: " in text
+
+
+def test_mistakes_that_validators_find_in_two_sections_are_reported_together():
+    text = message("data: {path: here}", "geometry: {k: 20}")
+    assert "2 mistakes" in text
+
+
+def test_a_single_mistake_is_counted_as_one():
+    text = message("seeds: [-1]")
+    assert text.startswith("The configuration has a mistake:\n  seeds[0]: ")
+    assert text.endswith("Nothing was run.")
+
+
+def test_the_message_says_where_every_key_is_described():
+    assert "config/README.md" in message("seeds: [-1]")
+
+
+def test_k_may_be_as_large_as_the_batch():
+    configured("distillation: {methods: {gkd: {k: 32}}}")
+
+
+def test_layers_must_be_named_where_teacher_and_student_have_different_ones():
+    raw = read()
+    raw["distillation"]["teacher"]["architecture"] = {"name": "preact_resnet18", "base_width": 8}
+    with pytest.raises(ConfigError, match=r"distillation\.methods\.rkd_d\.layers: .*different layers"):
+        load(raw)
+
+
+def test_a_layer_that_only_the_teacher_has_is_refused():
+    raw = read()
+    raw["distillation"]["teacher"]["architecture"] = {"name": "preact_resnet18", "base_width": 8}
+    raw["distillation"]["methods"]["rkd_d"]["layers"] = ["final.relu"]
+    with pytest.raises(ConfigError, match=r"methods\.rkd_d\.layers: the student, a wide_resnet, has no layer"):
+        load(raw)
+
+
+# --- what is to be run --------------------------------------------------------------------------------------------
+
+
+def planned(folder, *overlays):
+    return plan(read(), *map(content, overlays), folder=folder)
+
+
+def refusal(folder, *overlays):
+    """Return the mistakes that a person is told who would run `overlays` in `folder`."""
+    with pytest.raises(ConfigError) as caught:
+        planned(folder, *overlays)
+    first, *lines, last = str(caught.value).split("\n")
+    assert first.startswith("The configuration has ")
+    assert last.endswith("Nothing was run.")
+    return [line.strip() for line in lines]
+
+
+def draw_pictures(folder, train, test, classes="abc", suffix=".PNG"):
+    """Make files that are called like pictures; nothing reads them."""
+    for split, count in (("train", train), ("test", test)):
+        for name in classes:
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                (folder / split / name / f"{number}{suffix}").touch()
+
+
+@pytest.mark.parametrize("source", ["arrays", "image_folder"])
+def test_a_missing_folder_is_refused_before_anything_runs(source, tmp_path):
+    (line,) = refusal(tmp_path, {"data": {"source": source, "path": "images"}})
+    assert line.startswith(f"data.path: there is no folder {tmp_path / 'images'}")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "images").write_text("")
+    (line,) = refusal(tmp_path, "data: {source: arrays, path: images}")
+    assert line.startswith("data.path:")
+
+
+def test_folders_are_relative_to_the_one_given_or_absolute(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("train", "test"):
+        (tmp_path / "images" / f"{name}.npz").touch()
+    planned(tmp_path, "data: {source: arrays, path: images}")
+    planned(tmp_path / "elsewhere", {"data": {"source": "arrays", "path": str(tmp_path / "images")}})
+
+
+def test_all_that_pictures_are_too_few_for_is_told_at_once_and_other_mistakes_with_it(tmp_path):
+    draw_pictures(tmp_path / "mine", train=40, test=20)
+    settings = """
+      seeds: [1, 1]
+      data: {source: image_folder, path: mine, test_images: 61}
+      distillation: {training: {batch_size: 121}}
+      geometry: {images_per_class: 41, k: 500}
+      robustness: {tests: {images: 62, pgd: {steps: 1000}}, methods: {both: {label: ""}}}
+      embedding: {figure: null, training: {schedule: [{epochs: 0.001, learning_rate: 0}, {epochs: 0.999, learning_rate: 0}]}}
+    """
+    lines = refusal(tmp_path, settings)
+    told = {line.partition(":")[0]: line for line in lines}
+    assert len(told) == len(lines)
+    # of a section that cannot be read, robustness here, what does not go together is left to the next round
+    assert set(told) == {
+        "seeds",
+        "robustness.methods.both.label",
+        "data.test_images",
+        "distillation.training.batch_size",
+        "embedding.training.schedule",
+        "geometry.k",
+        "geometry.classes",
+        "geometry.images_per_class",
+        "corruptions.images",
+    }
+    for key, words in {
+        "data.test_images": "61 is more than image_folder has, 60",
+        "distillation.training.batch_size": "121 is more than the 120 training images",
+        "corruptions.images": "100 is more than the 61 test images",
+        "geometry.classes": "4 is more than the 3 classes",
+        "geometry.images_per_class": "41 is more than the 40 training",
+        "embedding.training.schedule": "phase 0: an epoch has 4 steps",
+    }.items():
+        assert words in told[key]
+
+
+def test_enough_pictures_are_accepted(tmp_path):
+    draw_pictures(tmp_path, train=25, test=25, classes="abcd", suffix=".jpg")
+    planned(tmp_path, {"data": {"source": "image_folder", "path": str(tmp_path)}})
+
+
+def test_a_folder_without_pictures_is_refused_before_anything_runs(tmp_path):
+    (line,) = refusal(tmp_path, {"data": {"source": "image_folder", "path": str(tmp_path)}})
+    assert line.startswith(f"data.path: there is no folder {tmp_path / 'train'}")
+
+
+def test_files_that_are_not_read_are_named(tmp_path):
+    for split in ("train", "test"):
+        for name in "abcd":
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(26):
+                (tmp_path / split / name / f"{number}.{'jpg' if number else 'txt'}").touch()
+    lines = planned(tmp_path, {"data": {"source": "image_folder", "path": str(tmp_path)}}).data.notices
+    assert [line.partition(": ")[2] for line in lines] == [
+        "4 other files are not read: a/0.txt, b/0.txt, c/0.txt, d/0.txt"
+    ] * 2
+
+
+def write_arrays(folder, train, test):
+    for name, count in (("train", train), ("test", test)):
+        np.savez(folder / f"{name}.npz", images=np.zeros((count, 2, 2), np.uint8), labels=np.arange(count) % 3)
+    return {"data": {"source": "arrays", "path": str(folder)}, "geometry": {"classes": 3}}
+
+
+@pytest.mark.parametrize(
+    ("train", "settings", "words"),
+    [
+        (33, "{}", "batch_size: 100 is more than the 33 training images"),
+        (600, "{data: {class_names: [a, b]}}", "class_names: 2 names are given, arrays has 3 classes"),
+        (600, "{geometry: {classes: 4}}", "geometry.classes: 4 is more than the 3 classes"),
+        (600, "{geometry: {images_per_class: 201}}", "201 is more than the 200 training"),
+    ],
+)
+def test_arrays_that_are_too_few_are_found_out_before_anything_runs(tmp_path, train, settings, words):
+    assert words in " ".join(refusal(tmp_path, write_arrays(tmp_path, train, 600), settings))
+
+
+def test_a_small_class_is_found_out_before_anything_runs(tmp_path):
+    settings = write_arrays(tmp_path, 600, 600)
+    labels = np.repeat([0, 1, 2], [300, 296, 4])
+    np.savez(tmp_path / "train.npz", images=np.zeros((600, 2, 2), np.uint8), labels=labels)
+    assert refusal(tmp_path, settings) == ["geometry.images_per_class: 5 is more than the 4 training images of a class"]
+
+
+def test_where_nothing_is_corrupted_no_images_are_too_few_for_it(tmp_path):
+    draw_pictures(tmp_path, train=25, test=5, classes="abcd")
+    folder = {"data": {"source": "image_folder", "path": str(tmp_path)}, "timing": None}
+    planned(tmp_path, folder, "{embedding: null, robustness: null}")
+    assert refusal(tmp_path, folder, "{robustness: null}") == [
+        "corruptions.images: 100 is more than the 20 test images"
+    ]
+
+
+def test_sources_that_need_no_folder_of_ours_are_not_looked_for(tmp_path):
+    planned(tmp_path)
+    planned(tmp_path, "data: {source: cifar10, path: not_yet_downloaded}")
+
+
+def test_a_run_needs_a_place_of_its_own(tmp_path):
+    (tmp_path / "results" / "old").mkdir(parents=True)
+    planned(tmp_path, "run: old")
+    (tmp_path / "results" / "README.md").touch()
+    (tmp_path / "results" / "gone").symlink_to(tmp_path / "nowhere")
+    for name, words in (
+        ("README.md", "is a file"),
+        ("gone", "is a file"),
+        ("published", "take another"),
+        ("Published", ""),
+    ):
+        (line,) = refusal(tmp_path, {"run": name})
+        assert line.startswith("run: ")
+        assert words in line
+
+
+def test_no_run_is_written_where_results_are_a_file(tmp_path):
+    (tmp_path / "results").touch()
+    (line,) = refusal(tmp_path)
+    assert line.startswith(f"run: {tmp_path / 'results'} is a file")
+
+
+@pytest.mark.parametrize(
+    ("attack", "accepted"),
+    [
+        ({"steps": 20, "restarts": 1}, False),  # the same
+        ({"steps": 20, "restarts": 1, "step_size": 0.001}, False),  # other steps, not more
+        ({"steps": 100, "restarts": 1, "epsilon": 0.009}, False),
+        ({"steps": 19, "restarts": 9}, False),
+        ({"steps": 21, "restarts": 1}, True),
+        ({"steps": 20, "restarts": 2}, True),
+        ({"steps": 20, "restarts": 1, "epsilon": 0.02}, True),
+    ],
+)
+def test_the_stronger_attack_is_stronger_in_a_run_that_is_to_come(attack, accepted, tmp_path):
+    overlay = {"robustness": {"tests": {"strong_pgd": attack}}}
+    configured(overlay)  # a run of the past may have had it so
+    if accepted:
+        planned(tmp_path, overlay)
+    else:
+        (line,) = refusal(tmp_path, overlay)
+        assert line.startswith("robustness.tests.strong_pgd: it is not stronger")
+
+
+@pytest.mark.parametrize(
+    "overlays", [["config.yaml"], *([name] for name in OVERLAYS), ["cifar10-cpu.yaml", "full-width.yaml"]]
+)
+def test_every_committed_configuration_can_be_run(overlays, tmp_path):
+    planned(tmp_path, *map(read, overlays))
+
+
+# --- schema and documentation -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    content = json.loads(json_schema())
+    jsonschema.Draft202012Validator.check_schema(content)
+    return jsonschema.Draft202012Validator(content)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS])
+def test_the_schema_accepts_every_committed_file(name, schema):
+    schema.validate(read(name))
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        {"seeds": [5]},
+        {"distillation": {"methods": {"gkd": None}}},
+        {"distillation": {"methods": {"gkd": {"edges": "inter"}}}},
+        {"distillation": {"student": {"architecture": {"width": 0.25}}}},
+        {"geometry": None},
+        {"embedding": {"methods": {"triplet": {"margin": "soft"}}}},
+        {"embedding": {"figure": {"epochs": [1]}}},
+        {"robustness": {"methods": {"regularizer": {"smoothness": {"k": 5}}}}},
+        {"robustness": {"tests": {"strong_pgd": {"restarts": 5}}}},
+        {"corruptions": {"names": ["fog"], "keep": True}},
+    ],
+    ids=str,
+)
+def test_the_schema_accepts_overlays_with_part_of_the_keys(overlay, schema):
+    configured(overlay)
+    schema.validate(overlay)
+
+
+def test_the_schema_accepts_an_overlay_that_several_methods_could_be(schema):
+    overlay = {"distillation": {"methods": {"gkd": {"weight": 5}}}}
+    configured(overlay)
+    schema.validate(overlay)
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        {"sseds": [0]},
+        {"data": {"dataset": "digits"}},
+        {"data": {"source": "cifar"}},
+        {"run": "../x"},
+        {"distillation": {"methods": {"gkd": {"loss": "graph_distillation", "lambda": 3}}}},
+        {"distillation": {"training": {"schedule": [{"epochs": 1, "lr": 0.1}]}}},
+        pytest.param(
+            {"geometry": {"classes": 1}},
+        ),
+        {"corruptions": {"severities": [6]}},
+        {"corruptions": {"names": ["gausian_noise"]}},
+        {"embedding": {"methods": {"triplet": {"loss": "triplet", "margin": "hard"}}}},
+        {"robustness": {"methods": {"parseval": {"parseval": {"beta": 0.6}}}}},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_the_loader_refuses(overlay, schema):
+    message(overlay)
+    assert not schema.is_valid(overlay)
+
+
+def test_the_committed_schema_is_up_to_date():
+    assert (CONFIG / "schema.json").read_text(encoding="utf-8") == json_schema()
+
+
+def test_the_committed_table_of_keys_is_up_to_date():
+    assert keys_table() in (CONFIG / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_has_every_key():
+    def keys(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from node.get("properties", ())
+            for item in node.values():
+                yield from keys(item)
+        elif isinstance(node, list):
+            for item in node:
+                yield from keys(item)
+
+    table = keys_table()
+    assert all(f"| `{key}` |" in table for key in keys(json.loads(json_schema())))
+
+
+def test_the_documentation_is_written_below_its_mark(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"Prose.\n\n{declared.TABLES_BELOW}\n\nold tables\n", encoding="utf-8")
+    declared.write_documentation(tmp_path)
+    assert readme.read_text(encoding="utf-8") == f"Prose.\n\n{declared.TABLES_BELOW}\n\n{keys_table()}"
+    assert (tmp_path / "schema.json").read_text(encoding="utf-8") == json_schema()
+
+
+# --- agreement with the rest of the package -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["config", "recipes", "provenance", "digest", "workflow"])
+def test_reading_the_workflow_imports_no_torch(module):
+    code = f"import sys, lgg.pipeline.{module}; print(sorted({{'torch', 'torchvision', 'numpy'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_layers_are_those_of_the_networks():
+    assert WideResNet.layers == declared.WIDE_RESNET_LAYERS
+    assert PreActResNet18.layers == declared.PREACT_RESNET18_LAYERS
+
+
+def test_training_settings_are_arguments_of_fit_with_the_same_defaults():
+    parameters = inspect.signature(fit).parameters
+    fields = declared.Training.model_fields
+    settings = set(fields) - {"batch_size", "augmentation"}
+    keywords = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    keywords -= {"after_step", "after_epoch", "checkpoints", "kept"}  # what a stage does on the way
+    assert settings == keywords
+    for name in settings - {"schedule"}:
+        assert fields[name].default == parameters[name].default
+
+
+@pytest.mark.parametrize("name", ["hinton", "rkd_d", "gkd", "gkd_inter"])
+def test_options_of_a_method_are_arguments_of_its_loss_with_the_same_defaults(name):
+    distillation = configured().distillation
+    assert distillation is not None
+    method = distillation.active_methods[name]
+    loss = losses.build(method.loss, **method.options)
+    fields = type(method).model_fields
+    parameters = inspect.signature(type(loss)).parameters if method.options else {}
+    assert set(method.options) == set(parameters)
+    for option, parameter in parameters.items():
+        if parameter.default is not parameter.empty:
+            assert fields[option].default == parameter.default
+
+
+@pytest.mark.parametrize("method", [declared.LabelVariationEmbedding, declared.TripletEmbedding])
+def test_options_of_an_embedding_are_arguments_of_its_loss_with_the_same_defaults(method):
+    (name,) = get_args(method.model_fields["loss"].annotation)
+    options = method(label="x", loss=name).options
+    parameters = inspect.signature(type(losses.build(name, **options))).parameters
+    assert set(options) == set(parameters)
+    assert options == {option: parameter.default for option, parameter in parameters.items()}
+
+
+def test_cross_entropy_has_no_options():
+    assert declared.CrossEntropyEmbedding(label="x", loss="cross_entropy").options == {}
+
+
+def test_the_regulariser_s_keys_are_its_weight_and_the_arguments_of_its_loss_with_the_same_defaults():
+    options = declared.Smoothness().model_dump()
+    del options["weight"]
+    parameters = inspect.signature(type(losses.build("smoothness", **options))).parameters
+    assert options == {option: parameter.default for option, parameter in parameters.items()}
+
+
+def test_parseval_s_key_is_an_argument_of_the_retraction():
+    assert {"model", *declared.Parseval.model_fields} == set(inspect.signature(losses.parseval_retract_).parameters)
+
+
+@pytest.mark.parametrize("section", [declared.AdversarialTraining, declared.PgdTest])
+def test_keys_of_pgd_are_arguments_of_the_attack(section):
+    keywords = {
+        name
+        for name, parameter in inspect.signature(attacks.pgd).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert set(section.model_fields) <= keywords
+    required = {name for name in keywords if inspect.signature(attacks.pgd).parameters[name].default is inspect._empty}
+    assert required <= set(section.model_fields)
+
+
+def test_attacks_of_the_tests_have_the_defaults_of_the_library():
+    for section, attack in ((declared.PgdTest, attacks.pgd), (declared.AdversarialTraining, attacks.pgd)):
+        for name, parameter in inspect.signature(attack).parameters.items():
+            # adversarial training starts at random, as Madry et al. do; a test starts at the image
+            if parameter.default is not parameter.empty and name in section.model_fields and name != "random_start":
+                assert section.model_fields[name].default == parameter.default
+    snr = inspect.signature(attacks.fgsm).parameters["snr"].default
+    assert declared.RobustnessTests.model_fields["fgsm_snr"].default == snr
+
+
+@pytest.mark.parametrize("option", ["similarity", "reduction"])
+def test_choices_of_label_variation_are_those_of_its_loss(option):
+    from lgg.losses import label_variation
+
+    choices = set(get_args(getattr(label_variation, option.capitalize())))
+    # embeddings are outputs of a linear layer, so they can be negative
+    assert set(get_args(declared.LabelVariationEmbedding.model_fields[option].annotation)) == choices - {"cosine"}
+
+
+@pytest.mark.parametrize("name", ["similarity", "edges", "neighbours", "order"])
+def test_choices_of_graph_distillation_are_those_of_its_loss(name):
+    from lgg.losses import graph_distillation
+
+    choices = get_args(getattr(graph_distillation, name.capitalize()))
+    assert get_args(declared.GraphMethod.model_fields[name].annotation) == choices
+
+
+@pytest.mark.parametrize("section", [declared.GraphMethod, declared.Smoothness])
+def test_choices_of_similarity_are_those_of_graphs(section):
+    assert get_args(section.model_fields["similarity"].annotation) == get_args(Similarity)
+
+
+def test_choices_of_what_an_attack_raises_are_those_of_attacks():
+    assert get_args(declared.PgdTest.model_fields["loss"].annotation) == get_args(attacks.Loss)
+
+
+def test_choices_of_the_regulariser_are_those_of_its_loss():
+    from lgg.losses import smoothness
+
+    assert set(get_args(declared.Smoothness.model_fields["reduction"].annotation)) == set(
+        get_args(smoothness.Reduction)
+    )
+
+
+def test_classifiers_are_those_of_the_evaluation():
+    from lgg.evaluation.embeddings import CLASSIFIERS
+    from lgg.pipeline.stages.evaluate_embedding import OWN
+
+    assert get_args(declared.Classifier) == CLASSIFIERS
+    assert get_args(declared.CrossEntropyEmbedding.model_fields["classifier"].annotation) == (OWN, *CLASSIFIERS)
+
+
+def test_corruptions_are_those_that_can_be_made():
+    assert get_args(declared.CorruptionName) == (*corruption_names.NAMES, *corruption_names.EXTRA_NAMES)
+    assert declared.BENCHMARK_CORRUPTIONS == corruption_names.NAMES
+
+
+@pytest.mark.parametrize("option", ["edges", "neighbours", "order"])
+def test_choices_of_a_graph_method_are_those_of_its_loss(option):
+    from lgg.losses import graph_distillation
+
+    choices = get_args(getattr(graph_distillation, option.capitalize()))
+    assert get_args(declared.GraphMethod.model_fields[option].annotation) == choices
+
+
+def test_overlays_are_merged_key_by_key():
+    merged = overlaid("geometry: {training: {batch_size: 8}}")
+    assert merged["geometry"]["training"]["batch_size"] == 8
+    assert merged["geometry"]["training"]["schedule"] == read()["geometry"]["training"]["schedule"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{module: relationel}", "methods.own.module: 'relationel' is not registered; did you mean 'relational'"),
+        ("{module: graph_distillation, arguments: {pover: 2}}", "takes no 'pover'; did you mean 'power'"),
+        ("{module: hinton}", "HintonDistillation needs temperature"),
+    ],
+)
+def test_a_loss_of_one_s_own_is_checked_before_anything_runs(entry, message):
+    own = {"label": "Own", "loss": "other"} | yaml.safe_load(entry)
+    with pytest.raises(ConfigError, match=message):
+        configured({"distillation": {"methods": {"own": own}}})
+
+
+def test_a_loss_of_one_s_own_is_made_with_its_arguments():
+    own = {"label": "Own", "loss": "other", "module": "graph_distillation", "arguments": {"power": 2, "edges": "inter"}}
+    for section, arguments in (
+        ("distillation", {}),
+        ("embedding", {"module": "triplet", "arguments": {"margin": 0.5}}),
+    ):
+        method = getattr(configured({section: {"methods": {"own": own | arguments}}}), section).active_methods["own"]
+        assert method.loss_module == (arguments or own)["module"]
+        assert method.options == (arguments or own)["arguments"]
+        losses.build(method.loss_module, **method.options)
+
+
+UNSHOWN = [
+    "two\nlines",
+    "a\rb",
+    "tab\there",
+    "bell\x07",
+    "a\u2028b",
+    "turned\u202eround",
+    "half \ud800",
+    "private \ue000",
+]
+
+
+@pytest.mark.parametrize("text", UNSHOWN, ids=ascii)
+@pytest.mark.parametrize(
+    ("path", "overlay"),
+    [
+        ("distillation.methods.gkd.label", lambda text: {"distillation": {"methods": {"gkd": {"label": text}}}}),
+        ("distillation.teacher.label", lambda text: {"distillation": {"teacher": {"label": text}}}),
+        ("embedding.methods.triplet.label", lambda text: {"embedding": {"methods": {"triplet": {"label": text}}}}),
+        ("robustness.methods.both.label", lambda text: {"robustness": {"methods": {"both": {"label": text}}}}),
+        ("data.class_names[0]", lambda text: {"data": {"class_names": [text, *map(str, range(9))]}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_label_that_no_line_can_show_is_refused(text, path, overlay):
+    with pytest.raises(ConfigError) as caught:
+        configured(overlay(text))
+    assert f"{path}: {text!r} has " in str(caught.value) and "one line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [r"GKD with $\lambda_$", "_a|b", "100 % & #1 \\ <i>", "גרף", "🙂 👩\u200d🔬", "می\u200cخواهم", "x" * 300]
+)
+def test_any_other_label_is_taken_as_it_is(text):
+    assert configured({"distillation": {"methods": {"gkd": {"label": text}}}}).distillation.methods["gkd"].label == text
+
+
+# --- the paper's figures ----------------------------------------------------------------------------------------------
+
+OWN = ["{source: arrays, path: x}", "{source: image_folder, path: x}", "{source: cifar100}"]
+THE_PAPERS = [
+    "{source: photo_patches}",
+    "{source: digits}",
+    "{source: cifar10}",
+    "{source: arrays, path: x, cifar10: true}",
+]
+
+
+def paper_s_figures(node):
+    """Return all of them in a configuration that was written out."""
+    if not isinstance(node, dict):
+        return []
+    own = [value for key, value in node.items() if key.startswith("paper_") or key == "published"]
+    return [one for one in own if one is not None] + [one for value in node.values() for one in paper_s_figures(value)]
+
+
+@pytest.mark.parametrize("data", OWN)
+@pytest.mark.parametrize("base", ["config.yaml", "cifar10.yaml", "cifar10-cpu.yaml"])
+def test_your_own_images_have_none_of_the_paper_s_figures(data, base):
+    all_images = {
+        "corruptions": {"source": "generated", "images": None},
+        "robustness": {"tests": {"images": None, "deepfool_images": 0}},
+    }
+    settings = configured(read(base), all_images, {"data": yaml.safe_load(data)})
+    assert paper_s_figures(settings.model_dump(mode="json")) == []
+    assert not settings.data.beside_the_paper
+    assert load(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize("data", THE_PAPERS)
+def test_cifar_10_and_the_demonstration_keep_them(data):
+    settings = configured({"data": yaml.safe_load(data)})
+    expected = paper_s_figures(read())
+    assert len(paper_s_figures(settings.model_dump(mode="json"))) == len(expected) > 20
+    assert settings.data.beside_the_paper
+
+
+def test_what_no_file_of_yours_is_read_for_holds_no_cifar_10():
+    assert "source photo_patches reads others" in message("data: {cifar10: true}")
+
+
+def test_a_mistaken_figure_is_refused_whatever_the_images():
+    assert "paper_error" in message("{data: {source: arrays, path: x}, distillation: {teacher: {paper_error: many}}}")

@@ -1,0 +1,296 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from lgg import attacks, models
+from lgg.data.batches import to_model_input
+from lgg.data.corruptions import corrupt
+from lgg.data.draws import draw_evenly
+from lgg.data.storage import read_images
+from lgg.errors import ModelFileError
+from lgg.evaluation.accuracy import error_percent
+from lgg.evaluation.robustness import deepfool_norms
+from lgg.pipeline import recipes
+from lgg.pipeline.stages import (
+    assemble_table2,
+    assemble_table3,
+    draw_corruptions,
+    draw_weight_sweep,
+    evaluate_corruptions,
+    evaluate_embedding,
+    evaluate_robustness,
+)
+from lgg.training.checkpoint import load_model, save_model
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Return the files of four networks that tell two classes, drawn by the seeds 0 to 3."""
+    folder = tmp_path_factory.mktemp("networks")
+    return [stored(folder / f"{seed}.safetensors", seed) for seed in range(4)]
+
+
+def stored(path, seed, **options):
+    architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 2, **options}
+    torch.manual_seed(seed)
+    save_model(path, models.build(**architecture), architecture, {})
+    return path
+
+
+def robustness_of(settings, call, path, model, source):
+    """Return the table that the stage writes for `model`, attacked also by images that are crafted on `source`."""
+    recipe = recipes.evaluate_robustness(settings.robustness).settings
+    call(evaluate_robustness, recipe, model=model, source=source, out_evaluation=path)
+    return pd.read_csv(path)
+
+
+# --- attacks ------------------------------------------------------------------------------------------------------
+
+
+def error_on_images_against(source, target, settings, images):
+    """Return the error of `target` on images crafted by FGSM on `source`."""
+    tests = settings.robustness.tests
+    data = read_images(images / "test.safetensors")
+    part = draw_evenly(data.labels, tests.images, tests.seed, "images")
+    pixels, labels = to_model_input(torch.from_numpy(data.images[part])), torch.from_numpy(data.labels[part])
+    attacked = attacks.fgsm(load_model(source), pixels, labels, tests.fgsm_snr)
+    return error_percent(load_model(target)(attacked).argmax(dim=1), labels)
+
+
+def test_transferred_images_are_crafted_on_the_source(settings, call, images, networks, tmp_path):
+    for source in networks[1:3]:
+        found = robustness_of(settings, call, tmp_path / "e.csv", networks[0], source).set_index("test")["value"]
+        assert found["transfer_fgsm"] == error_on_images_against(source, networks[0], settings, images)
+
+
+def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, tmp_path):
+    found = robustness_of(settings, call, tmp_path / "e.csv", networks[0], networks[1])
+    tests = settings.robustness.tests
+    rows = found.set_index("test")
+    assert rows["images"].drop_duplicates().sort_values().tolist() == [tests.images, 20]
+    assert rows["level"][["gaussian_noise", "dropout", "quantized_weights", "pgd"]].tolist() == [
+        tests.noise_std,
+        tests.dropout_rate,
+        tests.weight_bits,
+        tests.pgd.epsilon,
+    ]
+    assert found["level"][found["test"] == "fgsm_pixels"].tolist() == [30, 10]
+    assert rows["restarts"][["pgd", "strong_pgd"]].tolist() == [1, 2]
+    # DeepFool is left out where it gets no images
+    assert "deepfool" not in rows.index
+
+
+def test_the_share_of_images_without_a_gradient_is_written(settings, call, networks, tmp_path):
+    """A network with far larger logits errs as often, and less under attack."""
+    network = load_model(networks[0])
+    with torch.no_grad():
+        for parameter in network.classifier.parameters():
+            parameter *= 1e7
+    architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 2}
+    save_model(tmp_path / "sure.safetensors", network, architecture, {})
+    own, sure = (
+        robustness_of(settings, call, tmp_path / "e.csv", path, networks[1]).drop_duplicates("test").set_index("test")
+        for path in (networks[0], tmp_path / "sure.safetensors")
+    )
+    assert own["value"]["without_gradient"] == 0
+    assert sure["value"]["without_gradient"] > 0
+    assert sure["measure"]["without_gradient"] == "share"
+    assert sure["images"]["without_gradient"] == settings.robustness.tests.images
+    assert sure["value"]["clean"] == own["value"]["clean"]
+
+
+def test_deepfool_counts_all_its_images_and_nothing_for_those_that_are_wrong_without_it(
+    settings, call, images, networks, tmp_path
+):
+    tests = settings.robustness.tests.model_copy(update={"deepfool_images": 6})
+    robustness = settings.robustness.model_copy(update={"tests": tests})
+    found = robustness_of(
+        settings.model_copy(update={"robustness": robustness}),
+        call,
+        tmp_path / "e.csv",
+        *networks[:2],
+    ).set_index("test")
+    data = read_images(images / "test.safetensors")
+    part = draw_evenly(data.labels, 6, tests.seed, "images")
+    logits = load_model(networks[0])(to_model_input(torch.from_numpy(data.images[part])))
+    right = (logits.argmax(dim=1) == torch.from_numpy(data.labels[part])).sum().item()
+    assert found["measure"]["deepfool"] == "relative_norm"
+    assert found["images"]["deepfool"] == 6
+    norms = deepfool_norms(
+        load_model(networks[0]), *(torch.from_numpy(part) for part in (data.images[part], data.labels[part]))
+    )
+    assert norms.isnan().sum() == 6 - right
+    # the median of six numbers by torch's convention, the third
+    assert found["value"]["deepfool"] == pytest.approx(sorted(norms.nan_to_num(nan=0.0).tolist())[2], rel=1e-4)
+
+
+# --- networks that do not belong ----------------------------------------------------------------------------------
+
+
+def test_networks_of_other_classes_are_refused_with_their_file(settings, call, networks, tmp_path):
+    strange = stored(tmp_path / "strange.safetensors", 0, num_classes=3)
+    message = r"strange\.safetensors: holds a network with num_classes = 3, but 2 is expected"
+    for own, source in ((strange, networks[0]), (networks[0], strange)):
+        with pytest.raises(ModelFileError, match=message):
+            robustness_of(settings, call, tmp_path / "e.csv", own, source)
+    recipe = recipes.evaluate_corruptions(settings.robustness, settings.corruptions).settings
+    with pytest.raises(ModelFileError, match=message):
+        call(evaluate_corruptions, recipe, model=strange, corruptions=None, out_corruptions=tmp_path / "c.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["strange.safetensors"]
+
+
+# --- embeddings ---------------------------------------------------------------------------------------------------
+
+
+def judged(settings, call, folder, method, network):
+    recipe = recipes.evaluate_embedding(settings.embedding, settings.corruptions, method, 0).settings
+    files = {f"out_{name}": folder / f"{name}.csv" for name in ("evaluation", "corruptions")}
+    call(evaluate_embedding, recipe, model=network, corruptions=None, **files)
+    return pd.read_csv(folder / "evaluation.csv"), pd.read_csv(folder / "corruptions.csv")
+
+
+def test_outputs_are_classes_for_cross_entropy_alone(settings, call, networks, tmp_path):
+    classifiers = {"nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"}
+    for method, more in (("cross_entropy", {"own"}), ("triplet", set())):
+        for table in judged(settings, call, tmp_path, method, networks[0]):
+            assert set(table["classifier"]) == classifiers | more
+
+
+def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(settings, call, tmp_path):
+    """A network of one output: of length one it says a sign and no more, so nothing tells apart two of one sign."""
+    network = stored(tmp_path / "one.safetensors", 0, num_classes=1)
+    for name, scaled in (("label_variation", True), ("triplet", False)):
+        assert getattr(settings.embedding.active_methods[name], "normalize_embeddings") == scaled  # noqa: B009
+    (errors, _), (others, _) = (
+        judged(settings, call, tmp_path, name, network) for name in ("label_variation", "triplet")
+    )
+    by_name = [table.set_index("classifier")["error"] for table in (errors, others)]
+    # all outputs of this network have one sign: half of the images are dark, and half are not
+    assert (by_name[0] == 50).all()
+    assert by_name[1].min() < 50
+
+
+def test_the_image_of_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(draw_corruptions, "draw_corruption_examples", lambda made, clean: shown.append((made, clean)))
+    monkeypatch.setattr(draw_corruptions, "save_figure", lambda *_: None)
+    files = {f"out_{kind}": tmp_path / f"c.{kind}" for kind in ("pdf", "png")}
+    call(draw_corruptions, recipes.draw_corruptions(settings.corruptions).settings, corruptions=None, **files)
+    ((made, clean),) = shown
+    data = read_images(images / "test.safetensors")
+    chosen = draw_evenly(data.labels, settings.corruptions.images, settings.corruptions.seed, "images")
+    assert clean.std() == max(data.images[position].std() for position in chosen)
+    (position,) = [position for position in chosen if np.array_equal(data.images[position], clean)]
+    one = {"seed": settings.corruptions.seed, "positions": np.array([position])}
+    assert list(made["gaussian_noise"]) == settings.corruptions.severities
+    for severity, image in made["gaussian_noise"].items():
+        np.testing.assert_array_equal(image, corrupt(clean[None], "gaussian_noise", severity, **one)[0])
+
+
+# --- figures and tables from small files --------------------------------------------------------------------------
+
+
+def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
+    rows = []
+    for name, error in (("baseline", 30.0), ("regularizer_1e5", 32.0), ("regularizer", 40.0)):
+        values = [("clean", np.nan, error), ("fgsm_normalized", 10.0, error + 20), ("fgsm_normalized", 30.0, error + 1)]
+        for seed in (0, 1):
+            rows.append(tmp_path / name / f"seed{seed}" / "evaluation.csv")
+            rows[-1].parent.mkdir(parents=True)
+            pd.DataFrame(values, columns=["test", "level", "value"]).to_csv(rows[-1], index=False)
+    recipe = json.loads(recipes.draw_weight_sweep(settings.robustness).settings)
+    weights = {"baseline": 0.0, "regularizer_1e5": 1e-5, "regularizer": 1e-4}
+    recipe["rows"] = [{"name": name, "weight": weight} for name, weight in weights.items()]
+    call(
+        draw_weight_sweep,
+        recipe,
+        evaluations=rows,
+        out_pdf=tmp_path / "s.pdf",
+        out_png=tmp_path / "s.png",
+    )
+    with Image.open(tmp_path / "s.png") as image:
+        image.verify()
+    assert (tmp_path / "s.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_legends_describe_attacks_and_graphs_that_are_not_the_usual_ones():
+    usual = {"epsilon": 0.01, "step_size": 0.002, "steps": 20, "restarts": 1, "loss": "cross_entropy"}
+    plain = assemble_table3._described(usual | {"stop_at_success": False})
+    assert plain.endswith("the first at the image")
+    other = assemble_table3._described(usual | {"loss": "logit_difference", "stop_at_success": True})
+    assert other == f"{plain}, on differences of logits, ended at the first success"
+    options = {"weight": 0.1, "power": 2, "reduction": "mean", "k": None, "normalize": False, "rbf_scale": 1.5}
+    row = {"label": "R", "smoothness": options | {"similarity": "rbf"}, "parseval": None, "adversarial": None}
+    assert assemble_table3._defences(row).endswith("mean over layers, rbf kernel with α = 1.5.")
+
+
+@pytest.mark.parametrize("methods", [["baseline"], ["baseline", "both"]], ids=" and ".join)
+def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks, tmp_path, methods):
+    robustness = settings.robustness.model_copy(
+        update={"methods": {name: settings.robustness.methods[name] for name in methods}}
+    )
+    evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in methods]
+    errors = [tmp_path / name / "seed0/corruptions.csv" for name in methods]
+    for network, evaluation, error in zip(networks, evaluations, errors, strict=False):
+        evaluation.parent.mkdir(parents=True)
+        robustness_of(settings, call, evaluation, network, networks[2])
+        recipe = recipes.evaluate_corruptions(robustness, settings.corruptions).settings
+        call(evaluate_corruptions, recipe, model=network, corruptions=None, out_corruptions=error)
+    for name in ("table3", "table3_supplement", "robustness"):
+        files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex", "html")}
+        recipe = recipes.assemble_table3(robustness, settings.corruptions, name).settings
+        call(assemble_table3, recipe, evaluations=evaluations, corruptions=errors, **files)
+        text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "preact_resnet18 (base_width 1), 1 epoch of 24 images in batches of 8, without augmentation" in text
+        said = "Parseval and regulariser: regulariser with γ = 0.0001, p = 2, mean over layers; Parseval with β = 0.01."
+        assert (said in text) == ("both" in methods)
+        table = pd.read_csv(tmp_path / f"{name}.csv").set_index("name")
+        assert table.index.tolist() == methods
+        assert (table["seeds"] == 1).all()
+        assert ("without_gradient_mean" in table) == (name == "table3_supplement")
+        assert ("Images without a gradient: the share" in text) == (name == "table3_supplement")
+        assert table.filter(regex="_std$").isna().all(axis=None)
+
+
+def test_without_corruptions_there_are_tables_of_all_else(settings, call, networks, tmp_path):
+    methods = ("cross_entropy", "triplet")
+    embedding = settings.embedding.model_copy(
+        update={"methods": {name: settings.embedding.methods[name] for name in methods}}
+    )
+    evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in methods]
+    for name, evaluation, network in zip(methods, evaluations, networks, strict=False):
+        evaluation.parent.mkdir(parents=True)
+        recipe = recipes.evaluate_embedding(embedding, None, name, 0).settings
+        files = {"out_evaluation": evaluation, "out_corruptions": None}
+        call(evaluate_embedding, recipe, model=network, corruptions=None, **files)
+    forms = ("csv", "md", "tex", "html")
+    files = {f"out_{part}{form}": tmp_path / f"{part}{form}" for part in ("", "supplement_") for form in forms}
+    recipe = recipes.assemble_table2(embedding, None).settings
+    call(assemble_table2, recipe, evaluations=evaluations, corruptions=[], **files)
+    for table, rows in (("csv", 2), ("supplement_csv", 9)):
+        found = pd.read_csv(tmp_path / table)
+        assert len(found) == rows
+        assert found["clean_error_mean"].notna().all()
+        assert not found.filter(regex="mce|corruption").size
+    assert "MCE" not in (tmp_path / "md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("table", ["table3", "table3_supplement", "robustness"])
+def test_without_corruptions_tables_of_section_4_3_have_all_else(settings, call, networks, tmp_path, table):
+    robustness = settings.robustness.model_copy(
+        update={"methods": {"baseline": settings.robustness.methods["baseline"]}}
+    )
+    evaluation = tmp_path / "baseline/seed0/evaluation.csv"
+    evaluation.parent.mkdir(parents=True)
+    robustness_of(settings, call, evaluation, *networks[:2])
+    files = {f"out_{form}": tmp_path / form for form in ("csv", "md", "tex", "html")}
+    recipe = recipes.assemble_table3(robustness, None, table).settings
+    call(assemble_table3, recipe, evaluations=[evaluation], corruptions=[], **files)
+    found = pd.read_csv(tmp_path / "csv")
+    assert found.filter(like="fgsm_normalized_mean").notna().all(axis=None)
+    assert not found.filter(regex="mce|corruption").size
+    assert "MCE" not in (tmp_path / "md").read_text("utf-8")

@@ -1,0 +1,227 @@
+import json
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lgg import losses, models
+from lgg.data.batches import Batches
+from lgg.data.storage import read_header, read_images
+from lgg.evaluation.embeddings import features
+from lgg.pipeline import recipes
+from lgg.pipeline.stages import (
+    distill_student,
+    train_embedding,
+    train_network,
+    train_plane_embedding,
+    train_robust_network,
+    train_students,
+)
+from lgg.training.checkpoint import load_model
+
+
+def outputs(folder, *more):
+    kinds = {"model": "safetensors", "history": "csv", "metrics": "json", **dict.fromkeys(more, "safetensors")}
+    return {f"out_{name}": folder / f"{name}.{kind}" for name, kind in kinds.items()}
+
+
+def weights(path):
+    return load_file(path / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def untrained(images, seed, num_classes, **options):
+    """Return the network that a stage begins with."""
+    header = read_header(images / "train.safetensors")
+    torch.manual_seed(seed)
+    constants = {"mean": header["mean"], "std": header["std"]}
+    return models.build("preact_resnet18", base_width=1, num_classes=num_classes, **constants, **options)
+
+
+# --- Section 4.1 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["baseline", "gkd"])
+def test_students_of_one_job_are_those_of_several(settings, call, tmp_path, method):
+    """Files, recipes and histories as each seed's own job writes them; weights but for rounding."""
+    distillation = settings.distillation
+    teacher = {}
+    if method == "gkd":
+        teacher = {"teacher": tmp_path / "teacher" / "model.safetensors"}
+        call(train_network, recipes.train_teacher(distillation).settings, **outputs(tmp_path / "teacher"))
+    kinds = {"models": "model.safetensors", "histories": "history.csv", "metrics": "metrics.json"}
+    files = {f"out_{kind}": [tmp_path / f"together{seed}" / name for seed in (3, 5)] for kind, name in kinds.items()}
+    together = recipes.train_students(distillation, method, [3, 5]).settings
+    call(train_students, together, **({"teacher": None} | teacher), **files)
+    for seed in (3, 5):
+        if method == "gkd":
+            stage, recipe = distill_student, recipes.distill_student(distillation, method, seed)
+        else:
+            stage, recipe = train_network, recipes.train_student(distillation, seed)
+        alone = tmp_path / f"alone{seed}"
+        call(stage, recipe.settings, **teacher, **outputs(alone))
+        found = tmp_path / f"together{seed}"
+        assert weights(found).keys() == weights(alone).keys()
+        for name, value in weights(alone).items():
+            torch.testing.assert_close(weights(found)[name], value, rtol=1e-4, atol=1e-5, msg=name)
+        assert list(pd.read_csv(found / "history.csv")) == list(pd.read_csv(alone / "history.csv"))
+        metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in (found, alone)]
+        assert metrics[0].pop("trained_together") == [3, 5]
+        assert metrics[0].keys() == metrics[1].keys()
+        assert metrics[0]["recipe"] == metrics[1]["recipe"] == json.loads(recipe.settings)
+        assert load_model(found / "model.safetensors", expected={"num_classes": 2})
+
+
+# --- Section 4.2 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "dimensions", "expected"),
+    [("cross_entropy", 5, 2), ("label_variation", 5, 5), ("triplet", None, 2)],
+)
+def test_an_embedding_has_the_dimensions_asked_for_and_cross_entropy_a_logit_a_class(
+    settings, call, tmp_path, method, dimensions, expected
+):
+    embedding = settings.embedding.model_copy(update={"dimensions": dimensions})
+    call(train_embedding, recipes.train_embedding(embedding, method, 3).settings, **outputs(tmp_path))
+    network = load_model(tmp_path / "model.safetensors", expected={"num_classes": expected})
+    assert network(torch.rand(4, 3, 32, 32)).shape == (4, expected)
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert ("train_error" in history) == (method == "cross_entropy")
+    assert history["epoch"].tolist() == [1, 2]
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["images"] == 24
+    assert metrics["recipe"]["loss"] == method
+
+
+def test_an_embedding_s_loss_is_that_of_its_recipe(settings, call, images, tmp_path):
+    """One step of size zero on all images: the history has the loss of the network at its start."""
+    raw = json.loads(recipes.train_embedding(settings.embedding, "label_variation", 0).settings)
+    raw["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "batch_size": 24, "weight_decay": 0.0}
+    raw |= {"dimensions": 4, "weight": 0.5, "options": {"rbf_scale": 1.0, "reduction": "mean"}}
+    call(train_embedding, raw, **outputs(tmp_path))
+    data = read_images(images / "train.safetensors")
+    pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2) / 255
+    embedded = untrained(images, 0, 4).train()(pixels)
+    expected = losses.LabelVariation(rbf_scale=1.0, reduction="mean")(embedded, torch.from_numpy(data.labels))
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["embedding"][0] == pytest.approx(expected.item(), rel=1e-4)
+    assert history["loss"][0] == pytest.approx(0.5 * expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["label_variation", "cross_entropy"])
+def test_positions_of_figure_a1_are_the_training_images_at_its_epochs(settings, call, images, tmp_path, method):
+    recipe = recipes.train_plane_embedding(settings.embedding, method).settings
+    call(train_plane_embedding, recipe, **outputs(tmp_path, "positions"))
+    positions = load_file(tmp_path / "positions.safetensors")
+    assert positions.keys() == {"epoch0", "epoch1", "epoch2"}
+    pixels = torch.from_numpy(read_images(images / "train.safetensors").images)
+    layer, options = ("bottleneck", {"bottleneck": 2}) if method == "cross_entropy" else (None, {})
+    seed = settings.embedding.figure.seed
+    before = untrained(images, seed, 2, **options)
+    after = load_model(tmp_path / "model.safetensors")
+    for epoch, network in ((0, before), (2, after)):
+        assert positions[f"epoch{epoch}"].shape == (24, 2)
+        np.testing.assert_allclose(
+            positions[f"epoch{epoch}"].numpy(), features(network, pixels, layer=layer), rtol=1e-4, atol=1e-5
+        )
+    assert not torch.equal(positions["epoch0"], positions["epoch1"])
+
+
+def test_looking_at_the_plane_on_the_way_does_not_change_the_training(settings, call, tmp_path):
+    recipe = json.loads(recipes.train_plane_embedding(settings.embedding, "label_variation").settings)
+    folders = [tmp_path / "all", tmp_path / "ends"]
+    for folder, epochs in zip(folders, ([0, 1, 2], [0, 2]), strict=True):
+        call(train_plane_embedding, recipe | {"epochs": epochs}, **outputs(folder, "positions"))
+    assert same(*map(weights, folders))
+
+
+# --- Section 4.3 --------------------------------------------------------------------------------------------------
+
+
+def robust(settings, method, seed=0):
+    return json.loads(recipes.train_robust_network(settings.robustness, method, seed).settings)
+
+
+def watched(folder):
+    return outputs(folder) | {"out_label_variation": folder / "label_variation.csv"}
+
+
+def test_every_layer_is_watched_from_the_initialisation_on(settings, call, tmp_path):
+    recipe = robust(settings, "regularizer")
+    call(train_robust_network, recipe, **watched(tmp_path))
+    variation = pd.read_csv(tmp_path / "label_variation.csv")
+    epochs = range(len(pd.read_csv(tmp_path / "history.csv")) + 1)
+    assert list(zip(variation["epoch"], variation["layer"], strict=True)) == list(product(epochs, range(1, 18)))
+    assert variation["share"].between(0, 1).all() and (variation["label_variation"] >= 0).all()
+
+
+def test_being_watched_changes_no_weight(settings, call, images, tmp_path, monkeypatch):
+    call(train_robust_network, robust(settings, "adversarial"), **watched(tmp_path / "watched"))
+    empty = torch.zeros(17, 2)
+    monkeypatch.setattr(train_robust_network, "label_variation_of_layers", lambda *_: empty)
+    call(train_robust_network, robust(settings, "adversarial"), **watched(tmp_path / "not"))
+    assert same(weights(tmp_path / "watched"), weights(tmp_path / "not"))
+
+
+def test_parseval_training_retracts_the_weights_after_every_step(settings, call, images, tmp_path):
+    """With steps of size zero nothing but the retraction changes them: 24 images in batches of 8 are three of them."""
+    recipe = robust(settings, "parseval")
+    recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "weight_decay": 0.0}
+    call(train_robust_network, recipe, **watched(tmp_path))
+    expected = untrained(images, 0, 2, parseval=True)
+    for _ in range(3):
+        losses.parseval_retract_(expected, recipe["parseval"]["beta"])
+    trained = load_model(tmp_path / "model.safetensors", expected={"parseval": True})
+    for (name, one), other in zip(trained.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_the_history_has_the_terms_of_the_loss(settings, call, tmp_path):
+    call(train_robust_network, robust(settings, "both"), **watched(tmp_path))
+    history = pd.read_csv(tmp_path / "history.csv")
+    weight = settings.robustness.active_methods["both"].smoothness.weight
+    np.testing.assert_allclose(history["loss"], history["task"] + weight * history["smoothness"], rtol=1e-5)
+
+
+def test_adversarial_training_starts_its_attacks_by_the_seed(settings, call, tmp_path):
+    recipe = robust(settings, "adversarial", seed=1)
+    assert recipe["adversarial"]["random_start"]
+    from_images = recipe | {"adversarial": recipe["adversarial"] | {"random_start": False}}
+    trained = {}
+    for name, one in {"first": recipe, "again": recipe, "from images": from_images}.items():
+        call(train_robust_network, one, **watched(tmp_path / name))
+        trained[name] = weights(tmp_path / name)
+    assert same(trained["first"], trained["again"])
+    assert not same(trained["first"], trained["from images"])
+
+
+def test_adversarial_training_sees_attacked_images(settings, call, images, tmp_path):
+    """A step of size zero on all images: the loss is larger than that of the same network on the images themselves."""
+    plain, attacked = robust(settings, "baseline"), robust(settings, "adversarial")
+    found = []
+    for number, recipe in enumerate((plain, attacked)):
+        recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}]}
+        call(train_robust_network, recipe, **watched(tmp_path / str(number)))
+        found.append(pd.read_csv(tmp_path / str(number) / "history.csv")["task"][0])
+    data = read_images(images / "train.safetensors")
+    batches = Batches(torch.from_numpy(data.images), torch.from_numpy(data.labels), batch_size=8, seed=0)
+    network = untrained(images, 0, 2).train()
+    clean = [torch.nn.functional.cross_entropy(network(x), y).item() for x, y in batches.epoch(0)]
+    assert found[0] == pytest.approx(np.mean(clean), rel=1e-4)
+    assert found[1] > found[0]
+
+
+def test_methods_of_one_seed_begin_alike(settings, call, images, tmp_path):
+    recipe = robust(settings, "regularizer", seed=4)
+    recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "weight_decay": 0.0}
+    call(train_robust_network, recipe, **watched(tmp_path))
+    stored, initial = weights(tmp_path), untrained(images, 4, 2)
+    for name, parameter in initial.named_parameters():
+        assert torch.equal(stored[name], parameter), name

@@ -1,0 +1,1020 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from configurations import configured, read
+from PIL import Image
+from pydantic import BaseModel
+
+from lgg.data import pictures, sources
+from lgg.pipeline import digest, recipes
+from lgg.pipeline.config import Data, load
+
+METHODS = {"hinton", "rkd_d", "gkd", "gkd_inter"}
+DISTILLED = {f"distill_student {method}" for method in METHODS}
+WIDE_RESNETS = {"train_teacher", "train_student", *DISTILLED}
+EMBEDDINGS = {"cross_entropy", "label_variation", "triplet"}
+EMBEDDED = {f"train_embedding {method}" for method in EMBEDDINGS}
+PLANES = {"train_plane_embedding cross_entropy", "train_plane_embedding label_variation"}
+LABEL_VARIATION = {"train_embedding label_variation", "train_plane_embedding label_variation"}
+JUDGED = {f"evaluate_embedding {method}" for method in EMBEDDINGS}
+DEFENCES = set(configured().robustness.active_methods)
+DEFENDED = {f"train_robust_network {method}" for method in DEFENCES}
+REGULARIZED = {
+    f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.smoothness
+}
+PARSEVAL = {f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.parseval}
+TABLES3 = {"assemble_table3 table3", "assemble_table3 table3_supplement", "assemble_table3 robustness"}
+RELATIVE_MCES = {"assemble_table2", "assemble_table3 table3", "assemble_table3 table3_supplement"}
+CORRUPTED = {*JUDGED, "evaluate_corruptions", "draw_corruptions"}
+EMBEDDING_FIGURES = {"draw_embedding_corruptions", "draw_embedding_training"}
+DEFENCE_FIGURES = {"draw_robustness_corruptions", "draw_snr_curves", "draw_robustness_training"}
+TRAINING_FIGURES = {"draw_distillation_training", "draw_embedding_training", "draw_robustness_training"}
+ERROR_FIGURES = {
+    "draw_corruptions",
+    "draw_embedding_corruptions",
+    "draw_robustness_corruptions",
+    "draw_snr_curves",
+    "draw_weight_sweep",
+}
+PREACT_RESNETS = {"train_reference_network", *EMBEDDED, *PLANES, *DEFENDED}
+TRAININGS = {*WIDE_RESNETS, *PREACT_RESNETS}
+EVALUATIONS = {"evaluate_network", "evaluate_geometry", *JUDGED, "evaluate_robustness", "evaluate_corruptions"}
+
+
+def recipes_of(configuration):
+    """Return the recipe of every stage, those of trained networks for seed 0."""
+    distillation, geometry = configuration.distillation, configuration.geometry
+    return corruption_recipes_of(configuration) | {
+        "prepare_data": recipes.prepare_data(configuration),
+        "train_reference_network": recipes.train_reference_network(geometry),
+        "evaluate_geometry": recipes.evaluate_geometry(geometry),
+        "draw_figure1": recipes.draw_figure1(geometry),
+        "draw_figure2": recipes.draw_figure2(),
+        "draw_graph_depths": recipes.draw_graph_depths(),
+        "train_teacher": recipes.train_teacher(distillation),
+        "train_student": recipes.train_student(distillation, 0),
+        **{
+            f"distill_student {name}": recipes.distill_student(distillation, name, 0)
+            for name, method in distillation.active_methods.items()
+            if method.loss != "none"
+        },
+        "evaluate_network": recipes.evaluate_network(distillation.student.architecture),
+        "assemble_table1": recipes.assemble_table1(distillation),
+        "draw_distillation_training": recipes.draw_training_curves(distillation.active_methods),
+        "measure_times": recipes.measure_times(configuration),
+        "assemble_table_a1": recipes.assemble_table_a1(configuration),
+    }
+
+
+def corruption_recipes_of(configuration):
+    """Return the recipe of every stage of Sections 4.2 and 4.3, those of trained networks for seed 0."""
+    corruptions = configuration.corruptions
+    embedding, robustness = configuration.embedding, configuration.robustness
+    embeddings, defences = embedding.active_methods, robustness.active_methods
+    return {
+        "keep_corruptions": recipes.keep_corruptions(corruptions),
+        "draw_corruptions": recipes.draw_corruptions(corruptions),
+        **{f"train_embedding {name}": recipes.train_embedding(embedding, name, 0) for name in embeddings},
+        **{
+            f"train_plane_embedding {name}": recipes.train_plane_embedding(embedding, name)
+            for name in embedding.figure.methods
+        },
+        **{
+            f"evaluate_embedding {name}": recipes.evaluate_embedding(embedding, corruptions, name, 0)
+            for name in embeddings
+        },
+        "assemble_table2": recipes.assemble_table2(embedding, corruptions),
+        "draw_figure_a1": recipes.draw_figure_a1(embedding),
+        "draw_embedding_training": recipes.draw_training_curves(embeddings),
+        "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
+        **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
+        "evaluate_robustness": recipes.evaluate_robustness(robustness),
+        "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions),
+        **{
+            f"assemble_table3 {table}": recipes.assemble_table3(robustness, corruptions, table)
+            for table in ("table3", "table3_supplement", "robustness")
+        },
+        "draw_robustness_corruptions": recipes.draw_corruption_errors(robustness.table_methods),
+        "draw_snr_curves": recipes.draw_snr_curves(robustness),
+        "draw_weight_sweep": recipes.draw_weight_sweep(robustness),
+        "draw_robustness_training": recipes.draw_training_curves(robustness.table_methods),
+        "draw_layer_variation": recipes.draw_layer_variation(robustness),
+    }
+
+
+def changed(before, after):
+    """Return the stages whose recipe is another, or that are new."""
+    return {name for name, recipe in after.items() if before.get(name) != recipe}
+
+
+def backwards(node):
+    """Return the same configuration with the keys of every section in the opposite order."""
+    if isinstance(node, Mapping):
+        return {key: backwards(node[key]) for key in reversed(node)}
+    return node
+
+
+def test_recipes_are_the_same_in_another_process():
+    """Sets have another order there; the digests' part is tests/pipeline/test_digest.py's."""
+    code = (
+        "import dataclasses, json; from test_recipes import configured, recipes_of; "
+        "print(json.dumps({name: dataclasses.asdict(recipe) for name, recipe in recipes_of(configured()).items()}))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    here = {name: asdict(recipe) for name, recipe in recipes_of(configured()).items()}
+    assert json.loads(done.stdout) == here
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_keys_does_not_matter():
+    # but for the order of rows
+    reported = {name for name in recipes_of(configured()) if name.startswith(("assemble_table", "draw_"))}
+    reported -= {"draw_figure1", "draw_figure2", "draw_graph_depths", "draw_figure_a1", "draw_corruptions"}
+    reported -= {"assemble_table_a1"}  # its rows are a list
+    assert changed(recipes_of(configured()), recipes_of(load(backwards(read())))) == reported
+
+
+def test_the_order_of_methods_is_the_order_of_the_rows():
+    methods = configured().distillation.active_methods
+    rows = json.loads(recipes_of(configured())["assemble_table1"].settings)["rows"]
+    assert [row["name"] for row in rows] == ["teacher", *methods]
+
+
+@pytest.mark.parametrize(
+    ("stage", "methods"),
+    [
+        ("assemble_table2", configured().embedding.active_methods),
+        ("draw_embedding_corruptions", configured().embedding.active_methods),
+        ("draw_figure_a1", configured().embedding.figure.methods),
+        ("assemble_table3 table3", configured().robustness.table_methods),
+        ("assemble_table3 robustness", configured().robustness.table_methods),
+        ("assemble_table3 table3_supplement", configured().robustness.active_methods),
+        ("draw_robustness_corruptions", configured().robustness.table_methods),
+        ("draw_snr_curves", configured().robustness.table_methods),
+        ("draw_weight_sweep", configured().robustness.sweep),
+        ("draw_robustness_training", configured().robustness.table_methods),
+        ("draw_layer_variation", configured().robustness.watched_methods),
+        ("draw_embedding_training", configured().embedding.active_methods),
+        ("draw_distillation_training", configured().distillation.active_methods),
+    ],
+)
+def test_rows_of_the_other_tables_and_figures_stand_in_the_order_of_their_methods(stage, methods):
+    rows = json.loads(recipes_of(configured())[stage].settings)["rows"]
+    assert [row["name"] for row in rows] == list(methods)
+
+
+def test_rows_carry_the_paper_s_figures():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+
+    def paper(stage, name):
+        return next(row["paper"] for row in settings[stage]["rows"] if row["name"] == name)
+
+    assert paper("assemble_table2", "label_variation") == {"clean_error": 5.63, "relative_mce": 90.33}
+    assert paper("assemble_table2", "triplet") == {"clean_error": None, "relative_mce": None}
+    for table in ("table3", "table3_supplement"):
+        given = paper(f"assemble_table3 {table}", "regularizer")
+        assert given == {"clean_error": 13.2, "fgsm_normalized": 49.5, "relative_mce": 97.6}
+    assert paper("assemble_table3 robustness", "both")["dropout"] == 56.2
+    assert paper("assemble_table3 robustness", "adversarial") == {}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "metrics"),
+    [
+        ("robustness: {tests: {fgsm_snr: 20}}", {"fgsm_normalized", "fgsm_pixels"}),
+        ("robustness: {tests: {noise_std: 0.2}}", {"gaussian_noise"}),
+        ("robustness: {tests: {dropout_rate: 0.1}}", {"dropout"}),
+        ("robustness: {tests: {weight_bits: 4}}", {"quantized_weights"}),
+        ("robustness: {tests: {pgd: {steps: 5}}}", {"pgd"}),
+        ("robustness: {tests: {pgd: {loss: logit_difference}}}", {"pgd"}),
+        ("robustness: {tests: {pgd: {stop_at_success: true}}}", set()),  # as the published code does
+        ("corruptions: {names: [fog]}", {"relative_mce"}),
+        ("corruptions: {severities: [1, 2]}", {"relative_mce"}),
+        ("robustness: {tests: {strong_pgd: {steps: 5}, images: 50}}", set()),
+    ],
+)
+def test_the_paper_s_figures_stand_only_beside_what_was_measured_with_its_constants(overlay, metrics):
+    def papers(configuration):
+        found = recipes_of(configuration)
+        return {
+            (stage, row["name"], metric): figure
+            for stage in ("assemble_table2", *TABLES3)
+            for row in json.loads(found[stage].settings)["rows"]
+            for metric, figure in row["paper"].items()
+            if figure is not None
+        }
+
+    all_of_them = papers(configured())
+    assert papers(configured(overlay)) == {key: value for key, value in all_of_them.items() if key[2] not in metrics}
+    assert metrics <= {key[2] for key in all_of_them}
+
+
+@pytest.mark.parametrize("spelling", ["25", "25.0", "2.5e1", "'25'"])
+def test_a_number_gives_the_same_recipe_however_it_is_written(spelling):
+    assert not changed(
+        recipes_of(configured()), recipes_of(configured(f"distillation: {{methods: {{gkd: {{weight: {spelling}}}}}}}"))
+    )
+
+
+def test_a_default_gives_the_same_recipe_written_out():
+    overlay = "distillation: {training: {momentum: 0.9}, methods: {gkd: {power: 1, k: null}}}"
+    assert not changed(recipes_of(configured()), recipes_of(configured(overlay)))
+
+
+MEASURED, TABLE_A1 = {"measure_times"}, {"assemble_table_a1"}
+# what belongs to Table A1 of the changes below: what costs time is measured anew, what is only said of it is not
+TIMED_SETTINGS = {
+    "distillation: {methods: {gkd: {label: Graphs}}}": TABLE_A1,
+    "distillation: {baseline: gkd}": MEASURED | TABLE_A1,
+    "distillation: {methods: {gkd: {layers: [pool]}}}": MEASURED,
+    "distillation: {methods: {gkd: {k: 5}}}": MEASURED,
+    "distillation: {training: {batch_size: 64}}": MEASURED | TABLE_A1,
+    "distillation: {training: {weight_decay: 0}}": MEASURED,
+    "distillation: {training: {compilation: default}}": MEASURED,
+    "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}": TABLE_A1,
+    "distillation: {teacher: {architecture: {depth: 16}}}": MEASURED,
+    "distillation: {student: {architecture: {depth: 16}}}": MEASURED | TABLE_A1,
+    "embedding: {methods: {label_variation: {label: LV}}}": TABLE_A1,
+    "embedding: {baseline: triplet}": MEASURED | TABLE_A1,
+    "embedding: {methods: {label_variation: {rbf_scale: 1}}}": MEASURED,
+    "embedding: {methods: {label_variation: {normalize_embeddings: false}}}": MEASURED,
+    "embedding: {dimensions: 16}": MEASURED,
+    "embedding: {training: {momentum: 0.5}}": MEASURED,
+    "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}": TABLE_A1,
+    "embedding: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
+    "robustness: {methods: {both: {label: Two}}}": TABLE_A1,
+    "robustness: {baseline: both}": MEASURED | TABLE_A1,
+    "robustness: {methods: {both: {smoothness: {reduction: sum}}}}": MEASURED,
+    "robustness: {methods: {both: {smoothness: {similarity: rbf}}}}": MEASURED,
+    "robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}": MEASURED,
+    "robustness: {training: {momentum: 0.5}}": MEASURED,
+    "robustness: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
+    "timing: {rounds: 7}": MEASURED,
+    "timing: {methods: [robustness.parseval]}": MEASURED | TABLE_A1,
+    "timing: {adversarial: {steps: 2}}": MEASURED | TABLE_A1,
+    "robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}": TABLE_A1,
+}
+
+
+TIMED_SETTINGS["data: {source: arrays, path: here}"] = TABLE_A1
+
+
+SETTING_CHANGES = [
+    ("timing: {rounds: 7}", set()),
+    ("timing: {methods: [robustness.parseval]}", set()),
+    ("timing: {adversarial: {steps: 2}}", set()),
+    ("robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}", set()),
+    ("run: other", set()),
+    ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
+    ("resources: {checkpoints: {minutes: null, epochs: 3}}", set()),
+    ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1", "draw_distillation_training"}),
+    ("distillation: {methods: {gkd: {paper_error: 1, paper_gain: 1}}}", {"assemble_table1"}),
+    ("distillation: {teacher: {label: Master, paper_error: 1}}", {"assemble_table1"}),
+    ("distillation: {baseline: gkd}", {"assemble_table1"}),
+    ("distillation: {methods: {gkd: {weight: 1}}}", {"distill_student gkd"}),
+    ("distillation: {methods: {gkd: {layers: [pool]}}}", {"distill_student gkd"}),
+    ("distillation: {methods: {gkd: {k: 5}}}", {"distill_student gkd"}),
+    ("distillation: {methods: {gkd_inter: {edges: intra}}}", {"distill_student gkd_inter"}),
+    ("distillation: {methods: {gkd_inter: {order: published}}}", {"distill_student gkd_inter"}),
+    ("distillation: {methods: {gkd_inter: {similarity: rbf, rbf_scale: 1}}}", {"distill_student gkd_inter"}),
+    ("distillation: {methods: {hinton: {temperature: 2}}}", {"distill_student hinton"}),
+    (
+        "distillation: {methods: {new: {label: New, loss: relational}}}",
+        {"distill_student new", "assemble_table1", "draw_distillation_training"},
+    ),
+    ("distillation: {methods: {hinton: null}}", {"assemble_table1", "draw_distillation_training"}),
+    ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
+    ("distillation: {training: {weight_decay: 0}}", WIDE_RESNETS),
+    ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
+    # which seeds share a job is a matter of the rules
+    ("distillation: {seeds_per_job: 2}", set()),
+    (
+        "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
+        {*WIDE_RESNETS, "assemble_table1"},
+    ),
+    ("distillation: {teacher: {seed: 1}}", {"train_teacher"}),
+    ("distillation: {teacher: {architecture: {depth: 16}}}", {"train_teacher", "assemble_table1"}),
+    (
+        "distillation: {student: {architecture: {depth: 16}}}",
+        {*WIDE_RESNETS, "assemble_table1"} - {"train_teacher"},
+    ),
+    ("seeds: [0, 1, 2]", set()),
+    ("geometry: {draws: 10}", {"evaluate_geometry"}),
+    ("geometry: {draw_seed: 1}", {"evaluate_geometry"}),
+    ("geometry: {k: 3}", {"evaluate_geometry"}),
+    ("geometry: {classes: 3}", {"evaluate_geometry"}),
+    ("geometry: {images_per_class: 4}", {"evaluate_geometry"}),
+    ("geometry: {seed: 1}", {"train_reference_network"}),
+    ("geometry: {training: {momentum: 0.5}}", {"train_reference_network"}),
+    ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
+    ("data: {seed: 1}", {"prepare_data"}),
+    ("data: {source: digits}", {"prepare_data"}),
+    ("data: {source: arrays, path: here, cifar10: true}", {"prepare_data"}),
+    # tables of your own images have none of the paper's figures
+    ("data: {source: arrays, path: here}", {"prepare_data", "assemble_table1", "assemble_table2", *TABLES3}),
+    # corruptions
+    ("corruptions: {keep: true}", set()),
+    # with other corruptions the paper's relative MCE is not shown beside ours
+    ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions", *RELATIVE_MCES}),
+    ("corruptions: {seed: 1}", {*CORRUPTED, "keep_corruptions"}),
+    # all severities of all images are kept
+    ("corruptions: {severities: [1, 5]}", {*CORRUPTED, *RELATIVE_MCES}),
+    ("corruptions: {severities: [5, 4, 3, 2, 1]}", CORRUPTED),
+    ("corruptions: {images: 70}", CORRUPTED),
+    (
+        "{data: {source: cifar10}, corruptions: {source: cifar10_c, path: here.tar}}",
+        {*CORRUPTED, "prepare_data"},
+    ),
+    # Section 4.2
+    (
+        "embedding: {methods: {triplet: {label: All triplets}}}",
+        {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training"},
+    ),
+    (
+        "embedding: {methods: {label_variation: {label: LV}}}",
+        {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training", "draw_figure_a1"},
+    ),
+    ("embedding: {methods: {triplet: {paper_clean_error: 1, paper_relative_mce: 2}}}", {"assemble_table2"}),
+    ("embedding: {baseline: triplet}", {"assemble_table2"}),
+    (
+        "embedding: {methods: {triplet: {classifier: svm}}}",
+        {"assemble_table2", "draw_embedding_corruptions"},
+    ),
+    ("embedding: {methods: {triplet: {margin: soft}}}", {"train_embedding triplet"}),
+    ("embedding: {methods: {label_variation: {weight: 2}}}", LABEL_VARIATION),
+    ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
+    (
+        "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
+        {*LABEL_VARIATION, "evaluate_embedding label_variation", "draw_figure_a1"},
+    ),
+    # cross-entropy has a logit a class, and the plane has two dimensions
+    ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
+    ("embedding: {training: {momentum: 0.5}}", {*EMBEDDED, *PLANES}),
+    (
+        "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
+        {*EMBEDDED, *PLANES, "draw_figure_a1", "assemble_table2"},
+    ),
+    ("embedding: {architecture: {base_width: 4}}", {*EMBEDDED, *PLANES, "assemble_table2"}),
+    ("embedding: {figure: {epochs: [0]}}", {*PLANES, "draw_figure_a1"}),
+    ("embedding: {figure: {seed: 1}}", PLANES),
+    ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
+    (
+        "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
+        {"train_embedding new", "evaluate_embedding new", "assemble_table2", *EMBEDDING_FIGURES},
+    ),
+    ("embedding: {methods: {triplet: null}}", {"assemble_table2", *EMBEDDING_FIGURES}),
+    # Section 4.3
+    (
+        "robustness: {methods: {both: {label: Two}}}",
+        {*TABLES3, *DEFENCE_FIGURES, "draw_layer_variation"},
+    ),
+    (
+        "robustness: {methods: {both: {paper_clean_error: 1}}}",
+        {"assemble_table3 table3", "assemble_table3 table3_supplement"},
+    ),
+    ("robustness: {methods: {both: {published: {clean: 1}}}}", {"assemble_table3 robustness"}),
+    (
+        "robustness: {methods: {both: {supplement: true}}}",
+        {
+            "assemble_table3 table3",
+            "assemble_table3 robustness",
+            *DEFENCE_FIGURES,
+            "draw_layer_variation",
+        },
+    ),
+    (
+        "robustness: {baseline: both}",
+        {*TABLES3, "draw_layer_variation", "draw_weight_sweep"},
+    ),
+    (
+        "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
+        {"train_robust_network regularizer", *TABLES3, "draw_weight_sweep"},
+    ),
+    ("robustness: {methods: {both: {smoothness: {reduction: sum}}}}", {"train_robust_network both", *TABLES3}),
+    ("robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}", {"train_robust_network parseval", *TABLES3}),
+    (
+        "robustness: {methods: {adversarial: {adversarial: {steps: 5}}}}",
+        {"train_robust_network adversarial", *TABLES3},
+    ),
+    ("robustness: {training: {momentum: 0.5}}", DEFENDED),
+    ("robustness: {architecture: {base_width: 4}}", {*DEFENDED, *TABLES3}),
+    (
+        "robustness: {tests: {fgsm_snr: 30}}",
+        {"evaluate_robustness", *TABLES3, "draw_snr_curves", "draw_weight_sweep"},
+    ),
+    ("robustness: {tests: {noise_std: 0.2}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {tests: {strong_pgd: {steps: 5}}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {tests: {strong_pgd: {loss: logit_difference}}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {tests: {pgd: {stop_at_success: true}}}", {"evaluate_robustness", *TABLES3}),
+    ("robustness: {methods: {both: {smoothness: {similarity: rbf}}}}", {"train_robust_network both", *TABLES3}),
+    (
+        "robustness: {methods: {new: {label: New, adversarial: {}}}}",
+        {
+            "train_robust_network new",
+            *TABLES3,
+            *DEFENCE_FIGURES,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "stages"), SETTING_CHANGES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_setting_changes_the_recipes_that_depend_on_it_and_no_others(overlay, stages):
+    stages = stages | TIMED_SETTINGS.get(overlay, set())
+    assert changed(recipes_of(configured()), recipes_of(configured(overlay))) == stages
+
+
+# --- every setting --------------------------------------------------------------------------------------------------
+
+#: what no stage is given: where results lie, what jobs get, and which jobs there are, which is a matter of the rules
+NO_RECIPE = (
+    "run",
+    "seeds",
+    "resources",
+    "data.cifar10",  # decides when the configuration is read whether rows have the paper's figures
+    "corruptions.keep",
+    "corruptions.path",  # of the archive, where that is the source
+    *(f"{section}.seeds" for section in ("distillation", "embedding", "robustness")),
+    "distillation.seeds_per_job",
+    "embedding.figure.methods",
+    "embedding.figure.epochs",  # with its last one twice, which draws the same
+    "timing.methods",
+)
+TIMES = {"measure_times", "assemble_table_a1"}
+#: the stages that a section's settings can concern; those of a method concern its own networks and what shows several
+CONCERNED = {
+    "data": {"prepare_data"},
+    "geometry": {"train_reference_network", "evaluate_geometry", "draw_figure1", "draw_figure2"},
+    "corruptions": {*CORRUPTED, *TABLES3, "keep_corruptions", "assemble_table2"},
+    "distillation": {*WIDE_RESNETS, "evaluate_network", "assemble_table1", "draw_distillation_training", *TIMES},
+    "embedding": {
+        *EMBEDDED,
+        *PLANES,
+        *JUDGED,
+        *("assemble_table2", "draw_figure_a1", *EMBEDDING_FIGURES),
+        *TIMES,
+    },
+    "robustness": {
+        *DEFENDED,
+        "evaluate_robustness",
+        *TABLES3,
+        *("evaluate_corruptions", *DEFENCE_FIGURES, "draw_layer_variation", "draw_weight_sweep"),
+        *TIMES,
+    },
+    "timing": TIMES,
+}
+
+
+def settings_of(node, path=()):
+    """Yield the path of every setting of a configuration; a new key of its models is among them."""
+    if isinstance(node, BaseModel):
+        node = {name: getattr(node, name) for name in type(node).model_fields}
+    elif isinstance(node, list) and node and isinstance(node[0], BaseModel):
+        node = dict(enumerate(node))
+    if not isinstance(node, Mapping):
+        yield path
+        return
+    for key, value in node.items():
+        yield from settings_of(value, (*path, key))
+
+
+def with_another(configuration, path):
+    """Return the configuration with another value at `path`, which no validation has seen."""
+    configuration = configuration.model_copy(deep=True)
+    *parent, key = path
+    node = configuration
+    for name in parent:
+        node = getattr(node, name) if isinstance(node, BaseModel) else node[name]
+    holder = node.__dict__ if isinstance(node, BaseModel) else node
+    value = holder[key]
+    if isinstance(value, bool):
+        holder[key] = not value
+    elif isinstance(value, int | float | str):
+        holder[key] = value + type(value)(1)
+    elif isinstance(value, list):
+        holder[key] = [*value, *(value[-1:] or [1])]
+    else:
+        holder[key] = 1
+    return configuration
+
+
+def concerned(path):
+    stages = CONCERNED[path[0]]
+    if path[1:2] != ("methods",):
+        return stages
+    networks = {stage for stage in stages if " " in stage and not stage.startswith("assemble_")}
+    if path[0] == "distillation" and path[2] != "baseline":
+        networks |= {"train_student"}
+    return stages - networks | {stage for stage in networks if stage.endswith(f" {path[2]}")}
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("path", list(settings_of(configured())), ids=lambda path: ".".join(map(str, path)))
+def test_every_setting_changes_the_recipe_of_a_stage_that_it_can_concern_and_of_no_other(path, committed):
+    name = ".".join(map(str, path))
+    try:
+        found = changed(committed, recipes_of(with_another(configured(), path)))
+    except (KeyError, ValueError, AttributeError):
+        return  # a recipe reads it, and cannot be made with this value
+    if name.startswith(NO_RECIPE):
+        assert found == set()
+    elif not re.search(r"regularizer_1e\d\.(paper_epoch_seconds|published)", name):  # not shown in those tables
+        assert found, "a new key? Say in the recipes which stages depend on it, or here that none does"
+        assert found <= concerned(path)
+
+
+def test_students_differ_by_seed_alone():
+    distillation = configured().distillation
+    one, other = (json.loads(recipes.train_student(distillation, seed).settings) for seed in (0, 7))
+    assert (one.pop("seed"), other.pop("seed")) == (0, 7)
+    assert one == other
+
+
+@pytest.mark.parametrize("method", ["baseline", "gkd"])
+def test_students_together_have_the_recipe_of_each_but_for_the_seed(method):
+    distillation = configured().distillation
+    alone = (
+        recipes.train_student(distillation, 4)
+        if method == "baseline"
+        else recipes.distill_student(distillation, method, 4)
+    )
+    together = json.loads(recipes.train_students(distillation, method, [4, 2]).settings)
+    assert together.pop("seeds") == [4, 2]
+    assert together | {"seed": 4} == json.loads(alone.settings)
+
+
+def test_a_distillation_recipe_holds_the_options_of_its_loss():
+    settings = json.loads(recipes_of(configured())["distill_student gkd_inter"].settings)
+    assert settings["loss"] == "graph_distillation"
+    assert settings["weight"] == 25.0
+    assert settings["layers"] is None
+    assert settings["options"] == {
+        "k": None,
+        "edges": "inter",
+        "power": 1,
+        "normalize": True,
+        "neighbours": "teacher",
+        "order": "threshold_first",
+        "similarity": "cosine",
+        "rbf_scale": 2.0,
+    }
+
+
+def test_networks_of_one_section_differ_by_seed_alone():
+    configuration = configured()
+    for one, other in (
+        [recipes.train_embedding(configuration.embedding, "triplet", seed) for seed in (0, 7)],
+        [recipes.train_robust_network(configuration.robustness, "both", seed) for seed in (0, 7)],
+    ):
+        assert json.loads(other.settings) == json.loads(one.settings) | {"seed": 7}
+        assert one.code == other.code
+
+
+def test_an_embedding_s_recipe_holds_the_options_of_its_loss():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+    one = settings["train_embedding label_variation"]
+    assert (one["loss"], one["weight"], one["dimensions"]) == ("label_variation", 1.0, None)
+    assert one["options"] == {
+        "similarity": "rbf",
+        "rbf_scale": 2.0,
+        "k": None,
+        "normalize": False,
+        "self_loops": False,
+        "power": 1,
+        "normalize_embeddings": True,
+        "reduction": "mean",
+    }
+    assert "weight" not in settings["train_embedding cross_entropy"]
+    for method in EMBEDDINGS:
+        judged = settings[f"evaluate_embedding {method}"]
+        assert judged["own_classifier"] == (method == "cross_entropy")
+        assert judged["unit_length"] == (method != "cross_entropy")
+
+
+def test_figure_a1_draws_in_the_plane():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+    assert settings["train_plane_embedding label_variation"]["dimensions"] == 2
+    assert settings["train_plane_embedding cross_entropy"]["architecture"]["bottleneck"] == 2
+    assert "bottleneck" not in settings["train_embedding cross_entropy"]["architecture"]
+    embedding = configured().embedding
+    for name in PLANES:
+        assert settings[name]["epochs"] == embedding.figure_epochs == settings["draw_figure_a1"]["epochs"]
+    assert {0, embedding.training.epochs} < set(embedding.figure_epochs)
+
+
+def test_without_a_figure_a1_it_has_no_recipe():
+    without = configured("embedding: {figure: null}").embedding
+    with pytest.raises(ValueError, match="no Figure A1"):
+        recipes.train_plane_embedding(without, "triplet")
+
+
+def test_a_defence_that_a_method_lacks_is_null_in_its_recipe():
+    settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
+    defences = ("smoothness", "parseval", "adversarial")
+    for name, method in configured().robustness.active_methods.items():
+        recipe = settings[f"train_robust_network {name}"]
+        assert [recipe[one] is None for one in defences] == [getattr(method, one) is None for one in defences]
+        assert recipe["architecture"].get("parseval", False) == (method.parseval is not None)
+    both = settings["train_robust_network both"]
+    assert both["smoothness"] == {
+        "weight": 1e-4,
+        "options": {
+            "power": 2,
+            "reduction": "mean",
+            "k": None,
+            "normalize": False,
+            "similarity": "cosine",
+            "rbf_scale": 2.0,
+        },
+    }
+    assert both["parseval"] == {"beta": 0.01}
+
+
+@pytest.mark.parametrize("stage", sorted(recipes_of(configured())))
+def test_settings_are_one_canonical_line_of_json(stage):
+    settings = recipes_of(configured())[stage].settings
+    assert json.dumps(json.loads(settings), sort_keys=True, separators=(",", ":")) == settings
+    assert settings.isascii()
+    assert "\n" not in settings
+
+
+def test_the_recipe_of_the_data_is_what_the_sources_read():
+    small = {
+        "data": {"source": "digits", "train_images": 200, "test_images": 10},
+        **dict.fromkeys(("geometry", "distillation", "embedding", "robustness")),
+        "corruptions": {"images": None},
+    }
+    recipe = recipes.prepare_data(configured(small))
+    train, test = sources.load(json.loads(recipe.settings))
+    assert (len(train.labels), len(test.labels)) == (200, 10)
+
+
+def test_a_teacher_that_is_null_has_no_recipe():
+    without = configured({"distillation": {"teacher": None, "methods": dict.fromkeys(METHODS)}})
+    with pytest.raises(ValueError, match="no teacher"):
+        recipes.train_teacher(without.distillation)
+
+
+# --- code ---------------------------------------------------------------------------------------------------------
+
+
+# what trains a network of Table A1
+TIMED_CODE = {
+    *(
+        f"lgg.losses{name}"
+        for name in ("", ".relational", ".graph_distillation", "._pairs", "._signs", ".label_variation")
+    ),
+    *(f"lgg.losses.{name}" for name in ("smoothness", "parseval")),
+    *(
+        "lgg.graph",
+        "lgg.products",
+        "lgg.attacks",
+        "lgg.models.wide_resnet",
+        "lgg.models.preact_resnet",
+        "lgg.data.batches",
+    ),
+    "lgg.training.schedule",
+    *(f"lgg.training.{name}" for name in ("fit", "objectives", "together", "compilation", "timing")),
+    *(
+        f"lgg.pipeline.stages.{name}"
+        for name in ("distill_student", "train_embedding", "train_robust_network", "networks")
+    ),
+    *("lgg.pipeline.machine", "lgg.evaluation", "lgg.evaluation.geometry", "lgg.pipeline.stages.measure_times"),
+    *("lgg.devices", "lgg.models", "lgg.models.base", "lgg.models.normalization", "lgg.training.terminal"),
+    *("lgg.training.signals", "lgg.training", "lgg.training.checkpoint", "lgg.training.resume", "lgg.training.sgd"),
+}
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return recipes_of(configured())
+
+
+EVERY = set(recipes_of(configured()))
+TABLES = {name for name in EVERY if name.startswith("assemble_")}
+FIGURES = {name for name in EVERY if name.startswith("draw_")}
+WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"}
+MODULE_CHANGES = [
+    ("lgg.losses.hinton", {"distill_student hinton"}),
+    ("lgg.losses.relational", {"distill_student rkd_d"}),
+    ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
+    ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
+    (
+        "lgg.losses._signs",
+        {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION, *REGULARIZED},
+    ),
+    ("lgg.losses.label_variation", LABEL_VARIATION),
+    ("lgg.losses.triplet", {"train_embedding triplet"}),
+    ("lgg.losses.smoothness", REGULARIZED),
+    ("lgg.losses.parseval", PARSEVAL),
+    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
+    (
+        "lgg.graph",
+        {
+            *DISTILLED,
+            "evaluate_geometry",
+            *LABEL_VARIATION,
+            "train_embedding triplet",
+            *DEFENDED,
+            "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
+            *JUDGED,
+            "evaluate_robustness",
+        },
+    ),
+    (
+        "lgg.products",
+        {
+            *DISTILLED,
+            "evaluate_geometry",
+            *LABEL_VARIATION,
+            "train_embedding triplet",
+            *DEFENDED,
+            "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
+            *JUDGED,
+            "evaluate_robustness",
+        },
+    ),
+    ("lgg.attacks", {"train_robust_network adversarial", "evaluate_robustness"}),
+    ("lgg.models.wide_resnet", {*WIDE_RESNETS, "evaluate_network"}),
+    (
+        "lgg.models.preact_resnet",
+        {*PREACT_RESNETS, "evaluate_geometry", "draw_figure1", *JUDGED, "evaluate_robustness", "evaluate_corruptions"},
+    ),
+    ("lgg.data.photo_patches", {"prepare_data"}),
+    ("lgg.data.sources", {"prepare_data"}),
+    ("lgg.data.pictures", {"prepare_data"}),
+    ("lgg.data.own_files", {"prepare_data"}),
+    ("lgg.data.draws", {"prepare_data", *CORRUPTED, "evaluate_robustness"}),
+    ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
+    *(
+        (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
+        for module in sorted({path.stem for path in (digest.ROOT / "data" / "corruptions").glob("[a-z]*.py")})
+    ),
+    ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
+    ("lgg.training.fit", TRAININGS),
+    ("lgg.training.objectives", TRAININGS),
+    ("lgg.training.together", TRAININGS),
+    ("lgg.training.compilation", TRAININGS),
+    ("lgg.training.schedule", TRAININGS),
+    ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
+    ("lgg.evaluation.geometry", {"evaluate_geometry", *DEFENDED}),
+    ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
+    ("lgg.evaluation.robustness", {"evaluate_robustness"}),
+    ("lgg.evaluation.corruptions", CORRUPTED),
+    ("lgg.evaluation.corruption_error", {"assemble_table2", *TABLES3}),
+    ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
+    ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
+    ("lgg.reporting.distillation_table", {"assemble_table1"}),
+    ("lgg.reporting.notes", {"assemble_table1", "assemble_table2", *TABLES3}),
+    ("lgg.reporting.embedding_figures", {"draw_figure_a1"}),
+    ("lgg.reporting.robustness_figures", ERROR_FIGURES),
+    (
+        "lgg.reporting.seeds",
+        {
+            *TRAINING_FIGURES,
+            *("assemble_table1", "assemble_table2", *TABLES3),
+            *("draw_embedding_corruptions", "draw_robustness_corruptions"),
+            *("draw_layer_variation", "draw_snr_curves", "draw_weight_sweep"),
+        },
+    ),
+    ("lgg.pipeline.stages.distill_student", DISTILLED),
+    ("lgg.pipeline.stages.train_network", {"train_teacher", "train_student", "train_reference_network"}),
+    ("lgg.pipeline.stages.train_embedding", {*EMBEDDED, *PLANES}),
+    ("lgg.pipeline.stages.train_plane_embedding", PLANES),
+    ("lgg.pipeline.stages.train_robust_network", DEFENDED),
+    ("lgg.pipeline.stages.networks", TRAININGS),
+    ("lgg.pipeline.stages.assemble_table3", TABLES3),
+    ("lgg.training.timing", set()),
+    ("lgg.pipeline.stages.measure_times", set()),
+    ("lgg.reporting.time_table", set()),
+    ("lgg.reporting.times_figure", TABLE_A1),
+    ("lgg.pipeline.machine", set()),
+    # what all stages share, what those that read images, and what those that run networks
+    *(
+        (module, EVERY)
+        for module in (
+            "lgg",
+            "lgg._lazy",
+            "lgg.errors",
+            "lgg.files",
+            "lgg.pipeline",
+            "lgg.pipeline.stages",
+            "lgg.pipeline.job",
+        )
+    ),
+    *((module, EVERY - WITHOUT_IMAGES) for module in ("lgg.data", "lgg.data.storage")),
+    ("lgg.devices", {*TRAININGS, *EVALUATIONS}),
+    *((module, {*TRAININGS, *EVALUATIONS}) for module in ("lgg.training", "lgg.training.checkpoint")),
+    *(
+        (f"lgg.models{module}", {*TRAININGS, *EVALUATIONS, "draw_figure1"})
+        for module in ("", ".base", ".normalization")
+    ),
+    *((f"lgg.training.{module}", TRAININGS) for module in ("resume", "sgd")),
+    *((module, TRAININGS) for module in ("lgg.training.terminal", "lgg.training.signals")),
+    ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions"}),
+    ("lgg.data.corruptions", {*CORRUPTED, "keep_corruptions"}),
+    (
+        "lgg.evaluation",
+        {
+            *(EVALUATIONS | PLANES | DEFENDED | RELATIVE_MCES | TABLES3),
+            *("draw_corruptions", "draw_figure1"),
+        },
+    ),
+    ("lgg.evaluation.size", {"draw_figure1", "evaluate_network"}),
+    # what writes tables and figures
+    ("lgg.reporting", {*TABLES, *FIGURES}),
+    ("lgg.reporting.figures", {*FIGURES, "assemble_table1", *TABLE_A1}),
+    ("lgg.reporting.statistics", {*TABLES, *FIGURES}),
+    ("lgg.reporting.geometry_figures", {"draw_figure1", "draw_figure2"}),
+    ("lgg.reporting.training_figures", {*TRAINING_FIGURES, "draw_layer_variation"}),
+    ("lgg.reporting.distillation_figure", {"assemble_table1"}),
+    ("lgg.reporting.depth_figures", {"draw_graph_depths"}),
+    ("lgg.pipeline.stages.draw_training_curves", TRAINING_FIGURES),
+    ("lgg.pipeline.stages.draw_corruption_errors", {"draw_embedding_corruptions", "draw_robustness_corruptions"}),
+    ("lgg.pipeline.stages.evaluate_embedding", JUDGED),
+    ("lgg.pipeline.stages.evaluate_robustness", {"evaluate_robustness"}),
+    *(
+        (f"lgg.pipeline.stages.{stage}", {stage})
+        for stage in (
+            *(
+                "assemble_table1",
+                "assemble_table2",
+                "draw_corruptions",
+                "draw_figure1",
+                "draw_figure2",
+                "draw_figure_a1",
+            ),
+            *(
+                "draw_graph_depths",
+                "draw_layer_variation",
+                "draw_snr_curves",
+                "draw_weight_sweep",
+                "evaluate_corruptions",
+            ),
+            *("evaluate_geometry", "evaluate_network", "keep_corruptions", "prepare_data"),
+        )
+    ),
+    ("lgg.pipeline.stages.assemble_table_a1", TABLE_A1),
+    # what runs before or beside the stages, or only where it is chosen; a loss of one's own is a row of its method
+    *(
+        (f"lgg.{module}", set())
+        for module in (
+            *("representations", "reporting.job_times", "reporting.overview"),
+            *(
+                f"pipeline.{name}"
+                for name in (
+                    *("__main__", "config", "config.__main__", "config.overlays", "registry", "recipes", "digest"),
+                    *("provenance", "workflow", "metadata", "gpus", "driver", "streams"),
+                    *("stages.download_corruptions", "stages.train_students"),
+                )
+            ),
+        )
+    ),
+]
+
+
+def test_every_module_of_the_package_has_a_row():
+    files = {path.relative_to(digest.ROOT).with_suffix("") for path in digest.ROOT.rglob("*.py")}
+    modules = {".".join(("lgg", *path.parts)).removesuffix(".__init__") for path in files}
+    rows = [module for module, _ in MODULE_CHANGES]
+    assert sorted(rows) == sorted(modules)
+
+
+@pytest.mark.parametrize(("module", "stages"), MODULE_CHANGES)
+def test_editing_a_module_changes_the_recipes_that_run_it_and_no_others(module, stages, committed, monkeypatch):
+    code = digest._code
+    monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("\nedited" if name == module else ""))
+    edited = recipes_of(configured())
+    stages = stages | (MEASURED if module in TIMED_CODE else set())
+    stages |= (
+        TABLE_A1 if module in ("lgg.reporting.tables", "lgg.reporting.notes", "lgg.reporting.time_table") else set()
+    )
+    assert changed(committed, edited) == stages
+    assert all(edited[stage].settings == committed[stage].settings for stage in committed)
+
+
+def test_the_network_of_the_teacher_counts_in_distillation(monkeypatch):
+    raw = read()
+    raw["distillation"]["teacher"]["architecture"] = {"name": "preact_resnet18", "base_width": 8}
+    raw["distillation"]["methods"] = {
+        "baseline": {"label": "Baseline", "loss": "none"},
+        "hinton": {"label": "Hinton", "loss": "hinton"},
+    }
+    raw["timing"]["methods"] = ["robustness.baseline"]
+    before = recipes_of(load(raw))
+    code = digest._code
+    monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("#" if name == "lgg.models.preact_resnet" else ""))
+    after = recipes_of(load(raw))
+    assert {"train_teacher", "distill_student hinton"} <= changed(before, after)
+    assert "train_student" not in changed(before, after)
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+BESIDE = (".DS_Store", "Thumbs.db", "desktop.ini", "._train.npz", "._1.png", "readme.txt", "validation.npz")
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return the list of the files that NumPy and Pillow open from here on."""
+    files = []
+
+    def noting(function):
+        return lambda path, *given, **named: (files.append(str(path)), function(path, *given, **named))[1]
+
+    monkeypatch.setattr(sources.np, "load", noting(np.load))
+    monkeypatch.setattr(pictures.Image, "open", noting(Image.open))
+    return files
+
+
+def images_read(source, folder):
+    """Read a source of the user's own, and return the settings that say so."""
+    data = Data(source=source, path=str(folder))
+    sources.load(data.model_dump(mode="json"))
+    return data
+
+
+def strew(folder, names):
+    for path in (folder / name for name in names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x00")
+
+
+def test_the_data_depend_on_the_arrays_that_are_read_and_on_no_other_file(tmp_path, opened):
+    for split in ("train", "test"):
+        np.savez(tmp_path / f"my-{split}.npz", images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.arange(2))
+    strew(tmp_path, [*BESIDE, "old/train.npz"])
+    data = images_read("arrays", tmp_path)
+    assert opened == recipes.source_files(data) == [str(tmp_path / f"my-{one}.npz") for one in ("train", "test")]
+
+
+def test_the_data_depend_on_the_pictures_that_are_read_and_on_no_other_file(tmp_path, opened):
+    names = [f"{split}/{one}/{name}" for split in ("train", "test") for one in "ab" for name in ("1.png", "2.JPG")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    for folder in ("", "train", "train/a", "test/b", ".hidden/a", "train/.hidden", "other/a"):
+        strew(tmp_path / folder, [*BESIDE, ".1.png", "1.png.part"])
+    strew(tmp_path, ["train/1.png", "other/a/1.png", "train/.hidden/1.png"])
+    data = images_read("image_folder", tmp_path)
+    assert opened == recipes.source_files(data) == [str(tmp_path / name) for name in names]
+    before = recipes.source_state(data)
+    strew(tmp_path, ["train/a/Thumbs.db.new", "train/3.png"])
+    assert recipes.source_state(data) == before
+    Image.new("RGB", (32, 32), "red").save(tmp_path / names[0])
+    assert recipes.source_state(data) != before
+
+
+@pytest.mark.parametrize(("source", "path"), [("digits", None), ("photo_patches", None), ("cifar10", "downloads")])
+def test_other_sources_depend_on_no_file_of_ours(source, path):
+    assert recipes.source_files(Data(source=source, path=path)) == []
+    assert recipes.source_state(Data(source=source, path=path)) == ""
+
+
+# --- Table A1 -------------------------------------------------------------------------------------------------------
+
+
+def timed_rows(*overlays):
+    return {row["name"]: row for row in json.loads(recipes.measure_times(configured(*overlays)).settings)["rows"]}
+
+
+def test_a_timed_training_is_that_of_its_method_but_for_what_takes_no_time():
+    distillation, robustness = configured().distillation, configured().robustness
+    for name, recipe in (
+        ("distillation.gkd", recipes.distill_student(distillation, "gkd", 0)),
+        ("robustness.both", recipes.train_robust_network(robustness, "both", 0)),
+    ):
+        timed, trained = timed_rows()[name]["recipe"], json.loads(recipe.settings)
+        del trained["training"]["schedule"]
+        for settings in (timed, trained):
+            settings.pop("weight", None)
+            (settings.get("smoothness") or {}).pop("weight", None)
+        assert timed == trained
+
+
+def test_only_students_with_a_teacher_have_one():
+    teachers = {name for name, row in timed_rows().items() if row["teacher"]}
+    assert teachers == {"distillation.rkd_d", "distillation.gkd"}
+
+
+def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_told_otherwise():
+    def steps(*overlays):
+        return timed_rows(*overlays)["robustness.adversarial"]["recipe"]["adversarial"]["steps"]
+
+    assert configured().robustness.methods["adversarial"].adversarial.steps == 1
+    assert steps() == 7
+    assert steps("timing: {adversarial: null}") == 1
+    assert timed_rows()["robustness.baseline"]["recipe"]["adversarial"] is None

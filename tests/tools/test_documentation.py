@@ -1,0 +1,182 @@
+"""The pages say what is so: commands run, examples run, links lead somewhere, drawings are of today's rules."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snakemake_runs import copy_checkout, environment, snakemake
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+#: pages whose blocks are run in order, as walks of their own
+WALKS = {"docs/own_data_and_methods.md", "docs/graphs_from_scratch.md"}
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / folder / "README.md" for folder in ("config", "results", "results/published", "benchmarks")),
+    *sorted(DOCS.rglob("*.md")),
+]
+#: a command's comment says so where it needs what not everyone has; Snakemake can plan such a run all the same
+ELSEWHERE = re.compile(r"needs (a GPU|GPUs)|\b(for|of|on) a cluster|takes hours")
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page, language):
+    """Return (title, text) of each block of code in a language."""
+    found = re.findall(rf'^( *)```{language}(?: title="(.+?)")?\n(.*?)^\1```$', page.read_text("utf-8"), re.M | re.S)
+    return [(title, re.sub(f"^{indent}", "", text, flags=re.M)) for indent, title, text in found]
+
+
+def commands():
+    for page in PAGES:
+        if name(page) in WALKS:
+            continue
+        for _, text in blocks(page, "bash"):
+            for line in text.splitlines():
+                command, _, comment = re.split(r"(\s+# )", line + "  # ", maxsplit=1)
+                yield pytest.param(
+                    name(page), command.strip(), bool(ELSEWHERE.search(comment)), id=f"{name(page)}: {line}"
+                )
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what a clone has, with the files that pages ask their reader to write."""
+    folder = copy_checkout(tmp_path_factory.mktemp("documentation"))
+    for other in ("Makefile", "pyproject.toml", "benchmarks"):
+        (folder / other).symlink_to(ROOT / other)
+    for page in PAGES:
+        for title, text in blocks(page, "yaml"):
+            if title:
+                (folder / title).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize(("page", "command", "elsewhere"), list(commands()))
+def test_commands_of_the_pages_run(page, command, elsewhere, checkout):
+    """Snakemake plans, make prints; the demonstration and the tests themselves are what CI runs."""
+    words = shlex.split(command)
+    if words[0] == "snakemake" and "profiles/kubernetes" not in words:
+        done = snakemake(checkout, "-n", *words[1:], configs=())
+        assert done.returncode == 0, done.stdout
+    elif words[0] == "make":
+        run(["make", "-n", *words[1 : words.index("&&") if "&&" in words else None]], checkout)
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file()
+    elif words[:2] == ["pip", "install"] and not elsewhere:
+        assert words[2:] == ["."] and (ROOT / "pyproject.toml").is_file()
+    else:
+        assert elsewhere, f"{page} has a command that nothing tries: {command}"
+
+
+def run(words, folder):
+    done = subprocess.run(
+        words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+PYTHON = [page for page in PAGES if blocks(page, "python") and name(page) not in WALKS]
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=name)
+def test_examples_of_the_pages_run(page):
+    names = {}
+    for _, text in blocks(page, "python"):
+        exec(compile(text, name(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files_and_headings(page):
+    for target, heading in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text("utf-8")):
+        path = page.parent / target if target else page
+        assert path.exists(), f"{name(page)}: {target}"
+        if heading:
+            source = ROOT / "benchmarks/README.md" if path.name == "speed.md" else path
+            slugs = [slug(line) for line in re.findall(r"^#+ (.+)$", source.read_text("utf-8"), re.MULTILINE)]
+            assert heading in slugs, f"{name(page)}: {target}#{heading}"
+
+
+def slug(heading):
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_a_page_names_in_the_repository_is_there(page):
+    text = page.read_text("utf-8")
+    folders = "lgg|tests|config|docs|workflow|profiles|envs|benchmarks|examples"
+    for path, test in re.findall(rf"`((?:{folders})/[\w./-]+)(?:::(\w+))?`", text):
+        if path in (
+            "config/mine.yaml",
+            "lgg/losses/similarity_preserving.py",
+            "lgg/models/plain_cnn.py",
+        ):  # the reader's own
+            continue
+        assert (ROOT / path).exists() or path == "benchmarks/results/", f"{name(page)}: {path}"
+        if test:
+            assert f"def {test}(" in (ROOT / path).read_text("utf-8"), f"{name(page)}: {path}::{test}"
+
+
+@pytest.mark.pipeline
+def test_the_drawing_of_the_rules_is_that_of_today(checkout):
+    drawing = "import sys; sys.path.insert(0, sys.argv[1]); import drawings; print(drawings.ask_snakemake(), end='')"
+    drawn = subprocess.run(
+        [sys.executable, "-c", drawing, str(ROOT / "tools")],
+        cwd=checkout,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert drawn == (DOCS / "assets" / "rules.dot").read_text("utf-8"), "run: make format"
+    edges = len(re.findall("->", drawn))
+    assert len(re.findall(r'class="edge"', (DOCS / "assets" / "rules.svg").read_text("utf-8"))) == edges
+
+
+def test_no_page_names_a_folder_of_somebody_s_machine():
+    for page in PAGES:
+        assert not re.search(r"/(work|root|tmp|home/\w+)/", page.read_text("utf-8")), name(page)
+
+
+def test_the_site_has_every_page():
+    menu = (ROOT / "mkdocs.yml").read_text("utf-8")
+    for page in sorted(DOCS.rglob("*.md")):
+        assert f": {page.relative_to(DOCS).as_posix()}\n" in menu
+
+
+@pytest.mark.system
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed; it is in the extra `dev`")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "arithmatex" not in (tmp_path / "method.html").read_text("utf-8")  # every equation became MathML
+    assert "<math" in (tmp_path / "method.html").read_text("utf-8")
+
+
+def test_the_page_from_scratch_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names, checked = {}, 0
+    for _, text in blocks(DOCS / "graphs_from_scratch.md", "python"):
+        exec(compile(text, "graphs_from_scratch.md", "exec"), names)
+        said = re.findall(r"^print\(.*\)  # (.*)$", text, re.MULTILINE)
+        assert capsys.readouterr().out.splitlines() == said
+        checked += len(said)
+    assert checked >= 6
+    assert (tmp_path / "graphs_from_scratch.png").stat().st_size > 10_000

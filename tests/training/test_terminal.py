@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lgg.training import terminal
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """A terminal: what is written to its name can be read from the descriptor."""
+    ours, theirs = os.openpty()
+    monkeypatch.setenv(terminal.TERMINAL, os.ttyname(theirs))
+    yield ours
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_line_goes_to_the_log_and_with_the_job_s_name_to_the_terminal(screen, monkeypatch, capsys):
+    monkeypatch.setenv(terminal.JOB, "")
+    terminal.name_job(["--recipe", "{}", "--out-model", "results/demo/distillation/gkd/seed0/model.safetensors"])
+    terminal.tell("epoch 1/3")
+    assert capsys.readouterr().err == "epoch 1/3\n"
+    shown = b""
+    while not shown.endswith(b"\n"):  # a terminal may hand a line over in parts
+        shown += os.read(screen, 1000)
+    assert shown == b"distillation/gkd/seed0: epoch 1/3\r\n"
+
+
+@pytest.mark.parametrize("name", [None, "/dev/no such terminal"])
+def test_without_a_terminal_it_goes_to_the_log_alone(name, monkeypatch, capsys):
+    monkeypatch.delenv(terminal.TERMINAL, raising=False)
+    if name:
+        monkeypatch.setenv(terminal.TERMINAL, name)
+    terminal.tell("epoch 1/3")
+    assert capsys.readouterr().err == "epoch 1/3\n"
+
+
+@pytest.mark.parametrize("has_terminal", [True, False])
+def test_jobs_are_offered_the_terminal_of_standard_error_and_no_other(has_terminal):
+    code = "import os; from lgg.training import terminal; terminal.offer(); print(os.environ.get(terminal.TERMINAL))"
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {terminal.TERMINAL: "/dev/pts/of-another-machine"},
+        stdout=subprocess.PIPE,
+        stderr=theirs if has_terminal else subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (os.ttyname(theirs) if has_terminal else "None")
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_terminal_that_was_stopped_holds_no_job_up(screen):
+    import fcntl
+    import termios
+
+    theirs = os.open(os.environ[terminal.TERMINAL], os.O_RDWR | os.O_NOCTTY)
+    termios.tcflow(theirs, termios.TCOOFF)  # what Ctrl-S does
+    terminal.tell("epoch 1/3")
+    termios.tcflow(theirs, termios.TCOON)
+    fcntl.fcntl(screen, fcntl.F_SETFL, os.O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        os.read(screen, 1000)
+    os.close(theirs)
