@@ -72,6 +72,6 @@ def imported(text: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add(node.module.partition(".")[0])
     own = {
-        path.stem for folder in ("tests", "benchmarks", "docs", "examples") for path in (ROOT / folder).rglob("*.py")
+        path.stem for folder in ("tests", "benchmarks", "tools", "examples") for path in (ROOT / folder).rglob("*.py")
     } | {"lgg"}
     return found - set(sys.stdlib_module_names) - own

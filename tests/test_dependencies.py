@@ -11,7 +11,7 @@ import yaml
 from dependencies import PROJECT, ROOT, imported, installed_with, modules, promised, requirements
 
 #: by folder: the extra that whoever runs its files has installed; None is the package alone
-EXTRAS = {"workflow": "pipeline", "examples": "pipeline", "benchmarks": "pipeline", "tests": "test", "docs": "dev"}
+EXTRAS = {"workflow": "pipeline", "examples": "pipeline", "benchmarks": "pipeline", "tests": "test", "tools": "dev"}
 #: parts of lgg/ that `pip install .` alone promises to run
 ALONE = ("graph", "products", "representations", "attacks", "losses/", "models/", "__init__", "_lazy")
 
