@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/kinds.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/geometry.smk"
 include: "workflow/rules/corruptions.smk"

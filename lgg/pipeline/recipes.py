@@ -31,17 +31,18 @@ from lgg.pipeline.digest import code_digest
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a stage as canonical JSON, and the digest of the code it runs."""
+    """The settings of a stage as canonical JSON, the digest of the code it runs, and the stage's name."""
 
     settings: str
     code: str
+    stage: str = ""
 
 
 def _recipe(stage: str, settings: dict[str, Any], *chosen: str) -> Recipe:
     """Return the recipe of ``lgg.pipeline.stages.<stage>``, which loads the modules `chosen` by name."""
     # Snakemake would take {name} in a label for a wildcard; JSON's own braces are followed by a quote or a brace
     written = re.sub(r'\{(?=[^"}])', r"\\u007b", canonical_json(settings))
-    return Recipe(written, code_digest(f"lgg.pipeline.stages.{stage}", *chosen))
+    return Recipe(written, code_digest(f"lgg.pipeline.stages.{stage}", *chosen), stage)
 
 
 def prepare_data(config: Config) -> Recipe:

@@ -1,10 +1,9 @@
-# Shared by all files of rules: the validated configuration, the folder of the run, the list of final results, and what
-# jobs ask for. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
-# Rules with `localrule` run where Snakemake runs, also with a cluster: each takes seconds, as long as a job takes to start.
+# Shared by all files of rules: the validated configuration, the folder of the run, the list of final results, and the
+# outputs that several rules have alike. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
 import sys
 from pathlib import Path
 
-# jobs and this file use the package beside the Snakefile, also where that is a module of another's
+# jobs and this file use the package next to the Snakefile, also where that is a module of another workflow
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -15,7 +14,8 @@ from lgg.pipeline import metadata as made
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
 from lgg.errors import LggError
-from lgg.pipeline.workflow import ending, gpus_of_jobs, growing, heed_signals, in_groups, one_of, start, starts_jobs
+from lgg.pipeline.workflow import asks, each, ending, files, gpus_of_jobs, heed_signals, in_groups, one_of, stage
+from lgg.pipeline.workflow import start, starts_jobs
 
 try:
     settings = start(config, ROOT, workflow.config_settings)
@@ -23,9 +23,9 @@ except LggError as error:
     raise WorkflowError(str(error))
 heed_signals()
 
-# A job is its Python and no shell around it: of a signal to all its processes, such as SLURM's before a time limit, the
-# shell would die at once, and the job would count as ended before its checkpoint is written. Until it is that Python, a
-# warning before a time limit does nothing to it.
+# A job is its Python without a shell around it: a signal to all its processes, such as SLURM's before a time limit, would
+# end the shell at once, and the job would count as ended before its checkpoint is written. Until the Python runs, a
+# warning before a time limit is ignored.
 shell.prefix("trap '' USR1 USR2; exec ")
 
 RESULTS = f"results/{settings.run}"
@@ -33,7 +33,7 @@ if starts_jobs(workflow):
     for line in made.give_back(Path(RESULTS)):
         print(line, file=sys.stderr)
 OVERVIEW = Path(RESULTS, "overview.rst")
-# what the report's texts read: all keys, also where this is a module and was given just those that differ
+# what the report's captions read: all keys, also where this is a module that was given only those that differ
 config = {
     **settings.model_dump(mode="json"),
     "overview": str(OVERVIEW) if OVERVIEW.is_file() else None,
@@ -70,12 +70,51 @@ SECTION = {
 
 def in_report(path, section, what):
     """Return an output that the report shows in a section, with the caption of its name below workflow/report/."""
-    return report(path, caption=f"../report/{Path(path).stem}.rst", category=section, labels=label(what))
+    return report(path, caption=f"../report/{Path(path).stem}.rst", category=SECTION[section], labels=label(what))
 
 
 def label(what):
-    """Return what stands in the report's list in place of a file's name: one column, since two of two rows would make a switch."""
+    """Return what the report's list shows in place of a file's name: one column, since two of two rows become a switch."""
     return {"result": what}
+
+
+def figure(name, section, what, prefix=""):
+    """Return the outputs of a figure, their names after `prefix`; the report shows the PNG in a section as `what`."""
+    png = in_report(f"{RESULTS}/figures/{name}.png", section, what)
+    return {f"{prefix}pdf": f"{RESULTS}/figures/{name}.pdf", f"{prefix}png": png}
+
+
+def corruption_figures(name, shown, which):
+    """Return the outputs of the two figures of errors under corruptions that go with a table."""
+    heatmap, severity = f"{shown}, every corruption: error of {which}", f"{shown}, severity: error of {which}"
+    return {
+        **figure(f"{name}_corruptions", "supplements", f"{heatmap}, a heat map", "heatmap_"),
+        **figure(f"{name}_severity", "supplements", f"{severity} against severity", "severity_"),
+    }
+
+
+def table(name, section, what, prefix=""):
+    """Return the outputs of a table in all its forms, their names after `prefix`; the report shows the HTML."""
+    paths = {form: f"{RESULTS}/tables/{name}.{form}" for form in TABLE_FORMS}
+    paths["html"] = in_report(paths["html"], section, what)
+    return {f"{prefix}{form}": path for form, path in paths.items()}
+
+
+def network(folder):
+    """Return the outputs of a training run."""
+    return {
+        "model": f"{folder}/model.safetensors",
+        "history": f"{folder}/history.csv",
+        "metrics": f"{folder}/metrics.json",
+    }
+
+
+def figures(*names):
+    return [f"{RESULTS}/figures/{name}.{form}" for name in names for form in ("pdf", "png")]
+
+
+def tables(*names):
+    return [f"{RESULTS}/tables/{name}.{form}" for name in names for form in TABLE_FORMS]
 
 
 onstart:
@@ -84,10 +123,10 @@ onstart:
 
 onsuccess:
     provenance.write(Path(RESULTS), settings, ROOT, [TRAIN_IMAGES, TEST_IMAGES])
-    # only here: its pandas and Matplotlib are nothing for a dry run
+    # imported here, so that a dry run needs neither pandas nor Matplotlib
     from lgg.reporting import job_times, overview
 
-    # no rule: it would depend on the logs, and whoever deleted one would train a network again to get it back
+    # not a rule: it would depend on the logs, and a deleted log would mean training its network again
     job_times.write(Path(RESULTS))
     overview.write(Path(RESULTS))
     made.keep(Path(RESULTS))

@@ -1,6 +1,5 @@
 # Section 4.1, Table 1. Reads data/; writes below distillation/ the teacher, a student for each method and seed with its
-# history, metrics and evaluation, tables/table1, and
-# figures/table1 and distillation_training.
+# history, metrics and evaluation, tables/table1, and figures/table1 and distillation_training.
 
 if settings.distillation:
     DISTILLATION = f"{RESULTS}/distillation"
@@ -9,139 +8,66 @@ if settings.distillation:
     TEACHER = settings.distillation.teacher
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
-    STUDENT_EVALUATION = f"{DISTILLATION}/{{method}}/seed{{seed}}/evaluation.csv"
+    STUDENT = f"{DISTILLATION}/{{method}}/seed{{seed}}"
     # seeds that share a job, and those that have one of their own
     GROUPS = in_groups(DISTILLATION_SEEDS, settings.distillation.seeds_per_job)
     TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
     ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
 
-    targets += [f"{RESULTS}/tables/table1.{kind}" for kind in TABLE_FORMS]
-    targets += [
-        f"{RESULTS}/figures/{name}.{kind}" for name in ("distillation_training", "table1") for kind in ("pdf", "png")
-    ]
+    targets += tables("table1") + figures("distillation_training", "table1")
 
     if TEACHER:
 
-        rule train_teacher:
+        use rule training as train_teacher with:
             input:
                 train=TRAIN_IMAGES,
             output:
-                model=f"{DISTILLATION}/teacher/model.safetensors",
-                history=f"{DISTILLATION}/teacher/history.csv",
-                metrics=f"{DISTILLATION}/teacher/metrics.json",
-            log:
-                f"{RESULTS}/logs/train_teacher.log",
-            benchmark:
-                f"{RESULTS}/benchmarks/train_teacher.tsv"
+                **network(f"{DISTILLATION}/teacher"),
+            pathvars:
+                job="train_teacher",
             # students wait for the teacher, so it goes before work that nothing waits for
             priority: 10
-            conda:
-                ENVIRONMENT
-            threads: TRAIN.threads
-            resources:
-                gpu=GPUS,
-                mem_mb=TRAIN.mem_mb,
-                runtime=growing(TRAIN.runtime),
             params:
-                recipe=recipes.train_teacher(settings.distillation).settings,
-                code=recipes.train_teacher(settings.distillation).code,
-            shell:
-                "python -m lgg.pipeline train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
-                " --gpus {resources.gpu}"
-                " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
-                " --out-metrics {output.metrics:q} > {log:q} 2>&1"
+                **stage(recipes.train_teacher(settings.distillation)),
 
-        rule evaluate_teacher:
+        use rule evaluation as evaluate_teacher with:
             input:
                 test=TEST_IMAGES,
                 model=f"{DISTILLATION}/teacher/model.safetensors",
             output:
                 evaluation=f"{DISTILLATION}/teacher/evaluation.csv",
                 predictions=f"{DISTILLATION}/teacher/predictions.safetensors",
-            log:
-                f"{RESULTS}/logs/evaluate_teacher.log",
-            benchmark:
-                f"{RESULTS}/benchmarks/evaluate_teacher.tsv"
-            conda:
-                ENVIRONMENT
-            threads: EVALUATE.threads
-            resources:
-                gpu=GPUS,
-                mem_mb=EVALUATE.mem_mb,
-                runtime=growing(EVALUATE.runtime),
+            pathvars:
+                job="evaluate_teacher",
             params:
-                recipe=recipes.evaluate_network(TEACHER.architecture).settings,
-                code=recipes.evaluate_network(TEACHER.architecture).code,
-            shell:
-                "python -m lgg.pipeline evaluate_network --recipe {params.recipe:q} --threads {threads}"
-                " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q}"
-                " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
+                **stage(recipes.evaluate_network(TEACHER.architecture)),
 
-        rule distill_student:
+        use rule training as distill_student with:
             input:
                 train=TRAIN_IMAGES,
                 teacher=f"{DISTILLATION}/teacher/model.safetensors",
             output:
-                model=f"{DISTILLATION}/{{method}}/seed{{seed}}/model.safetensors",
-                history=f"{DISTILLATION}/{{method}}/seed{{seed}}/history.csv",
-                metrics=f"{DISTILLATION}/{{method}}/seed{{seed}}/metrics.json",
-            log:
-                f"{RESULTS}/logs/distill_student/{{method}}_seed{{seed}}.log",
-            benchmark:
-                f"{RESULTS}/benchmarks/distill_student/{{method}}_seed{{seed}}.tsv"
+                **network(STUDENT),
+            pathvars:
+                job="distill_student/{method}_seed{seed}",
             wildcard_constraints:
-                method=one_of(WITH_TEACHER),
-                seed=one_of(map(str, ALONE)),
-            conda:
-                ENVIRONMENT
-            threads: TRAIN.threads
-            resources:
-                gpu=GPUS,
-                mem_mb=TRAIN.mem_mb,
-                runtime=growing(TRAIN.runtime),
+                **each(WITH_TEACHER, ALONE),
             params:
-                recipe=lambda wildcards: recipes.distill_student(
-                    settings.distillation, wildcards.method, int(wildcards.seed)
-                ).settings,
-                code=lambda wildcards: recipes.distill_student(
-                    settings.distillation, wildcards.method, int(wildcards.seed)
-                ).code,
-            shell:
-                "python -m lgg.pipeline distill_student --recipe {params.recipe:q} --code {params.code} --threads {threads}"
-                " --gpus {resources.gpu} --train {input.train:q} --teacher {input.teacher:q} --out-model {output.model:q}"
-                " --out-history {output.history:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
+                **stage(lambda wc: recipes.distill_student(settings.distillation, wc.method, int(wc.seed))),
 
-    rule train_student:
+    use rule training as train_student with:
         input:
             train=TRAIN_IMAGES,
         output:
-            model=f"{DISTILLATION}/{{method}}/seed{{seed}}/model.safetensors",
-            history=f"{DISTILLATION}/{{method}}/seed{{seed}}/history.csv",
-            metrics=f"{DISTILLATION}/{{method}}/seed{{seed}}/metrics.json",
-        log:
-            f"{RESULTS}/logs/train_student/{{method}}_seed{{seed}}.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/train_student/{{method}}_seed{{seed}}.tsv"
+            **network(STUDENT),
+        pathvars:
+            job="train_student/{method}_seed{seed}",
         wildcard_constraints:
-            method=one_of(WITHOUT_TEACHER),
-            seed=one_of(map(str, ALONE)),
-        conda:
-            ENVIRONMENT
-        threads: TRAIN.threads
-        resources:
-            gpu=GPUS,
-            mem_mb=TRAIN.mem_mb,
-            runtime=growing(TRAIN.runtime),
+            **each(WITHOUT_TEACHER, ALONE),
         params:
-            recipe=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).settings,
-            code=lambda wildcards: recipes.train_student(settings.distillation, int(wildcards.seed)).code,
-        shell:
-            "python -m lgg.pipeline train_network --recipe {params.recipe:q} --code {params.code} --threads {threads}"
-            " --gpus {resources.gpu}"
-            " --train {input.train:q} --out-model {output.model:q} --out-history {output.history:q}"
-            " --out-metrics {output.metrics:q} > {log:q} 2>&1"
+            **stage(lambda wc: recipes.train_student(settings.distillation, int(wc.seed))),
 
-    # outputs cannot list a group by wildcards, so each group has its rule
+    # outputs cannot list a group by wildcards, so each group has its rule; `use rule` takes no name worked out like this
     for group in TOGETHER:
 
         rule:
@@ -149,13 +75,11 @@ if settings.distillation:
                 "train_students_" + "_".join(map(str, group))
             input:
                 train=TRAIN_IMAGES,
-                teacher=lambda wildcards: (
-                    [f"{DISTILLATION}/teacher/model.safetensors"] if wildcards.method in WITH_TEACHER else []
-                ),
+                teacher=lambda wc: [f"{DISTILLATION}/teacher/model.safetensors"] if wc.method in WITH_TEACHER else [],
             output:
-                models=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/model.safetensors", seed=group),
-                histories=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/history.csv", seed=group),
-                metrics=expand(f"{DISTILLATION}/{{{{method}}}}/seed{{seed}}/metrics.json", seed=group),
+                models=expand(f"{STUDENT}/model.safetensors", seed=group, allow_missing=True),
+                histories=expand(f"{STUDENT}/history.csv", seed=group, allow_missing=True),
+                metrics=expand(f"{STUDENT}/metrics.json", seed=group, allow_missing=True),
             log:
                 f"{RESULTS}/logs/train_students/{{method}}_seeds{'_'.join(map(str, group))}.log",
             benchmark:
@@ -166,125 +90,50 @@ if settings.distillation:
                 ENVIRONMENT
             threads: TRAIN.threads
             resources:
-                gpu=GPUS,
-                mem_mb=TRAIN.mem_mb,
-                runtime=growing(TRAIN.runtime),
+                **asks(TRAIN, GPUS),
             params:
-                recipe=lambda wildcards, group=group: recipes.train_students(
-                    settings.distillation, wildcards.method, group
-                ).settings,
-                code=lambda wildcards, group=group: recipes.train_students(
-                    settings.distillation, wildcards.method, group
-                ).code,
-                teacher=lambda wildcards: "--teacher" if wildcards.method in WITH_TEACHER else "",
+                **stage(lambda wc, group=group: recipes.train_students(settings.distillation, wc.method, group)),
+                files=files,
             shell:
-                "python -m lgg.pipeline train_students --recipe {params.recipe:q} --code {params.code} --threads {threads}"
-                " --gpus {resources.gpu}"
-                " --train {input.train:q} {params.teacher} {input.teacher:q} --out-models {output.models:q}"
-                " --out-histories {output.histories:q} --out-metrics {output.metrics:q} > {log:q} 2>&1"
+                COMMAND
 
-    rule evaluate_student:
+    use rule evaluation as evaluate_student with:
         input:
             test=TEST_IMAGES,
-            model=f"{DISTILLATION}/{{method}}/seed{{seed}}/model.safetensors",
-            teacher=([f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else []),
+            model=f"{STUDENT}/model.safetensors",
+            teacher=[f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else [],
         output:
-            evaluation=STUDENT_EVALUATION,
-            predictions=f"{DISTILLATION}/{{method}}/seed{{seed}}/predictions.safetensors",
-        log:
-            f"{RESULTS}/logs/evaluate_student/{{method}}_seed{{seed}}.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/evaluate_student/{{method}}_seed{{seed}}.tsv"
+            evaluation=f"{STUDENT}/evaluation.csv",
+            predictions=f"{STUDENT}/predictions.safetensors",
+        pathvars:
+            job="evaluate_student/{method}_seed{seed}",
         wildcard_constraints:
-            method=one_of(METHODS),
-            seed=one_of(map(str, DISTILLATION_SEEDS)),
-        conda:
-            ENVIRONMENT
-        threads: EVALUATE.threads
-        resources:
-            gpu=GPUS,
-            mem_mb=EVALUATE.mem_mb,
-            runtime=growing(EVALUATE.runtime),
+            **each(METHODS, DISTILLATION_SEEDS),
         params:
-            recipe=recipes.evaluate_network(settings.distillation.student.architecture).settings,
-            code=recipes.evaluate_network(settings.distillation.student.architecture).code,
-            teacher="--teacher" if TEACHER else "",
-        shell:
-            "python -m lgg.pipeline evaluate_network --recipe {params.recipe:q} --threads {threads}"
-            " --gpus {resources.gpu} --test {input.test:q} --model {input.model:q} {params.teacher} {input.teacher:q}"
-            " --out-evaluation {output.evaluation:q} --out-predictions {output.predictions:q} > {log:q} 2>&1"
+            **stage(recipes.evaluate_network(settings.distillation.student.architecture)),
 
-    rule assemble_table1:
+    use rule light as assemble_table1 with:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
-            evaluations=expand(STUDENT_EVALUATION, method=METHODS, seed=DISTILLATION_SEEDS),
+            evaluations=expand(f"{STUDENT}/evaluation.csv", method=METHODS, seed=DISTILLATION_SEEDS),
             teacher=[f"{DISTILLATION}/teacher/evaluation.csv"] if TEACHER else [],
         output:
-            csv=f"{RESULTS}/tables/table1.csv",
-            md=f"{RESULTS}/tables/table1.md",
-            tex=f"{RESULTS}/tables/table1.tex",
-            html=in_report(
-                f"{RESULTS}/tables/table1.html",
-                SECTION["distillation"],
-                "Table 1: error, gain and agreement of distilled students",
-            ),
-            pdf=f"{RESULTS}/figures/table1.pdf",
-            png=in_report(
-                f"{RESULTS}/figures/table1.png",
-                SECTION["distillation"],
-                "Table 1, drawn: error against agreement with the teacher",
-            ),
-        log:
-            f"{RESULTS}/logs/assemble_table1.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/assemble_table1.tsv"
+            **table("table1", "distillation", "Table 1: error, gain and agreement of distilled students"),
+            **figure("table1", "distillation", "Table 1, drawn: error against agreement with the teacher"),
+        pathvars:
+            job="assemble_table1",
         localrule: True
-        conda:
-            ENVIRONMENT
-        threads: LIGHT.threads
-        resources:
-            gpu=0,
-            mem_mb=LIGHT.mem_mb,
-            runtime=growing(LIGHT.runtime),
         params:
-            recipe=recipes.assemble_table1(settings.distillation).settings,
-            code=recipes.assemble_table1(settings.distillation).code,
-            teacher="--teacher" if TEACHER else "",
-        shell:
-            "python -m lgg.pipeline assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"
-            " --test {input.test:q}"
-            " --evaluations {input.evaluations:q} {params.teacher} {input.teacher:q}"
-            " --out-csv {output.csv:q} --out-md {output.md:q} --out-tex {output.tex:q}"
-            " --out-html {output.html:q} --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+            **stage(recipes.assemble_table1(settings.distillation)),
 
-    rule draw_distillation_training:
+    use rule light as draw_distillation_training with:
         input:
-            histories=[
-                f"{DISTILLATION}/{name}/seed{seed}/history.csv" for name in METHODS for seed in DISTILLATION_SEEDS
-            ],
+            histories=expand(f"{STUDENT}/history.csv", method=METHODS, seed=DISTILLATION_SEEDS),
         output:
-            pdf=f"{RESULTS}/figures/distillation_training.pdf",
-            png=in_report(
-                f"{RESULTS}/figures/distillation_training.png",
-                SECTION["supplements"],
-                "Table 1, training: losses and errors by epoch",
-            ),
-        log:
-            f"{RESULTS}/logs/draw_distillation_training.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/draw_distillation_training.tsv"
+            **figure("distillation_training", "supplements", "Table 1, training: losses and errors by epoch"),
+        pathvars:
+            job="draw_distillation_training",
         localrule: True
-        conda:
-            ENVIRONMENT
-        threads: LIGHT.threads
-        resources:
-            gpu=0,
-            mem_mb=LIGHT.mem_mb,
-            runtime=growing(LIGHT.runtime),
         params:
-            recipe=recipes.draw_training_curves(METHODS).settings,
-            code=recipes.draw_training_curves(METHODS).code,
-        shell:
-            "python -m lgg.pipeline draw_training_curves --recipe {params.recipe:q} --histories {input.histories:q}"
-            " --out-pdf {output.pdf:q} --out-png {output.png:q} > {log:q} 2>&1"
+            **stage(recipes.draw_training_curves(METHODS)),

@@ -1,0 +1,45 @@
+# The three kinds of jobs: what each asks for, where its log and benchmark go, and the one command that all of them run.
+# A rule is `use rule KIND as NAME with:` and states what it reads and writes, its recipe, and its job's name below logs/
+# and benchmarks/. `files` writes the command's options for its files, so inputs and outputs are named as in the stage.
+# The kinds themselves write no files and are never run.
+
+COMMAND = (
+    "python -m lgg.pipeline {params.stage} --recipe {params.recipe:q} --code {params.code:q} --threads {threads}"
+    " --gpus {resources.gpu} {params.files} > {log:q} 2>&1"
+)
+
+
+# Tables, figures and preparation: seconds each. A rule of this kind adds `localrule: True`, which Snakemake does not
+# inherit: it runs where Snakemake runs, also with a cluster, since starting a job there would take as long.
+rule light:
+    log:
+        f"{RESULTS}/logs/<job>.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/<job>.tsv"
+    pathvars:
+        job="light",
+    conda:
+        ENVIRONMENT
+    threads: LIGHT.threads
+    resources:
+        **asks(LIGHT, 0),
+    params:
+        files=files,
+    shell:
+        COMMAND
+
+
+use rule light as training with:
+    pathvars:
+        job="training",
+    threads: TRAIN.threads
+    resources:
+        **asks(TRAIN, GPUS),
+
+
+use rule light as evaluation with:
+    pathvars:
+        job="evaluation",
+    threads: EVALUATE.threads
+    resources:
+        **asks(EVALUATE, GPUS),
