@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RULES = {
     name
     for path in (ROOT / "workflow" / "rules").glob("*.smk")
-    for name in re.findall(r"^ *rule (\w+):", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for name in re.findall(r"^ *use rule \w+ as (\w+) with:", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
 }
 
 

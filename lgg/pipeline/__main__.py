@@ -1,50 +1,93 @@
-"""Runs a stage with its own GPUs: ``python -m lgg.pipeline STAGE ARGUMENTS…``.
+"""Runs the stage of a job: ``python -m lgg.pipeline STAGE OPTIONS…``.
 
-``--gpus N`` among the arguments is how many it is to have. They are chosen before the stage, and with it torch, is loaded.
+The stage, and with it torch, is imported when the job has its GPUs, the number of which ``--gpus`` says.
 """
 
 import difflib
+import json
+import os
 import pkgutil
 import runpy
+import select
+import signal
 import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
 
 import lgg.pipeline.stages
 from lgg.errors import LggError
+from lgg.pipeline.environment import Environment
 from lgg.pipeline.gpus import claimed
+from lgg.pipeline.job import shared_options
 from lgg.pipeline.streams import outlast
-from lgg.training.signals import pass_over_warnings
-from lgg.training.terminal import name_job
+from lgg.training import terminal
+from lgg.training.signals import ignore_warnings
 
 
-def main(arguments: list[str]) -> None:
-    modules = {module.name for module in pkgutil.iter_modules(lgg.pipeline.stages.__path__)}
-    stages = sorted(modules - {"networks"})  # what stages share
-    name = arguments[0] if arguments else ""
-    if name not in stages:
-        near = difflib.get_close_matches(name, stages)
-        sys.exit(
-            f"error: there is no stage {name!r}. {'Near to it' if near else 'There'} are: {', '.join(near or stages)}"
-        )
-    sys.argv = [f"lgg.pipeline.stages.{name}", *arguments[1:]]
-    name_job(arguments[1:])
-    pass_over_warnings()
+def main(words: list[str]) -> None:
+    """Run the stage that the first of `words` names with the options that follow."""
+    stage, options = _stage(words[0] if words else ""), words[1:]
+    given, _ = shared_options(prog=f"python -m lgg.pipeline {stage}").parse_known_args(options)
+    ignore_warnings()
     outlast()
     try:
-        with claimed(_gpus(arguments[1:])):
-            runpy.run_module(f"lgg.pipeline.stages.{name}", run_name="__main__", alter_sys=True)
+        environment = Environment.read()
+        _end_with(environment.snakemake)
+        terminal.connect(environment.terminal, _name(options))
+        sys.argv = [stage, *options, "--checkpoints", json.dumps(environment.checkpoints)]
+        with claimed(given.gpus, environment.gpus, environment.jobs_per_gpu):
+            runpy.run_module(f"lgg.pipeline.stages.{stage}", run_name="__main__", alter_sys=True)
     except LggError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
 
 
-def _gpus(arguments: list[str]) -> int:
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        if before == "--gpus" and argument.isdecimal():
-            return int(argument)
-        if argument.startswith("--gpus=") and argument.partition("=")[2].isdecimal():
-            return int(argument.partition("=")[2])
-    return 0  # what is no number is refused by the stage
+def _stage(name: str) -> str:
+    """Return `name`; where no stage has it, exit with those that are like it."""
+    modules = {module.name for module in pkgutil.iter_modules(lgg.pipeline.stages.__path__)}
+    stages = sorted(modules - {"networks"})  # what stages share
+    if name in stages:
+        return name
+    near = difflib.get_close_matches(name, stages)
+    sys.exit(f"error: there is no stage {name!r}. {'Similar names' if near else 'Stages'}: {', '.join(near or stages)}")
+
+
+def _name(options: list[str]) -> str:
+    """Return the folder of the first file that a job writes, which names it in messages: distillation/gkd/seed0."""
+    outputs = [Path(value) for option, value in pairwise(options) if option.startswith("--out-")]
+    return "/".join(outputs[0].parent.parts[-3:]) if outputs else "job"
+
+
+def _end_with(snakemake: int | None) -> None:
+    """Send this process SIGTERM when the Snakemake that started it is gone, so that no orphan keeps a GPU."""
+    if snakemake is not None:
+        threading.Thread(target=_wait_and_end, args=(snakemake,), daemon=True).start()
+
+
+def _wait_and_end(process: int) -> None:
+    try:
+        descriptor = os.pidfd_open(process)
+        select.select([descriptor], [], [])
+    except ProcessLookupError:
+        pass
+    except (AttributeError, OSError):  # no Linux, or an old one
+        while _exists(process):
+            time.sleep(1)
+    print("Snakemake is gone; this job ends too.", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 if __name__ == "__main__":

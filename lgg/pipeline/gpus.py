@@ -1,12 +1,11 @@
 """GPUs of this machine, and places on them for jobs: one on each, or several. Imports no torch.
 
 Which there are is decided once, when the Snakefile is read, and handed to jobs. Snakemake counts how many jobs may hold a
-place at once, but says to none of them where its own is: each takes its places by a lock on a file for each, which the kernel
-gives back when the job ends, however it does.
+place at once, but tells none of them which: each takes its places by locking a file per place. The kernel releases the
+lock when the job ends, however it ends.
 """
 
 import contextlib
-import json
 import os
 import re
 import stat
@@ -26,8 +25,7 @@ from lgg.pipeline import driver
 if sys.platform != "win32":
     import fcntl
 
-HANDED = "LGG_GPUS"
-# Where the locks may lie. No variable has a say: two sessions of one user must find the same folder, and the variables for such
+# Where the locks may be. No variable decides: two sessions of one user must find the same folder, and the variables for such
 # folders differ between a login, a scheduled job and a batch job.
 PARENTS = ("/tmp", "/var/tmp", "/dev/shm")
 SECONDS_BETWEEN_TRIES = 0.2
@@ -40,7 +38,7 @@ class Usable(NamedTuple):
     Where there is none, `why` may say what else is in the way. `asked` is false where there was no driver to ask.
     """
 
-    locks: dict[str, str]
+    locks: Mapping[str, str]
     why: str = ""
     asked: bool = True
 
@@ -50,7 +48,7 @@ def usable() -> Usable:
     answer = driver.ask()
     named = _named()
     names = [str(number) for number in range(len(answer.uuids))] if named is None else named
-    if not any(name.startswith("MIG") for name in names):  # of parts of a GPU a process sees one alone
+    if not any(name.startswith("MIG") for name in names):  # of parts of a GPU, a process sees only one
         names = names[: len(answer.uuids)]
     if not answer.uuids or not names:
         return Usable({}, answer.why, answer.asked)
@@ -61,73 +59,73 @@ def usable() -> Usable:
     )
 
 
-def hand_over(locks: Mapping[str, str]) -> None:
-    """Let the jobs that this process starts take their GPUs among these; with none, they see for themselves."""
-    os.environ.pop(HANDED, None)
-    if locks:
-        os.environ[HANDED] = json.dumps(locks)
-
-
-def present() -> Usable:
-    """Return the GPUs that this job may take: those that were handed over, or else those that are usable.
+def present(handed: Mapping[str, str]) -> Usable:
+    """Return the GPUs that this job may take: those that were `handed` to it, or with none, those that are usable.
 
     Where no driver can be asked, what CUDA_VISIBLE_DEVICES names is believed.
     """
-    if handed := os.environ.get(HANDED):
-        return Usable(json.loads(handed))
-    found = usable()
+    found = Usable(handed) if handed else usable()
     return found if found.asked else Usable(_by_name(_named() or []), asked=False)
 
 
-def jobs_per_gpu() -> int:
-    """Return how many jobs may share a GPU: what the environment variable LGG_JOBS_PER_GPU says, or one."""
-    return int(os.environ.get("LGG_JOBS_PER_GPU") or 1)
-
-
 @contextlib.contextmanager
-def claimed(count: int) -> Iterator[list[str]]:
+def claimed(count: int, handed: Mapping[str, str], each: int) -> Iterator[list[str]]:
     """Hold `count` places, waiting until so many are free, and name their devices in CUDA_VISIBLE_DEVICES meanwhile.
 
-    Each device has one place, or `jobs_per_gpu`. Jobs of one user never get the same place, whichever run of Snakemake or
-    batch job they belong to, and a device gets a second job when each has one. Where `count` is 0, nothing is done.
+    A device has `each` places. Jobs of one user never get the same place, whichever run of Snakemake or batch job they
+    belong to, and a device gets a second job only when each has one. Where `count` is 0, nothing is done.
+
+    Args:
+        handed: the GPUs of this run, as `present` takes them.
 
     Raises LggError where there are fewer places than `count`, or the locks cannot be kept.
     """
     if count == 0:
         yield []
         return
-    devices, why, _ = present()
-    each = jobs_per_gpu()
+    devices, why, _ = present(handed)
     if len(devices) * each < count:
-        raise LggError(
-            f"this job needs {count} GPU{'s' if count > 1 else ''}, but there {'is' if len(devices) == 1 else 'are'} "
-            f"{len(devices)} to be had ({', '.join(devices) or 'none'}){f', for {each} jobs each' if each > 1 else ''}"
-            f"{f': {why}' if why else '. Check the driver and CUDA_VISIBLE_DEVICES'}, or set resources.device to cpu."
-        )
+        raise LggError(_too_few(count, list(devices), each, why))
     folder = lock_folder()
-    variable = _variable()
-    before = {name: os.environ.get(name) for name in (variable, "CUDA_DEVICE_ORDER")}
     with contextlib.ExitStack() as held:
-        # of two jobs that want several places, none may keep the other from its last one
+        # of two jobs that want several places, neither may keep the other from its last one
         alone = _acquired(folder / "queue.lock", _announce("its turn to take several GPUs"))
         with alone if count > 1 else contextlib.nullcontext():
             taken = _take(devices, each, count, folder, held)
-        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers mean the same to all jobs
-        os.environ[variable] = ",".join(taken)
-        try:
-            yield taken
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+        # in this order numbers mean the same to all jobs
+        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        held.enter_context(_variables({_variable(): ",".join(taken), "CUDA_DEVICE_ORDER": order}))
+        yield taken
+
+
+def _too_few(count: int, devices: list[str], each: int, why: str) -> str:
+    found = f"{'is' if len(devices) == 1 else 'are'} {len(devices)} available ({', '.join(devices) or 'none'})"
+    places = f", for {each} jobs each" if each > 1 else ""
+    cause = f": {why}" if why else ". Check the driver and CUDA_VISIBLE_DEVICES"
+    return (
+        f"this job needs {count} GPU{'s' if count > 1 else ''}, but there {found}{places}{cause}, or set resources.device "
+        "to cpu."
+    )
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, and restore them in the end."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def lock_folder() -> Path:
-    """Return this user's folder of locks, made where it is missing: the first below PARENTS that is of use.
+    """Return this user's folder of locks, made where it is missing: the first below PARENTS that is safe.
 
-    Everybody can write there. So a folder is of use only if it is no link, is this user's, and nobody else can write to it.
+    Everybody can write to PARENTS. A folder is safe if it is no link, belongs to this user, and nobody else can write to it.
 
     Raises LggError where none is.
     """
@@ -142,7 +140,7 @@ def lock_folder() -> Path:
             continue
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
             return folder
-        reasons.append(f"{folder}: belongs to somebody else, or others can write to it")
+        reasons.append(f"{folder}: belongs to another user, or others can write to it")
     raise LggError(
         f"there is no folder for the locks by which jobs share GPUs ({'; '.join(reasons)}). Remove one of these, make room, or "
         "set resources.device to cpu."
@@ -150,7 +148,7 @@ def lock_folder() -> Path:
 
 
 def _variable() -> str:
-    # for AMD's GPUs HIP goes by either, by its own first
+    # HIP, for AMD's GPUs, reads both, its own first
     return "HIP_VISIBLE_DEVICES" if "HIP_VISIBLE_DEVICES" in os.environ else "CUDA_VISIBLE_DEVICES"
 
 
@@ -166,7 +164,7 @@ def _named() -> list[str] | None:
 
 
 def _by_name(names: list[str]) -> dict[str, str]:
-    """Return names of locks for GPUs of which no more than a name is known: two batch jobs may call different ones 0."""
+    """Return names of locks for GPUs of which only a name is known: two batch jobs may call different ones 0."""
     batch_job = os.environ.get("SLURM_JOB_ID")
     scope = f"slurm-{batch_job}-" if batch_job else ""
 
@@ -182,7 +180,7 @@ def _by_name(names: list[str]) -> dict[str, str]:
 
 def _take(devices: Mapping[str, str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
     """Lock `count` of the devices' places as they become free, and return the devices; `held` gives the places back."""
-    # the first place of all devices, then the second of all
+    # the first place on every device, then the second on every device
     files = {
         folder / f"{lock}{f'-{place}' if place else ''}.lock": device
         for place in range(each)
@@ -216,7 +214,7 @@ def _acquired(file: Path, say: Callable[[], None]) -> Iterator[None]:
 def _lock(file: Path) -> BaseFileLock | None:
     """Return a lock held on `file`, None where another process holds it."""
     try:
-        # another ending: the kernel's locks leave their files behind, which would be locks here
+        # with another suffix: the kernel's locks leave their files behind, which would count as locks here
         lock = FileLock(file) if _has_locks(file.parent) else SoftFileLock(file.with_suffix(".held"))
         lock.acquire(timeout=0)
     except Timeout:
@@ -231,7 +229,7 @@ def _lock(file: Path) -> BaseFileLock | None:
 
 @cache
 def _has_locks(folder: Path) -> bool:
-    """Return whether the kernel keeps locks in `folder`; where it does not, the presence of a file has to do."""
+    """Return whether the kernel can lock files in `folder`; where it cannot, the presence of a file is the lock."""
     if sys.platform == "win32":
         return True
     with tempfile.TemporaryFile(dir=folder) as probe:
@@ -243,7 +241,7 @@ def _has_locks(folder: Path) -> bool:
 
 
 def _announce(what: str) -> Callable[[], None]:
-    """Return a function that says once, after a while, what this job waits for."""
+    """Return a function that prints once, after a while, what this job waits for."""
     began, said = time.monotonic(), False
 
     def say() -> None:

@@ -1,12 +1,9 @@
 """The command line that all stages share."""
 
 import argparse
+import inspect
 import json
-import os
-import select
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +12,45 @@ from lgg.errors import Interrupted, LggError
 from lgg.files import seconds_writing
 
 
-def run(
-    stage: Callable[[argparse.Namespace], None],
+def shared_options(**about: str) -> argparse.ArgumentParser:
+    """Return a parser of the options by which a job runs; the launcher reads those, the stage also its recipe and files."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, **about)  # type: ignore[arg-type]
+    parser.add_argument("--code", default="", help="digest of the code; checkpoints of other code are not used")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs of this job; 0: it runs on the CPU")
+    parser.add_argument(
+        "--checkpoints", type=json.loads, default={}, help="minutes and epochs between checkpoints, as JSON"
+    )
+    return parser
+
+
+def run(stage: Callable[[argparse.Namespace], None], **files: Sequence[str]) -> None:
+    """Run a stage with the options of the command line.
+
+    `files` are the names of what the stage reads and writes, as `_options` takes them. Every stage also takes ``--recipe``
+    (its settings, a JSON object) and the options of `shared_options`.
+
+    An error that the user can fix ends with its message and status 1, without a traceback; so does an interruption. The
+    last line on standard error says how long the stage worked and how long it wrote files, which `lgg.reporting.job_times`
+    reads from the job's log.
+    """
+    began, written = time.perf_counter(), seconds_writing()
+    arguments = _options(inspect.getdoc(inspect.getmodule(stage)), **files).parse_args()
+    try:
+        stage(arguments)
+    except (KeyboardInterrupt, LggError, OSError, MemoryError, RuntimeError) as error:
+        message = _message(error)
+        if message is None:
+            raise
+        sys.exit(message)
+    writing = seconds_writing() - written
+    work = time.perf_counter() - began - writing
+    sys.stdout.flush()  # both streams go to one log
+    print(f"job: {work:.2f} s of work and {writing:.2f} s of writing", file=sys.stderr)
+
+
+def _options(
+    description: str | None,
     *,
     inputs: Sequence[str] = (),
     lists: Sequence[str] = (),
@@ -25,99 +59,48 @@ def run(
     outputs: Sequence[str] = (),
     optional_outputs: Sequence[str] = (),
     output_lists: Sequence[str] = (),
-) -> None:
-    """Parse the arguments of a stage and run it.
+) -> argparse.ArgumentParser:
+    """Return the parser of a stage's options.
 
     Args:
-        inputs, lists, optional, optional_lists: names of files to read; those in lists may be several, optional ones absent.
-        outputs, optional_outputs, output_lists: names of files to write, given as ``--out-NAME``, likewise. What is optional
-            may be named without a file.
-
-    Every stage also takes ``--recipe`` (a JSON object), ``--code`` (the digest of its code), ``--threads`` and ``--gpus``.
-    A mistake that a person can mend ends with its message and status 1, without a traceback; so does an interruption. The
-    stage ends with the Snakemake that started it, even where that was killed. When all went well the last line on standard
-    error says how long the stage worked and how long it wrote files, which `lgg.reporting.job_times` reads from the job's
-    log.
+        inputs, lists, optional, optional_lists: names of files to read, each given as ``--NAME``: one, one or more, or none.
+        outputs, optional_outputs, output_lists: names of files to write, given as ``--out-NAME``, likewise.
     """
-    began, written = time.perf_counter(), seconds_writing()
-    parser = argparse.ArgumentParser(description=stage.__module__)
+    parser = argparse.ArgumentParser(description=description, parents=[shared_options()], allow_abbrev=False)
     parser.add_argument("--recipe", type=json.loads, required=True, help="the settings, as JSON")
-    parser.add_argument("--code", default="", help="digest of the code; checkpoints of another are not used")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs this job was given; 0 works on the CPU")
-    for name in inputs:
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    for name in optional:
-        parser.add_argument(f"--{name}", type=Path, nargs="?")
-    for name in lists:
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
-    for name in optional_lists:
-        parser.add_argument(f"--{name}", type=Path, nargs="*", default=[])
-    for name in outputs:
-        parser.add_argument(f"--out-{name}", type=Path, required=True)
-    for name in optional_outputs:
-        parser.add_argument(f"--out-{name}", type=Path, nargs="?")
-    for name in output_lists:
-        parser.add_argument(f"--out-{name}", type=Path, nargs="+", required=True)
-    arguments = parser.parse_args()
-    _end_with_snakemake()
-    try:
-        stage(arguments)
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except Interrupted as interruption:
-        sys.exit(str(interruption))
-    except LggError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(
-            f"error: a file could not be read or written: {error}. Check free space and permissions, then run again."
-        )
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
-            raise
-        sys.exit(
-            f"error: the job ran out of memory ({str(error).partition(chr(10))[0] or type(error).__name__}). Turn down "
-            "`batch_size` or the network's `base_width` or `width`, set `precision` to bfloat16, or take fewer `images`; or "
-            "give jobs more: a larger resources.train.mem_mb or resources.evaluate.mem_mb, or fewer --cores at once."
-        )
-    writing = seconds_writing() - written
-    work = time.perf_counter() - began - writing
-    sys.stdout.flush()  # both streams go to one log
-    print(f"job: {work:.2f} s of work and {writing:.2f} s of writing", file=sys.stderr)
+    for prefix, required, one, several in (
+        ("--", True, inputs, lists),
+        ("--", False, optional, optional_lists),
+        ("--out-", True, outputs, output_lists),
+        ("--out-", False, optional_outputs, ()),
+    ):
+        for name in one:
+            parser.add_argument(f"{prefix}{name}", type=Path, required=required)
+        for name in several:
+            parser.add_argument(f"{prefix}{name}", type=Path, nargs="+", required=required, default=[])
+    return parser
 
 
-def _end_with_snakemake() -> None:
-    """Send this process SIGTERM when the Snakemake that started it is gone, so that no orphan keeps a GPU."""
-    parent = os.environ.get("LGG_SNAKEMAKE")
-    if parent is not None and int(parent) != os.getpid():
-        threading.Thread(target=_wait_and_end, args=(int(parent),), daemon=True).start()
+def _message(error: BaseException) -> str | None:
+    """Return what the user is told of an error that ended a stage; None for a fault of the program."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, Interrupted):
+        return str(error)
+    if isinstance(error, LggError):
+        return f"error: {error}"
+    if isinstance(error, OSError):
+        return f"error: a file could not be read or written: {error}. Check free space and permissions, then run again."
+    if not _is_lack_of_memory(error):
+        return None
+    return (
+        f"error: the job ran out of memory ({str(error).partition(chr(10))[0] or type(error).__name__}). Lower "
+        "`batch_size` or the network's `base_width` or `width`, set `precision` to bfloat16, or use fewer `images`; or "
+        "give jobs more: a larger resources.train.mem_mb or resources.evaluate.mem_mb, or fewer --cores at once."
+    )
 
 
-def _wait_and_end(process: int) -> None:
-    try:
-        descriptor = os.pidfd_open(process)
-        select.select([descriptor], [], [])
-    except ProcessLookupError:
-        pass
-    except (AttributeError, OSError):  # no Linux, or an old one
-        while _exists(process):
-            time.sleep(1)
-    print("Snakemake is gone; this job ends too.", file=sys.stderr, flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's
-    return True
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
+def _is_lack_of_memory(error: BaseException) -> bool:
     # by its words: torch.OutOfMemoryError is for GPUs alone, and not every stage imports torch
     return isinstance(error, MemoryError) or any(
         words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import copy
-import json
 import os
 import re
 import shlex
@@ -25,6 +24,7 @@ from lgg.errors import ConfigError
 from lgg.pipeline import gpus
 from lgg.pipeline.config import Config, plan
 from lgg.pipeline.config.overlays import read_arguments
+from lgg.pipeline.environment import Environment
 from lgg.pipeline.streams import outlast
 from lgg.training import terminal
 from lgg.training.signals import ENDING, WRITING
@@ -36,10 +36,10 @@ def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = Non
     Args:
         raw: the configuration as Snakemake has put it together.
         root: the Snakefile's folder.
-        given: what it was put together from, as far as the command line says.
+        given: the files and command line that it was put together from.
 
-    Jobs run ``python -m lgg.pipeline.…``: whatever stands first on PATH would be another Python where the environment is
-    not activated, so the one that runs Snakemake is put first, and `root`, the Snakefile's folder, on PYTHONPATH.
+    Jobs run ``python -m lgg.pipeline …``. The first `python` on PATH may be another one where the environment is not
+    activated, so the folder of the one that runs Snakemake goes first, and `root` goes first on PYTHONPATH.
 
     Raises ConfigError where the configuration cannot be used, or the environment has no `python` for the jobs.
     """
@@ -47,35 +47,45 @@ def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = Non
     _put_first("PYTHONPATH", str(root))
     if shutil.which("python") is None:
         raise ConfigError(
-            f"Snakemake runs in {sys.executable}, but beside it there is no `python` for the jobs. "
+            f"Snakemake runs in {sys.executable}, but there is no `python` next to it for the jobs. "
             "Install the extra `pipeline`, which includes Snakemake, into one virtual or conda environment."
         )
     config = plan(*_layers(raw, root, given or ConfigSettings()), folder=Path.cwd())
     for line in config.data.notices:
         print(line, file=sys.stderr)
-    os.environ["LGG_SNAKEMAKE"] = str(os.getpid())
-    os.environ["LGG_JOBS_PER_GPU"] = str(config.resources.jobs_per_gpu)
-    os.environ["LGG_CHECKPOINTS"] = json.dumps(config.resources.checkpoints.model_dump(mode="json"))
-    terminal.offer()
     if _is_snakemake(Path(sys.argv[0])):
         outlast(logger)
     return config
 
 
-def heed_signals() -> None:
-    """Let SIGTERM and SIGHUP end the jobs of this Snakemake, and itself, as Ctrl-C does, and pass on what asks for checkpoints.
+def _export(config: Config, locks: Mapping[str, str]) -> None:
+    """Hand over to the jobs that this process starts what they cannot know: see `Environment`.
 
-    By itself Snakemake waits for jobs to finish after SIGTERM, and dies of the other signals with its lock left behind.
-    Signals that were ignored from the start, as SIGHUP under nohup, stay so. A program that uses Snakemake as a library
-    keeps its signals to itself.
+    On a cluster a job has a Snakemake of its own, which hands over its own values: the terminal is another machine's.
+    """
+    Environment(
+        snakemake=os.getpid(),
+        terminal=terminal.name(),
+        gpus=locks,
+        jobs_per_gpu=config.resources.jobs_per_gpu,
+        checkpoints=config.resources.checkpoints.model_dump(mode="json"),
+    ).export()
+
+
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP end this Snakemake and its jobs as Ctrl-C does, and pass on what asks for checkpoints.
+
+    By default Snakemake waits for its jobs after SIGTERM; the other signals kill it and leave its lock behind. Signals that
+    are ignored from the start, as SIGHUP under nohup, stay ignored. Where a program uses Snakemake as a library, its signals
+    are left alone.
     """
     if not _is_snakemake(Path(sys.argv[0])) or sys.platform == "win32":
         return
-    # Snakemake sets a handler of SIGTERM of its own later. But Python writes the numbers of all signals to a pipe as well.
+    # Snakemake sets its own handler of SIGTERM later, but Python also writes the numbers of all signals to a pipe
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    if others != -1:  # somebody else listens already
+    if others != -1:  # something else listens already
         signal.set_wakeup_fd(others)
         os.close(reading)
         os.close(writing)
@@ -87,8 +97,8 @@ def heed_signals() -> None:
     threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
 
 
-# Taken by the first signal that interrupts Snakemake: shells, systems and kernels send several at an end, and a second
-# interruption would cut short what the first one leads to.
+# Taken by the first signal that interrupts Snakemake: shells and systems send several when they end, and a second
+# interruption would cut short how Snakemake handles the first.
 _interrupted = threading.Lock()
 
 
@@ -98,7 +108,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _leave_it_to_jobs(*_: object) -> None:
-    """Do nothing: `_pass_on` hears of the signal too."""
+    """Do nothing: `_pass_on` gets the signal too."""
 
 
 def _is_snakemake(program: Path) -> bool:
@@ -128,11 +138,11 @@ def _signal_stages(number: signal.Signals) -> None:
 
 
 def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[Mapping[str, Any]]:
-    """Return what makes the configuration, each to be laid over those before it: the base, files, the command line.
+    """Return the layers of the configuration, each to be laid over those before it: the base, files, the command line.
 
-    Snakemake has laid them over one another already, but: of a kind that an overlay changes, what only the former kind has
-    is left over; whatever an overlay mentions comes first, and the rows of a table would move with it; of the command line
-    it makes text. Where this workflow is a module of another, it is given that one's configuration alone.
+    Snakemake has merged them already, but where an overlay changes a kind, keys of the former kind remain; keys that an
+    overlay mentions come first, which would reorder the rows of a table; and values of the command line are text. Where this
+    workflow is a module of another one, the merged configuration is all that there is.
     """
     path = root / "config" / "config.yaml"
     base = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -143,7 +153,7 @@ def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[M
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Snakemake makes of `layers`."""
+    """Return `layers` merged as Snakemake does it."""
     whole: dict[str, Any] = {}
     for layer in layers:
         update_config(whole, copy.deepcopy(layer))
@@ -163,27 +173,32 @@ def gpus_of_jobs(config: Config, limit: int | None) -> tuple[int, int]:
 
     Raises ConfigError where jobs must have a GPU, and may not.
     """
-    gpus.hand_over({})
-    device = config.resources.device
+    found = _usable(config.resources.device, limit)
+    _export(config, found or {})
+    if found is None:
+        return 0, 0
+    places = len(found) * config.resources.jobs_per_gpu
+    return 1, min(limit or 1, places or sys.maxsize)
+
+
+def _usable(device: str, limit: int | None) -> Mapping[str, str] | None:
+    """Return the locks of the GPUs that jobs on this machine may use; None where jobs are to run on the CPU."""
     if device == "cuda" and limit == 0:
         raise ConfigError(
             "resources.device is cuda, but with `gpu=0` no job may use a GPU. Give `--resources gpu=1`, or as many as there "
             "are (a profile's `resources: gpu:` counts too), or set resources.device to cpu."
         )
     if device == "cpu":
-        return 0, 0
+        return None
     found = gpus.usable()
-    if device == "auto":
-        why = "no job may use a GPU (gpu=0)" if limit == 0 and found.locks else found.why
-        if why:
-            logger.info(f"resources.device: auto is the CPU here: {why}.")
-        if why or not found.locks:
-            return 0, 0
-    elif found.why:
-        logger.warning(f"resources.device: cuda, but on this machine {found.why}.")
-    gpus.hand_over(found.locks)
-    places = len(found.locks) * config.resources.jobs_per_gpu
-    return 1, min(limit or 1, places or sys.maxsize)
+    if device == "cuda":
+        if found.why:
+            logger.warning(f"resources.device: cuda, but on this machine {found.why}.")
+        return found.locks
+    why = "no job may use a GPU (gpu=0)" if limit == 0 and found.locks else found.why
+    if why:
+        logger.info(f"resources.device: auto is the CPU here: {why}.")
+    return None if why else found.locks or None
 
 
 def growing(minutes: int) -> Callable[[Any, int], int]:
@@ -242,24 +257,24 @@ def starts_jobs(workflow: Any) -> bool:
 
 
 def ending(workflow: Any, results: str, targets: Sequence[str]) -> str:
-    """Return what is said at the end of a run that went well.
+    """Return the message at the end of a successful run.
 
-    The command for the report is given where all `targets`, the tables and figures of the whole run, are there.
+    It gives the command for the report where all `targets`, the tables and figures of the whole run, exist.
     """
     missing = sum(not Path(target).exists() for target in targets)
-    if missing and not workflow.storage_settings.default_storage_provider:  # elsewhere they are no files here
+    if missing and not workflow.storage_settings.default_storage_provider:  # in other storage they are no local files
         return (
-            f"Done with what was asked for. {len(targets) - missing} of the run's {len(targets)} tables and figures are there; "
-            "the same command without the names of files or rules makes the others, and then says how the report is made."
+            f"Done with what was asked for. {len(targets) - missing} of the run's {len(targets)} tables and figures exist; "
+            "the same command without names of files or rules makes the others, and then says how to make the report."
         )
     return (
-        f"Done: {results}/tables/, {results}/figures/; results/README.md says what they stand for.\n"
-        f"The report, {results}/report.html, is made by: {shlex.join(report_command(workflow, results, sys.argv))}"
+        f"Done: {results}/tables/, {results}/figures/; results/README.md explains them.\n"
+        f"To make the report, {results}/report.html: {shlex.join(report_command(workflow, results, sys.argv))}"
     )
 
 
 def report_command(workflow: Any, results: str, given: Sequence[str]) -> list[str]:
-    """Return the command that makes the report of this run: with the same Snakefile, folder, profile and configuration.
+    """Return the command that makes the report of this run, with the same Snakefile, folder, profile and configuration.
 
     Args:
         given: the command line of this Snakemake, for its profiles.
@@ -273,7 +288,7 @@ def report_command(workflow: Any, results: str, given: Sequence[str]) -> list[st
     command += _profiles(given)
     if workflow.overwrite_configfiles:
         command += ["--configfile", *map(str, workflow.overwrite_configfiles)]
-    # as they were written: what Snakemake has read of them has other types
+    # as they were written: Snakemake's parsed values have other types
     settings = workflow.config_settings.config_args
     if settings:
         command += ["--config", *([settings] if isinstance(settings, str) else settings)]
@@ -281,7 +296,7 @@ def report_command(workflow: Any, results: str, given: Sequence[str]) -> list[st
 
 
 def _profiles(given: Sequence[str]) -> list[str]:
-    """Return the options of a command line that name profiles, which may say where results are kept."""
+    """Return the options of a command line that name profiles, which may set where results are stored."""
     if not given or not _is_snakemake(Path(given[0])):
         return []
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

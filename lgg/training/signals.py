@@ -1,4 +1,4 @@
-"""What signals mean to jobs: the end, with a checkpoint where there is one to write, or a checkpoint alone."""
+"""What signals mean to jobs: stop, with a checkpoint where training runs, or write a checkpoint and continue."""
 
 import signal
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ def _known(*names: str) -> tuple[signal.Signals, ...]:
     return tuple(signal.Signals[name] for name in names if name in signal.Signals.__members__)
 
 
-# asked to end, Ctrl-C, the terminal or the connection is gone, the limit of CPU time; Windows has but the first two
+# terminated, Ctrl-C, the terminal or connection is gone, the limit of CPU time; Windows has only the first two
 ENDING = _known("SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU")
 # warnings of batch systems before a time limit: SLURM's usual one, and LSF's and Grid Engine's
 WRITING = _known("SIGUSR1", "SIGUSR2")
@@ -19,8 +19,8 @@ def not_ignored(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
     return [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
 
 
-def pass_over_warnings() -> None:
-    """Ignore the signals that ask for a checkpoint, of which a process would die: only a training has one to write."""
+def ignore_warnings() -> None:
+    """Ignore the signals that ask for a checkpoint, which would kill a process that has none to write."""
     for number in WRITING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.SIG_IGN)

@@ -18,7 +18,7 @@ from lgg.pipeline import driver
 from lgg.pipeline import gpus
 gpus.PARENTS = [os.environ["TEST_LOCKS"]]
 driver.ask = lambda: driver.Answer([], asked=False)
-with gpus.claimed(int(sys.argv[1])) as devices:
+with gpus.claimed(int(sys.argv[1]), {}, int(sys.argv[3])) as devices:
     began = time.monotonic()
     assert os.environ["CUDA_VISIBLE_DEVICES"].split(",") == devices
     print("has", *devices, flush=True)
@@ -34,7 +34,7 @@ def four_devices(monkeypatch, tmp_path):
     """Return the folder below which locks lie, on a machine without a driver that would know better."""
     locks = tmp_path / "locks"
     locks.mkdir()
-    for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "LGG_JOBS_PER_GPU", "HIP_VISIBLE_DEVICES", gpus.HANDED):
+    for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(gpus, "PARENTS", [str(locks)])
     monkeypatch.setattr(driver, "ask", lambda: driver.Answer([], asked=False))
@@ -43,8 +43,12 @@ def four_devices(monkeypatch, tmp_path):
     return locks
 
 
-def start(count, seconds, **variables):
-    command = [sys.executable, "-c", JOB, str(count), str(seconds)]
+def claimed(count, handed=None, each=1):
+    return gpus.claimed(count, handed or {}, each)
+
+
+def start(count, seconds, each=1, **variables):
+    command = [sys.executable, "-c", JOB, str(count), str(seconds), str(each)]
     return subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.PIPE, text=True)
 
 
@@ -75,7 +79,7 @@ def test_jobs_that_want_several_get_them_all_without_a_deadlock():
 
 
 def test_no_more_jobs_share_a_device_than_it_has_places():
-    jobs = [start(1, 0.4, CUDA_VISIBLE_DEVICES="0,1", LGG_JOBS_PER_GPU="2") for _ in range(10)]
+    jobs = [start(1, 0.4, each=2, CUDA_VISIBLE_DEVICES="0,1") for _ in range(10)]
     outcomes = [outcome(job) for job in jobs]
     held = {
         device: [(began, ended) for devices, began, ended in outcomes if devices == [device]] for device in ("0", "1")
@@ -90,7 +94,7 @@ def test_no_more_jobs_share_a_device_than_it_has_places():
 def test_devices_get_a_second_job_when_each_has_one():
     jobs, devices = [], []
     for _ in range(4):
-        jobs.append(start(1, 60, LGG_JOBS_PER_GPU="2", CUDA_VISIBLE_DEVICES="0,1"))
+        jobs.append(start(1, 60, each=2, CUDA_VISIBLE_DEVICES="0,1"))
         devices.append(jobs[-1].stdout.readline())
     for job in jobs:
         job.kill()
@@ -98,11 +102,10 @@ def test_devices_get_a_second_job_when_each_has_one():
     assert devices == ["has 0\n", "has 1\n"] * 2
 
 
-def test_who_takes_all_places_has_each_device_alone(monkeypatch):
-    monkeypatch.setenv("LGG_JOBS_PER_GPU", "3")
-    with gpus.claimed(12) as devices:
+def test_who_takes_all_places_has_each_device_alone():
+    with claimed(12, each=3) as devices:
         assert devices == ["0", "1", "2", "3"]
-        waiting = start(1, 0)
+        waiting = start(1, 0, each=3)
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
     assert outcome(waiting)[0] == ["0"]
@@ -133,7 +136,8 @@ def test_who_waits_says_so_and_can_be_ended():
     holder.stdout.readline()
     # two wait for devices, one that wants several for its turn
     waiting = [
-        subprocess.Popen([sys.executable, "-c", JOB, count, "0"], stderr=subprocess.PIPE, text=True) for count in "122"
+        subprocess.Popen([sys.executable, "-c", JOB, count, "0", "1"], stderr=subprocess.PIPE, text=True)
+        for count in "122"
     ]
     messages = sorted(job.stderr.readline() for job in waiting)
     for job in waiting:
@@ -148,7 +152,7 @@ def test_who_waits_says_so_and_can_be_ended():
 
 def test_a_job_that_waits_keeps_no_other_from_a_device_that_is_free():
     """As two runs of one user, each of which was given devices of its own."""
-    with gpus.claimed(4), start(1, 0, CUDA_VISIBLE_DEVICES="0") as waiting:
+    with claimed(4), start(1, 0, CUDA_VISIBLE_DEVICES="0") as waiting:
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
         assert outcome(start(1, 0, CUDA_VISIBLE_DEVICES="7"))[0] == ["7"]
@@ -156,7 +160,7 @@ def test_a_job_that_waits_keeps_no_other_from_a_device_that_is_free():
 
 
 def test_the_environment_is_as_before_afterwards(monkeypatch):
-    with gpus.claimed(2) as devices:
+    with claimed(2) as devices:
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(devices) == "0,1"
         assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
@@ -164,7 +168,7 @@ def test_the_environment_is_as_before_afterwards(monkeypatch):
 
 
 def test_without_gpus_nothing_is_done(four_devices):
-    with gpus.claimed(0) as devices:
+    with claimed(0) as devices:
         assert devices == []
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
     assert list(four_devices.iterdir()) == []
@@ -172,7 +176,7 @@ def test_without_gpus_nothing_is_done(four_devices):
 
 def test_jobs_of_one_allocation_have_devices_of_their_own_and_allocations_know_nothing_of_each_other():
     """SLURM gives an allocation its devices, which each may call 0. It does not divide them among what runs inside."""
-    with gpus.claimed(4):
+    with claimed(4):
         jobs = [
             start(1, 60, SLURM_JOB_ID=number, CUDA_VISIBLE_DEVICES=names)
             for number, names in [*[("7", "0,1")] * 2, *[("8", "0")]]
@@ -187,15 +191,14 @@ def test_jobs_of_one_allocation_have_devices_of_their_own_and_allocations_know_n
 @pytest.mark.parametrize(
     ("visible", "each", "count", "message"),
     [
-        ("0,1", "1", 3, "needs 3 GPUs, but there are 2"),
-        ("0", "2", 3, r"needs 3 GPUs, but there is 1 to be had \(0\), for 2 jobs each"),
-        ("", "1", 1, "none"),
+        ("0,1", 1, 3, "needs 3 GPUs, but there are 2"),
+        ("0", 2, 3, r"needs 3 GPUs, but there is 1 available \(0\), for 2 jobs each"),
+        ("", 1, 1, "none"),
     ],
 )
 def test_more_than_there_are_is_refused_at_once(visible, each, count, message, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setenv("LGG_JOBS_PER_GPU", each)
-    with pytest.raises(LggError, match=message), gpus.claimed(count):
+    with pytest.raises(LggError, match=message), claimed(count, each=each):
         pass
 
 
@@ -205,7 +208,7 @@ def test_more_than_there_are_is_refused_at_once(visible, each, count, message, m
 )
 def test_without_a_driver_devices_are_those_that_are_named(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert list(gpus.present().locks) == expected
+    assert list(gpus.present({}).locks) == expected
     assert gpus.usable().locks == {}  # and none of which anybody knows that it can be used
 
 
@@ -238,7 +241,7 @@ def machine(monkeypatch, uuids, visible, **answer):
 )
 def test_with_a_driver_devices_are_those_that_it_finds(uuids, visible, expected, monkeypatch):
     machine(monkeypatch, uuids, visible)
-    assert gpus.present().locks == gpus.usable().locks == expected
+    assert gpus.present({}).locks == gpus.usable().locks == expected
 
 
 def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch):
@@ -248,22 +251,19 @@ def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch
         if allocation:
             monkeypatch.setenv("SLURM_JOB_ID", allocation)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "0")
-        names.extend(gpus.present().locks.values())
+        names.extend(gpus.present({}).locks.values())
     assert names == ["gpu-bb"] * 4
 
 
-def test_jobs_take_what_was_handed_over_and_ask_nobody(monkeypatch):
+def test_jobs_take_what_was_handed_over_and_do_not_ask_the_driver(monkeypatch):
     monkeypatch.setattr(driver, "ask", lambda: pytest.fail("was asked"))
-    gpus.hand_over({"5": "gpu-ee"})
-    with gpus.claimed(1) as devices:
+    with claimed(1, {"5": "gpu-ee"}) as devices:
         assert devices == ["5"]
-    gpus.hand_over({})
-    assert gpus.HANDED not in os.environ
 
 
 def test_amd_s_own_variable_comes_first(monkeypatch):
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "3")
-    with gpus.claimed(1) as devices:
+    with claimed(1) as devices:
         assert devices == ["3"]
         assert (os.environ["HIP_VISIBLE_DEVICES"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("3", "0,1,2,3")
 
@@ -310,7 +310,7 @@ def test_somebody_else_s_folder_is_passed_over(monkeypatch, four_devices):
     somebody = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: somebody)
     (four_devices / f"lgg-gpus-{somebody}").mkdir()
-    with pytest.raises(LggError, match="belongs to somebody else"):
+    with pytest.raises(LggError, match="belongs to another user"):
         gpus.lock_folder()
 
 
@@ -320,5 +320,5 @@ def test_a_lock_that_cannot_be_kept_is_told_without_a_traceback(error, monkeypat
         raise error
 
     monkeypatch.setattr("filelock.FileLock.acquire", fails)
-    with pytest.raises(LggError, match=r"gpu-0\.lock, by which jobs share GPUs, cannot be kept"), gpus.claimed(1):
+    with pytest.raises(LggError, match=r"gpu-0\.lock, by which jobs share GPUs, cannot be kept"), claimed(1):
         pass

@@ -1,6 +1,3 @@
-import os
-import signal
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +6,7 @@ import torch
 
 from lgg.errors import DataError, Interrupted
 from lgg.files import atomic_path
-from lgg.pipeline.job import run
+from lgg.pipeline.job import run, shared_options
 
 
 def call(monkeypatch, stage, *arguments, **files):
@@ -37,13 +34,20 @@ def test_files_and_recipe_arrive_by_name(monkeypatch, tmp_path):
     assert arguments.out_model.name == "m"
 
 
-def test_what_is_optional_may_be_named_without_a_file(monkeypatch):
+def test_what_is_optional_may_be_left_out(monkeypatch):
     seen = []
     files = {"optional": ["a"], "optional_lists": ["b"], "optional_outputs": ["c"]}
-    for arguments in ((), ("--a", "--b", "--out-c"), ("--a", "1", "--b", "2", "3", "--out-c", "4")):
+    for arguments in ((), ("--a", "1", "--b", "2", "3", "--out-c", "4")):
         call(monkeypatch, seen.append, "--recipe", "{}", *arguments, **files)
-    assert [(one.a, one.b, one.out_c) for one in seen[:2]] == [(None, [], None)] * 2
-    assert [str(one) for one in (seen[2].a, *seen[2].b, seen[2].out_c)] == ["1", "2", "3", "4"]
+    assert (seen[0].a, seen[0].b, seen[0].out_c) == (None, [], None)
+    assert [str(one) for one in (seen[1].a, *seen[1].b, seen[1].out_c)] == ["1", "2", "3", "4"]
+
+
+def test_the_launcher_reads_the_shared_options_among_those_of_any_stage():
+    options = ["--recipe", '{"a": 1}', "--train", "t", "--gpus", "2", "--out-code", "m", "--thread", "9"]
+    given, others = shared_options().parse_known_args(options)
+    assert (given.gpus, given.threads, given.code, given.checkpoints) == (2, 1, "", {})
+    assert others == [word for word in options if word not in ("--gpus", "2")]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def test_what_is_optional_may_be_named_without_a_file(monkeypatch):
         (OSError(28, "No space left on device"), "error: a file could not be read or written"),
     ],
 )
-def test_what_a_person_can_mend_ends_without_a_traceback(monkeypatch, capsys, error, message):
+def test_an_error_that_the_user_can_fix_ends_without_a_traceback(monkeypatch, capsys, error, message):
     def stage(arguments):
         raise error
 
@@ -71,7 +75,7 @@ def test_what_a_person_can_mend_ends_without_a_traceback(monkeypatch, capsys, er
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
-def test_lack_of_memory_names_the_keys_to_turn_down(monkeypatch, error):
+def test_lack_of_memory_names_the_keys_to_lower(monkeypatch, error):
     def stage(arguments):
         raise error
 
@@ -115,7 +119,7 @@ def test_a_missing_argument_is_named(monkeypatch, capsys):
     assert "--out-model" in capsys.readouterr().err
 
 
-def test_the_end_tells_how_long_the_stage_worked_and_wrote(monkeypatch, capsys, tmp_path):
+def test_the_last_line_says_how_long_the_stage_worked_and_wrote(monkeypatch, capsys, tmp_path):
     now = 100.0
     for module in ("lgg.files", "lgg.pipeline.job"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: now))
@@ -147,52 +151,3 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch):
 
     with pytest.raises(SystemExit, match="interrupted"):
         call(monkeypatch, stage, "--recipe", "{}")
-
-
-WAITING = """
-import os, sys, time
-from lgg.pipeline import job
-if sys.argv[1] == "no pidfd":
-    del os.pidfd_open
-job._end_with_snakemake()
-print("ready", flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize("system", ["Linux", "no pidfd"])
-def test_a_job_ends_with_the_snakemake_that_started_it(system):
-    snakemake = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    job = subprocess.Popen(
-        [sys.executable, "-c", WAITING, system],
-        env=os.environ | {"LGG_SNAKEMAKE": str(snakemake.pid)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert job.stdout.readline() == "ready\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            job.wait(timeout=0.5)
-        snakemake.kill()
-        snakemake.wait()
-        assert job.wait(timeout=20) == -signal.SIGTERM
-        assert "Snakemake is gone" in job.stderr.read()
-    finally:
-        for process in (job, snakemake):
-            process.kill()
-            process.wait()
-        job.stdout.close()
-        job.stderr.close()
-
-
-def test_a_job_of_a_snakemake_that_is_gone_already_ends_at_once():
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    job = subprocess.run(
-        [sys.executable, "-c", WAITING, "Linux"],
-        env=os.environ | {"LGG_SNAKEMAKE": str(gone.pid)},
-        capture_output=True,
-        timeout=30,
-    )
-    assert job.returncode == -signal.SIGTERM

@@ -1,8 +1,10 @@
-import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,21 @@ from snakemake_runs import without_ignored_signals
 
 from lgg.errors import ConfigError
 from lgg.pipeline import gpus
-from lgg.pipeline.workflow import ending, gpus_of_jobs, heed_signals, in_groups, one_of, report_command, start
+from lgg.pipeline.environment import Environment
+from lgg.pipeline.recipes import Recipe
+from lgg.pipeline.workflow import (
+    asks,
+    each,
+    ending,
+    files,
+    gpus_of_jobs,
+    heed_signals,
+    in_groups,
+    one_of,
+    report_command,
+    stage,
+    start,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,8 +41,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    for name in ("PYTHONPATH", "LGG_SNAKEMAKE", "LGG_JOBS_PER_GPU", "LGG_CHECKPOINTS", gpus.HANDED):
-        monkeypatch.setenv(name, "")  # what `start` sets for jobs ends with each test
+    for name in ("PYTHONPATH", *(f"LGG_{field.name.upper()}" for field in fields(Environment))):
+        monkeypatch.setenv(name, "")  # what is set for jobs ends with each test
 
 
 def test_jobs_find_this_python_and_this_package():
@@ -109,7 +125,7 @@ def test_a_program_s_values_stay_what_they_are():
 def test_an_environment_without_python_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python9"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="there is no `python` for the jobs"):
+    with pytest.raises(ConfigError, match="there is no `python` next to it for the jobs"):
         start(overlaid(), ROOT)
 
 
@@ -140,12 +156,11 @@ ONE, TWO = gpus.Usable({"0": "gpu-aa"}), gpus.Usable({"0": "gpu-aa", "1": "gpu-b
 )
 def test_jobs_ask_for_gpus_where_they_can_use_some(monkeypatch, device, found, limit, each, expected):
     monkeypatch.setattr(gpus, "usable", lambda: found)
-    monkeypatch.setenv(gpus.HANDED, "of another run")
+    Environment(gpus={"7": "of another run"}).export()
     config = start(overlaid({"resources": {"device": device, "jobs_per_gpu": each}}), ROOT)
     assert gpus_of_jobs(config, limit) == expected
     # what was decided is what jobs go by
-    decided = found.locks if expected[0] else {}
-    assert json.loads(os.environ.get(gpus.HANDED, "{}")) == decided
+    assert Environment.read().gpus == (found.locks if expected[0] else {})
 
 
 @pytest.mark.parametrize(
@@ -173,9 +188,48 @@ def test_a_gpu_that_is_asked_for_and_forbidden_is_refused():
         gpus_of_jobs(start(overlaid({"resources": {"device": "cuda"}}), ROOT), 0)
 
 
-def test_patterns_match_the_names_alone():
-    import re
+def test_jobs_are_handed_what_the_configuration_says(monkeypatch):
+    Environment(terminal="/dev/of-another-machine").export()
+    resources = {"device": "cpu", "jobs_per_gpu": 3, "checkpoints": {"minutes": None, "epochs": 2}}
+    gpus_of_jobs(start(overlaid({"resources": resources}), ROOT), 1)
+    handed = Environment.read()
+    assert (handed.snakemake, handed.jobs_per_gpu) == (os.getpid(), 3)
+    assert handed.checkpoints == {"minutes": None, "epochs": 2}
+    assert handed.terminal != "/dev/of-another-machine"
 
+
+# --- what rules are made of ---------------------------------------------------------------------------------------
+
+
+def test_a_job_s_files_are_options_and_what_has_none_is_left_out():
+    inputs = {"train": "a b.x", "models": ["one", "it's"], "teacher": [], "test": ["t"]}
+    words = shlex.split(files(None, inputs, {"csv": "c", "corruptions": []}))
+    assert words == ["--train", "a b.x", "--models", "one", "it's", "--test", "t", "--out-csv", "c"]
+
+
+def test_a_recipe_becomes_params_for_all_jobs_or_for_each():
+    recipes = {"gkd": Recipe("{1}", "aa", "distill"), "none": Recipe("{2}", "bb", "train")}
+    for_all = stage(recipes["gkd"])
+    assert for_all == {"stage": "distill", "recipe": "{1}", "code": "aa"}
+    of_each = stage(lambda wildcards: recipes[wildcards.method])
+    for name, recipe in recipes.items():
+        found = {key: param(SimpleNamespace(method=name)) for key, param in of_each.items()}
+        assert found == stage(recipe)
+
+
+def test_a_job_asks_for_more_time_with_each_attempt():
+    asked = asks(SimpleNamespace(mem_mb=100, runtime=7), 2)
+    assert (asked["gpu"], asked["mem_mb"]) == (2, 100)
+    assert [asked["runtime"](None, attempt) for attempt in (1, 2, 3)] == [7, 14, 21]
+
+
+def test_a_rule_has_a_job_for_each_method_and_seed_and_no_other():
+    patterns = each(["gkd", "a.b"], [3, 10])
+    assert {name for name in ("gkd", "a.b", "axb", "gkd|a") if re.fullmatch(patterns["method"], name)} == {"gkd", "a.b"}
+    assert [seed for seed in range(12) if re.fullmatch(patterns["seed"], str(seed))] == [3, 10]
+
+
+def test_patterns_match_the_names_alone():
     assert re.fullmatch(one_of(["gkd", "a.b"]), "gkd")
     assert not re.fullmatch(one_of(["gkd", "a.b"]), "axb")
     assert not re.search(one_of([]), "")
@@ -313,9 +367,9 @@ def test_the_report_is_offered_when_all_tables_and_figures_are_there(here):
     targets = [str(here / name) for name in ("table1.md", "table2.md", "figure1.pdf")]
     for missing in (3, 2, 1):
         said = ending(workflow(here), "results/r", targets)
-        assert f"{3 - missing} of the run's 3 tables and figures" in said and "--report" not in said
+        assert f"{3 - missing} of the run's 3 tables and figures exist" in said and "--report" not in said
         Path(targets[missing - 1]).touch()
-    assert "is made by: snakemake --report results/r/report.html" in ending(workflow(here), "results/r", targets)
+    assert "report.html: snakemake --report results/r/report.html" in ending(workflow(here), "results/r", targets)
 
 
 def test_results_that_are_kept_elsewhere_are_not_missed(here):

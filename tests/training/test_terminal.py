@@ -11,15 +11,15 @@ from lgg.training import terminal
 def screen(monkeypatch):
     """A terminal: what is written to its name can be read from the descriptor."""
     ours, theirs = os.openpty()
-    monkeypatch.setenv(terminal.TERMINAL, os.ttyname(theirs))
+    monkeypatch.setattr(terminal, "_screen", os.ttyname(theirs))
     yield ours
     os.close(ours)
     os.close(theirs)
 
 
 def test_a_line_goes_to_the_log_and_with_the_job_s_name_to_the_terminal(screen, monkeypatch, capsys):
-    monkeypatch.setenv(terminal.JOB, "")
-    terminal.name_job(["--recipe", "{}", "--out-model", "results/demo/distillation/gkd/seed0/model.safetensors"])
+    monkeypatch.setattr(terminal, "_job", "")
+    terminal.connect(terminal._screen, "distillation/gkd/seed0")
     terminal.tell("epoch 1/3")
     assert capsys.readouterr().err == "epoch 1/3\n"
     shown = b""
@@ -30,20 +30,16 @@ def test_a_line_goes_to_the_log_and_with_the_job_s_name_to_the_terminal(screen, 
 
 @pytest.mark.parametrize("name", [None, "/dev/no such terminal"])
 def test_without_a_terminal_it_goes_to_the_log_alone(name, monkeypatch, capsys):
-    monkeypatch.delenv(terminal.TERMINAL, raising=False)
-    if name:
-        monkeypatch.setenv(terminal.TERMINAL, name)
+    monkeypatch.setattr(terminal, "_screen", name)
     terminal.tell("epoch 1/3")
     assert capsys.readouterr().err == "epoch 1/3\n"
 
 
 @pytest.mark.parametrize("has_terminal", [True, False])
-def test_jobs_are_offered_the_terminal_of_standard_error_and_no_other(has_terminal):
-    code = "import os; from lgg.training import terminal; terminal.offer(); print(os.environ.get(terminal.TERMINAL))"
+def test_the_terminal_is_that_of_standard_error(has_terminal):
     ours, theirs = os.openpty()
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {terminal.TERMINAL: "/dev/pts/of-another-machine"},
+        [sys.executable, "-c", "from lgg.training import terminal; print(terminal.name())"],
         stdout=subprocess.PIPE,
         stderr=theirs if has_terminal else subprocess.DEVNULL,
         text=True,
@@ -58,7 +54,7 @@ def test_a_terminal_that_was_stopped_holds_no_job_up(screen):
     import fcntl
     import termios
 
-    theirs = os.open(os.environ[terminal.TERMINAL], os.O_RDWR | os.O_NOCTTY)
+    theirs = os.open(terminal._screen, os.O_RDWR | os.O_NOCTTY)
     termios.tcflow(theirs, termios.TCOOFF)  # what Ctrl-S does
     terminal.tell("epoch 1/3")
     termios.tcflow(theirs, termios.TCOON)

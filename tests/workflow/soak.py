@@ -132,7 +132,7 @@ def stages_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
     found = []
     for process in members(run.pid):
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[1:2] == ["-m"] and process.cmdline()[2].startswith("lgg.pipeline.stages"):
+            if process.cmdline()[1:3] == ["-m", "lgg.pipeline"]:
                 found.append(process)
     return found
 

@@ -1,11 +1,13 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
-from configurations import OVERLAYS, configured, read
+from configurations import OVERLAYS, ROOT, configured, read
 from expected_jobs import every_job
-from snakemake_runs import environment, plan, planned_jobs, snakemake, write_overlay
+from snakemake_runs import announced_jobs, environment, plan, planned_jobs, snakemake, write_overlay
 
 pytestmark = pytest.mark.pipeline
 
@@ -79,6 +81,58 @@ def test_a_mistake_ends_with_one_message_before_anything_runs(checkout, tmp_path
     assert "Traceback" not in done.stdout
     assert "Job stats" not in done.stdout
     assert not (checkout / "results").exists()
+
+
+# --- kinds of jobs ------------------------------------------------------------------------------------------------
+
+RULE = re.compile(r"( *)(?:rule|use rule)\b.*:")
+RULES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")}
+
+
+def rule_blocks(text):
+    """Return the rules of a file, each as its lines without empty ones."""
+    blocks, depth = [], None
+    for line in filter(str.strip, text.splitlines()):
+        if depth is not None and len(line) - len(line.lstrip()) > depth:
+            blocks[-1].append(line)
+        elif found := RULE.fullmatch(line):
+            blocks.append([line])
+            depth = len(found[1])
+        else:
+            depth = None
+    return blocks
+
+
+def test_rules_are_short_and_of_three_kinds():
+    blocks = [block for text in RULES.values() for block in rule_blocks(text)]
+    assert len(blocks) > 35
+    assert median(map(len, blocks)) <= 14
+    kinds = re.findall(r"^ *use rule (\w+) as \w+ with:$", "\n".join(RULES.values()), flags=re.MULTILINE)
+    assert set(kinds) == {"light", "training", "evaluation"}
+    # but for the kinds, and students that are trained together, whose rules have names that are worked out
+    assert len(blocks) - len(kinds) == 2
+
+
+def test_light_jobs_run_where_snakemake_runs():
+    """Snakemake does not inherit it from the kind."""
+    for name, text in RULES.items():
+        for block in rule_blocks(text) if name != "kinds.smk" else ():
+            is_light = block[0].lstrip().startswith("use rule light as ")
+            assert ("localrule: True" in map(str.strip, block)) == is_light, block[0]
+
+
+def test_all_jobs_have_the_one_command_and_logs_of_their_own(checkout):
+    overrides = ("--config", "seeds=[0,1,2]", "distillation={seeds_per_job: 2}")
+    done = snakemake(checkout, "--dry-run", "--printshellcmds", *overrides, configs=[])
+    jobs = announced_jobs(done.stdout)
+    command = r"python -m lgg\.pipeline \w+ --recipe .+ --code \S+ --threads \d+ --gpus \d+ --.+ > \S+ 2>&1"
+    commands = re.findall(rf"^Shell command: {command}$", done.stdout, flags=re.MULTILINE)
+    assert len(commands) == len(jobs) > 50
+    for kind in ("log", "benchmark"):
+        paths = [Path(job.files(kind)[0]) for job in jobs]
+        assert len(set(paths)) == len(jobs)
+        # results/RUN/logs/RULE.log, or in a folder RULE where it has several jobs
+        assert all(job.rule.startswith(path.parts[3].split(".")[0]) for job, path in zip(jobs, paths, strict=True))
 
 
 # --- what jobs ask for --------------------------------------------------------------------------------------------

@@ -273,14 +273,18 @@ CODE_CHANGES = {
     | TRAINING_FIGURES
     | TABLE1
     | TABLE_A1,
-    "stages/distill_student.py": DISTILLED | TIMES,
-    "stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
+    "pipeline/stages/distill_student.py": DISTILLED | TIMES,
+    "pipeline/stages/networks.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "files.py": EVERYTHING,
 }
-CODE_WITHOUT_RESULTS = ("config.py", "recipes.py", "digest.py", "provenance.py", "workflow.py", "made.py")
+CODE_WITHOUT_RESULTS = tuple(
+    f"pipeline/{name}.py"
+    for name in ("__main__", "environment", "recipes", "digest", "provenance", "workflow", "metadata")
+)
 
 
 def append(path, text):
+    assert path.is_file()
     with path.open("a", encoding="utf-8") as file:
         file.write(f"\n\n{text}\n")
 

@@ -1,7 +1,5 @@
 """What the stages that train or run networks share."""
 
-import json
-import os
 import platform
 from argparse import Namespace
 from collections.abc import Callable
@@ -101,8 +99,7 @@ def train_together_and_save(arguments: Namespace, make_objective: Callable[[torc
 def checkpoints_beside(model: Path, arguments: Namespace, header: dict[str, Any]) -> Checkpoints:
     """Return the checkpoints of a training beside the file `model` that it ends in.
 
-    How often they are written stands in the environment variable LGG_CHECKPOINTS, so that it is no part of the command,
-    whose change would start trainings anew.
+    The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
     """
     teacher = getattr(arguments, "teacher", None)
     identity = {
@@ -111,7 +108,7 @@ def checkpoints_beside(model: Path, arguments: Namespace, header: dict[str, Any]
         "data": header["sha256"],
         "teacher": None if teacher is None else sha256_of_file(teacher),
     }
-    often = json.loads(os.environ.get("LGG_CHECKPOINTS", '{"minutes": 10}'))
+    often = getattr(arguments, "checkpoints", {})
     return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
 
 

@@ -1,0 +1,63 @@
+"""What a run hands to its jobs in environment variables.
+
+On the command line these values would be part of what Snakemake compares, and changing one would make finished results
+again. The Snakefile exports them (`lgg.pipeline.workflow`), the launcher of a job reads them (`lgg.pipeline.__main__`) and
+passes each to what needs it. A job that is started without them, from a log for example, runs with the defaults.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from lgg.errors import LggError
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One field per variable: ``LGG_`` and the field's name in capitals, its value as JSON."""
+
+    #: LGG_SNAKEMAKE: the process of the Snakemake that runs the job, which ends with it
+    snakemake: int | None = field(default=None, metadata={"type": int})
+    #: LGG_TERMINAL: the terminal on which that Snakemake shows its messages, for those of its jobs
+    terminal: str | None = field(default=None, metadata={"type": str})
+    #: LGG_GPUS: the GPUs that jobs may take, with the name of each one's lock; with none, a job looks for itself
+    gpus: Mapping[str, str] = field(default_factory=dict, metadata={"type": dict})
+    #: LGG_JOBS_PER_GPU: how many jobs may share a GPU, the key `resources.jobs_per_gpu`
+    jobs_per_gpu: int = field(default=1, metadata={"type": int})
+    #: LGG_CHECKPOINTS: how often training writes a checkpoint, the key `resources.checkpoints`
+    checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"minutes": 10.0}, metadata={"type": dict})
+
+    @classmethod
+    def read(cls) -> "Environment":
+        """Return what this process was started with; LggError where a variable is not what a run would write."""
+        found = {}
+        for one in fields(cls):
+            if text := os.environ.get(_variable(one.name)):
+                found[one.name] = _value(_variable(one.name), text, one.metadata["type"])
+        return cls(**found)
+
+    def export(self) -> None:
+        """Hand these values to the jobs that this process starts, in place of all that it inherited."""
+        for one in fields(self):
+            value = getattr(self, one.name)
+            os.environ.pop(_variable(one.name), None)
+            if value not in (None, {}):
+                os.environ[_variable(one.name)] = json.dumps(value)
+
+
+def _variable(name: str) -> str:
+    return f"LGG_{name.upper()}"
+
+
+def _value(variable: str, text: str, kind: type) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if type(value) is not kind:
+        raise LggError(
+            f"the environment variable {variable} is {text!r}, which no run wrote. Unset it: the workflow sets it for its jobs."
+        )
+    return value
