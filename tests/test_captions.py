@@ -1,4 +1,4 @@
-"""The captions of the report: the paper's figures, which are of CIFAR-10, stand in them only beside CIFAR-10."""
+"""The captions of the report: they quote the paper's figures, which are of CIFAR-10, only for CIFAR-10."""
 
 from types import SimpleNamespace
 
@@ -14,12 +14,12 @@ CAPTIONS = [(page, table) for page in PAGES for table in TABLES.get(page.stem, (
 
 def caption(page, table, beside_the_paper):
     config = configured().model_dump(mode="json") | {"beside_the_paper": beside_the_paper, "overview": None}
-    told = SimpleNamespace(config=config, wildcards=SimpleNamespace(table=table))
-    return jinja2.Template(page.read_text("utf-8"), undefined=jinja2.StrictUndefined).render(snakemake=told)
+    seen = SimpleNamespace(config=config, wildcards=SimpleNamespace(table=table))
+    return jinja2.Template(page.read_text("utf-8"), undefined=jinja2.StrictUndefined).render(snakemake=seen)
 
 
 @pytest.mark.parametrize(("page", "table"), CAPTIONS, ids=[table for _, table in CAPTIONS])
-def test_figures_of_the_paper_are_told_only_beside_its_images(page, table):
+def test_figures_of_the_paper_are_quoted_only_for_its_images(page, table):
     beside, alone = (caption(page, table, value) for value in (True, False))
     assert (beside != alone) == (table in WITH_FIGURES)
     assert "(CIFAR-10" not in alone and "published networks" not in alone.lower()

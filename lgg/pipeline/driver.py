@@ -1,8 +1,8 @@
 """Asks the driver which GPUs a PyTorch process would find, without PyTorch, whose import takes seconds.
 
-Files in /dev do not say it: Windows' Linux and some boards have no /dev/nvidia0, integrated graphics of AMD have /dev/kfd, and
-containers and batch systems show files of GPUs that they give to somebody else. The driver's library is asked in another
-process, which runs this file by itself: a process that has asked goes by the CUDA_VISIBLE_DEVICES of that moment for good.
+Files in /dev do not show it: Windows' Linux and some boards have no /dev/nvidia0, integrated graphics of AMD have /dev/kfd, and
+containers and batch systems show files of GPUs that belong to other jobs. The driver's library is asked in another process,
+which runs this file alone: a process that has asked keeps the CUDA_VISIBLE_DEVICES of that moment.
 """
 
 import ctypes
@@ -27,13 +27,13 @@ class Answer(NamedTuple):
 
 
 def ask() -> Answer:
-    """Return which GPUs this environment's PyTorch would find in a new process, as CUDA_VISIBLE_DEVICES lets it.
+    """Return which GPUs this environment's PyTorch would find in a new process, given CUDA_VISIBLE_DEVICES.
 
     GPUs are numbered as in CUDA_DEVICE_ORDER=PCI_BUS_ID, unless that variable says otherwise.
     """
     build = _build()
     if build["hip"]:
-        # PyTorch's own wheels bring it; elsewhere the loader finds the system's
+        # PyTorch's own wheels contain it; elsewhere the loader finds the system's
         own = Path(build["folder"], "lib", "libamdhip64.so")
         library, prefix = str(own) if own.is_file() else own.name, "hip"
     else:
@@ -43,10 +43,10 @@ def ask() -> Answer:
         return Answer([], asked=False)
     if not found["uuids"]:
         return Answer([])
-    # without a PyTorch here jobs have an environment of their own
+    # without PyTorch here, jobs have an environment of their own
     if build["version"] and not build["hip"] and not build["cuda"]:
         return Answer([], f"this environment's PyTorch ({build['version']}) was built for the CPU alone")
-    # a driver runs programs of its own major version, of any minor one, and of all before
+    # a driver runs programs of its own major version, of any minor one, and of earlier major ones
     if build["cuda"] and not build["hip"] and found["version"] // 1000 < int(build["cuda"].partition(".")[0]):
         has = f"{found['version'] // 1000}.{found['version'] % 1000 // 10}"
         return Answer(
@@ -56,7 +56,7 @@ def ask() -> Answer:
 
 
 def _build() -> dict[str, str]:
-    """Return PyTorch's `version` and `folder`, and the versions of `cuda` and `hip` that it was built for; empty without."""
+    """Return PyTorch's `version` and `folder`, and the versions of `cuda` and `hip` that it was built for; empty if none."""
     spec = importlib.util.find_spec("torch")
     folder = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
     try:
@@ -69,7 +69,7 @@ def _build() -> dict[str, str]:
 
 
 def _ask_elsewhere(library: str, prefix: str) -> dict[str, Any] | None:
-    """Return what `_answer` does in a process of its own; None where there is no such library or it does not answer."""
+    """Return what `_answer` returns in a process of its own; None where there is no such library or no answer."""
     command = [sys.executable, "-I", "-S", __file__, library, prefix]
     variables = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | dict(os.environ)
     try:
@@ -81,9 +81,9 @@ def _ask_elsewhere(library: str, prefix: str) -> dict[str, Any] | None:
 
 
 def _answer(library: str, prefix: str) -> dict[str, Any] | None:
-    """Return the `version` of the driver and the `uuids` of its visible GPUs, none where it finds none; None without it.
+    """Return the `version` of the driver and the `uuids` of its visible GPUs; None where there is no driver.
 
-    `library` has CUDA's driver interface, whose functions begin with `prefix`, or HIP's, which is alike.
+    `library` has CUDA's driver interface, or HIP's, which is alike; their functions begin with `prefix`.
     """
     try:
         driver = ctypes.CDLL(library)
@@ -98,7 +98,7 @@ def _answer(library: str, prefix: str) -> dict[str, Any] | None:
     for number in range(count.value):
         uuid = ctypes.create_string_buffer(16)
         driver[f"{prefix}DeviceGet"](ctypes.byref(device), number)
-        # the second form tells parts of one GPU apart
+        # the second form distinguishes parts of one GPU
         names = [f"{prefix}DeviceGetUuid{form}" for form in ("_v2", "")]
         get = next(getattr(driver, name) for name in names if hasattr(driver, name))
         get(uuid, device)

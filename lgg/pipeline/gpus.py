@@ -248,6 +248,6 @@ def _announce(what: str) -> Callable[[], None]:
         nonlocal said
         if not said and time.monotonic() - began >= SAID_AFTER:
             said = True
-            print(f"This job waits for {what}; others hold them.", file=sys.stderr, flush=True)
+            print(f"This job waits for {what}; other jobs hold them.", file=sys.stderr, flush=True)
 
     return say

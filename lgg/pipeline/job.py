@@ -82,7 +82,7 @@ def _options(
 
 
 def _message(error: BaseException) -> str | None:
-    """Return what the user is told of an error that ended a stage; None for a fault of the program."""
+    """Return the message for the user about an error that ended a stage; None for a bug, which keeps its traceback."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, Interrupted):

@@ -1,9 +1,9 @@
-"""How each result of a run was made, kept beside the results, so that a copied run is not taken for what it is not.
+"""How each result of a run was made, stored with the results, so that copies of a run keep it.
 
-Snakemake makes results again when settings or code differ from those it remembers, in `.snakemake/metadata` of the folder
-that it works in, by a result's path. Of a run that was copied to another name, folder or machine, or whose `.snakemake` is
-lost, it remembers nothing, and takes all that is there for made by whatever settings are given now. So what it remembers is
-copied into the run, and given back to it where it is missing.
+Snakemake makes results again when settings or code differ from those it has recorded for a result's path, in
+`.snakemake/metadata` of its working folder. After a run was copied to another name, folder or machine, or `.snakemake` was
+removed, there is no record, and Snakemake assumes that everything was made with the current settings. So its records are
+copied into the run, and restored from there where they are missing.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ from lgg.files import read_json, write_json
 
 FILE = "made.json"
 FORMAT = "lgg-made-1"
-# Snakemake's folders: what it remembers of finished results, and marks of those whose job has not ended
+# Snakemake's folders: records of finished results, and marks of those whose job has not ended
 METADATA = Path(".snakemake", "metadata")
 INCOMPLETE = Path(".snakemake", "incomplete")
-DATABASE = Path(".snakemake", "metadata.db")  # its other way to remember
-NAMED = 3  # as many files are named in a message
+DATABASE = Path(".snakemake", "metadata.db")  # its other way to store records
+NAMED = 3  # files in a message, at most
 
 
 def forget(results: Path) -> None:
-    """Remove what `keep` wrote: while jobs run, and where their end is not seen, it would be of older results."""
+    """Remove what `keep` wrote: while jobs run, or after they were killed, it would describe older results."""
     (results / FILE).unlink(missing_ok=True)
 
 
 def keep(results: Path) -> None:
-    """Write what Snakemake remembers of the files of a run, a folder as the rules name it, to `results`/made.json.
+    """Write Snakemake's records of the files of a run, a folder as the rules name it, to `results`/made.json.
 
-    Where it cannot be written, on a full disk for one, copies of the run are said to be unknown.
+    Where it cannot be written, for example on a full disk, the origin of copies of the run is unknown, and they say so.
     """
     if not results.is_dir():
         return
@@ -46,10 +46,10 @@ def keep(results: Path) -> None:
 
 
 def give_back(results: Path) -> list[str]:
-    """Let Snakemake remember again how the files of a run were made, where it does not, and return lines for the user.
+    """Restore Snakemake's records of how the files of a run were made, where it has none, and return lines for the user.
 
-    Files whose size is not the kept one are left out. The others get the time at which they were made back, since a copy
-    has times in the order of copying, by which Snakemake would make results again.
+    Files whose size has changed are left out. The others get back the time at which they were made: a copy has times in the
+    order of copying, from which Snakemake would conclude that results are out of date.
     """
     if DATABASE.exists() or not results.is_dir():
         return []
@@ -64,27 +64,27 @@ def give_back(results: Path) -> list[str]:
     lines = []
     if restored:
         lines.append(
-            f"{results} was copied here, or .snakemake was removed: Snakemake remembers again how {restored:,} of its files "
-            f"were made ({results / FILE}), and makes those again that other settings or code concern."
+            f"{results} was copied here, or .snakemake was removed: how {restored:,} of its files were made was restored "
+            f"from {results / FILE}; those that other settings or code affect are made again."
         )
     return lines + _unknown(results)
 
 
 def _unknown(results: Path) -> list[str]:
-    """Return a line about networks and data of which neither Snakemake nor the run knows how they were made, if any."""
+    """Return a line about networks and data that neither Snakemake nor the run has a record of, if any."""
     found = sorted(path for path in results.rglob("*.safetensors") if _is_made(path) and not _is_known(path))
     if not found:
         return []
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return [
-        f"Nothing is known of how {', '.join(map(str, found[:NAMED]))}{more} came to be (copied without {FILE}, or "
-        ".snakemake was removed during a run). They are taken as they are, whatever the settings; to have them made again, "
-        "remove them, or give the run another name."
+        f"There is no record of how these files were made: {', '.join(map(str, found[:NAMED]))}{more} (copied without {FILE}, or "
+        ".snakemake was removed during a run). They are used as they are, whatever the settings; to make them again, remove "
+        "them, or give the run another name."
     ]
 
 
 def _is_made(path: Path) -> bool:
-    """Return whether a file is a result: no temporary file, and no checkpoint of a training that goes on."""
+    """Return whether a file is a result, and neither temporary nor a checkpoint of training that continues."""
     return not path.name.startswith((".", "checkpoint"))
 
 
@@ -93,14 +93,14 @@ def _is_known(path: Path) -> bool:
 
 
 def _remember(path: Path, record: dict[str, Any]) -> None:
-    INCOMPLETE.mkdir(parents=True, exist_ok=True)  # without it Snakemake takes its folder for one of an old version
+    INCOMPLETE.mkdir(parents=True, exist_ok=True)  # without it Snakemake assumes that its folder is of an old version
     write_json(_entry(METADATA, path), record)
     if made := record.get("endtime"):
         os.utime(path, (made, made))
 
 
 def _renamed(record: dict[str, Any], before: str, after: str) -> dict[str, Any]:
-    """Return a record of a run whose folder has another name now."""
+    """Return a record of a run whose folder has been renamed."""
 
     def renamed(path: str) -> str:
         return after + path.removeprefix(before) if path.startswith(f"{before}/") else path

@@ -1,4 +1,4 @@
-"""What was run, on what, with what: written beside the results. Imports neither torch nor torchvision."""
+"""What was run, on which data and machine, with which versions: written with the results. Imports no torch."""
 
 import importlib.metadata
 import platform
@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def write(folder: Path, config: Config, repository: Path, data_files: list[str]) -> None:
-    """Write `folder`/provenance.json; one that says the same but for its time is left as it is."""
+    """Write `folder`/provenance.json, unless only the time would change."""
     path = folder / "provenance.json"
     content = describe(config, repository, data_files)
     try:
@@ -39,7 +39,7 @@ def write(folder: Path, config: Config, repository: Path, data_files: list[str])
 
 def describe(config: Config, repository: Path, data_files: list[str]) -> dict[str, Any]:
     """Return configuration, commit, versions, machine, and the SHA-256 of the data."""
-    from lgg.data.storage import read_header  # numpy, which a dry run can do without
+    from lgg.data.storage import read_header  # imports numpy, which a dry run does not need
 
     headers = {Path(path).stem: read_header(path) for path in data_files if Path(path).exists()}
     changes = _git(repository, "status", "--porcelain", "--untracked-files=no")

@@ -1,4 +1,4 @@
-"""Standard output and error that a run outlasts. No part of what a stage computes, so an edit makes nothing again."""
+"""Standard output and error whose loss a run survives. No result depends on this module."""
 
 import contextlib
 import logging
@@ -9,13 +9,13 @@ from typing import Any, TextIO
 
 
 class Lasting:
-    """A stream that passes over what can no longer be written: its terminal or pipe is closed, or the log's disk is full.
+    """A stream that ignores failed writes: its terminal or pipe is closed, or the log's disk is full.
 
-    What a run tells is a courtesy, of whose failure neither a job nor Snakemake may die.
+    Messages are a courtesy; neither a job nor Snakemake may die because one could not be written.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open until the end
+        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open until the process ends
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -281,7 +281,7 @@ def test_two_sessions_find_one_folder_whatever_their_variables(variable, monkeyp
     assert gpus.lock_folder().stat().st_mode & 0o777 == 0o700
 
 
-def somebody_else_s_link(folder, tmp_path):
+def another_user_s_link(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
 
@@ -295,7 +295,7 @@ def open_to_all(folder, tmp_path):
     folder.chmod(0o777)
 
 
-@pytest.mark.parametrize("spoil", [somebody_else_s_link, a_file, open_to_all])
+@pytest.mark.parametrize("spoil", [another_user_s_link, a_file, open_to_all])
 def test_a_folder_that_others_have_a_hand_in_is_passed_over(spoil, monkeypatch, four_devices, tmp_path):
     (tmp_path / "second").mkdir()
     name = f"lgg-gpus-{os.getuid()}"
@@ -306,16 +306,16 @@ def test_a_folder_that_others_have_a_hand_in_is_passed_over(spoil, monkeypatch, 
     assert gpus.lock_folder() == tmp_path / "second" / name
 
 
-def test_somebody_else_s_folder_is_passed_over(monkeypatch, four_devices):
-    somebody = os.getuid() + 1
-    monkeypatch.setattr(os, "getuid", lambda: somebody)
-    (four_devices / f"lgg-gpus-{somebody}").mkdir()
+def test_another_user_s_folder_is_passed_over(monkeypatch, four_devices):
+    other = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    (four_devices / f"lgg-gpus-{other}").mkdir()
     with pytest.raises(LggError, match="belongs to another user"):
         gpus.lock_folder()
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), NotImplementedError("no flock")])
-def test_a_lock_that_cannot_be_kept_is_told_without_a_traceback(error, monkeypatch):
+def test_a_lock_that_cannot_be_kept_ends_without_a_traceback(error, monkeypatch):
     def fails(*_, **__):
         raise error
 

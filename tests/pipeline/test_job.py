@@ -75,7 +75,7 @@ def test_an_error_that_the_user_can_fix_ends_without_a_traceback(monkeypatch, ca
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
-def test_lack_of_memory_names_the_keys_to_lower(monkeypatch, error):
+def test_lack_of_memory_names_the_keys_to_turn_down(monkeypatch, error):
     def stage(arguments):
         raise error
 

@@ -64,7 +64,7 @@ def test_a_copy_is_remembered_as_the_run_it_was_copied_from(folder):
     made.keep(DEMO)
     shutil.copytree(DEMO, RENAMED, copy_function=shutil.copyfile)  # new times
     (line,) = made.give_back(RENAMED)
-    assert "remembers again how 3 of its files" in line
+    assert "how 3 of its files were made was restored" in line
     memory = Snakemake()
     for name in NAMES:
         assert memory.remembered(RENAMED / name) == record_of(RENAMED, name)
@@ -107,7 +107,7 @@ def test_files_that_changed_or_went_are_not_taken_for_those_that_were_kept(folde
     (RENAMED / NAMES[1]).unlink()
     first, second = made.give_back(RENAMED)
     assert "how 1 of its files" in first
-    assert f"Nothing is known of how {RENAMED / NAMES[0]} came to be" in second
+    assert f"There is no record of how these files were made: {RENAMED / NAMES[0]} (" in second
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"format": "other", "files": {"a": 1}}', '{"format": 1}'])
@@ -118,7 +118,7 @@ def test_a_copy_without_the_file_is_said_to_be_unknown(folder, content):
     if content is not None:
         (RENAMED / made.FILE).write_text(content)
     (line,) = made.give_back(RENAMED)
-    assert f"Nothing is known of how {RENAMED / NAMES[0]} came to be" in line
+    assert f"There is no record of how these files were made: {RENAMED / NAMES[0]} (" in line
     assert "remove them" in line
 
 

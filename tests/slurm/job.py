@@ -17,7 +17,7 @@ def record(event):
 record("start")
 again = Path(f"{name}.begun").exists()
 if name == "overdue":
-    signal.signal(signal.SIGTERM, lambda *_: record("warned"))  # and goes on, until SLURM kills it
+    signal.signal(signal.SIGTERM, lambda *_: record("warned"))  # and continues until SLURM kills it
 if name == "failing":
     sys.exit("this one always fails")
 if name == "long" or (name in ("cancelled", "overdue") and not again):

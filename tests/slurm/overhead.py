@@ -1,9 +1,9 @@
-"""Prints how much later a job's result is there through SLURM than on the machine itself, for a job that does nothing.
+"""Prints how much later the result of a job that does nothing exists through SLURM than on the machine itself.
 
     python tests/slurm/overhead.py [--repeats 5]
 
-Each time Snakemake is started for a single job on the tests' cluster. That Snakemake notices the job's end only when it asks
-the next time comes on top; the profile says how often it asks.
+Each time Snakemake is started for a single job on the tests' cluster. Snakemake notices the job's end only at its next query,
+which adds to this; the profile sets how often it asks.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def seconds(cluster: Cluster, folder: Path, *arguments: str | Path) -> float:
 
 
 def main() -> None:
-    """Time both by turns."""
+    """Time both, interleaved."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
@@ -60,7 +60,7 @@ def main() -> None:
                 for name, arguments in ways.items():
                     found[name].append(seconds(cluster, root / name / str(number) / "folder", *arguments))
     more = [slurm - here for slurm, here in zip(found["SLURM"], found["here"], strict=True)]
-    print(f"{median(more):.1f} s later [{min(more):.1f}, {max(more):.1f}], {repeats} times by turns")
+    print(f"{median(more):.1f} s later [{min(more):.1f}, {max(more):.1f}], {repeats} times, interleaved")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def copy_of_jobs(folder):
 
 @contextlib.contextmanager
 def running(cluster, folder, *arguments, configs=(), variables=None):
-    """Start Snakemake on the cluster; what it says goes to a file beside `folder`. Nothing of it stays."""
+    """Start Snakemake on the cluster, its output in a file next to `folder`, and leave nothing of it running."""
     output = folder.parent / "output.txt"
     _, *rest = command(*POLLING, *arguments, configs=configs)
     with output.open("w", encoding="utf-8") as file:

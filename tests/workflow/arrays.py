@@ -1,4 +1,4 @@
-"""Images of no meaning, as a person's own files."""
+"""Random images, as a user's own files."""
 
 from pathlib import Path
 

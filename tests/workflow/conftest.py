@@ -19,7 +19,7 @@ def finished(tmp_path_factory):
     """Return a copy of the checkout after the run on digits, where there is git a repository of one commit; only read."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # the workers' common folder: whoever comes first runs it for all
+        base = base.parent  # the workers' common folder: the first one runs it for all
     folder, record = base / "finished", base / "finished.json"
     with FileLock(base / "finished.lock"):
         if not record.exists():

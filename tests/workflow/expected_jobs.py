@@ -100,7 +100,7 @@ def corruption_evaluations(config: Config, *methods: str) -> dict[str, int]:
 
 
 def retrained_defences(config: Config, *methods: str) -> dict[str, int]:
-    """Return the jobs that train and evaluate `methods`; with the baseline all are attacked anew by its images."""
+    """Return the jobs that train and evaluate `methods`; with the baseline all are attacked again by its images."""
     attacked = config.robustness.active_methods if config.robustness.baseline in methods else methods
     return (
         robust_trainings(config, *methods)

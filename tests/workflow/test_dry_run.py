@@ -146,7 +146,7 @@ def test_training_and_evaluation_ask_for_a_gpu_where_there_is_one(checkout, devi
     asked = {job.rule: job.fields["resources"].split(", ") for job in jobs}
     with_network = {rule for rule in asked if rule.startswith(("train_", "distill_"))}
     with_network |= {rule for rule in asked if rule.startswith("evaluate_")} - {"evaluate_geometry"}
-    # nothing runs beside what is timed
+    # nothing else runs while times are measured
     assert f"gpu={4 if device == 'cuda' else 0}" in asked.pop("measure_times")
     for rule, resources in asked.items():
         assert (gpus if rule in with_network else "gpu=0") in resources, rule

@@ -106,7 +106,7 @@ def test_a_new_loss_is_one_file_and_one_line(continued):
     registry = continued / "lgg/losses/__init__.py"
     line = BLOCKS["python", "lgg/losses/__init__.py"]
     registry.write_text(registry.read_text("utf-8").replace("_EXPORTS = {\n", "_EXPORTS = {\n" + line, 1), "utf-8")
-    # a file that is there and not used concerns nobody
+    # a file that is not used changes nothing
     assert plan(continued) == {}
     configs = (DIGITS, write(continued, "config/similarity.yaml"))
     planned = plan(continued, configs=configs)

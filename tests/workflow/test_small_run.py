@@ -496,7 +496,7 @@ def test_each_network_is_put_to_each_test(results):
                 levels = rows["level"][rows["test"] == f"fgsm_{form}"].tolist()
                 assert levels == sorted({*TESTS.curve_snrs, TESTS.fgsm_snr}, reverse=True)
             error = rows.set_index("test")["value"]
-            # as many steps from the image and more starts: never fewer images are led astray
+            # as many steps from the image and more starts: never fewer images are misclassified
             assert TESTS.strong_pgd.steps == TESTS.pgd.steps and TESTS.strong_pgd.restarts > TESTS.pgd.restarts
             assert error["strong_pgd"] >= error["pgd"]
 
@@ -545,7 +545,7 @@ def committed(folder):
 
 
 @pytest.mark.system
-def test_provenance_tells_what_was_run_on_what_with_what(finished, results):
+def test_provenance_reports_what_was_run_on_what_with_what(finished, results):
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["configuration"] == SETTINGS.model_dump(mode="json")
     assert provenance["git"] == committed(finished)

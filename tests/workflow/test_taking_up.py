@@ -25,7 +25,7 @@ def elsewhere(copy_of_finished, monkeypatch):
     return copy_of_finished
 
 
-def test_a_new_seed_trains_its_own_networks_beside_published_ones(elsewhere, tmp_path):
+def test_a_new_seed_trains_its_own_networks_and_keeps_published_ones(elsewhere, tmp_path):
     run = elsewhere / "results" / SETTINGS.run
     with pytest.raises(SystemExit, match="run the rule prepare_data first"):
         published.take_up(run)
