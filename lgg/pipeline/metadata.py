@@ -77,9 +77,9 @@ def _unknown(results: Path) -> list[str]:
         return []
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return [
-        f"There is no record of how these files were made: {', '.join(map(str, found[:NAMED]))}{more} (copied without {FILE}, or "
-        ".snakemake was removed during a run). They are used as they are, whatever the settings; to make them again, remove "
-        "them, or give the run another name."
+        f"There is no record of how these files were made: {', '.join(map(str, found[:NAMED]))}{more} (copied without "
+        f"{FILE}, or .snakemake was removed during a run). They are used as they are, whatever the settings; to make them "
+        "again, remove them, or give the run another name."
     ]
 
 

@@ -876,7 +876,8 @@ MODULE_CHANGES = [
                 f"pipeline.{name}"
                 for name in (
                     *("__main__", "config", "config.__main__", "config.overlays", "registry", "recipes", "digest"),
-                    *("provenance", "workflow", "metadata", "environment", "gpus", "driver", "streams"),
+                    *("provenance", "workflow", "rules", "ending", "interrupt", "metadata"),
+                    *("environment", "gpus", "driver", "streams"),
                     *("stages.download_corruptions", "stages.train_students"),
                 )
             ),

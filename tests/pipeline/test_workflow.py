@@ -1,12 +1,7 @@
 import os
-import re
-import shlex
-import signal
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,23 +10,12 @@ from snakemake.cli import parse_config
 from snakemake.logging import logger
 from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
-from snakemake_runs import without_ignored_signals
 
 from lgg.errors import ConfigError
 from lgg.pipeline import gpus
 from lgg.pipeline.environment import Environment
-from lgg.pipeline.recipes import Recipe
 from lgg.pipeline.workflow import (
-    asks,
-    each,
-    ending,
-    files,
     gpus_of_jobs,
-    heed_signals,
-    in_groups,
-    one_of,
-    report_command,
-    stage,
     start,
 )
 
@@ -196,181 +180,3 @@ def test_jobs_are_handed_what_the_configuration_says(monkeypatch):
     assert (handed.snakemake, handed.jobs_per_gpu) == (os.getpid(), 3)
     assert handed.checkpoints == {"minutes": None, "epochs": 2}
     assert handed.terminal != "/dev/of-another-machine"
-
-
-# --- what rules are made of ---------------------------------------------------------------------------------------
-
-
-def test_a_job_s_files_are_options_and_what_has_none_is_left_out():
-    inputs = {"train": "a b.x", "models": ["one", "it's"], "teacher": [], "test": ["t"]}
-    words = shlex.split(files(None, inputs, {"csv": "c", "corruptions": []}))
-    assert words == ["--train", "a b.x", "--models", "one", "it's", "--test", "t", "--out-csv", "c"]
-
-
-def test_a_recipe_becomes_params_for_all_jobs_or_for_each():
-    recipes = {"gkd": Recipe("{1}", "aa", "distill"), "none": Recipe("{2}", "bb", "train")}
-    for_all = stage(recipes["gkd"])
-    assert for_all == {"stage": "distill", "recipe": "{1}", "code": "aa"}
-    of_each = stage(lambda wildcards: recipes[wildcards.method])
-    for name, recipe in recipes.items():
-        found = {key: param(SimpleNamespace(method=name)) for key, param in of_each.items()}
-        assert found == stage(recipe)
-
-
-def test_a_job_asks_for_more_time_with_each_attempt():
-    asked = asks(SimpleNamespace(mem_mb=100, runtime=7), 2)
-    assert (asked["gpu"], asked["mem_mb"]) == (2, 100)
-    assert [asked["runtime"](None, attempt) for attempt in (1, 2, 3)] == [7, 14, 21]
-
-
-def test_a_rule_has_a_job_for_each_method_and_seed_and_no_other():
-    patterns = each(["gkd", "a.b"], [3, 10])
-    assert {name for name in ("gkd", "a.b", "axb", "gkd|a") if re.fullmatch(patterns["method"], name)} == {"gkd", "a.b"}
-    assert [seed for seed in range(12) if re.fullmatch(patterns["seed"], str(seed))] == [3, 10]
-
-
-def test_patterns_match_the_names_alone():
-    assert re.fullmatch(one_of(["gkd", "a.b"]), "gkd")
-    assert not re.fullmatch(one_of(["gkd", "a.b"]), "axb")
-    assert not re.search(one_of([]), "")
-
-
-@pytest.mark.parametrize(
-    ("size", "groups"), [(1, [[4], [2], [9]]), (2, [[4, 2], [9]]), (3, [[4, 2, 9]]), (7, [[4, 2, 9]])]
-)
-def test_seeds_are_grouped_in_their_order(size, groups):
-    assert in_groups([4, 2, 9], size) == groups
-
-
-def test_only_snakemake_itself_listens_for_signals(monkeypatch):
-    numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
-    before = [signal.getsignal(number) for number in numbers]
-    for program in ("/bin/pytest", "/lib/pytest/__main__.py", "snakemake_runner.py"):
-        monkeypatch.setattr(sys, "argv", [program])
-        heed_signals()
-        assert signal.set_wakeup_fd(-1) == -1
-    assert [signal.getsignal(number) for number in numbers] == before
-
-
-# a Snakemake that has set its own handler of SIGTERM, or not yet; each signal is sent twice, as at the end of a session
-SNAKEMAKE = """
-import os, signal, sys, time
-from lgg.pipeline.workflow import heed_signals
-sys.argv = ["snakemake"]
-for number in map(int, os.environ["IGNORED"].split()):
-    signal.signal(number, signal.SIG_IGN)
-heed_signals()
-if "LATER" in os.environ:
-    signal.signal(signal.SIGTERM, lambda *_: print("waits", flush=True))
-try:
-    for number in map(int, os.environ["SENT"].split()):
-        os.kill(os.getpid(), number)
-    time.sleep(0.5)
-    print("goes on")
-except KeyboardInterrupt:
-    try:
-        for number in map(int, os.environ["SENT"].split()):
-            os.kill(os.getpid(), number)
-        time.sleep(0.5)
-        print("interrupted once")
-    except KeyboardInterrupt:
-        print("interrupted twice")
-"""
-
-
-@pytest.mark.parametrize(
-    ("sent", "ignored", "later", "expected"),
-    [
-        ("HUP", "", False, "interrupted once"),
-        ("TERM", "", False, "interrupted once"),
-        ("TERM HUP", "", True, "waits interrupted once"),
-        ("HUP", "INT", False, "interrupted once"),
-        ("HUP", "HUP", False, "goes on"),
-        ("USR1 USR2", "", False, "goes on"),
-    ],
-)
-def test_signals_end_snakemake_once_or_not_at_all(sent, ignored, later, expected):
-    def numbers(names):
-        return " ".join(str(int(signal.Signals[f"SIG{name}"])) for name in names.split())
-
-    variables = {"SENT": numbers(sent), "IGNORED": numbers(ignored), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", SNAKEMAKE],
-        env=os.environ | variables | ({"LATER": "yes"} if later else {}),
-        capture_output=True,
-        text=True,
-        preexec_fn=without_ignored_signals,
-    )
-    assert list(dict.fromkeys(done.stdout.split("\n")))[:-1] == expected.replace("waits ", "waits\n").split("\n"), (
-        done.stderr
-    )
-
-
-# --- the end of a run ---------------------------------------------------------------------------------------------
-
-
-def workflow(folder, *, snakefile=None, directory=None, configfiles=(), config=None, storage=None):
-    """Return what the end of a run asks of Snakemake's workflow."""
-    return SimpleNamespace(
-        main_snakefile=str(snakefile or folder / "Snakefile"),
-        overwrite_workdir=directory,
-        overwrite_configfiles=list(configfiles),
-        config_settings=SimpleNamespace(config_args=config),
-        storage_settings=SimpleNamespace(default_storage_provider=storage),
-    )
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-REPORT = ["snakemake", "--report", "results/r/report.html"]
-
-
-def test_the_report_of_the_embedded_run_needs_no_options(here):
-    assert report_command(workflow(here), "results/r", ["snakemake", "--cores", "all"]) == REPORT
-
-
-@pytest.mark.parametrize(
-    ("given", "options"),
-    [
-        ({"config": ["run=quick", "geometry={k: 3}"]}, ["--config", "run=quick", "geometry={k: 3}"]),
-        ({"configfiles": [Path("/a b.yaml"), Path("/c.yaml")]}, ["--configfile", "/a b.yaml", "/c.yaml"]),
-        ({"snakefile": "/else/Snakefile"}, ["--snakefile", "/else/Snakefile"]),
-        ({"directory": "."}, ["--snakefile", "{here}/Snakefile", "--directory", "{here}"]),
-        ({"configfiles": ["/a"], "config": ["run=b"]}, ["--configfile", "/a", "--config", "run=b"]),
-    ],
-)
-def test_the_report_is_made_with_what_the_run_was_given(here, given, options):
-    expected = [*REPORT, *(option.replace("{here}", str(here)) for option in options)]
-    assert report_command(workflow(here, **given), "results/r", ["snakemake"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "options"),
-    [
-        (
-            ["--workflow-profile", "profiles/slurm", "--profile=own"],
-            ["--profile", "own", "--workflow-profile", "profiles/slurm"],
-        ),
-        (["--cores", "2", "results/x"], []),
-    ],
-)
-def test_the_report_is_made_with_the_same_profiles(here, given, options):
-    assert report_command(workflow(here), "results/r", ["/bin/snakemake", *given]) == [*REPORT, *options]
-    assert report_command(workflow(here), "results/r", ["/bin/pytest", *given]) == REPORT
-
-
-def test_the_report_is_offered_when_all_tables_and_figures_are_there(here):
-    targets = [str(here / name) for name in ("table1.md", "table2.md", "figure1.pdf")]
-    for missing in (3, 2, 1):
-        said = ending(workflow(here), "results/r", targets)
-        assert f"{3 - missing} of the run's 3 tables and figures exist" in said and "--report" not in said
-        Path(targets[missing - 1]).touch()
-    assert "report.html: snakemake --report results/r/report.html" in ending(workflow(here), "results/r", targets)
-
-
-def test_results_that_are_kept_elsewhere_are_not_missed(here):
-    assert "--report" in ending(workflow(here, storage="s3"), "results/r", ["results/r/tables/table1.md"])

@@ -94,7 +94,8 @@ def test_its_results_are_in_the_other_workflow_s_report(other):
 def beyond_snakemake():
     """Return what the Snakefile imports through the package that is not installed with Snakemake."""
     needed = set()
-    for module in import_closure("lgg.pipeline.workflow", "lgg.pipeline.recipes", "lgg.pipeline.provenance"):
+    read = ("ending", "interrupt", "machine", "metadata", "provenance", "recipes", "rules", "workflow")
+    for module in import_closure(*(f"lgg.pipeline.{name}" for name in read)):
         path = ROOT.joinpath(*module.split("."))
         needed |= imported((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
     return needed - modules(installed_with({"snakemake"})) - {"snakemake"}

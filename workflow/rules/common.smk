@@ -9,13 +9,15 @@ sys.path.insert(0, str(ROOT))
 
 from snakemake.exceptions import WorkflowError
 
+from lgg.errors import LggError
+from lgg.pipeline import ending
 from lgg.pipeline import machine
 from lgg.pipeline import metadata as made
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
-from lgg.errors import LggError
-from lgg.pipeline.workflow import asks, each, ending, files, gpus_of_jobs, heed_signals, in_groups, one_of, stage
-from lgg.pipeline.workflow import start, starts_jobs
+from lgg.pipeline.interrupt import heed_signals
+from lgg.pipeline.rules import asks, each, files, in_groups, one_of, stage
+from lgg.pipeline.workflow import gpus_of_jobs, start, starts_jobs
 
 try:
     settings = start(config, ROOT, workflow.config_settings)
@@ -130,7 +132,7 @@ onsuccess:
     job_times.write(Path(RESULTS))
     overview.write(Path(RESULTS))
     made.keep(Path(RESULTS))
-    print(ending(workflow, RESULTS, targets))
+    print(ending.message(workflow, RESULTS, targets))
 
 
 onerror:
