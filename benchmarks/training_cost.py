@@ -61,7 +61,7 @@ def trial(
 def robust_trials(base_width: int, precision: str) -> dict[str, Trial]:
     """Return the trainings of Section 4.3 at the paper's batch of 100."""
     plain = partial(network, "preact_resnet18", base_width=base_width)
-    regularizer = losses.LabelVariationSmoothness(power=2)
+    regularizer = losses.LabelVariationRegularizer(power=2)
     attack = partial(pgd, epsilon=8 / 255, step_size=2 / 255, steps=7, random_start=True)
     return {
         "baseline": trial(plain, CrossEntropy(), 100, precision),

@@ -118,7 +118,7 @@ def test_the_regulariser_is_added_with_its_weight(networks, batch):
     student, _ = networks
     student.eval()
     images, labels = batch
-    criterion = losses.LabelVariationSmoothness(power=2)
+    criterion = losses.LabelVariationRegularizer(power=2)
     step = Robust(criterion, 0.25)(student, images, labels)
     logits, representations = student(images, return_representations=True)
     smoothness = criterion(representations, labels)
@@ -138,7 +138,7 @@ def test_without_a_defence_robust_training_is_cross_entropy(networks, batch):
     assert torch.equal(plain.logits, robust.logits)
 
 
-@pytest.mark.parametrize("regularizer", [None, losses.LabelVariationSmoothness()])
+@pytest.mark.parametrize("regularizer", [None, losses.LabelVariationRegularizer()])
 def test_with_an_attack_every_term_is_on_the_attacked_images(networks, batch, regularizer):
     student, _ = networks
     student.eval()

@@ -1118,7 +1118,7 @@ def test_cross_entropy_has_no_options():
 def test_the_regulariser_s_keys_are_its_weight_and_the_arguments_of_its_loss_with_the_same_defaults():
     options = declared.Smoothness().model_dump()
     del options["weight"]
-    parameters = inspect.signature(type(losses.build("smoothness", **options))).parameters
+    parameters = inspect.signature(type(losses.build("regularizer", **options))).parameters
     assert options == {option: parameter.default for option, parameter in parameters.items()}
 
 
@@ -1175,10 +1175,10 @@ def test_choices_of_what_an_attack_raises_are_those_of_attacks():
 
 
 def test_choices_of_the_regulariser_are_those_of_its_loss():
-    from lgg.losses import smoothness
+    from lgg.losses import regularizer
 
     assert set(get_args(declared.Smoothness.model_fields["reduction"].annotation)) == set(
-        get_args(smoothness.Reduction)
+        get_args(regularizer.Reduction)
     )
 
 
