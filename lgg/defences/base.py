@@ -67,7 +67,7 @@ class Defence:
         """Return a term to add to the loss, None for nothing."""
 
     def after_step(self, model: "nn.Module") -> None:
-        """Change the weights after a step of the optimizer."""
+        """Change the weights after a step of the optimiser."""
 
     @property
     def sentence(self) -> str:

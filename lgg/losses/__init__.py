@@ -51,7 +51,7 @@ def build(name: str, **options: "Any") -> "nn.Module":
 
     Raises ValueError for a name that no loss has.
     """
-    # the others are functions next to the losses
+    # the others are functions
     classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items() if cls[0].isupper()}
     if name not in classes:
         raise ValueError(f"there is no loss {name!r}; there are {', '.join(sorted(classes))}")

@@ -48,7 +48,7 @@ def fit(
         optimizer: of the parameters of `model`; None for SGD with its defaults.
         precision: "float32", "bfloat16" for autocast (weights stay float32), or "auto", see `lgg.devices.precision_on`.
         compilation: "none", or a mode of `torch.compile` for the network.
-        after_step: called after every step of the optimizer, for constraints on the weights.
+        after_step: called after every step of the optimiser, for constraints on the weights.
         recorder: observes the network before the first epoch and after each; a checkpoint holds what it recorded.
         checkpoints: where checkpoints are written when one is due, and training resumes from where there is one. The
             caller removes them once the results are written.

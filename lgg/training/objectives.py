@@ -166,7 +166,7 @@ class Robust:
         return architecture_of(self.defences)
 
     def after_step(self, model: ImageClassifier) -> None:
-        """Let each defence change the weights of `model`, after a step of the optimizer."""
+        """Let each defence change the weights of `model`, after a step of the optimiser."""
         for defence in self.defences:
             defence.after_step(model)
 

@@ -1,4 +1,4 @@
-"""The optimizers, a few lines each over PyTorch's multi-tensor operations.
+"""The optimisers, a few lines each on top of PyTorch's multi-tensor operations.
 
 Importing `torch.optim` loads the compiler, which costs a short job two seconds. The formulas are the same.
 """
@@ -30,17 +30,17 @@ class Optimizer(Protocol):
 
 
 def build(parameters: Iterable[Tensor], name: str, **options: Any) -> Optimizer:
-    """Return the optimizer `name`, "sgd" or "adamw", of `parameters`, made with `options`.
+    """Return the optimiser `name`, "sgd" or "adamw", of `parameters`, made with `options`.
 
     Raises ValueError for another name.
     """
     if name not in _CLASSES:
-        raise ValueError(f"there is no optimizer {name!r}; there are {', '.join(_CLASSES)}")
+        raise ValueError(f"there is no optimiser {name!r}; there are {', '.join(_CLASSES)}")
     return _CLASSES[name](parameters, **options)
 
 
 class _OverParameters:
-    """What optimizers share: a list of parameters, some of which may have no gradient in a step."""
+    """What optimisers share: a list of parameters, some of which may have no gradient in a step."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)

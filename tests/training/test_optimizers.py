@@ -116,12 +116,12 @@ def test_forgetting_is_a_fresh_start(make):
         descend(used, optimizer, step)
         optimizer.step(0.1)
     optimizer.forget()
-    anew = [value.detach().clone().requires_grad_() for value in used]
-    fresh = make(anew)
-    for values, one in ((used, optimizer), (anew, fresh)):
+    others = [value.detach().clone().requires_grad_() for value in used]
+    fresh = make(others)
+    for values, one in ((used, optimizer), (others, fresh)):
         descend(values, one, 5)
         one.step(0.1)
-    assert all(map(torch.equal, used, anew))
+    assert all(map(torch.equal, used, others))
 
 
 @pytest.mark.parametrize("make", BOTH)
@@ -147,7 +147,7 @@ def test_optimizers_by_name():
     adamw = optimizers.build(iter(parameters()), "adamw", betas=[0.8, 0.9], epsilon=1e-6, weight_decay=0.2)
     assert type(adamw) is AdamW and len(adamw.parameters) == 3
     assert (tuple(adamw.betas), adamw.epsilon, adamw.weight_decay) == ((0.8, 0.9), 1e-6, 0.2)
-    with pytest.raises(ValueError, match="no optimizer 'adam'; there are sgd, adamw"):
+    with pytest.raises(ValueError, match="no optimiser 'adam'; there are sgd, adamw"):
         optimizers.build(parameters(), "adam")
 
 

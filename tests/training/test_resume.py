@@ -263,7 +263,7 @@ def test_no_flipped_bit_goes_unseen(place, bit, two_checkpoints, tmp_path_factor
     found = Checkpoints(path, "same").read()
     path.write_bytes(two_checkpoints[0])
     whole = Checkpoints(path, "same").read()
-    # unless the bit says nothing, as one of the spaces that fill the header up
+    # unless the bit carries nothing, as in the spaces that pad the header
     assert found is None or (
         found[1] == whole[1] and all(torch.equal(value, whole[0][name]) for name, value in found[0].items())
     )

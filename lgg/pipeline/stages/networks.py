@@ -40,7 +40,7 @@ def train_and_save(
     Args:
         make_objective: called with the device.
         architecture: arguments of the network on top of the recipe's.
-        after_step: called with the network after each step of the optimizer.
+        after_step: called with the network after each step of the optimiser.
         make_recorder: called with the training images and the device; its file is written as well.
     """
     recipe = arguments.recipe
@@ -49,7 +49,7 @@ def train_and_save(
     batches, training = make_batches(recipe, data, recipe["seed"], device)
     built_with, model = build_network(recipe, data, header, device, architecture)
     recorder = None if make_recorder is None else make_recorder(data, device)
-    checkpoints = checkpoints_beside(arguments.out_model, arguments, header)
+    checkpoints = checkpoints_of(arguments, arguments.out_model, header)
     history = fit(
         model,
         make_objective(device),
@@ -86,7 +86,7 @@ def train_together_and_save(arguments: Namespace, make_objective: Callable[[torc
     together = Together(members)
     batches = BatchesTogether([first.with_seed(seed) for seed in seeds])
     optimizer = optimizers.build(together.parameters(), **training.pop("optimizer"))
-    checkpoints = checkpoints_beside(arguments.out_models[0], arguments, header)
+    checkpoints = checkpoints_of(arguments, arguments.out_models[0], header)
     history = fit(together, make_objective(device), batches, optimizer=optimizer, **training, checkpoints=checkpoints)
     together.separate(members)
     about = describe_run(arguments.recipe, header, history[:: len(seeds)], device, arguments.threads)
@@ -98,8 +98,8 @@ def train_together_and_save(arguments: Namespace, make_objective: Callable[[torc
     checkpoints.remove()
 
 
-def checkpoints_beside(model: Path, arguments: Namespace, header: Mapping[str, Any]) -> Checkpoints:
-    """Return the checkpoints of a training run in the folder of its final file `model`.
+def checkpoints_of(arguments: Namespace, model: Path, header: Mapping[str, Any]) -> Checkpoints:
+    """Return the checkpoints of a job, in the folder of its file `model`.
 
     The interval is passed in the environment variable LGG_CHECKPOINTS rather than on the command line, where changing it
     would restart training.

@@ -1,4 +1,4 @@
-"""Train a network with embeddings in the plane, and keep where it puts the training images on its way (Figure A1)."""
+"""Train a network with embeddings in the plane, and record where it puts the training images (Figure A1)."""
 
 from argparse import Namespace
 from functools import partial

@@ -1080,9 +1080,9 @@ def test_layers_are_those_of_the_networks():
 def test_training_settings_are_arguments_of_fit_with_the_same_defaults():
     parameters = inspect.signature(fit).parameters
     fields = declared.Training.model_fields
-    settings = set(fields) - {"batch_size", "augmentation"}
+    settings = set(fields) - {"batch_size", "augmentation", "momentum", "nesterov", "weight_decay"}
     keywords = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    keywords -= {"after_step", "after_epoch", "checkpoints", "kept"}  # what a stage does on the way
+    keywords -= {"optimizer", "after_step", "recorder", "checkpoints"}  # objects that a stage makes
     assert settings == keywords
     for name in settings - {"schedule"}:
         assert fields[name].default == parameters[name].default
