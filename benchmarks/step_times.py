@@ -16,8 +16,7 @@ import torch
 from _common import RESULTS, begin, show
 from spreading import paper, some_images, trials
 
-from lgg.devices import prepare
-from lgg.pipeline.stages.networks import device_name
+from lgg.devices import name_of, prepare
 from lgg.training.timing import measure
 
 
@@ -35,9 +34,9 @@ def main() -> None:
         timed = trials(paper(), some_images(Path(folder)), device)
         times = pd.DataFrame(measure(timed, rounds=arguments.rounds, steps=arguments.steps))
     times["precision"] = [timed[name].precision for name in times["name"]]
-    times["device"], times["torch"] = device_name(device), torch.__version__
+    times["device"], times["torch"] = name_of(device), torch.__version__
     found = times.groupby("name", sort=False)["seconds_per_step"].agg(["median", "min", "max"])
-    show(found.reset_index(), f"seconds of a step on {device_name(device)}")
+    show(found.reset_index(), f"seconds of a step on {name_of(device)}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     times.to_csv(arguments.out, index=False, float_format="%.5g")
 

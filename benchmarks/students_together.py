@@ -22,7 +22,7 @@ from lgg.devices import prepare
 from lgg.reporting.figures import plt
 from lgg.training.fit import train_step
 from lgg.training.objectives import CrossEntropy
-from lgg.training.sgd import SGD
+from lgg.training.optimizers import SGD
 from lgg.training.together import CrossEntropyTogether, Together
 
 COUNTS = (1, 2, 5, 10)

@@ -17,8 +17,8 @@ from _common import begin, draw_ratios, keep, relative, show
 from torch import Tensor
 
 from lgg import losses, models
-from lgg.attacks import pgd
 from lgg.data.batches import Batches
+from lgg.defences import Adversarial, Parseval, Regularizer
 from lgg.models.base import ImageClassifier
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Objective, Robust, Step
 from lgg.training.timing import Trial, measure
@@ -48,12 +48,11 @@ def trial(
     objective: Objective,
     batch_size: int,
     precision: str,
-    beta: float | None = None,
 ) -> Trial:
     images = torch.randint(256, (4 * batch_size, 32, 32, 3), dtype=torch.uint8)
     labels = torch.randint(CLASSES, (4 * batch_size,))
     model = build()
-    after_step = None if beta is None else partial(losses.parseval_retract_, model, beta)
+    after_step = partial(objective.after_step, model) if isinstance(objective, Robust) else None
     batches = Batches(images, labels, batch_size=batch_size, seed=0, augmentation="crop_and_flip")
     return Trial(model, objective, batches, precision=precision, after_step=after_step)
 
@@ -61,13 +60,11 @@ def trial(
 def robust_trials(base_width: int, precision: str) -> dict[str, Trial]:
     """Return the trainings of Section 4.3 at the paper's batch of 100."""
     plain = partial(network, "preact_resnet18", base_width=base_width)
-    regularizer = losses.LabelVariationSmoothness(power=2)
-    attack = partial(pgd, epsilon=8 / 255, step_size=2 / 255, steps=7, random_start=True)
     return {
         "baseline": trial(plain, CrossEntropy(), 100, precision),
-        "Parseval": trial(partial(plain, parseval=True), CrossEntropy(), 100, precision, beta=0.01),
-        "regulariser": trial(plain, Robust(regularizer, 1e-6), 100, precision),
-        "PGD-7": trial(plain, Robust(attack=attack), 100, precision),
+        "Parseval": trial(partial(plain, parseval=True), Robust([Parseval(0.01)]), 100, precision),
+        "regulariser": trial(plain, Robust([Regularizer(1e-6)]), 100, precision),
+        "PGD-7": trial(plain, Robust([Adversarial()]), 100, precision),
     }
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import sys
 from typing import Literal
 
@@ -52,6 +53,11 @@ def precision_on(device: torch.device, asked: Precision) -> Literal["float32", "
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         has = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
     return "bfloat16" if has else "float32"
+
+
+def name_of(device: torch.device) -> str:
+    """Return what the device is called: the GPU's name, or the kind of the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
 
 
 def _keep_freed_memory() -> None:

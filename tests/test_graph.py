@@ -826,7 +826,7 @@ def test_batch_without_rows_or_features_is_refused(x, similarity):
         lambda x, _: lgg.losses.RelationalDistillation()([x], [x]),
         lambda x, labels: lgg.losses.LabelVariation()(x, labels),
         lambda x, labels: lgg.losses.LabelVariation(similarity="cosine", normalize_embeddings=True)(x, labels),
-        lambda x, labels: lgg.losses.LabelVariationSmoothness()([x, x], labels),
+        lambda x, labels: lgg.losses.LabelVariationRegularizer()([x, x], labels),
         lambda x, labels: lgg.losses.Triplet()(x, labels),
     ],
 )

@@ -9,13 +9,15 @@ import torch
 
 from lgg import attacks, losses, models
 from lgg.data.batches import Batches
+from lgg.defences import Adversarial, Regularizer
 from lgg.devices import prepare
 from lgg.errors import Interrupted
 from lgg.evaluation.geometry import label_variation_of_layers
 from lgg.pipeline import driver
-from lgg.pipeline.stages.train_robust_network import objective_of
 from lgg.training.fit import fit
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
+from lgg.training.optimizers import AdamW
+from lgg.training.recorder import Recorder
 from lgg.training.resume import Checkpoints
 from lgg.training.together import BatchesTogether, CrossEntropyTogether, DistillationTogether, Together
 
@@ -23,10 +25,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 CLASSES = 3
 SCHEDULE = [{"epochs": 2, "learning_rate": [0.0, 0.05]}]
-ATTACKED = {
-    "smoothness": None,
-    "adversarial": {"epsilon": 8 / 255, "step_size": 4 / 255, "steps": 2, "random_start": True},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +69,9 @@ OBJECTIVES = {
     "rkd": lambda device: Distillation(network(9).to(device), losses.RelationalDistillation(), 25.0),
     "hinton": lambda device: Distillation(network(9).to(device), losses.HintonDistillation(4.0), 16.0),
     "label variation": lambda device: MetricLearning(losses.LabelVariation().to(device), 1.0),
-    "regulariser": lambda device: Robust(losses.LabelVariationSmoothness().to(device), 1e-3),
-    "regulariser, kernel": lambda device: Robust(losses.LabelVariationSmoothness(similarity="rbf").to(device), 1e-3),
-    "regulariser, nearest neighbours": lambda device: Robust(losses.LabelVariationSmoothness(k=4).to(device), 1e-3),
+    "regularizer": lambda _: Robust([Regularizer(1e-3)]),
+    "regularizer, kernel": lambda _: Robust([Regularizer(1e-3, similarity="rbf")]),
+    "regularizer, nearest neighbours": lambda _: Robust([Regularizer(1e-3, k=4)]),
 }
 
 
@@ -157,7 +155,8 @@ def test_batches_are_those_of_the_cpu(resident, gpu):
 
 TRAININGS = {
     **{name: (network, batches, make) for name, make in OBJECTIVES.items()},
-    "attacked": (network, batches, lambda device: objective_of(ATTACKED, device)),
+    "attacked": (network, batches, lambda _: Robust([Adversarial(8 / 255, 4 / 255, steps=2)])),
+    "adamw": (network, batches, OBJECTIVES["cross-entropy"]),
     "together": (
         lambda: Together([network(0).to("cuda"), network(1).to("cuda")]),
         lambda device: BatchesTogether([batches(device, 0), batches(device, 1)]),
@@ -171,7 +170,7 @@ TRAININGS = {
 }
 
 
-def train(training, device, precision="float32", checkpoints=None, after_epoch=None):
+def train(training, device, precision="float32", checkpoints=None, recorder=None):
     build, feed, make = TRAININGS[training]
     model = build().to(device)
     torch.manual_seed(7)
@@ -180,9 +179,10 @@ def train(training, device, precision="float32", checkpoints=None, after_epoch=N
         make(device),
         feed(device),
         schedule=SCHEDULE,
+        optimizer=AdamW(model.parameters()) if training == "adamw" else None,
         precision=precision,
         checkpoints=checkpoints,
-        after_epoch=after_epoch,
+        recorder=recorder,
     )
     for row in history:
         del row["seconds"]
@@ -199,19 +199,19 @@ def test_a_training_gives_the_same_bits_again(training, precision, gpu):
     assert same(train(training, gpu, precision), train(training, gpu, precision))
 
 
-@pytest.mark.parametrize("training", ["regulariser", "attacked", "together"])
+@pytest.mark.parametrize("training", ["regularizer", "attacked", "together", "adamw"])
 def test_an_interrupted_training_goes_on_to_the_same_bits(training, gpu, tmp_path):
     whole = train(training, gpu, "bfloat16")
 
     def checkpoints():
         return Checkpoints(tmp_path / "checkpoint.safetensors", "same", epochs=1)
 
-    def end(epoch):
-        if epoch == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def end(model):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return torch.zeros(1)
 
     with pytest.raises(Interrupted):
-        train(training, gpu, "bfloat16", checkpoints(), end)
+        train(training, gpu, "bfloat16", checkpoints(), Recorder(end, epochs=[1]))
     assert same(train(training, gpu, "bfloat16", checkpoints()), whole)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 USER_CODE = """
 import torch
 import lgg
-from lgg.losses import GraphDistillation, HintonDistillation, LabelVariation, LabelVariationSmoothness, RelationalDistillation
+from lgg.losses import GraphDistillation, HintonDistillation, LabelVariation, LabelVariationRegularizer, RelationalDistillation
 from lgg.losses import Triplet
 
 x, labels = torch.rand(8, 4, 2, 2), torch.arange(8) % 2
@@ -24,7 +24,7 @@ total = lgg.label_variation(graph, labels) + lgg.cosine_label_variation(x, label
 total = total + lgg.total_variation(graph, x.flatten(1)) + lgg.laplacian_eigenmaps(graph).sum()
 total = total + GraphDistillation(k=3)([x], [x], labels) + RelationalDistillation()([x], [x])
 total = total + HintonDistillation(4.0)(x.flatten(1), x.flatten(1)) + LabelVariation()(x.flatten(1), labels)
-total = total + LabelVariationSmoothness()([x, x], labels) + Triplet()(x.flatten(1), labels)
+total = total + LabelVariationRegularizer()([x, x], labels) + Triplet()(x.flatten(1), labels)
 model = lgg.models.build("wide_resnet", num_classes=2, depth=10, width=0.25)
 images = torch.rand(8, 3, 16, 16)
 with lgg.tap(model, ["classifier"]) as representations:

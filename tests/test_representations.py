@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import lgg
-from lgg.losses import GraphDistillation, LabelVariationSmoothness
+from lgg.losses import GraphDistillation, LabelVariationRegularizer
 
 
 class Branches(nn.Module):
@@ -89,7 +89,7 @@ def test_gradients_flow_through_what_is_collected():
     model = network()
     with lgg.tap(model, ["1", "2.1"]) as representations:
         model(X)
-        LabelVariationSmoothness()(representations, LABELS).backward()
+        LabelVariationRegularizer()(representations, LABELS).backward()
     assert model[0].weight.grad.abs().sum() > 0
     assert model[3].weight.grad is None  # after the last layer
 
@@ -258,7 +258,7 @@ def test_a_signed_layer_is_named():
     with lgg.tap(model, ["1", "2.0"]) as representations:
         model(X)
         with pytest.raises(ValueError, match=r"layer '2\.0' has negative values"):
-            LabelVariationSmoothness()(representations, LABELS)
+            LabelVariationRegularizer()(representations, LABELS)
         with pytest.raises(ValueError, match=r"layer '2\.0' of the student has negative values"):
             GraphDistillation()(representations, representations, LABELS)
 
@@ -358,7 +358,7 @@ def test_compiled_networks_give_the_same_representations(tapped_first):
             compiled(X * scale)
             expected = by_hand(model, X * scale)
             assert all(torch.equal(a, expected[n]) for a, n in zip(representations, ["1", "2.0"], strict=True))
-        LabelVariationSmoothness(similarity="rbf")(representations, LABELS).backward()
+        LabelVariationRegularizer(similarity="rbf")(representations, LABELS).backward()
     assert model[0].weight.grad.abs().sum() > 0
     torch.compiler.reset()
 
@@ -372,5 +372,5 @@ def test_networks_of_other_libraries(library):
     with lgg.tap(model, ["layer1", "layer2.0", "layer4"]) as representations:
         logits = model(torch.rand(2, 3, 32, 32))
         assert [x.shape[:2] for x in representations] == [(2, 64), (2, 128), (2, 512)]
-        (logits.sum() + LabelVariationSmoothness()(representations, torch.tensor([0, 1]))).backward()
+        (logits.sum() + LabelVariationRegularizer()(representations, torch.tensor([0, 1]))).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

@@ -1,15 +1,17 @@
-"""The losses, one a file, each a module that returns an unweighted scalar; and the Parseval retraction beside them."""
+"""The losses, one per file, each a module that returns an unweighted scalar; and the Parseval retraction."""
 
 from typing import TYPE_CHECKING
 
 from lgg._lazy import lazy_attributes
 
-# class: its module. A configuration names a loss by its module, `loss: relational`.
+# class: its module. A configuration names a loss by its module, `loss: relational`. Of two names for one class the last
+# is its own.
 _EXPORTS = {
     "GraphDistillation": ".graph_distillation",
     "HintonDistillation": ".hinton",
     "LabelVariation": ".label_variation",
-    "LabelVariationSmoothness": ".smoothness",
+    "LabelVariationSmoothness": ".regularizer",  # its earlier name
+    "LabelVariationRegularizer": ".regularizer",
     "RelationalDistillation": ".relational",
     "Triplet": ".triplet",
     "parseval_retract_": ".parseval",
@@ -19,6 +21,7 @@ __all__ = [
     "GraphDistillation",
     "HintonDistillation",
     "LabelVariation",
+    "LabelVariationRegularizer",
     "LabelVariationSmoothness",
     "RelationalDistillation",
     "Triplet",
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from lgg.losses.hinton import HintonDistillation
     from lgg.losses.label_variation import LabelVariation
     from lgg.losses.parseval import parseval_retract_, parseval_retraction_
+    from lgg.losses.regularizer import LabelVariationRegularizer, LabelVariationSmoothness
     from lgg.losses.relational import RelationalDistillation
-    from lgg.losses.smoothness import LabelVariationSmoothness
     from lgg.losses.triplet import Triplet
 
 __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
@@ -48,7 +51,7 @@ def build(name: str, **options: "Any") -> "nn.Module":
 
     Raises ValueError for a name that no loss has.
     """
-    # the others are functions next to the losses
+    # the others are functions
     classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items() if cls[0].isupper()}
     if name not in classes:
         raise ValueError(f"there is no loss {name!r}; there are {', '.join(sorted(classes))}")

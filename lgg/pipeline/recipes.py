@@ -58,9 +58,15 @@ def _module(architecture: Any) -> str:
 def _network(architecture: Any, training: Training, seed: int) -> dict[str, Any]:
     return {
         "architecture": architecture.built_with,
-        "training": training.model_dump(mode="json"),
+        "training": _training(training),
         "seed": seed,
     }
+
+
+def _training(training: Training) -> dict[str, Any]:
+    settings = training.model_dump(mode="json")
+    optimizer = {key: settings.pop(key) for key in ("momentum", "nesterov", "weight_decay")}
+    return settings | {"optimizer": {"name": "sgd", **optimizer}}
 
 
 def _described(training: Training, *architectures: Any) -> dict[str, Any]:
@@ -275,19 +281,10 @@ def _robust_network(robustness: Robustness, method_name: str, seed: int) -> tupl
     method = robustness.active_methods[method_name]
     settings = _network(robustness.architecture, robustness.training, seed)
     chosen = [_module(robustness.architecture)]
-    defences: dict[str, Any] = {"smoothness": None, "parseval": None, "adversarial": None}
-    if method.smoothness:
-        options = method.smoothness.model_dump(mode="json")
-        defences["smoothness"] = {"weight": options.pop("weight"), "options": options}
-        chosen.append("lgg.losses.smoothness")
-    if method.parseval:
-        settings["architecture"]["parseval"] = True
-        defences["parseval"] = method.parseval.model_dump(mode="json")
-        chosen.append("lgg.losses.parseval")
-    if method.adversarial:
-        defences["adversarial"] = method.adversarial.model_dump(mode="json")
-        chosen.append("lgg.attacks")
-    return settings | defences, chosen
+    given = {"regularizer": method.smoothness, "parseval": method.parseval, "adversarial": method.adversarial}
+    used = {name: one.model_dump(mode="json") for name, one in given.items() if one}
+    defences = [{"name": name, "options": options} for name, options in used.items()]
+    return settings | {"defences": defences}, [*chosen, *(f"lgg.defences.{name}" for name in used)]
 
 
 def train_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
@@ -394,8 +391,9 @@ def measure_times(config: Config) -> Recipe:
     chosen: set[str] = set()
     for section, name in config.timed_methods:
         settings, modules, teacher = _timed(config, section, name)
-        if settings.get("adversarial") and timing.adversarial:
-            settings["adversarial"] = timing.adversarial.model_dump(mode="json")
+        for defence in settings.get("defences", ()):
+            if defence["name"] == "adversarial" and timing.adversarial:
+                defence["options"] = timing.adversarial.model_dump(mode="json")
         rows.append({"name": f"{section}.{name}", "section": section, "recipe": settings, "teacher": teacher})
         chosen |= set(modules)
     return _recipe("measure_times", {"rows": rows, "rounds": timing.rounds, "steps": timing.steps}, *sorted(chosen))
@@ -416,7 +414,7 @@ def _timed(config: Config, section_name: str, name: str) -> tuple[dict[str, Any]
         teacher = section.teacher.architecture.built_with
     # neither how the learning rate goes nor the weight of a term takes time
     del settings["training"]["schedule"]
-    for part in (settings, settings.get("smoothness") or {}):
+    for part in (settings, *(defence["options"] for defence in settings.get("defences", ()))):
         if "weight" in part:
             part["weight"] = 1.0
     return settings, chosen, teacher

@@ -1,4 +1,4 @@
-"""Networks as files: safetensors, with what is needed to build the network again in the header. Nothing unpickles."""
+"""Networks as safetensors files, whose header holds what is needed to rebuild the network. Nothing is pickled."""
 
 import json
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ def save_model(
     """Write the weights of `model` to `path`, atomically.
 
     Args:
-        architecture: the arguments of `lgg.models.build` that made the network, but for the constants of normalisation,
-            which lie among the weights.
+        architecture: the arguments of `lgg.models.build` that made the network; the constants of normalisation may be left
+            out, since the weights include them.
         notes: anything JSON can hold that a reader of the file should know, such as recipe and seed.
     """
     header = json.dumps({"format": FORMAT, "architecture": dict(architecture), "notes": dict(notes)}, sort_keys=True)
@@ -36,8 +36,7 @@ def save_model(
 def read_architecture(path: str | Path) -> dict[str, Any]:
     """Return the architecture stated in a model file.
 
-    Raises ModelFileError where `path` is not a whole model file, OSError where it cannot be read, which says nothing about
-    its content.
+    Raises ModelFileError where `path` is not a complete model file, and OSError where it cannot be read; it may be sound.
     """
     try:
         header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
@@ -57,8 +56,8 @@ def load_model(
 ) -> ImageClassifier:
     """Return the network in `path`, on `device` and in evaluation mode.
 
-    Raises ModelFileError where the file is missing or damaged, or holds another architecture than `expected` (a mapping
-    of the arguments that must agree).
+    Raises ModelFileError where the file is missing or damaged, or where an argument of its architecture differs from that
+    in `expected`.
     """
     architecture = read_architecture(path)
     for key, value in (expected or {}).items():
@@ -73,5 +72,8 @@ def load_model(
         model = models.build(**architecture)
         model.load_state_dict(load(content))
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        raise ModelFileError(f"{path}: its weights do not fit the network it names ({error})") from None
+        reason = " ".join(str(error).split("\n\t")[:2])  # of PyTorch's long list of mismatches the first
+        raise ModelFileError(
+            f"{path}: its weights do not fit the network that it states ({reason}). Remove it and run the pipeline again."
+        ) from None
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

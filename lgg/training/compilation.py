@@ -1,4 +1,4 @@
-"""Networks compiled by PyTorch, and replayed as CUDA graphs, where a recipe asks for it."""
+"""Networks compiled by PyTorch, and replayed as CUDA graphs, where that is asked for."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ def compiled(model: nn.Module, mode: Compilation) -> Any:
     """Return `model` compiled by `torch.compile` in this mode, sharing its weights; `model` itself for "none".
 
     "reduce-overhead" and "max-autotune" replay CUDA graphs on a GPU. Shapes are fixed: a smaller last batch is compiled
-    once more. Compiled kernels add in another order, so results agree with those of "none" but for rounding.
+    separately. Compiled kernels add in another order, so results agree with those of "none" up to rounding.
     """
     if mode == "none":
         return model
@@ -20,6 +20,6 @@ def compiled(model: nn.Module, mode: Compilation) -> Any:
 
 
 def begin_step(mode: Compilation) -> None:
-    """Say that a new step begins, so that CUDA graphs may use the memory of the last one's outputs again."""
+    """Mark the beginning of a step, so that CUDA graphs may reuse the memory of the last one's outputs."""
     if mode != "none":
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -1,29 +1,27 @@
 """The one training loop."""
 
 import contextlib
-import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lgg.data.batches import Batches
 from lgg.devices import Precision, precision_on
-from lgg.errors import TrainingDiverged
 from lgg.models.base import ImageClassifier
+from lgg.training import resume
 from lgg.training.compilation import Compilation, begin_step, compiled
+from lgg.training.history import Sums, check_finite
 from lgg.training.objectives import Objective, Step
-from lgg.training.resume import Checkpoints, Progress
+from lgg.training.optimizers import SGD, Optimizer
+from lgg.training.progress import Progress
+from lgg.training.recorder import Recorder
+from lgg.training.resume import Checkpoints
 from lgg.training.schedule import Phases, Schedule
-from lgg.training.sgd import SGD
-from lgg.training.terminal import tell
 from lgg.training.together import BatchesTogether, Together
-
-SECONDS_BETWEEN_LOG_LINES = 5.0
 
 
 def fit(
@@ -32,17 +30,14 @@ def fit(
     batches: Batches | BatchesTogether,
     *,
     schedule: Phases,
-    momentum: float = 0.9,
-    nesterov: bool = False,
-    weight_decay: float = 5e-4,
+    optimizer: Optimizer | None = None,
     precision: Precision = "float32",
     compilation: Compilation = "none",
     after_step: Callable[[], None] | None = None,
-    after_epoch: Callable[[int], None] | None = None,
+    recorder: Recorder | None = None,
     checkpoints: Checkpoints | None = None,
-    kept: dict[str, Tensor] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place by stochastic gradient descent and return its history, one row an epoch.
+    """Train `model` in place and return its history, one row per epoch.
 
     Args:
         model: on the device of `batches`; left in evaluation mode. Several networks `Together` take an objective and
@@ -50,121 +45,46 @@ def fit(
         objective: what to minimise.
         batches: the training images.
         schedule: the phases of the learning rate, which also say how many epochs there are.
-        momentum, nesterov, weight_decay: of SGD; the decay is on every parameter.
+        optimizer: of the parameters of `model`; None for SGD with its defaults.
         precision: "float32", "bfloat16" for autocast (weights stay float32), or "auto", see `lgg.devices.precision_on`.
         compilation: "none", or a mode of `torch.compile` for the network.
         after_step: called after every step of the optimiser, for constraints on the weights.
-        after_epoch: called with the number of epochs trained, first with 0; may use the model, whose mode is set again.
-        checkpoints: where the training is written when one is due, and goes on from where one is. The caller removes
-            them once what the training gives is written.
-        kept: tensors that `after_epoch` collects; a checkpoint holds them too.
+        recorder: observes the network before the first epoch and after each; a checkpoint holds what it recorded.
+        checkpoints: where checkpoints are written when one is due, and training resumes from where there is one. The
+            caller removes them once the results are written.
 
     Returns rows with `epoch` (from 1), `learning_rate` (of its last step), `loss` and its unweighted parts (means over
     the batches), `train_error` (percent, on augmented images as they were trained on; absent where the objective has no
-    logits), and `seconds` (without `after_epoch`). For networks together there is a row an epoch for each, which says
-    which in `network`, from 0.
+    logits), and `seconds` (without the recorder). For networks together there is a row per epoch and network, whose number
+    from 0 is in `network`.
 
     Raises ConfigError where a phase of `schedule` has no step, TrainingDiverged when the loss of an epoch is not a finite
-    number, and Interrupted when a signal ended the training and `checkpoints` are there.
+    number, and Interrupted when a signal ended training and there are `checkpoints`.
 
-    On one machine and thread count the same arguments, seed and initial weights give the same bits, also where the
-    training was interrupted and went on. Within an epoch nothing waits for the device.
+    On one machine and thread count the same arguments, seed and initial weights give the same bits, also where training
+    was interrupted and resumed. Within an epoch nothing waits for the device.
     """
-    rates = Schedule(schedule, len(batches))
-    epochs = rates.epochs
-    optimizer = SGD(model.parameters(), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    network = compiled(model, compilation)
-    precision = precision_on(batches.device, precision)
-    kept = {} if kept is None else kept
-    with contextlib.ExitStack() as stack:
-        if checkpoints is not None:
-            stack.enter_context(checkpoints)
-        found = checkpoints.read() if checkpoints is not None else None
-        if found is None:
-            # sums stay on the device: reading them each step would make the device wait
-            at: Progress = {"epoch": 0, "step": 0, "seen": 0, "seconds": 0.0, "history": []}
-            sums: dict[str, Tensor] = {}
-            if after_epoch is not None:
-                after_epoch(0)
-        else:
-            tensors, at = found
-            sums = _restore(tensors, model, optimizer, kept, batches.device)
-        progress = stack.enter_context(_Progress(epochs, len(batches), at["epoch"] * len(batches) + at["step"]))
-        while at["epoch"] < epochs:
-            epoch, first = at["epoch"], at["step"]
-            model.train()
-            began = time.perf_counter() - at["seconds"]
-            rate = 0.0
-            for index, (images, labels) in enumerate(batches.epoch(epoch, first), first):
-                number = epoch * len(batches) + index
-                if number in rates.fresh_starts:
-                    optimizer.forget()
-                rate = rates.learning_rate(number)
-                begin_step(compilation)
-                step = train_step(network, objective, images, labels, optimizer, rate, precision, after_step)
-                _add_to(sums, step, labels)
-                progress.step()
-                at |= {"step": index + 1, "seen": at["seen"] + labels.shape[-1]}
-                last = index + 1 == len(batches)
-                if checkpoints is not None and not last and checkpoints.due(None):
-                    at["seconds"] = time.perf_counter() - began
-                    checkpoints.write(_state(model, optimizer, sums, kept, batches.device), at)
-            rows = _rows(sums, len(batches), at["seen"])
-            seconds = time.perf_counter() - began
-            rows = [{"epoch": epoch + 1, "learning_rate": rate, **row, "seconds": seconds} for row in rows]
-            _check_finite(rows, epochs)
-            progress.epoch(rows)
-            sums = {}
-            at = {"epoch": epoch + 1, "step": 0, "seen": 0, "seconds": 0.0, "history": at["history"] + rows}
-            if after_epoch is not None:
-                after_epoch(epoch + 1)
-            if checkpoints is not None and epoch + 1 < epochs and checkpoints.due(epoch + 1):
-                checkpoints.write(_state(model, optimizer, sums, kept, batches.device), at)
+    run = _Run(
+        model=model,
+        network=compiled(model, compilation),
+        objective=objective,
+        batches=batches,
+        rates=Schedule(schedule, len(batches)),
+        optimizer=SGD(model.parameters()) if optimizer is None else optimizer,
+        precision=precision_on(batches.device, precision),
+        compilation=compilation,
+        after_step=after_step,
+        recorder=recorder,
+        checkpoints=checkpoints,
+    )
+    with checkpoints or contextlib.nullcontext():
+        run.begin()
+        with Progress(run.rates.epochs, len(batches), run.steps_done) as progress:
+            while run.at["epoch"] < run.rates.epochs:
+                run.epoch(progress)
     model.eval()
-    history: list[dict[str, Any]] = at["history"]
+    history: list[dict[str, Any]] = run.at["history"]
     return history
-
-
-def _state(
-    model: ImageClassifier | Together,
-    optimizer: SGD,
-    sums: Mapping[str, Tensor],
-    kept: Mapping[str, Tensor],
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Return all tensors that decide the rest of a training; `_restore` takes them back."""
-    state = {f"model.{name}": value for name, value in model.state_dict().items()}
-    state |= {f"velocity.{number}": value for number, value in enumerate(optimizer.velocities)}
-    # numbered, since their order is that of the history's columns, and a file keeps none
-    state |= {f"sum.{number}.{name}": value for number, (name, value) in enumerate(sums.items())}
-    state |= {f"kept.{name}": value for name, value in kept.items()}
-    state["random.cpu"] = torch.get_rng_state()
-    if device.type == "cuda":
-        state["random.cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _restore(
-    state: Mapping[str, Tensor],
-    model: ImageClassifier | Together,
-    optimizer: SGD,
-    kept: dict[str, Tensor],
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Bring back what `_state` returned, and return the sums of the epoch."""
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    for number, value in part("velocity.").items():
-        optimizer.velocities[int(number)].copy_(value)
-    kept |= part("kept.")
-    torch.set_rng_state(state["random.cpu"])
-    if device.type == "cuda" and "random.cuda" in state:
-        torch.cuda.set_rng_state(state["random.cuda"], device)
-    numbered = sorted((int(name.partition(".")[0]), name, value) for name, value in part("sum.").items())
-    return {name.partition(".")[2]: value.to(device) for _, name, value in numbered}
 
 
 def train_step(
@@ -172,7 +92,7 @@ def train_step(
     objective: Objective,
     images: Tensor,
     labels: Tensor,
-    optimizer: SGD,
+    optimizer: Optimizer,
     rate: float,
     precision: Precision,
     after_step: Callable[[], None] | None,
@@ -188,90 +108,116 @@ def train_step(
     return step
 
 
-@torch.no_grad()
-def _add_to(sums: dict[str, Tensor], step: Step, labels: Tensor) -> None:
-    """Add the losses of a step, and how many images it got wrong, to `sums`, on the device."""
-    # of networks together the parts hold the loss of each
-    values = {"loss": step.loss, **step.parts}
-    if step.logits is not None:
-        values["wrong"] = (step.logits.argmax(dim=-1) != labels).sum(dim=-1)
-    for name, value in values.items():
-        sums[name] = sums[name] + value if name in sums else value.detach()
+@dataclass
+class _Run:
+    """Training between two steps: where it is, and all that decides the rest of it."""
 
+    model: ImageClassifier | Together
+    network: Any
+    objective: Objective
+    batches: Batches | BatchesTogether
+    rates: Schedule
+    optimizer: Optimizer
+    precision: Precision
+    compilation: Compilation
+    after_step: Callable[[], None] | None
+    recorder: Recorder | None
+    checkpoints: Checkpoints | None
+    at: resume.Progress = field(default_factory=lambda: _at_the_start_of(0, []))
+    sums: Sums = field(default_factory=Sums)
 
-def _rows(sums: dict[str, Tensor], steps: int, seen: int) -> list[dict[str, Any]]:
-    """Return the means of an epoch, one row for each network, numbered where they are several together."""
-    columns = {name: value.reshape(-1).tolist() for name, value in sums.items()}
-    several = sums["loss"].dim() > 0
-    rows = []
-    for number in range(len(columns["loss"])):
-        row: dict[str, Any] = {"network": number} if several else {}
-        row |= {name: values[number] / steps for name, values in columns.items() if name != "wrong"}
-        if "wrong" in columns:
-            row["train_error"] = 100.0 * columns["wrong"][number] / seen
-        rows.append(row)
-    return rows
+    @property
+    def steps_done(self) -> int:
+        return int(self.at["epoch"] * len(self.batches) + self.at["step"])
 
+    def begin(self) -> None:
+        """Resume from a checkpoint, or let the untrained network be observed."""
+        found = self.checkpoints.read() if self.checkpoints is not None else None
+        if found is not None:
+            tensors, self.at = found
+            self._restore(tensors)
+        elif self.recorder is not None:
+            self.recorder.record(self.model, 0)
 
-def _check_finite(rows: Sequence[dict[str, Any]], epochs: int) -> None:
-    for row in rows:
-        broken = [name for name, value in row.items() if not math.isfinite(value)]
-        if broken:
-            which = f" of network {row['network']}" if "network" in row else ""
-            raise TrainingDiverged(
-                f"training{which} diverged in epoch {row['epoch']} of {epochs}: {', '.join(broken)} is no longer a finite "
-                f"number. Lower the learning rate of this phase (it was {row['learning_rate']:g}) or the weight of the "
-                "added term, or lengthen the warm-up."
+    def epoch(self, progress: Progress) -> None:
+        """Train to the end of this epoch and add its rows to the history."""
+        began = time.perf_counter() - self.at["seconds"]
+        rate = self._steps(progress, began)
+        seconds = time.perf_counter() - began
+        done = self.at["epoch"] + 1
+        means = self.sums.rows(len(self.batches), self.at["seen"])
+        rows = [{"epoch": done, "learning_rate": rate, **row, "seconds": seconds} for row in means]
+        check_finite(rows, self.rates.epochs)
+        progress.epoch(rows)
+        self.sums = Sums()
+        self.at = _at_the_start_of(done, self.at["history"] + rows)
+        if self.recorder is not None:
+            self.recorder.record(self.model, done)
+        if self.checkpoints is not None and done < self.rates.epochs and self.checkpoints.due(done):
+            self.checkpoints.write(self._state(), self.at)
+
+    def _steps(self, progress: Progress, began: float) -> float:
+        """Make the steps that are left of this epoch, and return the learning rate of the last."""
+        rate, first = 0.0, self.at["step"]
+        self.model.train()
+        for index, (images, labels) in enumerate(self.batches.epoch(self.at["epoch"], first), first):
+            number = self.steps_done
+            if number in self.rates.fresh_starts:
+                self.optimizer.forget()
+            rate = self.rates.learning_rate(number)
+            begin_step(self.compilation)
+            step = train_step(
+                self.network,
+                self.objective,
+                images,
+                labels,
+                self.optimizer,
+                rate,
+                self.precision,
+                self.after_step,
             )
+            self.sums.add(step, labels)
+            progress.step()
+            self.at |= {"step": index + 1, "seen": self.at["seen"] + labels.shape[-1]}
+            last = index + 1 == len(self.batches)
+            if self.checkpoints is not None and not last and self.checkpoints.due(None):
+                self.at["seconds"] = time.perf_counter() - began
+                self.checkpoints.write(self._state(), self.at)
+        return rate
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return all tensors that decide the rest of training; `_restore` takes them back."""
+        device = self.batches.device
+        state = _prefixed("model", self.model.state_dict())
+        state |= _prefixed("optimizer", self.optimizer.state())
+        state |= _prefixed("sum", self.sums.state())
+        state |= _prefixed("recorded", self.recorder.state() if self.recorder is not None else {})
+        state["random.cpu"] = torch.get_rng_state()
+        if device.type == "cuda":
+            state["random.cuda"] = torch.cuda.get_rng_state(device)
+        return state
+
+    def _restore(self, state: Mapping[str, Tensor]) -> None:
+        """Bring back what `_state` returned."""
+        device = self.batches.device
+        self.model.load_state_dict(_part(state, "model"))
+        self.optimizer.restore(_part(state, "optimizer"))
+        self.sums = Sums.restored(_part(state, "sum"), device)
+        if self.recorder is not None:
+            self.recorder.restore(_part(state, "recorded"))
+        torch.set_rng_state(state["random.cpu"])
+        if device.type == "cuda" and "random.cuda" in state:
+            torch.cuda.set_rng_state(state["random.cuda"], device)
 
 
-class _Progress:
-    """A bar where a person watches; otherwise a line an epoch, at most one in five seconds, and always the last."""
-
-    def __init__(self, epochs: int, steps: int, done: int) -> None:
-        self.epochs = epochs
-        self.bar: tqdm[Any] | None = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=epochs * steps, initial=done, unit="step")
-        self.began = time.perf_counter()
-        self.before = done / steps  # epochs done before this process
-        self.printed = -math.inf
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def step(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def epoch(self, rows: Sequence[dict[str, Any]]) -> None:
-        row = {name: sum(one[name] for one in rows) / len(rows) for name in rows[0]}
-        row["epoch"] = rows[0]["epoch"]
-        parts = _describe_losses(row)
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"epoch {row['epoch']}/{self.epochs} {parts}")
-            return
-        now = time.perf_counter()
-        if now - self.printed < SECONDS_BETWEEN_LOG_LINES and row["epoch"] != self.epochs:
-            return
-        self.printed = now
-        left = (now - self.began) / (row["epoch"] - self.before) * (self.epochs - row["epoch"])
-        tell(f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {_duration(left)} left")
+def _at_the_start_of(epoch: int, history: list[dict[str, Any]]) -> resume.Progress:
+    return {"epoch": epoch, "step": 0, "seen": 0, "seconds": 0.0, "history": history}
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
-def _describe_losses(row: dict[str, Any]) -> str:
-    others = ("epoch", "learning_rate", "network", "train_error", "seconds")
-    names: Sequence[str] = [name for name in row if name not in others]
-    error = [f"train error {row['train_error']:.2f} %"] if "train_error" in row else []
-    return ", ".join([*(f"{name} {row[name]:.4f}" for name in names), *error])
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}

@@ -1,10 +1,10 @@
 """What training minimises: an objective takes the network and a batch and returns its loss in parts.
 
-The factors λ, γ and T² stand here; the losses themselves are unweighted.
+The factors λ, γ and T² are applied here; the losses themselves are unweighted.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lgg.defences.base import Defence, Outputs, architecture_of, overrides
+from lgg.errors import ConfigError
 from lgg.models.base import ImageClassifier
+
+#: columns of a history that hold no loss
+OTHER_COLUMNS = ("epoch", "learning_rate", "network", "train_error", "seconds")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Layered(Protocol):
 
 
 #: logits (B, C) and representations, each (B, ...)
-Outputs = tuple[Tensor, list[Tensor]]
+LogitsAndLayers = tuple[Tensor, list[Tensor]]
 
 
 class CrossEntropy:
@@ -86,13 +91,13 @@ class Distillation:
         return self.compare(model, model(images, return_representations=True), self.teach(images), labels)
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> Outputs:
+    def teach(self, images: Tensor) -> LogitsAndLayers:
         """Return the teacher's logits and representations of images (B, 3, H, W)."""
-        outputs: Outputs = self.teacher(images, return_representations=True)
+        outputs: LogitsAndLayers = self.teacher(images, return_representations=True)
         return outputs
 
-    def compare(self, model: Layered, student: Outputs, teacher: Outputs, labels: Tensor) -> Step:
-        """Return the loss of a student's outputs for one batch beside the teacher's; `model` names the layers."""
+    def compare(self, model: Layered, student: LogitsAndLayers, teacher: LogitsAndLayers, labels: Tensor) -> Step:
+        """Return the loss of a student's outputs for one batch, given the teacher's; `model` names the layers."""
         (logits, representations), (teacher_logits, teacher_representations) = student, teacher
         available = {
             "student_logits": logits,
@@ -126,34 +131,51 @@ class MetricLearning:
 
 
 class Robust:
-    """L = L_task + γ L_reg (Section 4.3), each term on attacked images where there is an attack.
+    """L = L_task and a term of each defence that has one, all on the images that the defences give (Section 4.3).
 
     Args:
-        regularizer: called with all representations, the labels and, as `num_classes`, the number of logits; None leaves
-            the term out.
-        weight: γ.
-        attack: ``attack(model, images, labels)`` returns the images to train on; None takes them as they are.
+        defences: in this order each gets the images of the one before. Without any this is cross-entropy.
     """
 
-    def __init__(
-        self,
-        regularizer: nn.Module | None = None,
-        weight: float = 0.0,
-        attack: Callable[[ImageClassifier, Tensor, Tensor], Tensor] | None = None,
-    ) -> None:
-        self.regularizer = regularizer
-        self.weight = weight
-        self.attack = attack
+    def __init__(self, defences: Sequence[Defence] = ()) -> None:
+        self.defences = list(defences)
+        # representations are asked of the network only where a term may need them
+        self.with_terms = [defence for defence in self.defences if overrides(defence, "term")]
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
-        if self.attack is not None:
-            images = self.attack(model, images, labels)
-        if self.regularizer is None:
+        for defence in self.defences:
+            given = defence.inputs(model, images, labels)
+            images = images if given is None else given
+        if not self.with_terms:
             return CrossEntropy()(model, images, labels)
         logits, representations = model(images, return_representations=True)
         task = F.cross_entropy(logits.float(), labels)
-        smoothness = self.regularizer(representations, labels, num_classes=logits.shape[1])
-        return Step(task + self.weight * smoothness, {"task": task, "smoothness": smoothness}, logits)
+        loss, parts = task, {"task": task}
+        outputs = Outputs(model, images, labels, logits, representations)
+        for defence in self.with_terms:
+            term = defence.term(outputs)
+            if term is not None:
+                _check_name(term.name, parts)
+                loss = loss + term.weight * term.value
+                parts[term.name] = term.value
+        return Step(loss, parts, logits)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The arguments that the defences set of the network; ConfigError where two set one differently."""
+        return architecture_of(self.defences)
+
+    def after_step(self, model: ImageClassifier) -> None:
+        """Let each defence change the weights of `model`, after a step of the optimiser."""
+        for defence in self.defences:
+            defence.after_step(model)
+
+
+def _check_name(name: str, parts: Mapping[str, Tensor]) -> None:
+    if name in (*parts, "loss", "wrong", *OTHER_COLUMNS):
+        raise ConfigError(
+            f"a defence adds a term named {name!r}, but the history has another such column: rename the term"
+        )
 
 
 def select_layers(model: Layered, representations: Sequence[Tensor], layers: Sequence[str] | None) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training, from which it goes on to the same bits, and the signals that ask for one."""
+"""Checkpoints, from which training resumes to the same bits, and the signals that ask for one."""
 
 import hashlib
 import json
@@ -20,25 +20,25 @@ from lgg.errors import Interrupted
 from lgg.files import atomic_path, canonical_json, naming, read_tensors_metadata
 from lgg.training.signals import ENDING, WRITING, not_ignored
 
-FORMAT = "lgg-checkpoint-1"
+FORMAT = "lgg-checkpoint-2"
 
 Progress = dict[str, Any]
 
 
 class _Unusable(Exception):
-    """Why a file is no checkpoint to go on from."""
+    """Why training cannot resume from a file."""
 
 
 class Checkpoints:
-    """The checkpoints of one training: the newest at `path`, the one before it beside.
+    """The checkpoints of one training run: the newest at `path`, the one before it in the same folder.
 
-    Inside a ``with`` block signals ask the training to end with a checkpoint (SIGTERM, SIGINT, SIGHUP, SIGXCPU; not those
+    Inside a ``with`` block signals ask training to end with a checkpoint (SIGTERM, SIGINT, SIGHUP, SIGXCPU; not those
     that the process inherited as ignored) or to write one and continue (SIGUSR1, SIGUSR2).
 
     Args:
         path: of the newest, ending in .safetensors.
-        identity: what the training follows from (settings, code, data), as JSON can hold it. A checkpoint of another
-            identity is refused.
+        identity: what the results depend on (settings, code, data), as JSON can hold it. A checkpoint of another identity
+            is refused.
         minutes, epochs: time after which, and number of epochs after each of which, the next is due; None for never.
     """
 
@@ -54,7 +54,7 @@ class Checkpoints:
         self.handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Checkpoints":
-        # handlers can be set by the main thread alone; elsewhere signals are not this training's business
+        # only the main thread can set handlers; elsewhere signals are left alone
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self._note) for number in (*not_ignored(ENDING), *WRITING)}
         return self
@@ -76,9 +76,9 @@ class Checkpoints:
         return self.asked or late or whole
 
     def write(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-        """Write a checkpoint, after which the one before is still there.
+        """Write a checkpoint, and keep the one before.
 
-        Raises Interrupted where a signal has asked the training to end.
+        Raises Interrupted where a signal has asked training to end.
         """
         self.asked = False
         # copies, since a file holds no two tensors that share their memory
@@ -92,14 +92,14 @@ class Checkpoints:
         self.written = time.monotonic()
         if self.ending is not None:
             raise Interrupted(
-                f"{self.ending.name} ended this training {_where(progress)}. Nothing is lost: its checkpoint is "
-                f"{self.path}, and the next run goes on from there."
+                f"{self.ending.name} ended training {_where(progress)}. Nothing is lost: its checkpoint is {self.path}, and "
+                "the next run resumes from there."
             )
 
     def read(self) -> tuple[dict[str, Tensor], Progress] | None:
-        """Return what the newest usable checkpoint holds, None without one; says on standard error what became of each.
+        """Return what the newest usable checkpoint holds, None without one; reports on standard error what became of each.
 
-        Raises OSError where one cannot be read: it may be sound, and a training from scratch would replace it.
+        Raises OSError where one cannot be read: it may be sound, and training from scratch would replace it.
         """
         for path in (self.path, self.before):
             if not path.exists():
@@ -109,7 +109,7 @@ class Checkpoints:
             except _Unusable as reason:
                 print(f"The checkpoint {path} is not used: {reason}.", file=sys.stderr, flush=True)
                 continue
-            print(f"Going on {_where(progress)}, from the checkpoint {path}.", file=sys.stderr, flush=True)
+            print(f"Resuming {_where(progress)}, from the checkpoint {path}.", file=sys.stderr, flush=True)
             return tensors, progress
         return None
 
@@ -119,18 +119,18 @@ class Checkpoints:
             if header.get("format") != FORMAT:
                 raise _Unusable("it is of another version of lgg")
             if header["identity"] != self.identity:
-                raise _Unusable("it belongs to other settings, code or data, so the training starts anew")
+                raise _Unusable("it belongs to other settings, code or data, so training starts from scratch")
             with naming(path):
                 tensors = load(path.read_bytes())
             if _digest(tensors, header) != header["sha256"]:
-                raise _Unusable("it is damaged (its content does not have the SHA-256 that it names)")
+                raise _Unusable("it is damaged (its content does not have the SHA-256 that it states)")
             progress: Progress = header["progress"]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _Unusable(f"it is damaged ({error or type(error).__name__})") from None
         return tensors, progress
 
     def remove(self) -> None:
-        """Remove all checkpoints: what they led to is written."""
+        """Remove all checkpoints, once the results are written."""
         for path in (self.path, self.before):
             path.unlink(missing_ok=True)
 

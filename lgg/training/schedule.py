@@ -20,9 +20,9 @@ TOLERANCE = Fraction(1, 10**5)
 
 
 def total_epochs(phases: Phases) -> int:
-    """Return the number of epochs that the phases make together.
+    """Return the number of epochs of all phases.
 
-    Raises ConfigError where it is no whole number, or none.
+    Raises ConfigError where it is not a whole number of at least 1.
     """
     total = _ends(phases)[-1]
     if round(total) < 1 or abs(total - round(total)) > TOLERANCE:
@@ -31,9 +31,9 @@ def total_epochs(phases: Phases) -> int:
 
 
 def boundaries(phases: Phases, steps_per_epoch: int) -> list[int]:
-    """Return the step, from 0, with which each phase begins, and after them the number of all steps.
+    """Return the step, from 0, at which each phase begins, followed by the number of all steps.
 
-    A phase begins with the step that is nearest to the exact sum of the epochs before it, the later one of two.
+    A phase begins at the step that is nearest to the exact sum of the epochs before it, of two the later.
 
     Raises ConfigError as `total_epochs` does, and where a phase is so short that no step is left to it.
     """
@@ -49,12 +49,12 @@ def boundaries(phases: Phases, steps_per_epoch: int) -> list[int]:
 
 
 def _ends(phases: Phases) -> list[Fraction]:
-    """Return the sum of epochs at the end of each phase; decimal fractions are taken as they are written."""
+    """Return the sum of epochs at the end of each phase; decimal fractions are exact."""
     return list(accumulate(Fraction(str(phase["epochs"])) for phase in phases))
 
 
 class Schedule:
-    """Learning rates of the steps of a training.
+    """The learning rate of each step of training.
 
     Args:
         phases: one after the other.
@@ -73,9 +73,9 @@ class Schedule:
         }
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, from 0: its phase's first value at its first step, and then towards its last.
+        """Return the learning rate of a step, from 0: from its phase's first value at the first step towards its last.
 
-        The last value itself is that of the step after the phase. Raises ValueError where `step` is not in the schedule.
+        The last value itself would be that of the step after the phase. Raises ValueError where `step` is not in the schedule.
         """
         number = bisect_right(self.boundaries, step) - 1
         if not 0 <= number < len(self.phases):

@@ -1,4 +1,4 @@
-"""What training costs: seconds of a step under several objectives, measured by turns in one process (Appendix D, Table A1)."""
+"""What training costs: seconds per step under several objectives, interleaved in one process (Appendix D, Table A1)."""
 
 import itertools
 import time
@@ -15,7 +15,7 @@ from lgg.models.base import ImageClassifier
 from lgg.training.compilation import Compilation, begin_step, compiled
 from lgg.training.fit import train_step
 from lgg.training.objectives import Objective
-from lgg.training.sgd import SGD
+from lgg.training.optimizers import SGD, Optimizer
 
 #: the learning rate: the work is the same as with another, and nothing can diverge
 RATE = 0.0
@@ -23,14 +23,14 @@ RATE = 0.0
 
 @dataclass
 class Trial:
-    """A training whose steps can be timed.
+    """A training run whose steps can be timed.
 
     Attributes:
         model: on the device of `batches`.
         objective: what a step minimises.
         batches: the training images; whole epochs follow one another for as long as steps are asked for.
+        optimizer: of the parameters of `model`; None for SGD with its defaults.
         precision: as `lgg.training.fit.fit` takes it.
-        momentum, nesterov, weight_decay: of SGD.
         compilation: of the network, as in `fit`.
         after_step: called after every step, as in `fit`.
     """
@@ -38,14 +38,12 @@ class Trial:
     model: ImageClassifier
     objective: Objective
     batches: Batches
+    optimizer: Optimizer | None = None
     precision: Precision = "float32"
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
     compilation: Compilation = "none"
     after_step: Callable[[], None] | None = None
     network: Any = field(init=False)
-    optimizer: SGD = field(init=False)
+    updates: Optimizer = field(init=False)
     stream: Iterator[tuple[Tensor, Tensor]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,12 +53,7 @@ class Trial:
             )
         self.network = compiled(self.model, self.compilation)
         self.precision = precision_on(self.batches.device, self.precision)
-        self.optimizer = SGD(
-            self.model.parameters(),
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-        )
+        self.updates = SGD(self.model.parameters()) if self.optimizer is None else self.optimizer
         epochs = map(self.batches.epoch, itertools.count())
         # the last batch of an epoch may be smaller, and so cheaper
         whole = self.batches.batch_size
@@ -78,7 +71,7 @@ class Trial:
                 self.objective,
                 images,
                 labels,
-                self.optimizer,
+                self.updates,
                 RATE,
                 self.precision,
                 self.after_step,
@@ -91,7 +84,7 @@ def measure(trials: Mapping[str, Trial], *, rounds: int, steps: int, warm_up: in
     """Return a row for each trial and round: `name`, `round`, `seconds_per_step`.
 
     Rounds are interleaved, each trial once a round and every other round in the opposite order, so that what changes on
-    the machine in the meantime concerns all alike. Each trial takes `warm_up` steps beforehand that are not counted.
+    the machine in the meantime affects all alike. Each trial takes `warm_up` steps beforehand that are not counted.
     """
     for trial in trials.values():
         trial.seconds(warm_up)

@@ -1,7 +1,7 @@
-"""Several networks of one architecture trained at once: one network alone does not fill a GPU.
+"""Several networks of one architecture trained at once, since one alone does not fill a GPU.
 
-They share nothing but the launches of their kernels: each has its own weights, batches and loss, and since the gradient
-of a sum of losses of separate networks is each one's own, each is trained as it would be alone, but for rounding.
+They share only the launches of their kernels: each has its own weights, batches and loss. The gradient of the sum of their
+losses is each one's own, so each is trained as it would be alone, up to rounding.
 """
 
 import copy
@@ -34,15 +34,17 @@ class Together(nn.Module):
         super().__init__()
         shapes = [{name: value.shape for name, value in member.state_dict().items()} for member in members]
         if not members or any(one != shapes[0] for one in shapes):
-            raise ValueError("networks are trained together where they are of one architecture, and at least one")
+            raise ValueError(
+                "networks are trained together only where they are of one architecture and there is at least one"
+            )
         self.layers = members[0].layers
         weights, buffers = stack_module_state(list(members))
-        # module attributes cannot have dots in their names, so that of each value is kept beside it
+        # module attributes cannot have dots in their names, so the names are kept separately
         self.weight_names, self.buffer_names = list(weights), list(buffers)
         self.weights = nn.ParameterList(nn.Parameter(value.detach()) for value in weights.values())
         for number, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer{number}", value)
-        # what is computed, without weights of its own; in a list, so that it is not taken for a part with weights
+        # the computation, without weights; in a list, so that PyTorch does not register it as a submodule
         template = copy.deepcopy(members[0]).to("meta")
         for module in template.modules():
             if isinstance(module, BatchNorm):
@@ -80,8 +82,7 @@ class Together(nn.Module):
 class _VectorizedBatchNorm(BatchNorm):
     """Batch normalisation by PyTorch's own kernels on every device, the only ones that can be vectorised over networks.
 
-    On GPUs `nn.BatchNorm2d` asks in float32 whether cuDNN is to do it, which depends on the memory format, and that is
-    something that ``torch.vmap`` cannot tell.
+    On GPUs in float32 `nn.BatchNorm2d` may choose cuDNN by the memory format, which ``torch.vmap`` does not know.
     """
 
     def forward(self, x: Tensor) -> Tensor:

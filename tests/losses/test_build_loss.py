@@ -17,7 +17,7 @@ def test_every_public_name_resolves():
         ("hinton", {"temperature": 4.0}, "HintonDistillation"),
         ("label_variation", {"similarity": "rbf_squared", "reduction": "mean"}, "LabelVariation"),
         ("relational", {}, "RelationalDistillation"),
-        ("smoothness", {"power": 1, "reduction": "sum"}, "LabelVariationSmoothness"),
+        ("regularizer", {"power": 1, "reduction": "sum"}, "LabelVariationRegularizer"),
         ("triplet", {"margin": 0.5}, "Triplet"),
     ],
 )
@@ -25,6 +25,10 @@ def test_loss_is_built_by_the_name_of_its_module_with_its_options(name, options,
     built = lgg.losses.build(name, **options)
     assert type(built) is getattr(lgg.losses, loss)
     assert {option: getattr(built, option) for option in options} == options
+
+
+def test_the_earlier_name_of_the_regularizer_is_the_same_class():
+    assert lgg.losses.LabelVariationSmoothness is lgg.losses.LabelVariationRegularizer
 
 
 def test_unknown_loss_is_refused():

@@ -11,7 +11,7 @@ from lgg.losses import (
     GraphDistillation,
     HintonDistillation,
     LabelVariation,
-    LabelVariationSmoothness,
+    LabelVariationRegularizer,
     RelationalDistillation,
     Triplet,
 )
@@ -32,8 +32,8 @@ def gkd(layers, labels, **options):
     return GraphDistillation(**options)(layers, TEACHER, labels)
 
 
-def regulariser(layers, labels, **options):
-    return LabelVariationSmoothness(**options)(layers, labels, num_classes=3)
+def regularizer(layers, labels, **options):
+    return LabelVariationRegularizer(**options)(layers, labels, num_classes=3)
 
 
 def on_all(loss, layers, labels):
@@ -51,10 +51,10 @@ LOSSES = {
     "gkd": gkd,
     "gkd, published": partial(gkd, k=2, edges="inter", power=2, order="published"),
     "gkd, rbf": partial(gkd, similarity="rbf"),
-    "regulariser": regulariser,
-    "regulariser, p = 1": partial(regulariser, power=1),
-    "regulariser, p = 3": partial(regulariser, power=3),
-    "regulariser, graphs": partial(regulariser, k=2, normalize=True),
+    "regularizer": regularizer,
+    "regularizer, p = 1": partial(regularizer, power=1),
+    "regularizer, p = 3": partial(regularizer, power=3),
+    "regularizer, graphs": partial(regularizer, k=2, normalize=True),
     "rkd_d": lambda layers, _: RelationalDistillation()(layers, TEACHER),
     "hinton": hinton,
     "label variation": partial(on_all, LabelVariation()),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lgg
-from lgg.losses import GraphDistillation, LabelVariationSmoothness, RelationalDistillation
+from lgg.losses import GraphDistillation, LabelVariationRegularizer, RelationalDistillation
 
 WEIGHT = 25  # λ of both distillations in the paper
 LABEL_VARIATION = {
@@ -16,7 +16,7 @@ LABEL_VARIATION = {
     (2, "S0"): 57.648542683924084,
     (2, "T1"): 172.58614109127177,
 }
-SMOOTHNESS = {1: 8.898730731560512, 2: 64.51431159041971}
+CHANGES = {1: 8.898730731560512, 2: 64.51431159041971}
 LABELS = torch.arange(12) % 3
 
 
@@ -70,8 +70,8 @@ def test_graph_distillation_in_the_published_order(options, value):
         (2, 5, 52.30299955320943),
     ],
 )
-def test_k_of_the_published_regulariser_counts_the_vertex_itself(power, published_k, value):
-    loss = LabelVariationSmoothness(power=power, k=published_k - 1)
+def test_k_of_the_published_regularizer_counts_the_vertex_itself(power, published_k, value):
+    loss = LabelVariationRegularizer(power=power, k=published_k - 1)
     assert loss(STUDENT, LABELS).item() == exactly(value)
 
 
@@ -86,19 +86,19 @@ def test_label_variation(power, layer):
     assert lgg.cosine_label_variation(x, LABELS, power=power).item() == expected
 
 
-@pytest.mark.parametrize("power", SMOOTHNESS)
-def test_smoothness_of_label_variation(power):
+@pytest.mark.parametrize("power", CHANGES)
+def test_change_of_label_variation(power):
     variations = [lgg.cosine_label_variation(x, LABELS, power=power).item() for x in STUDENT]
     gaps = [abs(after - before) for before, after in pairwise(variations)]
-    assert sum(gaps) / len(gaps) == exactly(SMOOTHNESS[power])
+    assert sum(gaps) / len(gaps) == exactly(CHANGES[power])
 
 
-@pytest.mark.parametrize("power", SMOOTHNESS)
-def test_smoothness_loss(power):
-    loss = LabelVariationSmoothness(power=power)
-    assert loss(STUDENT, LABELS).item() == exactly(SMOOTHNESS[power])
+@pytest.mark.parametrize("power", CHANGES)
+def test_regularizer(power):
+    loss = LabelVariationRegularizer(power=power)
+    assert loss(STUDENT, LABELS).item() == exactly(CHANGES[power])
     # two gaps
-    summed = LabelVariationSmoothness(power=power, reduction="sum")
-    assert summed(STUDENT, LABELS).item() == exactly(2 * SMOOTHNESS[power])
+    summed = LabelVariationRegularizer(power=power, reduction="sum")
+    assert summed(STUDENT, LABELS).item() == exactly(2 * CHANGES[power])
     # with every neighbour kept the graphs themselves are formed
-    assert LabelVariationSmoothness(power=power, k=11)(STUDENT, LABELS).item() == exactly(SMOOTHNESS[power])
+    assert LabelVariationRegularizer(power=power, k=11)(STUDENT, LABELS).item() == exactly(CHANGES[power])

@@ -8,7 +8,7 @@ from torch import nn
 
 import lgg
 from lgg.errors import LggError
-from lgg.losses import GraphDistillation, LabelVariation, LabelVariationSmoothness
+from lgg.losses import GraphDistillation, LabelVariation, LabelVariationRegularizer
 
 LABELS = torch.arange(6) % 3
 POSITIVE = torch.rand(6, 4)
@@ -21,8 +21,8 @@ COSINE = {
         lambda loss, a, b: loss([a], [b], LABELS),
         ("layer 0 of the student", "of the teacher"),
     ),
-    "regulariser": (
-        LabelVariationSmoothness(),
+    "regularizer": (
+        LabelVariationRegularizer(),
         lambda loss, a, b: loss([a, b], LABELS),
         ("layer 0 has", "layer 1 has"),
     ),
@@ -62,7 +62,7 @@ def test_it_is_refused_again_and_in_a_copy_of_a_loss_that_has_passed_others(name
     "call",
     [
         lambda a: GraphDistillation(similarity="rbf")([a], [a * 2], LABELS),
-        lambda a: LabelVariationSmoothness(similarity="rbf")([a, a.square()], LABELS),
+        lambda a: LabelVariationRegularizer(similarity="rbf")([a, a.square()], LABELS),
         lambda a: LabelVariation()(a, LABELS),
     ],
 )
@@ -102,5 +102,5 @@ def test_no_layer_of_our_networks_that_can_be_compared_is_signed(name, options):
     _, representations = model(torch.rand(6, 3, 16, 16), return_representations=True)
     assert len(representations) == len(model.layers)
     assert all(x.min() >= 0 for x in representations)
-    LabelVariationSmoothness()(representations, LABELS)
+    LabelVariationRegularizer()(representations, LABELS)
     GraphDistillation()(representations, representations, LABELS)

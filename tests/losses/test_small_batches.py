@@ -88,7 +88,7 @@ def test_embedding_of_a_small_batch(name, options, size):
 @pytest.mark.parametrize("options", REGULARIZERS, ids=str)
 def test_regularizer_of_a_small_batch(options, size):
     model = network(0)
-    regularizer = losses.LabelVariationSmoothness(**options)
+    regularizer = losses.LabelVariationRegularizer(**options)
     check_zero(
         regularizer(layers_of(model, torch.rand(size, 6)), torch.zeros(size, dtype=torch.long), num_classes=3), model
     )

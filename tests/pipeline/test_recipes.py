@@ -620,24 +620,21 @@ def test_without_a_figure_a1_it_has_no_recipe():
         recipes.train_plane_embedding(without, "triplet")
 
 
-def test_a_defence_that_a_method_lacks_is_null_in_its_recipe():
+def test_a_recipe_lists_the_defences_of_its_method_with_all_their_options():
     settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
-    defences = ("smoothness", "parseval", "adversarial")
+    keys = {"regularizer": "smoothness", "parseval": "parseval", "adversarial": "adversarial"}
     for name, method in configured().robustness.active_methods.items():
-        recipe = settings[f"train_robust_network {name}"]
-        assert [recipe[one] is None for one in defences] == [getattr(method, one) is None for one in defences]
-        assert recipe["architecture"].get("parseval", False) == (method.parseval is not None)
-    both = settings["train_robust_network both"]
-    assert both["smoothness"] == {
+        found = [defence["name"] for defence in settings[f"train_robust_network {name}"]["defences"]]
+        assert found == [defence for defence, key in keys.items() if getattr(method, key)]
+    both = {one["name"]: one["options"] for one in settings["train_robust_network both"]["defences"]}
+    assert both["regularizer"] == {
         "weight": 1e-4,
-        "options": {
-            "power": 2,
-            "reduction": "mean",
-            "k": None,
-            "normalize": False,
-            "similarity": "cosine",
-            "rbf_scale": 2.0,
-        },
+        "power": 2,
+        "reduction": "mean",
+        "k": None,
+        "normalize": False,
+        "similarity": "cosine",
+        "rbf_scale": 2.0,
     }
     assert both["parseval"] == {"beta": 0.01}
 
@@ -676,7 +673,8 @@ TIMED_CODE = {
         f"lgg.losses{name}"
         for name in ("", ".relational", ".graph_distillation", "._pairs", "._signs", ".label_variation")
     ),
-    *(f"lgg.losses.{name}" for name in ("smoothness", "parseval")),
+    *(f"lgg.losses.{name}" for name in ("regularizer", "parseval")),
+    *(f"lgg.defences{name}" for name in ("", ".base", ".regularizer", ".parseval", ".adversarial")),
     *(
         "lgg.graph",
         "lgg.products",
@@ -693,7 +691,8 @@ TIMED_CODE = {
     ),
     *("lgg.pipeline.machine", "lgg.evaluation", "lgg.evaluation.geometry", "lgg.pipeline.stages.measure_times"),
     *("lgg.devices", "lgg.models", "lgg.models.base", "lgg.models.normalization", "lgg.training.terminal"),
-    *("lgg.training.signals", "lgg.training", "lgg.training.checkpoint", "lgg.training.resume", "lgg.training.sgd"),
+    *("lgg.training.signals", "lgg.training", "lgg.training.checkpoint", "lgg.training.resume"),
+    *(f"lgg.training.{name}" for name in ("history", "optimizers", "progress", "recorder", "results", "setup")),
 }
 
 
@@ -717,9 +716,13 @@ MODULE_CHANGES = [
     ),
     ("lgg.losses.label_variation", LABEL_VARIATION),
     ("lgg.losses.triplet", {"train_embedding triplet"}),
-    ("lgg.losses.smoothness", REGULARIZED),
+    ("lgg.losses.regularizer", REGULARIZED),
     ("lgg.losses.parseval", PARSEVAL),
-    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
+    ("lgg.defences.regularizer", REGULARIZED),
+    ("lgg.defences.parseval", PARSEVAL),
+    ("lgg.defences.adversarial", {"train_robust_network adversarial"}),
+    *((module, TRAININGS) for module in ("lgg.defences", "lgg.defences.base")),
+    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *REGULARIZED, *PARSEVAL}),
     (
         "lgg.graph",
         {
@@ -821,7 +824,10 @@ MODULE_CHANGES = [
         (f"lgg.models{module}", {*TRAININGS, *EVALUATIONS, "draw_figure1"})
         for module in ("", ".base", ".normalization")
     ),
-    *((f"lgg.training.{module}", TRAININGS) for module in ("resume", "sgd")),
+    *(
+        (f"lgg.training.{module}", TRAININGS)
+        for module in ("history", "optimizers", "progress", "recorder", "results", "resume", "setup")
+    ),
     *((module, TRAININGS) for module in ("lgg.training.terminal", "lgg.training.signals")),
     ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions"}),
     ("lgg.data.corruptions", {*CORRUPTED, "keep_corruptions"}),
@@ -1001,8 +1007,8 @@ def test_a_timed_training_is_that_of_its_method_but_for_what_takes_no_time():
         timed, trained = timed_rows()[name]["recipe"], json.loads(recipe.settings)
         del trained["training"]["schedule"]
         for settings in (timed, trained):
-            settings.pop("weight", None)
-            (settings.get("smoothness") or {}).pop("weight", None)
+            for part in (settings, *(defence["options"] for defence in settings.get("defences", ()))):
+                part.pop("weight", None)
         assert timed == trained
 
 
@@ -1013,9 +1019,10 @@ def test_only_students_with_a_teacher_have_one():
 
 def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_told_otherwise():
     def steps(*overlays):
-        return timed_rows(*overlays)["robustness.adversarial"]["recipe"]["adversarial"]["steps"]
+        (defence,) = timed_rows(*overlays)["robustness.adversarial"]["recipe"]["defences"]
+        return defence["options"]["steps"]
 
     assert configured().robustness.methods["adversarial"].adversarial.steps == 1
     assert steps() == 7
     assert steps("timing: {adversarial: null}") == 1
-    assert timed_rows()["robustness.baseline"]["recipe"]["adversarial"] is None
+    assert timed_rows()["robustness.baseline"]["recipe"]["defences"] == []

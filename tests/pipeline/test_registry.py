@@ -20,7 +20,7 @@ def test_every_loss_is_there_with_the_arguments_of_its_class():
         "hinton",
         "relational",
         "label_variation",
-        "smoothness",
+        "regularizer",
         "triplet",
     }
     for module, name in registry.losses().items():
@@ -288,7 +288,7 @@ def test_every_loss_of_the_package_goes_where_it_belongs():
                 check(module)
             except ValueError:
                 refused[check].add(module)
-    assert refused[registry.check_distillation_loss] == {"label_variation", "triplet", "smoothness"}
+    assert refused[registry.check_distillation_loss] == {"label_variation", "triplet", "regularizer"}
     assert not refused[registry.check_embedding_loss] & {"label_variation", "triplet"}
 
 

@@ -129,7 +129,7 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     assert re.search(r"overdue/\d+\.log \(check log", said)
     assert re.search(r"status.*TIMEOUT", said)
     # a training that was warned went on where it was, to the bits of one left alone
-    assert "Going on after" in (folder / "training.log").read_text(encoding="utf-8")
+    assert "Resuming after" in (folder / "training.log").read_text(encoding="utf-8")
     weights, expected = load_file(folder / "training.safetensors"), train.train()
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
 

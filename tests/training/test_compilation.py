@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from lgg import losses, models
+from lgg import models
 from lgg.data.batches import Batches
+from lgg.defences import Regularizer
 from lgg.models.base import ImageClassifier, average_pixels
 from lgg.models.wide_resnet import BasicBlock
 from lgg.training.compilation import compiled
@@ -43,13 +44,13 @@ def test_the_mode_reaches_torch_with_fixed_shapes(mode, monkeypatch):
     assert calls == [{"mode": mode, "dynamic": False}]
 
 
-@pytest.mark.parametrize("regularizer", [None, losses.LabelVariationSmoothness()])
-def test_a_compiled_network_trains_alike(regularizer, monkeypatch):
+@pytest.mark.parametrize("defences", [[], [Regularizer(1e-4)]], ids=["plain", "regularizer"])
+def test_a_compiled_network_trains_alike(defences, monkeypatch):
     """By the compiler's tracer and without code generation, which needs no C++ compiler: weights are shared and trained."""
     monkeypatch.setattr(torch, "compile", partial(without_code, torch.compile))
     plain, traced = network(), network()
     rows = [
-        fit(model, Robust(regularizer, 1e-4), batches(), schedule=SCHEDULE, compilation=compilation)
+        fit(model, Robust(defences), batches(), schedule=SCHEDULE, compilation=compilation)
         for model, compilation in ((plain, "none"), (traced, "default"))
     ]
     assert rows[1][0]["loss"] == pytest.approx(rows[0][0]["loss"], rel=1e-4)

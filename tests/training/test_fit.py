@@ -1,4 +1,5 @@
 import copy
+import math
 import time
 from itertools import pairwise
 
@@ -11,6 +12,8 @@ from lgg.data.batches import Batches
 from lgg.errors import TrainingDiverged
 from lgg.training.fit import fit
 from lgg.training.objectives import CrossEntropy, Step
+from lgg.training.optimizers import SGD, AdamW
+from lgg.training.recorder import Recorder
 
 CONSTANT = [{"epochs": 2, "learning_rate": 0.05}]
 
@@ -36,7 +39,8 @@ def test_the_loop_is_plain_sgd():
     """Compared with a loop written out by hand: momentum, weight decay on everything, batch order of `Batches`."""
     model, reference = network(), network()
     schedule = [{"epochs": 1, "learning_rate": [0.0, 0.1]}, {"epochs": 1, "learning_rate": 0.02}]
-    fit(model, CrossEntropy(), batches(), schedule=schedule, momentum=0.9, weight_decay=1e-2)
+    optimizer = SGD(model.parameters(), momentum=0.9, weight_decay=1e-2)
+    fit(model, CrossEntropy(), batches(), schedule=schedule, optimizer=optimizer)
     reference.train()
     velocity = [torch.zeros_like(parameter) for parameter in reference.parameters()]
     for epoch in range(2):
@@ -109,6 +113,28 @@ def test_a_fresh_optimizer_forgets_the_momentum():
     assert not torch.equal(weights(kept), weights(forgotten))
 
 
+def test_without_an_optimizer_it_is_sgd_with_its_defaults():
+    default, given = network(), network()
+    fit(default, CrossEntropy(), batches(), schedule=CONSTANT)
+    optimizer = SGD(given.parameters(), momentum=0.9, nesterov=False, weight_decay=5e-4)
+    fit(given, CrossEntropy(), batches(), schedule=CONSTANT, optimizer=optimizer)
+    assert torch.equal(weights(default), weights(given))
+
+
+def test_adamw_trains_as_in_a_loop_over_torch_s_own():
+    model, reference = network(), network()
+    schedule = [{"epochs": 2, "learning_rate": [1e-3, 2e-4], "shape": "cosine"}]
+    fit(model, CrossEntropy(), batches(), schedule=schedule, optimizer=AdamW(model.parameters(), weight_decay=0.1))
+    theirs = torch.optim.AdamW(reference.train().parameters(), weight_decay=0.1)
+    for step in range(6):
+        theirs.param_groups[0]["lr"] = 2e-4 + 8e-4 * (1 + math.cos(math.pi * step / 6)) / 2
+        images, labels = list(batches().epoch(step // 3))[step % 3]
+        theirs.zero_grad()
+        F.cross_entropy(reference(images), labels).backward()
+        theirs.step()
+    torch.testing.assert_close(weights(model), weights(reference), rtol=1e-4, atol=1e-5)
+
+
 def test_bfloat16_keeps_float32_weights_and_differs_by_rounding_only():
     model, reference = network(), network()
     schedule = [{"epochs": 1, "learning_rate": 0.01}]
@@ -174,54 +200,50 @@ def test_a_constraint_on_the_weights_holds_when_training_ends():
     assert max(parameter.abs().max() for parameter in model.parameters()) <= 0.01
 
 
-def test_after_epoch_is_called_with_the_number_of_epochs_trained_from_0():
+def test_the_recorder_sees_the_network_before_the_first_epoch_and_after_each():
     model, reference = network(), network()
     initial = weights(reference)
-    seen, states = [], []
-
-    def after_epoch(trained):
-        seen.append(trained)
-        states.append(weights(model))
-
-    fit(model, CrossEntropy(), batches(), schedule=[{"epochs": 3, "learning_rate": 0.05}], after_epoch=after_epoch)
-    assert seen == [0, 1, 2, 3]
-    assert torch.equal(states[0], initial)
-    assert torch.equal(states[3], weights(model))
+    recorder = Recorder(weights)
+    fit(model, CrossEntropy(), batches(), schedule=[{"epochs": 3, "learning_rate": 0.05}], recorder=recorder)
+    assert list(recorder.recorded) == [0, 1, 2, 3]
+    assert torch.equal(recorder.recorded[0], initial)
+    assert torch.equal(recorder.recorded[3], weights(model))
     fit(reference, CrossEntropy(), batches(), schedule=[{"epochs": 1, "learning_rate": 0.05}])
-    assert torch.equal(states[1], weights(reference))
+    assert torch.equal(recorder.recorded[1], weights(reference))
 
 
-def test_looking_at_the_network_after_an_epoch_changes_nothing():
-    """It is put into evaluation mode and shown images there; training goes on in its own mode and with the same bits."""
+def test_recording_changes_nothing():
+    """The network is put into evaluation mode and shown images; training continues in its own mode with the same bits."""
     watched, alone = network(), network()
     modes = []
 
-    def look(trained):
-        watched.eval()
+    def look(model):
+        model.eval()
         with torch.inference_mode():
-            watched(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+            return model(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
 
     def objective(model, images, labels):
         modes.append(model.training)
         return CrossEntropy()(model, images, labels)
 
     arguments = {"batches": batches(augmentation="crop_and_flip"), "schedule": CONSTANT}
-    fit(watched, objective, **arguments, after_epoch=look)
+    fit(watched, objective, **arguments, recorder=Recorder(look))
     fit(alone, CrossEntropy(), **arguments)
     assert modes == [True] * (2 * len(batches()))
     assert torch.equal(weights(watched), weights(alone))
 
 
-def test_seconds_do_not_count_what_is_done_after_an_epoch(monkeypatch):
+def test_seconds_do_not_count_the_recorder(monkeypatch):
     away = 0.0  # seconds that the clock is ahead, a thousand for each look at the network
     clock = time.perf_counter
     monkeypatch.setattr(time, "perf_counter", lambda: clock() + away)
 
-    def look(trained):
+    def look(model):
         nonlocal away
         away += 1000.0
+        return torch.zeros(1)
 
-    history = fit(network(), CrossEntropy(), batches(), schedule=CONSTANT, after_epoch=look)
+    history = fit(network(), CrossEntropy(), batches(), schedule=CONSTANT, recorder=Recorder(look))
     assert away == 3000.0
     assert all(0 < row["seconds"] < 1000.0 for row in history)
 

@@ -1,12 +1,11 @@
 """Images of which one is left for the last batch of an epoch, under every objective."""
 
-from functools import partial
-
 import pytest
 import torch
 
-from lgg import attacks, losses, models
+from lgg import losses, models
 from lgg.data.batches import Batches
+from lgg.defences import Adversarial, Regularizer
 from lgg.training.fit import fit
 from lgg.training.objectives import Distillation, MetricLearning, Robust
 from lgg.training.together import BatchesTogether, DistillationTogether, Together
@@ -15,8 +14,8 @@ SCHEDULE = [{"epochs": 2, "learning_rate": 0.01}]
 OBJECTIVES = {
     "label variation": (4, MetricLearning(losses.LabelVariation(reduction="mean"), 1.0)),
     "triplets": (4, MetricLearning(losses.Triplet(triplets="all"), 1.0)),
-    "regulariser": (2, Robust(losses.LabelVariationSmoothness(), 0.01)),
-    "adversarial": (2, Robust(attack=partial(attacks.pgd, epsilon=0.03, step_size=0.04, steps=1))),
+    "regularizer": (2, Robust([Regularizer(0.01)])),
+    "adversarial": (2, Robust([Adversarial(0.03, 0.04, steps=1)])),
 }
 DISTILLATIONS = {
     "relational": losses.RelationalDistillation(),

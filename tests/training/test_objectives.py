@@ -1,11 +1,12 @@
-from functools import partial
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import lgg
 from lgg import attacks, losses, models
+from lgg.defences import Adversarial, Defence, Parseval, Regularizer, Term
+from lgg.errors import ConfigError
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust, select_layers
 
 
@@ -111,22 +112,38 @@ def test_every_weight_of_an_embedding_is_trained(networks, batch):
     assert all(parameter.grad.abs().max() > 0 for parameter in student.parameters())
 
 
-# --- Section 4.3 --------------------------------------------------------------------------------------------------
+# --- Section 4.3: with defences -----------------------------------------------------------------------------------
 
 
-def test_the_regulariser_is_added_with_its_weight(networks, batch):
-    student, _ = networks
-    student.eval()
-    images, labels = batch
-    criterion = losses.LabelVariationSmoothness(power=2)
-    step = Robust(criterion, 0.25)(student, images, labels)
-    logits, representations = student(images, return_representations=True)
-    smoothness = criterion(representations, labels)
-    assert smoothness > 0
-    torch.testing.assert_close(step.parts["task"], F.cross_entropy(logits, labels))
-    torch.testing.assert_close(step.parts["smoothness"], smoothness)
-    torch.testing.assert_close(step.loss, F.cross_entropy(logits, labels) + 0.25 * smoothness)
-    torch.testing.assert_close(step.logits, logits)
+class Darken(Defence):
+    """Halves the images and adds `light`."""
+
+    def __init__(self, light=0.0):
+        self.light, self.seen = light, []
+
+    def inputs(self, model, images, labels):
+        self.seen.append((model, images, labels))
+        return 0.5 * images + self.light
+
+
+class MeanOf(Defence):
+    """Adds the mean of a representation."""
+
+    def __init__(self, name, weight, layer):
+        self.name, self.weight, self.layer = name, weight, layer
+
+    def term(self, outputs):
+        return Term(self.name, outputs.representations[self.layer].mean(), self.weight)
+
+
+class Count(Defence):
+    """Writes down on what its hook was called."""
+
+    def __init__(self, calls, name):
+        self.calls, self.name = calls, name
+
+    def after_step(self, model):
+        self.calls.append((self.name, model))
 
 
 def test_without_a_defence_robust_training_is_cross_entropy(networks, batch):
@@ -138,36 +155,95 @@ def test_without_a_defence_robust_training_is_cross_entropy(networks, batch):
     assert torch.equal(plain.logits, robust.logits)
 
 
-@pytest.mark.parametrize("regularizer", [None, losses.LabelVariationSmoothness()])
-def test_with_an_attack_every_term_is_on_the_attacked_images(networks, batch, regularizer):
+@pytest.mark.parametrize("attacked", [False, True])
+def test_the_objective_of_the_paper_s_defences_is_its_formula(networks, batch, attacked):
+    """L_task + γ L_reg, on PGD's images where there is an attack, in the same bits; Parseval adds nothing to it."""
     student, _ = networks
     student.eval()
     images, labels = batch
-    seen = []
+    defences = [Adversarial(0.03, 0.01, 2, random_start=False)] if attacked else []
+    step = Robust([*defences, Parseval(0.01), Regularizer(0.25, power=2)])(student, images, labels)
+    if attacked:
+        images = attacks.pgd(student, images, labels, epsilon=0.03, step_size=0.01, steps=2)
+    logits, representations = student(images, return_representations=True)
+    task = F.cross_entropy(logits, labels)
+    variations = torch.stack([lgg.cosine_label_variation(one, labels, power=2) for one in representations])
+    change = (variations[1:] - variations[:-1]).abs().mean()
+    assert list(step.parts) == ["task", "smoothness"]
+    assert torch.equal(step.parts["task"], task)
+    assert torch.equal(step.logits, logits)
+    torch.testing.assert_close(step.parts["smoothness"], change)
+    assert torch.equal(step.loss, task + 0.25 * step.parts["smoothness"])
 
-    def darken(model, images, labels):
-        seen.append((model, images, labels))
-        return 0.5 * images
 
-    attacked = Robust(regularizer, 0.5, darken)(student, images, labels)
-    by_hand = Robust(regularizer, 0.5)(student, 0.5 * images, labels)
-    ((model, given, truth),) = seen
-    assert model is student and given is images and truth is labels
-    assert torch.equal(attacked.loss, by_hand.loss)
-    assert torch.equal(attacked.logits, by_hand.logits)
-    assert not torch.equal(attacked.loss, Robust(regularizer, 0.5)(student, images, labels).loss)
+def test_random_starts_come_from_torch_s_generator(networks, batch):
+    student, _ = networks
+    objective = Robust([Adversarial(0.1, 0.01, 1)])
+    losses_of = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        losses_of.append(objective(student.eval(), *batch).loss.item())
+    assert losses_of[0] == losses_of[1] != losses_of[2]
 
 
-def test_an_attack_on_a_network_in_training_leaves_it_there_and_adds_no_gradient(networks, batch):
+def test_each_defence_gets_the_images_of_the_one_before_and_terms_those_of_the_last(networks, batch):
+    student, _ = networks
+    student.eval()
+    images, labels = batch
+    first, second = Darken(0.1), Darken()
+    step = Robust([first, MeanOf("bright", 2.0, 0), second])(student, images, labels)
+    assert first.seen[0][1] is images
+    assert torch.equal(second.seen[0][1], 0.5 * images + 0.1)
+    assert second.seen[0][0] is student and second.seen[0][2] is labels
+    _, representations = student(0.25 * images + 0.05, return_representations=True)
+    torch.testing.assert_close(step.parts["bright"], representations[0].mean())
+
+
+def test_terms_add_up_with_their_weights(networks, batch):
+    student, _ = networks
+    student.eval()
+    images, labels = batch
+    step = Robust([MeanOf("one", 2.0, 0), MeanOf("other", -0.5, 2)])(student, images, labels)
+    logits, representations = student(images, return_representations=True)
+    assert list(step.parts) == ["task", "one", "other"]
+    expected = F.cross_entropy(logits, labels) + 2.0 * representations[0].mean() - 0.5 * representations[2].mean()
+    torch.testing.assert_close(step.loss, expected)
+
+
+@pytest.mark.parametrize("name", ["task", "loss", "train_error", "one"])
+def test_a_term_whose_column_is_taken_is_refused(networks, batch, name):
+    with pytest.raises(ConfigError, match=f"'{name}', but the history has another such column: rename the term"):
+        Robust([MeanOf("one", 1.0, 0), MeanOf(name, 1.0, 0)])(networks[0], *batch)
+
+
+def test_every_defence_is_called_after_a_step(networks):
+    calls = []
+    Robust([Count(calls, "a"), Darken(), Count(calls, "b")]).after_step(networks[0])
+    assert calls == [("a", networks[0]), ("b", networks[0])]
+
+
+def test_representations_are_asked_for_only_where_a_term_may_need_them(batch):
+    asked = []
+
+    def network(images, return_representations=False):
+        asked.append(return_representations)
+        logits = images.mean(dim=(2, 3))
+        return (logits, [images]) if return_representations else logits
+
+    for defences in ([], [Darken(), Parseval()], [MeanOf("one", 1.0, 0)]):
+        Robust(defences)(network, *batch)
+    assert asked == [False, False, True]
+
+
+def test_adversarial_training_leaves_the_network_in_training_and_adds_no_gradient(networks, batch):
     student, _ = networks
     images, labels = batch
     student.train()
-    attack = partial(attacks.pgd, epsilon=0.03, step_size=0.01, steps=2)
+    defence = Adversarial(epsilon=0.03, step_size=0.01, steps=2)
     before = {name: value.clone() for name, value in student.named_buffers()}
-    attack(student, images, labels)
+    defence.inputs(student, images, labels)
     assert student.training
     assert all(parameter.grad is None for parameter in student.parameters())
     # statistics of attacked images on the way would not be those of the images trained on
     assert all(torch.equal(value, before[name]) for name, value in student.named_buffers())
-    objective = Robust(attack=attack)
-    assert objective(student, images, labels).loss > Robust()(student, images, labels).loss
+    assert Robust([defence])(student, images, labels).loss > Robust()(student, images, labels).loss

@@ -1,4 +1,4 @@
-"""A training that was interrupted and went on is the training that was left alone, bit by bit."""
+"""Training that was interrupted and resumed gives the bits of undisturbed training."""
 
 import errno
 import os
@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from lgg import models
 from lgg.data.batches import Batches
+from lgg.defences import Adversarial
 from lgg.errors import Interrupted
-from lgg.pipeline.stages.train_robust_network import objective_of
 from lgg.training.fit import fit
-from lgg.training.objectives import CrossEntropy
+from lgg.training.objectives import CrossEntropy, Robust
+from lgg.training.optimizers import AdamW
+from lgg.training.recorder import Recorder
 from lgg.training.resume import Checkpoints
 from lgg.training.together import BatchesTogether, CrossEntropyTogether, Together
 
@@ -26,10 +28,6 @@ SCHEDULE = [
 ]
 STEPS = 3 * 3  # of the whole schedule
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
-ATTACKED = {
-    "smoothness": None,
-    "adversarial": {"epsilon": 8 / 255, "step_size": 4 / 255, "steps": 1, "random_start": True},
-}
 
 
 def network(seed=0):
@@ -49,7 +47,8 @@ def together():
 
 TRAININGS = {
     "augmented": (network, batches, CrossEntropy),
-    "attacked from random starts": (network, batches, lambda: objective_of(ATTACKED, torch.device("cpu"))),
+    "attacked from random starts": (network, batches, lambda: Robust([Adversarial(8 / 255, 4 / 255, steps=1)])),
+    "adamw": (network, batches, CrossEntropy),
     "several together": (together, lambda: BatchesTogether([batches(0), batches(1)]), CrossEntropyTogether),
 }
 
@@ -78,7 +77,7 @@ def as_in_a_terminal():
         signal.signal(number, handler)
 
 
-def train(training, folder=None, signals=None, identity="same", after_epoch=None, kept=None, **often):
+def train(training, folder=None, signals=None, identity="same", recorder=None, **often):
     """Train from the beginning, or from where a checkpoint is; return weights, history and the objective."""
     build, make_batches, make_objective = TRAININGS[training]
     model = build()
@@ -86,7 +85,13 @@ def train(training, folder=None, signals=None, identity="same", after_epoch=None
     objective = Signalling(make_objective(), signals or {})
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoint.safetensors", identity, **often)
     history = fit(
-        model, objective, make_batches(), schedule=SCHEDULE, checkpoints=checkpoints, after_epoch=after_epoch, kept=kept
+        model,
+        objective,
+        make_batches(),
+        schedule=SCHEDULE,
+        optimizer=AdamW(model.parameters()) if training == "adamw" else None,
+        checkpoints=checkpoints,
+        recorder=recorder,
     )
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
     return {name: value.clone() for name, value in model.state_dict().items()}, rows, objective
@@ -109,7 +114,7 @@ def undisturbed():
 def test_interrupted_at_any_step_it_ends_in_the_same_bits(training, undisturbed, tmp_path):
     for step in range(1, STEPS):
         folder = tmp_path / str(step)
-        with pytest.raises(Interrupted, match="goes on from there"):
+        with pytest.raises(Interrupted, match="resumes from there"):
             train(training, folder, {step: [ENDING[step % len(ENDING)]]})
         resumed = train(training, folder)
         assert resumed[2].calls == STEPS - step  # no step is repeated
@@ -141,7 +146,7 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so(number, undisturbed, t
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_a_warning_writes_a_checkpoint_and_training_goes_on(number, handler, undisturbed, tmp_path):
+def test_a_warning_writes_a_checkpoint_and_training_continues(number, handler, undisturbed, tmp_path):
     """Also where the job was started ignoring it, so that it could not die of it before the training began."""
     before = signal.signal(number, handler)
     try:
@@ -184,35 +189,34 @@ def test_checkpoints_are_written_as_often_as_asked(often, expected, undisturbed,
     assert (tmp_path / "checkpoint.safetensors").exists() == (expected > 0)
 
 
-def test_what_is_collected_on_the_way_is_kept(tmp_path):
-    def collect(folder, signals=None):
-        kept, seen = {}, []
+def test_what_was_recorded_is_kept(tmp_path):
+    seen = []
 
-        def after_epoch(epoch):
-            seen.append(epoch)
-            kept[f"epoch{epoch}"] = torch.full((2,), float(epoch))
+    def observe(model):
+        seen.append(model.classifier.bias.detach().clone())
+        return seen[-1]
 
-        try:
-            train("augmented", folder, signals, after_epoch=after_epoch, kept=kept)
-        except Interrupted:
-            return None, seen
-        return kept, seen
+    whole, first, second = (Recorder(observe) for _ in range(3))
+    train("augmented", recorder=whole)
+    with pytest.raises(Interrupted):
+        train("augmented", tmp_path, {5: [signal.SIGTERM]}, recorder=first)
+    assert list(first.recorded) == [0, 1]
+    seen.clear()
+    train("augmented", tmp_path, recorder=second)
+    assert len(seen) == 2  # of the epochs that were left
+    assert list(second.recorded) == list(whole.recorded) == [0, 1, 2, 3]
+    assert all(torch.equal(value, whole.recorded[epoch]) for epoch, value in second.recorded.items())
 
-    assert collect(tmp_path, {5: [signal.SIGTERM]}) == (None, [0, 1])
-    kept, seen = collect(tmp_path)
-    assert seen == [2, 3]
-    assert {name: value.tolist() for name, value in kept.items()} == {f"epoch{n}": [n, n] for n in range(4)}
 
-
-def test_a_checkpoint_of_another_training_is_refused_and_said_so(undisturbed, tmp_path, capsys):
+def test_a_checkpoint_of_other_settings_is_refused_and_reported(undisturbed, tmp_path, capsys):
     with pytest.raises(Interrupted):
         train("augmented", tmp_path, {4: [signal.SIGTERM]}, identity={"recipe": 1})
-    anew = train("augmented", tmp_path, identity={"recipe": 2})
-    assert anew[2].calls == STEPS
-    assert_same(anew, undisturbed["augmented"])
+    fresh = train("augmented", tmp_path, identity={"recipe": 2})
+    assert fresh[2].calls == STEPS
+    assert_same(fresh, undisturbed["augmented"])
     message = capsys.readouterr().err
     assert str(tmp_path / "checkpoint.safetensors") in message
-    assert "other settings, code or data, so the training starts anew" in message
+    assert "other settings, code or data, so training starts from scratch" in message
 
 
 @pytest.fixture(scope="module")
@@ -259,18 +263,18 @@ def test_no_flipped_bit_goes_unseen(place, bit, two_checkpoints, tmp_path_factor
     found = Checkpoints(path, "same").read()
     path.write_bytes(two_checkpoints[0])
     whole = Checkpoints(path, "same").read()
-    # unless the bit says nothing, as one of the spaces that fill the header up
+    # unless the bit carries nothing, as in the spaces that pad the header
     assert found is None or (
         found[1] == whole[1] and all(torch.equal(value, whole[0][name]) for name, value in found[0].items())
     )
 
 
-def test_without_any_usable_one_the_training_starts_anew(two_checkpoints, undisturbed, tmp_path):
+def test_without_any_usable_one_training_starts_from_scratch(two_checkpoints, undisturbed, tmp_path):
     for name, content in zip(("checkpoint.safetensors", "checkpoint-before.safetensors"), two_checkpoints, strict=True):
         (tmp_path / name).write_bytes(damage(content, "cut"))
-    anew = train("augmented", tmp_path)
-    assert anew[2].calls == STEPS
-    assert_same(anew, undisturbed["augmented"])
+    fresh = train("augmented", tmp_path)
+    assert fresh[2].calls == STEPS
+    assert_same(fresh, undisturbed["augmented"])
 
 
 def test_a_write_that_fails_leaves_the_newest_checkpoint_as_it_was(two_checkpoints, tmp_path, monkeypatch):

@@ -7,11 +7,12 @@ from lgg import models
 from lgg.data.batches import Batches
 from lgg.training import timing
 from lgg.training.objectives import CrossEntropy
+from lgg.training.optimizers import AdamW
 from lgg.training.timing import Trial, measure
 
 
 class Clocked:
-    """A trial whose steps take as long as it says, by a clock that only it moves."""
+    """A trial whose steps take `cost` seconds each, by a clock that only it moves."""
 
     def __init__(self, name, cost, log):
         self.name, self.cost, self.log = name, cost, log
@@ -85,3 +86,17 @@ def test_fewer_images_than_a_batch_are_refused():
     model = models.build("wide_resnet", num_classes=2, depth=10, width=0.0625)
     with pytest.raises(ValueError, match="2 images make no whole batch of 3"):
         Trial(model, CrossEntropy(), batches(images=2))
+
+
+def test_a_step_is_that_of_the_optimizer_given():
+    rates = []
+
+    class Watched(AdamW):
+        def step(self, rate):
+            rates.append(rate)
+            super().step(rate)
+
+    torch.manual_seed(0)
+    model = models.build("wide_resnet", num_classes=2, depth=10, width=0.0625)
+    Trial(model, CrossEntropy(), batches(), optimizer=Watched(model.parameters())).seconds(2)
+    assert rates == [timing.RATE] * 2

@@ -1,4 +1,4 @@
-"""Networks trained together are the networks trained alone, but for rounding."""
+"""Networks trained together are the networks trained alone, up to rounding."""
 
 import copy
 
@@ -10,6 +10,7 @@ from lgg.data.batches import Batches
 from lgg.errors import TrainingDiverged
 from lgg.training.fit import fit
 from lgg.training.objectives import CrossEntropy, Distillation
+from lgg.training.optimizers import SGD, AdamW
 from lgg.training.together import BatchesTogether, CrossEntropyTogether, DistillationTogether, Together
 
 SEEDS = (0, 3, 4)
@@ -72,11 +73,12 @@ def test_loss_and_gradient_of_a_batch_are_those_of_each_network(name):
 def test_training_together_is_training_alone(name):
     one, several = objectives(name)
     members, model, feed = together()
-    rows = fit(model, several, feed, schedule=SCHEDULE, nesterov=True)
+    rows = fit(model, several, feed, schedule=SCHEDULE, optimizer=SGD(model.parameters(), nesterov=True))
     model.separate(members)
     for number, seed in enumerate(SEEDS):
         alone = network(seed)
-        history = fit(alone, one, batches(seed), schedule=SCHEDULE, nesterov=True)
+        optimizer = SGD(alone.parameters(), nesterov=True)
+        history = fit(alone, one, batches(seed), schedule=SCHEDULE, optimizer=optimizer)
         own = [row for row in rows if row["network"] == number]
         assert [row["epoch"] for row in own] == [1, 2]
         for found, expected in zip(own, history, strict=True):
@@ -89,6 +91,25 @@ def test_training_together_is_training_alone(name):
         # as a share of what training changed
         assert (found - expected).norm() <= 1e-3 * (expected - before).norm()
         assert not members[number].training
+
+
+@pytest.mark.parametrize("optimizer", [SGD, AdamW])
+def test_an_optimizer_of_networks_together_is_that_of_each(optimizer):
+    """From the same gradients the same bits, in several steps."""
+    members, model, _ = together()
+    several, alone = optimizer(model.parameters()), [optimizer(member.parameters()) for member in members]
+    generator = torch.Generator().manual_seed(1)
+    for rate in (0.1, 0.01, 0.03):
+        for name, stacked in zip(model.weight_names, model.weights, strict=True):
+            stacked.grad = torch.randn(stacked.shape, generator=generator)
+            for number, member in enumerate(members):
+                member.get_parameter(name).grad = stacked.grad[number].clone()
+        for one in (several, *alone):
+            one.step(rate)
+    copies = [network(seed) for seed in SEEDS]
+    model.separate(copies)
+    for found, expected in zip(copies, members, strict=True):
+        assert all(map(torch.equal, found.parameters(), expected.parameters()))
 
 
 def test_batches_are_those_of_each_network():

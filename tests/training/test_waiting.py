@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lgg import attacks, losses, models
+from lgg import losses, models
 from lgg.data.batches import Batches
+from lgg.defences import Adversarial, Parseval, Regularizer
 from lgg.training.fit import train_step
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
-from lgg.training.sgd import SGD
+from lgg.training.optimizers import SGD, AdamW
 from lgg.training.together import BatchesTogether, CrossEntropyTogether, DistillationTogether, Together
 
 # operations whose result, or the size of whose result, is read from the device
@@ -56,7 +57,6 @@ def distillation(criterion, **options):
     return Distillation(wide_resnet(1), criterion, 1.0, **options)
 
 
-ATTACK = partial(attacks.pgd, epsilon=8 / 255, step_size=2 / 255, steps=2, random_start=True)
 OBJECTIVES = {
     "cross-entropy": (wide_resnet, CrossEntropy()),
     "hinton": (wide_resnet, distillation(losses.HintonDistillation(temperature=4.0))),
@@ -66,15 +66,16 @@ OBJECTIVES = {
         preact_resnet,
         MetricLearning(losses.LabelVariation(normalize_embeddings=True, reduction="mean"), 1.0),
     ),
-    "regulariser": (preact_resnet, Robust(losses.LabelVariationSmoothness(), 1e-4)),
-    "regulariser of a sparse graph": (preact_resnet, Robust(losses.LabelVariationSmoothness(k=2, normalize=True), 1.0)),
-    "Parseval": (partial(preact_resnet, parseval=True), CrossEntropy()),
-    "adversarial": (preact_resnet, Robust(attack=ATTACK)),
+    "regularizer": (preact_resnet, Robust([Regularizer()])),
+    "regularizer of a sparse graph": (preact_resnet, Robust([Regularizer(1.0, k=2, normalize=True)])),
+    "Parseval": (partial(preact_resnet, parseval=True), Robust([Parseval()])),
+    "adversarial": (preact_resnet, Robust([Adversarial(steps=2)])),
 }
 
 
-def waited(model, objective, feed, after_step=None):
-    optimizer = SGD(model.parameters(), momentum=0.9, weight_decay=5e-4)
+def waited(model, objective, feed, optimizer=SGD):
+    optimizer = optimizer(model.parameters())
+    after_step = partial(objective.after_step, model) if isinstance(objective, Robust) else None
     model.train()
     steps = feed.epoch(0)
     train_step(model, objective, *next(steps), optimizer, 0.1, "float32", after_step)
@@ -87,9 +88,11 @@ def waited(model, objective, feed, after_step=None):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_no_step_waits(name):
     build, objective = OBJECTIVES[name]
-    model = build()
-    after_step = partial(losses.parseval_retract_, model, 0.01) if name == "Parseval" else None
-    assert waited(model, objective, batches(), after_step) == []
+    assert waited(build(), objective, batches()) == []
+
+
+def test_no_step_of_adamw_waits():
+    assert waited(wide_resnet(), CrossEntropy(), batches(), AdamW) == []
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "gkd"])

@@ -52,7 +52,7 @@ def start(folder, configs):
         preexec_fn=without_ignored_signals,
     )
     try:
-        begun = re.compile(r"epoch 1/|Going on after")
+        begun = re.compile(r"epoch 1/|Resuming after")
         wait_until(lambda: run.poll() is not None or begun.search(read(folder / LOG)), seconds=300)
         assert run.poll() is None, run.stdout.read()
     except BaseException:
@@ -114,7 +114,7 @@ def test_a_run_ended_in_any_way_goes_on_to_the_same_bits(copy_of_finished, tmp_p
     for end in (end_by_sigterm, end_by_ctrl_c, end_by_hanging_up, kill_snakemake, kill_everything):
         run, jobs = start(folder, configs)
         if end is not end_by_sigterm:
-            assert "Going on after" in read(log)
+            assert "Resuming after" in read(log)
         end(run)
         assert run.wait(timeout=20) != 0
         # none is an orphan that keeps a GPU
@@ -134,7 +134,7 @@ def test_a_run_ended_in_any_way_goes_on_to_the_same_bits(copy_of_finished, tmp_p
 
     done = snakemake(folder, "--cores", "1", configs=configs)
     assert done.returncode == 0, done.stdout
-    assert "Going on after" in read(log)
+    assert "Resuming after" in read(log)
     assert all((folder / path).stat().st_size > 0 for path in outputs)
     assert sorted(path.name for path in (folder / FOLDER).iterdir()) == [
         "history.csv",

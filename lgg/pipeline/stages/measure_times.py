@@ -1,4 +1,4 @@
-"""What a step of training costs under each method, measured by turns in one process with nothing else beside (Table A1)."""
+"""What a step of training costs under each method, interleaved in one process with nothing else running (Table A1)."""
 
 from argparse import Namespace
 from functools import partial
@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from lgg.data.storage import ImageSet, read_header, read_images
-from lgg.devices import prepare
+from lgg.devices import name_of, prepare
 from lgg.files import write_json, write_rows
 from lgg.pipeline import machine
 from lgg.pipeline.job import run
 from lgg.pipeline.stages import distill_student, train_embedding, train_robust_network
-from lgg.pipeline.stages.networks import build_network, device_name, make_batches
+from lgg.training import optimizers
 from lgg.training.objectives import CrossEntropy, Objective
+from lgg.training.setup import build_network, make_batches
 from lgg.training.timing import Trial, measure
 
 
@@ -28,21 +29,20 @@ def main(arguments: Namespace) -> None:
     write_json(
         arguments.out_machine,
         machine.describe()
-        | {"device": device_name(device), "threads": arguments.threads, "torch": torch.__version__}
+        | {"device": name_of(device), "threads": arguments.threads, "torch": torch.__version__}
         | {"images": len(data.labels), "rounds": recipe["rounds"], "steps": recipe["steps"], "precision": precisions},
     )
 
 
 def make_trial(row: dict[str, Any], data: ImageSet, header: dict[str, Any], device: torch.device) -> Trial:
-    """Return the training that a row of the recipe describes, ready to be timed."""
-    own, training = row["recipe"], dict(row["recipe"]["training"])
-    _, model = build_network(own, data, header, device)
-    batches = make_batches(data, training.pop("batch_size"), own["seed"], training.pop("augmentation"), device)
-    after_step = None
-    if row["section"] == "robustness":
-        objective: Objective = train_robust_network.objective_of(own, device)
-        if retract := train_robust_network.retraction_of(own):
-            after_step = partial(retract, model)
+    """Return the training run that a row of the recipe describes, ready to be timed."""
+    own = row["recipe"]
+    robust = train_robust_network.objective_of(own) if row["section"] == "robustness" else None
+    _, model = build_network(own, data, header, device, robust.architecture if robust else None)
+    batches, training = make_batches(own, data, own["seed"], device)
+    optimizer = optimizers.build(model.parameters(), **training.pop("optimizer"))
+    if robust is not None:
+        objective: Objective = robust
     elif row["section"] == "embedding":
         objective = train_embedding.objective_of(own, device)
     elif row["teacher"] is None:
@@ -51,7 +51,8 @@ def make_trial(row: dict[str, Any], data: ImageSet, header: dict[str, Any], devi
         # what it knows makes no difference to the time
         _, teacher = build_network(own | {"architecture": row["teacher"]}, data, header, device)
         objective = distill_student.objective_of(own, teacher)
-    return Trial(model, objective, batches, **training, after_step=after_step)
+    after_step = None if robust is None else partial(robust.after_step, model)
+    return Trial(model, objective, batches, optimizer=optimizer, **training, after_step=after_step)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,24 @@
-"""What the stages that train or run networks share."""
+"""What the stages that train networks share."""
 
-import platform
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lgg import models
-from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
-from lgg.devices import precision_on, prepare
-from lgg.files import sha256_of_file, write_json, write_rows
+from lgg.devices import prepare
+from lgg.files import sha256_of_file
 from lgg.models.base import ImageClassifier
-from lgg.training.checkpoint import save_model
+from lgg.training import optimizers
 from lgg.training.fit import fit
 from lgg.training.objectives import Objective
+from lgg.training.recorder import Recorder
+from lgg.training.results import ResultFiles, describe_run
 from lgg.training.resume import Checkpoints
-from lgg.training.schedule import total_epochs
+from lgg.training.setup import build_network, make_batches
 from lgg.training.together import BatchesTogether, Together
 
 
@@ -28,76 +26,78 @@ def train_and_save(
     arguments: Namespace,
     make_objective: Callable[[torch.device], Objective],
     *,
+    architecture: Mapping[str, Any] | None = None,
     after_step: Callable[[ImageClassifier], None] | None = None,
-    after_epoch: Callable[[ImageClassifier, ImageSet, torch.device, int], None] | None = None,
-    kept: dict[str, Tensor] | None = None,
-    write_more: Callable[[], None] | None = None,
+    make_recorder: Callable[[ImageSet, torch.device], Recorder] | None = None,
 ) -> None:
     """Train the network of ``arguments.recipe`` on ``arguments.train`` and write model, history and metrics.
 
-    Weights and batches follow from the recipe's seed alone, so networks of one seed start alike and see the same
-    batches whatever their method. The network has an output for each class, or ``recipe["dimensions"]`` where given.
+    Weights and batches depend on the recipe's seed alone, so networks of one seed start alike and see the same batches
+    whatever their method. The network has an output for each class, or ``recipe["dimensions"]`` where given.
 
     Args:
         make_objective: called with the device.
+        architecture: arguments of the network on top of the recipe's.
         after_step: called with the network after each step of the optimiser.
-        after_epoch: called with the network, the training images, the device, and the number of epochs trained, from 0.
-        kept: what `after_epoch` collects.
-        write_more: writes the stage's further files, while the checkpoint is still there.
+        make_recorder: called with the training images and the device; its file is written as well.
     """
-    recipe, training = arguments.recipe, dict(arguments.recipe["training"])
+    recipe = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    batches = make_batches(data, training.pop("batch_size"), recipe["seed"], training.pop("augmentation"), device)
-    architecture, model = build_network(recipe, data, header, device)
-    checkpoints = checkpoints_beside(arguments.out_model, arguments, header)
+    batches, training = make_batches(recipe, data, recipe["seed"], device)
+    built_with, model = build_network(recipe, data, header, device, architecture)
+    recorder = None if make_recorder is None else make_recorder(data, device)
+    checkpoints = checkpoints_of(arguments, arguments.out_model, header)
     history = fit(
         model,
         make_objective(device),
         batches,
+        optimizer=optimizers.build(model.parameters(), **training.pop("optimizer")),
         **training,
         after_step=after_step and partial(after_step, model),
-        after_epoch=after_epoch and partial(after_epoch, model, data, device),
+        recorder=recorder,
         checkpoints=checkpoints,
-        kept=kept,
     )
-    about = describe_run(arguments, device, header, history)
-    _save(arguments.out_model, arguments.out_history, arguments.out_metrics, model, architecture, history, about)
-    if write_more is not None:
-        write_more()
+    about = describe_run(recipe, header, history, device, arguments.threads)
+    files = ResultFiles(arguments.out_model, arguments.out_history, arguments.out_metrics)
+    files.write(model, built_with, history, about)
+    if recorder is not None:
+        recorder.write()
     checkpoints.remove()
 
 
 def train_together_and_save(arguments: Namespace, make_objective: Callable[[torch.device], Objective]) -> None:
     """Train a network of ``arguments.recipe`` from each of its `seeds`, all at once, and write what each alone would.
 
-    Each is drawn from its own seed and sees its own batches, as alone; the results agree but for rounding.
+    Each is drawn from its own seed and sees its own batches, as alone; the results agree up to rounding.
 
     Args:
         make_objective: called with the device; an objective of networks together.
     """
-    recipe, training = dict(arguments.recipe), dict(arguments.recipe["training"])
+    recipe = dict(arguments.recipe)
     seeds = recipe.pop("seeds")
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    first = make_batches(data, training.pop("batch_size"), seeds[0], training.pop("augmentation"), device)
+    first, training = make_batches(recipe, data, seeds[0], device)
     built = [build_network(recipe | {"seed": seed}, data, header, device) for seed in seeds]
     members = [model for _, model in built]
     together = Together(members)
     batches = BatchesTogether([first.with_seed(seed) for seed in seeds])
-    checkpoints = checkpoints_beside(arguments.out_models[0], arguments, header)
-    history = fit(together, make_objective(device), batches, **training, checkpoints=checkpoints)
+    optimizer = optimizers.build(together.parameters(), **training.pop("optimizer"))
+    checkpoints = checkpoints_of(arguments, arguments.out_models[0], header)
+    history = fit(together, make_objective(device), batches, optimizer=optimizer, **training, checkpoints=checkpoints)
     together.separate(members)
-    about = describe_run(arguments, device, header, history[:: len(seeds)]) | {"trained_together": seeds}
-    files = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
-    for number, (paths, (architecture, model)) in enumerate(zip(files, built, strict=True)):
+    about = describe_run(arguments.recipe, header, history[:: len(seeds)], device, arguments.threads)
+    about |= {"trained_together": seeds}
+    paths = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
+    for number, (files, (built_with, model)) in enumerate(zip(paths, built, strict=True)):
         own = [{key: value for key, value in row.items() if key != "network"} for row in history[number :: len(seeds)]]
-        _save(*paths, model, architecture, own, about | {"recipe": recipe | {"seed": seeds[number]}})
+        ResultFiles(*files).write(model, built_with, own, about | {"recipe": recipe | {"seed": seeds[number]}})
     checkpoints.remove()
 
 
-def checkpoints_beside(model: Path, arguments: Namespace, header: dict[str, Any]) -> Checkpoints:
-    """Return the checkpoints of a training beside the file `model` that it ends in.
+def checkpoints_of(arguments: Namespace, model: Path, header: Mapping[str, Any]) -> Checkpoints:
+    """Return the checkpoints of a job, in the folder of its file `model`.
 
     The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
     """
@@ -110,63 +110,3 @@ def checkpoints_beside(model: Path, arguments: Namespace, header: dict[str, Any]
     }
     often = getattr(arguments, "checkpoints", {})
     return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
-
-
-def _save(
-    out_model: Path,
-    out_history: Path,
-    out_metrics: Path,
-    model: ImageClassifier,
-    architecture: dict[str, Any],
-    history: list[dict[str, Any]],
-    about: dict[str, Any],
-) -> None:
-    notes = {"recipe": about["recipe"], "data_sha256": about["data_sha256"]}
-    save_model(out_model, model, architecture, notes)
-    write_rows(out_history, history)
-    write_json(out_metrics, about | {"last_epoch": history[-1]})
-
-
-def build_network(
-    recipe: dict[str, Any], data: ImageSet, header: dict[str, Any], device: torch.device
-) -> tuple[dict[str, Any], ImageClassifier]:
-    """Return what the network of a recipe is built with, and the network itself, drawn by the recipe's seed."""
-    architecture = recipe["architecture"] | {
-        "num_classes": recipe.get("dimensions") or len(data.classes),
-        "mean": header["mean"],
-        "std": header["std"],
-    }
-    torch.manual_seed(recipe["seed"])
-    return architecture, models.build(**architecture).to(device)
-
-
-def make_batches(data: ImageSet, batch_size: int, seed: int, augmentation: str, device: torch.device) -> Batches:
-    return Batches(
-        torch.from_numpy(data.images),
-        torch.from_numpy(data.labels),
-        batch_size=batch_size,
-        seed=seed,
-        augmentation=augmentation,
-        device=device,
-    )
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
-
-
-def describe_run(
-    arguments: Namespace, device: torch.device, header: dict[str, Any], history: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return what a reader of a training's result should know about how it came to be."""
-    return {
-        "recipe": arguments.recipe,
-        "images": header["shape"][0],
-        "data_sha256": header["sha256"],
-        "epochs": total_epochs(arguments.recipe["training"]["schedule"]),
-        "seconds": sum(row["seconds"] for row in history),  # of all epochs, also those before an interruption
-        "device": device_name(device),
-        "precision": precision_on(device, arguments.recipe["training"]["precision"]),
-        "threads": arguments.threads,
-        "torch": torch.__version__,
-    }

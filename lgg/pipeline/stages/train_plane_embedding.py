@@ -1,6 +1,9 @@
-"""Train a network with embeddings in the plane, and keep where it puts the training images on its way (Figure A1)."""
+"""Train a network with embeddings in the plane, and record where it puts the training images (Figure A1)."""
 
 from argparse import Namespace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -13,24 +16,29 @@ from lgg.models.base import ImageClassifier
 from lgg.pipeline.job import run
 from lgg.pipeline.stages.networks import train_and_save
 from lgg.pipeline.stages.train_embedding import objective_of
+from lgg.training.recorder import Recorder
+
+
+def record_positions(recipe: dict[str, Any], path: Path, data: ImageSet, device: torch.device) -> Recorder:
+    """Return what records where a network puts the training images, (n, 2), after each of the recipe's `epochs`."""
+    layer = "bottleneck" if "bottleneck" in recipe["architecture"] else None
+
+    def observe(model: ImageClassifier) -> Tensor:
+        return torch.from_numpy(features(model, torch.from_numpy(data.images), layer=layer, device=device))
+
+    def save(recorded: dict[int, Tensor]) -> None:
+        with atomic_path(path) as temporary:
+            save_file({f"epoch{epoch}": value for epoch, value in recorded.items()}, temporary)
+
+    return Recorder(observe, save, recipe["epochs"])
 
 
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
-    layer = "bottleneck" if "bottleneck" in recipe["architecture"] else None
-    positions: dict[str, Tensor] = {}
-
-    def keep(model: ImageClassifier, data: ImageSet, device: torch.device, epoch: int) -> None:
-        if epoch in recipe["epochs"]:
-            images = torch.from_numpy(data.images)
-            positions[f"epoch{epoch}"] = torch.from_numpy(features(model, images, layer=layer, device=device))
-
-    def write() -> None:
-        with atomic_path(arguments.out_positions) as temporary:
-            save_file(positions, temporary)
-
     train_and_save(
-        arguments, lambda device: objective_of(recipe, device), after_epoch=keep, kept=positions, write_more=write
+        arguments,
+        partial(objective_of, recipe),
+        make_recorder=partial(record_positions, recipe, arguments.out_positions),
     )
 
 

@@ -1080,9 +1080,9 @@ def test_layers_are_those_of_the_networks():
 def test_training_settings_are_arguments_of_fit_with_the_same_defaults():
     parameters = inspect.signature(fit).parameters
     fields = declared.Training.model_fields
-    settings = set(fields) - {"batch_size", "augmentation"}
+    settings = set(fields) - {"batch_size", "augmentation", "momentum", "nesterov", "weight_decay"}
     keywords = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    keywords -= {"after_step", "after_epoch", "checkpoints", "kept"}  # what a stage does on the way
+    keywords -= {"optimizer", "after_step", "recorder", "checkpoints"}  # objects that a stage makes
     assert settings == keywords
     for name in settings - {"schedule"}:
         assert fields[name].default == parameters[name].default
@@ -1118,7 +1118,7 @@ def test_cross_entropy_has_no_options():
 def test_the_regulariser_s_keys_are_its_weight_and_the_arguments_of_its_loss_with_the_same_defaults():
     options = declared.Smoothness().model_dump()
     del options["weight"]
-    parameters = inspect.signature(type(losses.build("smoothness", **options))).parameters
+    parameters = inspect.signature(type(losses.build("regularizer", **options))).parameters
     assert options == {option: parameter.default for option, parameter in parameters.items()}
 
 
@@ -1175,10 +1175,10 @@ def test_choices_of_what_an_attack_raises_are_those_of_attacks():
 
 
 def test_choices_of_the_regulariser_are_those_of_its_loss():
-    from lgg.losses import smoothness
+    from lgg.losses import regularizer
 
     assert set(get_args(declared.Smoothness.model_fields["reduction"].annotation)) == set(
-        get_args(smoothness.Reduction)
+        get_args(regularizer.Reduction)
     )
 
 

@@ -1,5 +1,8 @@
 import json
+import shutil
+import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lgg import losses, models
+from lgg import defences, losses, models
 from lgg.data.batches import Batches
 from lgg.data.storage import read_header, read_images
 from lgg.evaluation.embeddings import features
 from lgg.pipeline import recipes
+from lgg.pipeline.registry import lazy_exports
 from lgg.pipeline.stages import (
     distill_student,
+    measure_times,
     train_embedding,
     train_network,
     train_plane_embedding,
@@ -49,7 +54,7 @@ def untrained(images, seed, num_classes, **options):
 
 @pytest.mark.parametrize("method", ["baseline", "gkd"])
 def test_students_of_one_job_are_those_of_several(settings, call, tmp_path, method):
-    """Files, recipes and histories as each seed's own job writes them; weights but for rounding."""
+    """Files, recipes and histories as each seed's own job writes them; weights up to rounding."""
     distillation = settings.distillation
     teacher = {}
     if method == "gkd":
@@ -103,7 +108,7 @@ def test_an_embedding_has_the_dimensions_asked_for_and_cross_entropy_a_logit_a_c
 def test_an_embedding_s_loss_is_that_of_its_recipe(settings, call, images, tmp_path):
     """One step of size zero on all images: the history has the loss of the network at its start."""
     raw = json.loads(recipes.train_embedding(settings.embedding, "label_variation", 0).settings)
-    raw["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "batch_size": 24, "weight_decay": 0.0}
+    raw["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "batch_size": 24}
     raw |= {"dimensions": 4, "weight": 0.5, "options": {"rbf_scale": 1.0, "reduction": "mean"}}
     call(train_embedding, raw, **outputs(tmp_path))
     data = read_images(images / "train.safetensors")
@@ -144,71 +149,84 @@ def test_looking_at_the_plane_on_the_way_does_not_change_the_training(settings, 
 
 # --- Section 4.3 --------------------------------------------------------------------------------------------------
 
+REGULARIZER = {"name": "regularizer", "options": {"weight": 1e-3, "power": 2, "reduction": "mean"}}
+PARSEVAL = {"name": "parseval", "options": {"beta": 0.01}}
+PGD = {"epsilon": 8 / 255, "step_size": 4 / 255, "steps": 2, "random_start": True}
+ADVERSARIAL = {"name": "adversarial", "options": PGD}
+NO_CHANGE = [{"epochs": 1, "learning_rate": 0.0}]
 
-def robust(settings, method, seed=0):
-    return json.loads(recipes.train_robust_network(settings.robustness, method, seed).settings)
+
+def robust(*defences, seed=0, schedule=None, optimizer=None):
+    return {
+        "architecture": {"name": "preact_resnet18", "base_width": 1},
+        "training": {
+            "schedule": schedule or [{"epochs": 1, "learning_rate": 0.05}],
+            "optimizer": optimizer or {"name": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4},
+            "batch_size": 8,
+            "augmentation": "none",
+            "precision": "float32",
+            "compilation": "none",
+        },
+        "seed": seed,
+        "defences": list(defences),
+    }
 
 
-def watched(folder):
+def observed(folder):
     return outputs(folder) | {"out_label_variation": folder / "label_variation.csv"}
 
 
-def test_every_layer_is_watched_from_the_initialisation_on(settings, call, tmp_path):
-    recipe = robust(settings, "regularizer")
-    call(train_robust_network, recipe, **watched(tmp_path))
+def test_every_layer_is_observed_from_the_initialisation_on(call, tmp_path):
+    call(train_robust_network, robust(REGULARIZER), **observed(tmp_path))
     variation = pd.read_csv(tmp_path / "label_variation.csv")
     epochs = range(len(pd.read_csv(tmp_path / "history.csv")) + 1)
     assert list(zip(variation["epoch"], variation["layer"], strict=True)) == list(product(epochs, range(1, 18)))
     assert variation["share"].between(0, 1).all() and (variation["label_variation"] >= 0).all()
 
 
-def test_being_watched_changes_no_weight(settings, call, images, tmp_path, monkeypatch):
-    call(train_robust_network, robust(settings, "adversarial"), **watched(tmp_path / "watched"))
+def test_being_observed_changes_no_weight(call, tmp_path, monkeypatch):
+    call(train_robust_network, robust(ADVERSARIAL), **observed(tmp_path / "observed"))
     empty = torch.zeros(17, 2)
     monkeypatch.setattr(train_robust_network, "label_variation_of_layers", lambda *_: empty)
-    call(train_robust_network, robust(settings, "adversarial"), **watched(tmp_path / "not"))
-    assert same(weights(tmp_path / "watched"), weights(tmp_path / "not"))
+    call(train_robust_network, robust(ADVERSARIAL), **observed(tmp_path / "not"))
+    assert same(weights(tmp_path / "observed"), weights(tmp_path / "not"))
 
 
-def test_parseval_training_retracts_the_weights_after_every_step(settings, call, images, tmp_path):
+def test_parseval_training_retracts_the_weights_after_every_step(call, images, tmp_path):
     """With steps of size zero nothing but the retraction changes them: 24 images in batches of 8 are three of them."""
-    recipe = robust(settings, "parseval")
-    recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "weight_decay": 0.0}
-    call(train_robust_network, recipe, **watched(tmp_path))
+    call(train_robust_network, robust(PARSEVAL, schedule=NO_CHANGE), **observed(tmp_path))
     expected = untrained(images, 0, 2, parseval=True)
     for _ in range(3):
-        losses.parseval_retract_(expected, recipe["parseval"]["beta"])
+        losses.parseval_retract_(expected, 0.01)
     trained = load_model(tmp_path / "model.safetensors", expected={"parseval": True})
     for (name, one), other in zip(trained.named_parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_the_history_has_the_terms_of_the_loss(settings, call, tmp_path):
-    call(train_robust_network, robust(settings, "both"), **watched(tmp_path))
+def test_the_history_has_the_terms_of_the_loss(call, tmp_path):
+    call(train_robust_network, robust(REGULARIZER, PARSEVAL), **observed(tmp_path))
     history = pd.read_csv(tmp_path / "history.csv")
-    weight = settings.robustness.active_methods["both"].smoothness.weight
-    np.testing.assert_allclose(history["loss"], history["task"] + weight * history["smoothness"], rtol=1e-5)
+    columns = ["epoch", "learning_rate", "loss", "task", "smoothness", "train_error", "seconds"]
+    assert list(history) == columns
+    np.testing.assert_allclose(history["loss"], history["task"] + 1e-3 * history["smoothness"], rtol=1e-5)
 
 
-def test_adversarial_training_starts_its_attacks_by_the_seed(settings, call, tmp_path):
-    recipe = robust(settings, "adversarial", seed=1)
-    assert recipe["adversarial"]["random_start"]
-    from_images = recipe | {"adversarial": recipe["adversarial"] | {"random_start": False}}
+def test_adversarial_training_starts_its_attacks_by_the_seed(call, tmp_path):
+    recipe = robust(ADVERSARIAL, seed=1)
+    from_images = robust({"name": "adversarial", "options": PGD | {"random_start": False}}, seed=1)
     trained = {}
     for name, one in {"first": recipe, "again": recipe, "from images": from_images}.items():
-        call(train_robust_network, one, **watched(tmp_path / name))
+        call(train_robust_network, one, **observed(tmp_path / name))
         trained[name] = weights(tmp_path / name)
     assert same(trained["first"], trained["again"])
     assert not same(trained["first"], trained["from images"])
 
 
-def test_adversarial_training_sees_attacked_images(settings, call, images, tmp_path):
+def test_adversarial_training_sees_attacked_images(call, images, tmp_path):
     """A step of size zero on all images: the loss is larger than that of the same network on the images themselves."""
-    plain, attacked = robust(settings, "baseline"), robust(settings, "adversarial")
     found = []
-    for number, recipe in enumerate((plain, attacked)):
-        recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}]}
-        call(train_robust_network, recipe, **watched(tmp_path / str(number)))
+    for number, entries in enumerate(([], [ADVERSARIAL])):
+        call(train_robust_network, robust(*entries, schedule=NO_CHANGE), **observed(tmp_path / str(number)))
         found.append(pd.read_csv(tmp_path / str(number) / "history.csv")["task"][0])
     data = read_images(images / "train.safetensors")
     batches = Batches(torch.from_numpy(data.images), torch.from_numpy(data.labels), batch_size=8, seed=0)
@@ -218,10 +236,118 @@ def test_adversarial_training_sees_attacked_images(settings, call, images, tmp_p
     assert found[1] > found[0]
 
 
-def test_methods_of_one_seed_begin_alike(settings, call, images, tmp_path):
-    recipe = robust(settings, "regularizer", seed=4)
-    recipe["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "weight_decay": 0.0}
-    call(train_robust_network, recipe, **watched(tmp_path))
+def test_methods_of_one_seed_begin_alike(call, images, tmp_path):
+    call(train_robust_network, robust(REGULARIZER, seed=4, schedule=NO_CHANGE), **observed(tmp_path))
     stored, initial = weights(tmp_path), untrained(images, 4, 2)
     for name, parameter in initial.named_parameters():
         assert torch.equal(stored[name], parameter), name
+
+
+# --- what is trained with -----------------------------------------------------------------------------------------
+
+
+def test_the_optimizer_is_that_of_the_recipe(call, images, tmp_path):
+    """A step on all images, as torch's own AdamW makes it."""
+    optimizer = {"name": "adamw", "betas": [0.8, 0.9], "epsilon": 0.01, "weight_decay": 0.1}
+    recipe = robust(schedule=[{"epochs": 1, "learning_rate": 0.05}], optimizer=optimizer)
+    recipe["training"]["batch_size"] = 24
+    call(train_robust_network, recipe, **observed(tmp_path))
+    expected, data = untrained(images, 0, 2).train(), read_images(images / "train.safetensors")
+    step = torch.optim.AdamW(expected.parameters(), lr=0.05, betas=(0.8, 0.9), eps=0.01, weight_decay=0.1)
+    pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2) / 255
+    torch.nn.functional.cross_entropy(expected(pixels), torch.from_numpy(data.labels)).backward()
+    step.step()
+    for name, parameter in expected.named_parameters():
+        torch.testing.assert_close(weights(tmp_path)[name], parameter.detach(), rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_steps_of_every_section_are_timed(call, tmp_path, monkeypatch):
+    built = []
+    build = models.build
+    monkeypatch.setattr(models, "build", lambda *names, **options: built.append(options) or build(*names, **options))
+    plain, architecture = robust(), robust()["architecture"]
+    kinds = {
+        "robustness.all": ("robustness", robust(REGULARIZER, PARSEVAL, ADVERSARIAL), None),
+        "embedding.triplet": ("embedding", plain | {"loss": "triplet", "options": {}, "weight": 1.0}, None),
+        "distillation.baseline": ("distillation", plain, None),
+        "distillation.gkd": (
+            "distillation",
+            plain | {"loss": "graph_distillation", "options": {}, "weight": 1.0, "layers": None},
+            architecture | {"base_width": 2},
+        ),
+    }
+    rows = []
+    for name, (section, recipe, teacher) in kinds.items():
+        own = recipe | {"training": {key: value for key, value in recipe["training"].items() if key != "schedule"}}
+        rows.append({"name": name, "section": section, "recipe": own, "teacher": teacher})
+    files = {"out_times": tmp_path / "times.csv", "out_machine": tmp_path / "machine.json"}
+    call(measure_times, {"rows": rows, "rounds": 2, "steps": 1}, **files)
+    times = pd.read_csv(files["out_times"])
+    assert sorted(zip(times["name"], times["round"], strict=True)) == sorted(product(kinds, range(2)))
+    assert (times["seconds_per_step"] > 0).all()
+    assert [options.get("parseval", False) for options in built] == [True, False, False, False, False]
+    machine = json.loads(files["out_machine"].read_text("utf-8"))
+    assert machine["precision"] == dict.fromkeys(kinds, "float32")
+    assert machine["images"] == 24 and machine["device"].startswith("CPU")
+
+
+FOURTH = """
+from lgg.defences.base import Defence, Term
+
+
+class SmallRepresentations(Defence):
+    architecture = {"bottleneck": 3}
+
+    def __init__(self, weight, noise=0.1):
+        self.weight, self.noise = weight, noise
+
+    def inputs(self, model, images, labels):
+        import torch
+
+        noise = torch.randn(images.shape, generator=torch.default_generator)
+        return images + self.noise * noise.to(images.device)
+
+    def term(self, outputs):
+        return Term("size", outputs.representations[-1].square().mean(), self.weight)
+
+    @property
+    def sentence(self):
+        return f"small representations with weight {self.weight:g}, noise {self.noise:g}"
+"""
+
+
+@pytest.fixture
+def fourth(tmp_path, monkeypatch):
+    """A copy of the package with a file and a line more: the defence "small_representations"."""
+    folder = tmp_path / "lgg"
+    shutil.copytree(Path(defences.__file__).parent, folder / "defences", ignore=shutil.ignore_patterns("__pycache__"))
+    table, path = folder / "defences/__init__.py", folder / "defences/small_representations.py"
+    line = '    "SmallRepresentations": ".small_representations",\n'
+    table.write_text(table.read_text("utf-8").replace("_EXPORTS = {\n", "_EXPORTS = {\n" + line, 1), "utf-8")
+    path.write_text(FOURTH, "utf-8")
+    for name, module in lazy_exports(table).items():
+        monkeypatch.setitem(defences._EXPORTS, name, module)
+    monkeypatch.setattr(defences, "__path__", [*defences.__path__, str(folder / "defences")])
+    yield "small_representations"
+    sys.modules.pop("lgg.defences.small_representations", None)
+
+
+def test_a_fourth_defence_is_a_file_a_line_and_an_entry(fourth, call, images, tmp_path):
+    """Its architecture, its inputs, its term and its sentence, in steps of size zero on all images at once."""
+    entry = {"name": fourth, "options": {"weight": 0.5, "noise": 0.2}}
+    recipe = robust(PARSEVAL, entry, schedule=NO_CHANGE)
+    recipe["training"]["batch_size"] = 24
+    call(train_robust_network, recipe, **observed(tmp_path))
+    history = pd.read_csv(tmp_path / "history.csv")
+    network = untrained(images, 0, 2, parseval=True, bottleneck=3)
+    data = read_images(images / "train.safetensors")
+    # the noise is drawn after the weights, by the seed, in the order of the batch
+    ((batch, labels),) = Batches(*map(torch.from_numpy, (data.images, data.labels)), batch_size=24, seed=0).epoch(0)
+    logits, representations = network.train()(batch + 0.2 * torch.randn(batch.shape), return_representations=True)
+    size = representations[-1].square().mean().item()
+    task = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert list(history)[2:5] == ["loss", "task", "size"]
+    assert history["size"][0] == pytest.approx(size, rel=1e-4)
+    assert history["loss"][0] == pytest.approx(task + 0.5 * size, rel=1e-4)
+    assert load_model(tmp_path / "model.safetensors", expected={"bottleneck": 3, "parseval": True})
+    assert defences.build(fourth, **entry["options"]).sentence == "small representations with weight 0.5, noise 0.2"

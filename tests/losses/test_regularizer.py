@@ -1,4 +1,4 @@
-"""The label variation regulariser against the loops that define it."""
+"""The label variation regularizer against the loops that define it."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lgg
-from lgg.losses import LabelVariationSmoothness
+from lgg.losses import LabelVariationRegularizer
 
 SHAPES = [(3, 2, 2), (5,), (2, 3), (4,)]
 
@@ -76,7 +76,7 @@ OPTIONS = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None)
 def test_is_its_definition(options, size, count, seed):
     representations, labels = layers(size, seed, count=count), labels_of(size)
-    value = LabelVariationSmoothness(**options)(representations, labels)
+    value = LabelVariationRegularizer(**options)(representations, labels)
     assert value.shape == ()
     # the normalised matrix of the definition passes through float32
     tolerance = {"rel": 1e-5, "abs": 1e-5} if options["normalize"] else {"rel": 1e-9, "abs": 1e-10}
@@ -88,23 +88,23 @@ def test_is_its_definition(options, size, count, seed):
 )
 def test_every_option_changes_the_value(option):
     representations, labels = layers(6), labels_of(6)
-    value = LabelVariationSmoothness(**option)(representations, labels).item()
+    value = LabelVariationRegularizer(**option)(representations, labels).item()
     assert value == pytest.approx(loss_by_definition(representations, labels, **option), rel=1e-5)
-    assert value != pytest.approx(LabelVariationSmoothness()(representations, labels).item())
+    assert value != pytest.approx(LabelVariationRegularizer()(representations, labels).item())
 
 
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("k", [6, 7, 50])
 def test_k_larger_than_the_batch_keeps_every_edge(power, k):
     representations, labels = layers(7), labels_of(7)
-    value = LabelVariationSmoothness(power=power, k=k)(representations, labels).item()
-    assert value == pytest.approx(LabelVariationSmoothness(power=power)(representations, labels).item())
+    value = LabelVariationRegularizer(power=power, k=k)(representations, labels).item()
+    assert value == pytest.approx(LabelVariationRegularizer(power=power)(representations, labels).item())
 
 
 @pytest.mark.parametrize("options", [{}, {"k": 2}, {"normalize": True, "power": 1}])
 def test_lengths_order_and_numbering_of_classes_do_not_matter(options):
     representations, labels = layers(6), labels_of(6)
-    loss, order = LabelVariationSmoothness(**options), torch.tensor([3, 0, 5, 1, 2, 4])
+    loss, order = LabelVariationRegularizer(**options), torch.tensor([3, 0, 5, 1, 2, 4])
     expected = loss(representations, labels).item()
     lengths = torch.linspace(0.1, 5, 6, dtype=torch.float64)[:, None]
     assert loss([lengths * x.flatten(1) for x in representations], labels).item() == pytest.approx(expected)
@@ -118,7 +118,7 @@ def test_lengths_order_and_numbering_of_classes_do_not_matter(options):
 def test_layers_of_equal_label_variation_have_neither_loss_nor_gradient(options):
     x = layers(6, dtype=torch.float32)[0]
     representations = [x.clone().requires_grad_() for _ in range(3)]
-    value = LabelVariationSmoothness(**options)(representations, labels_of(6))
+    value = LabelVariationRegularizer(**options)(representations, labels_of(6))
     value.backward()
     assert value == 0
     assert all(x.grad.count_nonzero() == 0 for x in representations)
@@ -127,13 +127,13 @@ def test_layers_of_equal_label_variation_have_neither_loss_nor_gradient(options)
 @pytest.mark.parametrize("options", [{}, {"power": 1}, {"power": 3, "reduction": "sum"}, {"k": 2, "normalize": True}])
 def test_gradient_is_that_of_finite_differences(options):
     representations = [x.requires_grad_() for x in layers(5, count=3)]
-    loss = LabelVariationSmoothness(**options)
+    loss = LabelVariationRegularizer(**options)
     assert torch.autograd.gradcheck(lambda *x: loss(x, labels_of(5)), representations)
 
 
 def test_a_step_down_the_gradient_makes_label_variation_smoother():
     representations, labels = [x.requires_grad_() for x in layers(9)], labels_of(9)
-    loss = LabelVariationSmoothness()
+    loss = LabelVariationRegularizer()
     before = loss(representations, labels)
     gradients = torch.autograd.grad(before, representations)
     moved = [x - 1e-4 * gradient for x, gradient in zip(representations, gradients, strict=True)]
@@ -149,7 +149,7 @@ def test_identical_and_zero_inputs_give_finite_gradients(options):
     some[2] = torch.zeros_like(some[2])
     for x in some:
         x.requires_grad_()
-    value = LabelVariationSmoothness(**options)(some, labels_of(6))
+    value = LabelVariationRegularizer(**options)(some, labels_of(6))
     assert value.isfinite()
     value.backward()
     assert all(x.grad.isfinite().all() for x in some)
@@ -159,7 +159,7 @@ def test_identical_and_zero_inputs_give_finite_gradients(options):
 @pytest.mark.parametrize("options", [{}, {"power": 1}, {"k": 3}, {"normalize": True}])
 def test_half_precision_and_autocast_are_computed_in_float32(dtype, options):
     representations, labels = layers(8, dtype=dtype), labels_of(8)
-    loss = LabelVariationSmoothness(**options)
+    loss = LabelVariationRegularizer(**options)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(representations, labels)
     assert value.dtype == torch.float32
@@ -170,13 +170,13 @@ def test_full_graphs_are_not_formed():
     size = 1_000_000
     representations = [torch.ones(size, 2), torch.rand(size, 3)]
     # a graph of a million vertices would take 4 TB
-    assert LabelVariationSmoothness(power=1)(representations, labels_of(size)).isfinite()
+    assert LabelVariationRegularizer(power=1)(representations, labels_of(size)).isfinite()
 
 
 def test_is_built_from_label_variations_of_the_library():
     representations, labels = layers(6), labels_of(6)
     first, second = (lgg.label_variation(lgg.similarity_graph(x), labels, power=2) for x in representations[:2])
-    value = LabelVariationSmoothness()(representations[:2], labels)
+    value = LabelVariationRegularizer()(representations[:2], labels)
     assert value.item() == pytest.approx(abs(second - first).item())
 
 
@@ -192,7 +192,7 @@ def test_is_built_from_label_variations_of_the_library():
 )
 def test_unknown_options_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
-        LabelVariationSmoothness(**option)
+        LabelVariationRegularizer(**option)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +206,9 @@ def test_unknown_options_are_refused(option, message):
 )
 def test_representations_that_cannot_be_compared_are_refused(representations, message):
     with pytest.raises(ValueError, match=message):
-        LabelVariationSmoothness()(representations, labels_of(4))
+        LabelVariationRegularizer()(representations, labels_of(4))
 
 
 def test_labels_that_are_no_integers_are_refused():
     with pytest.raises(ValueError, match="one integer for each of the 4 inputs"):
-        LabelVariationSmoothness()([torch.ones(4, 2)] * 2, torch.zeros(4))
+        LabelVariationRegularizer()([torch.ones(4, 2)] * 2, torch.zeros(4))

@@ -1,4 +1,4 @@
-"""The label variation regulariser: class boundaries that change little from layer to layer (Section 4.3, Eq. 9)."""
+"""The label variation regularizer: class boundaries that change little from layer to layer (Section 4.3, Eq. 9)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ from lgg.losses._signs import SignCheck, layer_name
 Reduction = Literal["mean", "sum"]
 
 
-class LabelVariationSmoothness(nn.Module):
+class LabelVariationRegularizer(nn.Module):
     """Change |σ(l+1) − σ(l)| of the label variation of latent geometry graphs, mean over consecutive layers.
 
     Args:
@@ -100,3 +100,6 @@ class LabelVariationSmoothness(nn.Module):
             rbf_scale=self.rbf_scale,
             relative_distances=True,
         )
+
+
+LabelVariationSmoothness = LabelVariationRegularizer  # its earlier name, which programs may use

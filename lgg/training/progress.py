@@ -1,0 +1,73 @@
+"""How far training has come, for whoever watches it."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from lgg.training.objectives import OTHER_COLUMNS
+from lgg.training.terminal import tell
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line per epoch, at most one in five seconds, and always the last.
+
+    Args:
+        epochs: their number.
+        steps: of an epoch.
+        done: steps of the whole training that were made before.
+    """
+
+    def __init__(self, epochs: int, steps: int, done: int) -> None:
+        self.epochs = epochs
+        self.bar: tqdm[Any] | None = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=epochs * steps, initial=done, unit="step")
+        self.began = time.perf_counter()
+        self.before = done / steps  # epochs done before this process
+        self.printed = -math.inf
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def step(self) -> None:
+        """Report that a step was made."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def epoch(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Report the end of an epoch with its rows of the history, of several networks as their mean."""
+        row = {name: sum(one[name] for one in rows) / len(rows) for name in rows[0]}
+        row["epoch"] = rows[0]["epoch"]
+        parts = _describe_losses(row)
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"epoch {row['epoch']}/{self.epochs} {parts}")
+            return
+        now = time.perf_counter()
+        if now - self.printed < SECONDS_BETWEEN_LINES and row["epoch"] != self.epochs:
+            return
+        self.printed = now
+        left = (now - self.began) / (row["epoch"] - self.before) * (self.epochs - row["epoch"])
+        tell(f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _describe_losses(row: dict[str, Any]) -> str:
+    names = [name for name in row if name not in OTHER_COLUMNS]
+    error = [f"train error {row['train_error']:.2f} %"] if "train_error" in row else []
+    return ", ".join([*(f"{name} {row[name]:.4f}" for name in names), *error])
