@@ -1,4 +1,4 @@
-"""A figure of what trainings went through, from their histories."""
+"""A figure of losses and errors during training, from the histories."""
 
 from argparse import Namespace
 
