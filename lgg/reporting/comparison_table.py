@@ -134,7 +134,7 @@ def _means(table: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame:
     columns: list[tuple[str, Sequence[object]]] = [("", list(table["label"]))]
     for measure in measures:
         cells = interval_cells(table, measure.name, digits=measure.digits)
-        cells = _say_seeds(cells, table[f"{measure.name}_seeds"], table["seeds"])
+        cells = _with_seeds(cells, table[f"{measure.name}_seeds"], table["seeds"])
         cells = [UNDEFINED if row else cell for row, cell in zip(_undefined(table, measure), cells, strict=True)]
         columns.append((measure.column, _best_in_bold(cells, measure)))
         if table[measure.paper_column].notna().any():
@@ -150,7 +150,7 @@ def _undefined(table: pd.DataFrame, measure: Measure) -> pd.Series:
 
 
 def _published(figures: pd.Series) -> list[str]:
-    """Return published figures with the digits that they were published with: as many as the longest of the column."""
+    """Return published figures with as many digits as the longest of the column, which are those published."""
     digits = max(len(f"{figure:.10g}".partition(".")[2]) for figure in figures.dropna())
     return [number_cell(figure, f"{{:.{digits}f}}") for figure in figures]
 
@@ -161,7 +161,7 @@ def _differences(table: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFra
     for measure in measures:
         name = f"{measure.name}_difference"
         cells = interval_cells(others, name, digits=measure.digits, signed=True)
-        cells = _say_seeds(cells, others[f"{name}_seeds"], others["seeds"])
+        cells = _with_seeds(cells, others[f"{name}_seeds"], others["seeds"])
         reference = bool(_undefined(table[table["name"] == table["baseline"]], measure).any())
         undefined = _undefined(others, measure) | ((others[f"{measure.name}_seeds"] > 0) & reference)
         cells = [UNDEFINED if row else cell for row, cell in zip(undefined, cells, strict=True)]
@@ -171,12 +171,12 @@ def _differences(table: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFra
 
 
 def _frame(columns: Sequence[tuple[str, Sequence[object]]]) -> pd.DataFrame:
-    # several columns may be headed "Paper"
+    # several columns can have the heading "Paper"
     headings, contents = zip(*columns, strict=True)
     return pd.DataFrame(list(zip(*contents, strict=True)), columns=list(headings))
 
 
-def _say_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> list[str]:
+def _with_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> list[str]:
     """Add the number of seeds to the cells where it is not the row's."""
     return [
         f"{cell} (n = {count})" if 0 < count != seeds else cell
@@ -185,7 +185,7 @@ def _say_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> lis
 
 
 def _best_in_bold(cells: Sequence[str], measure: Measure) -> list[str]:
-    """Put the first number of the best cells in bold: all that print the same, none where there is nothing to beat."""
+    """Put the first number of the best cells in bold: all that print alike, none where all cells do."""
     numbers = pd.to_numeric(pd.Series([cell.partition(" ")[0] for cell in cells]), errors="coerce")
     if numbers.nunique() < 2 or not measure.bold or measure.better is None:
         return list(cells)
@@ -198,7 +198,7 @@ def _best_in_bold(cells: Sequence[str], measure: Measure) -> list[str]:
 
 
 def _images(table: pd.DataFrame, measures: Sequence[Measure]) -> str:
-    """Return on how many test images what was measured, the largest number first."""
+    """Return on how many test images each measure was measured, the largest number first."""
     headings: dict[int, list[str]] = {}
     for measure in measures:
         headings.setdefault(int(table[f"{measure.name}_images"].iloc[0]), []).append(measure.heading)

@@ -1,4 +1,4 @@
-"""Table 1 as a picture: how well students do, and how much they agree with their teacher (Section 4.1)."""
+"""Table 1 as a figure: the students' errors and their agreement with the teacher (Section 4.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

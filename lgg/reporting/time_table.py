@@ -1,4 +1,4 @@
-"""Table A1: what a method's training costs (Appendix D)."""
+"""Table A1: the time that training takes with each method (Appendix D)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ PAPER = (
 
 
 def time_table(rows: Sequence[Mapping[str, Any]], times: pd.DataFrame, images: int) -> pd.DataFrame:
-    """Return Table A1: seconds of an epoch, of the whole training, and the cost in terms of the section's baseline.
+    """Return Table A1: seconds of an epoch and of the whole training, and the ratio to the section's baseline.
 
     Args:
         rows: in order; each with `name`, `label`, `network` (its architecture), `baseline` (the name of the row that it

@@ -10,10 +10,10 @@ from lgg.reporting.measures import RATIO
 
 
 def draw_times(table: pd.DataFrame) -> Figure:
-    """Return a bar for each row of Table A1: its time as a multiple of its baseline's, the paper's, where given, as a diamond.
+    """Return one bar per row of Table A1: its time as a multiple of its baseline's; the paper's, where given, as a diamond.
 
     Args:
-        table: as `lgg.reporting.time_table.time_table` gives it. Lines go from the least to the largest round.
+        table: as `lgg.reporting.time_table.time_table` gives it. Lines span the fastest to the slowest round.
     """
     set_style()
     labels = dict(zip(table["name"], table["label"], strict=True))

@@ -128,7 +128,7 @@ def test_what_does_not_fit_together_is_refused(rows, labels):
     with pytest.raises(ValueError, match=r"label variation, epoch 0: 59 labels, but points \(60, 2\)"):
         draw_embeddings(rows, labels[:59], ["cat", "dog", "ship"])
     del rows["cross-entropy"][5]
-    with pytest.raises(ValueError, match="every row needs as many epochs"):
+    with pytest.raises(ValueError, match="every row needs the same number of epochs"):
         draw_embeddings(rows, labels, ["cat", "dog", "ship"])
 
 

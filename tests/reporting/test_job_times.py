@@ -171,7 +171,7 @@ def test_the_table_has_a_row_a_rule_and_tells_sums_and_shares(folder):
     ]
     # 6 + 8 + 0.5 + 3 seconds in all
     assert "Of 4 jobs with 17.5 s in all: work 10.1 s (57.7 %), start-up 6.1 s (34.9 %), writing 1.3 s (7.4 %)." in text
-    assert "since their logs do not tell: train/old_seed0." in text
+    assert "since their logs do not report them: train/old_seed0." in text
     assert "Left out" not in text
 
 
@@ -247,7 +247,7 @@ def test_a_run_of_before_there_were_such_lines_has_its_totals(tmp_path):
     add(tmp_path, "train/b", 8.0)
     write(tmp_path)
     text = (tmp_path / "tables" / "job_times.md").read_text(encoding="utf-8")
-    assert "No job's log tells its parts." in text
+    assert "No job's log reports its parts." in text
     assert "14.0" in text
     assert (tmp_path / "figures" / "job_times.pdf").exists()
 
