@@ -18,6 +18,4 @@ def sentence(name: str, options: Mapping[str, Any]) -> str:
     if name == "parseval":
         return f"Parseval with β = {options['beta']:g}"
     start = "a random start" if options["random_start"] else "the image"
-    return (
-        f"PGD within ε = {options['epsilon']:.3g} from {start}, {options['steps']} step(s) of {options['step_size']:.3g}"
-    )
+    return f"PGD within ε = {options['epsilon']:.3g} from {start}, {options['steps']} step(s) of {options['step_size']:.3g}"

@@ -1,6 +1,5 @@
 """Classifiers fitted on the frozen features of a network (Section 4.2, Table 2)."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +10,11 @@ from torch import Tensor
 
 from lgg.data.batches import in_order
 from lgg.errors import DataError
-from lgg.evaluation.accuracy import error_percent
 from lgg.graph import unit_rows
 from lgg.models.base import ImageClassifier
 
 CLASSIFIERS = ("nearest_neighbours", "svm", "logistic_regression", "nearest_centroid")
-OWN = "own"  # a network's largest output
 NEIGHBOURS = 10
-#: takes features (N, d) and returns classes (N,)
-Predict = Callable[[NDArray[np.float32]], NDArray[Any]]
 # megabytes of kernel rows kept by the support vector machine
 KERNEL_CACHE = 1000
 
@@ -111,40 +106,6 @@ def fit(
         DummyClassifier(strategy="most_frequent") if collapsed else _estimator(name, len(features), seed, workers)
     )
     return EmbeddingClassifier(mean, scale, estimator.fit((features - mean) / scale, labels))
-
-
-def fit_all(
-    features: NDArray[Any], labels: NDArray[np.int64], seed: int, *, outputs_are_classes: bool = False, workers: int = 1
-) -> dict[str, Predict]:
-    """Return every classifier of `CLASSIFIERS` by name, fitted as `fit` does.
-
-    With `outputs_are_classes` the features are a network's logits, and its own choice comes first, under the name `OWN`.
-    """
-    own: dict[str, Predict] = {OWN: lambda logits: logits.argmax(axis=1)} if outputs_are_classes else {}
-    return own | {name: fit(name, features, labels, seed, workers=workers).predict for name in CLASSIFIERS}
-
-
-def judge(
-    classifiers: Mapping[str, Predict], features: NDArray[Any], labels: NDArray[np.int64], **columns: Any
-) -> list[dict[str, Any]]:
-    """Return one row per classifier: its name, `columns`, the number of images and the error in percent.
-
-    Args:
-        classifiers: by name.
-        features: (N, d).
-        labels: (N,) the true classes.
-        columns: the same in every row.
-    """
-    truth = torch.from_numpy(labels)
-    return [
-        {
-            "classifier": name,
-            **columns,
-            "images": len(labels),
-            "error": error_percent(torch.from_numpy(predict(features)), truth),
-        }
-        for name, predict in classifiers.items()
-    ]
 
 
 def _check_training_set(features: NDArray[Any], labels: NDArray[np.int64], num_classes: int | None) -> None:

@@ -31,7 +31,9 @@ def draw_agreement(
     for place, row in enumerate(students):
         evaluation, look = evaluations[row["name"]], look_of(labels, row["label"])
         x = evaluation[AGREEMENT.name] if agree else pd.Series(place, index=evaluation.index)
-        axis.scatter(x, evaluation[ERROR.name], color=look["color"], marker=look["marker"], s=10, alpha=0.5, linewidth=0)
+        axis.scatter(
+            x, evaluation[ERROR.name], color=look["color"], marker=look["marker"], s=10, alpha=0.5, linewidth=0
+        )
         axis.scatter(
             [x.mean()],
             [evaluation[ERROR.name].mean()],

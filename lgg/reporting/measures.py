@@ -21,7 +21,7 @@ class Measure:
         digits: after the decimal point, in Markdown, LaTeX and HTML.
         constants: keys of the configuration's `robustness.tests` that the measure depends on. The paper's figure is shown
             where they have the paper's values. "corruptions" is the section `corruptions`: all of the benchmark.
-        test: the test of a network (`lgg.evaluation.robustness_tests`) whose value it is; None for other measures.
+        test: the test of a network (`lgg.evaluation.robustness_tests`) whose value it is; "" for other measures.
         published: whether tables have a place for a figure of the paper.
         is_accuracy: whether what is shown is 100 minus the value measured, an error in percent.
         bold: whether the best mean is in bold; not where differences between values mean nothing.
@@ -33,7 +33,7 @@ class Measure:
     better: Literal["lower", "higher"] | None = "lower"
     digits: int = 2
     constants: tuple[str, ...] = ()
-    test: str | None = None
+    test: str = ""
     published: bool = True
     is_accuracy: bool = False
     bold: bool = True

@@ -128,8 +128,8 @@ def snr_curves(evaluations: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for test in CURVES:
         curve = evaluations[evaluations["test"].isin([CLEAN_ATTACKED_IMAGES.test, test])]
-        values = {"test": test, "snr": curve["level"].fillna(math.inf), "accuracy": 100.0 - curve["value"]}
-        parts.append(curve[["method", "seed"]].assign(**values))
+        snr, accuracy = curve["level"].fillna(math.inf), 100.0 - curve["value"]
+        parts.append(curve[["method", "seed"]].assign(test=test, snr=snr, accuracy=accuracy))
     return pd.concat(parts)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lgg.data.storage import read_images
 from lgg.devices import prepare
 from lgg.evaluation.corruptions import choose_images, corrupted_images
-from lgg.evaluation.embeddings import features, fit_all, judge
+from lgg.evaluation.embedding_errors import fit_all, judge
+from lgg.evaluation.embeddings import features
 from lgg.files import write_rows
 from lgg.pipeline.job import run
 from lgg.training.checkpoint import load_model
