@@ -245,7 +245,7 @@ def test_at_most_four_measures_are_abreast(tmp_path):
     assert "Paper" not in markdown.split("Measured")[0], "no column without a single published figure"
 
 
-def test_the_legend_says_what_was_measured_on_fewer_images(values, tmp_path):
+def test_the_legend_states_what_was_measured_on_fewer_images(values, tmp_path):
     for own in values.values():
         own["margin"] = {0: 1.0}
     images = {"fgsm_error": 500, "clean_error": 10_000, "margin": 10_000}

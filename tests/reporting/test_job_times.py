@@ -30,7 +30,7 @@ def reported(work, writing):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a run of three rules: three trainings, one of them of unknown parts, a table, and a method called a.b."""
+    """Return a run of three rules: three training runs, one of them with unknown parts, a table, and a method called a.b."""
     add(tmp_path, "train/gkd_seed0", 6.0, reported(4.0, 0.5))
     add(tmp_path, "train/gkd_seed1", 8.0, reported(5.0, 0.75), memory="700")
     add(tmp_path, "train/old_seed0", 50.0, "epoch 1/3: loss 1.8\n", memory="500")
@@ -160,7 +160,7 @@ def test_the_last_row_takes_all_jobs_together(folder):
     assert together["work"] == 2.5  # of 0.1, 1, 4 and 5
 
 
-def test_the_table_has_a_row_a_rule_and_tells_sums_and_shares(folder):
+def test_the_table_has_one_row_per_rule_with_sums_and_shares(folder):
     write(folder)
     text = (folder / "tables" / "job_times.md").read_text(encoding="utf-8")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
@@ -199,7 +199,7 @@ def bars(axis):
     }
 
 
-def test_bars_are_as_long_as_the_table_says_and_follow_each_other(folder):
+def test_bars_are_as_long_as_in_the_table_and_follow_each_other(folder):
     table = by_rule(read_jobs(folder)[0])
     figure = draw_job_times(table)
     axis = figure.axes[0]

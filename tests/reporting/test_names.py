@@ -1,4 +1,4 @@
-"""Labels and names of classes are plain text: every table and figure shows them letter by letter, whatever they hold."""
+"""Labels and names of classes are plain text: every table and figure shows them as they are, whatever they contain."""
 
 import html.parser
 import re
@@ -133,7 +133,7 @@ COMMANDS = {
 
 
 def read_latex(cell):
-    """Return the characters that LaTeX prints of a cell, and fail where one of its own signs stands for itself."""
+    """Return the characters that LaTeX prints of a cell, and fail where one of its special characters is not escaped."""
     assert not re.match(r"[\[*]", cell), "would belong to the line break before it"
     printed, rest = "", cell
     while rest:

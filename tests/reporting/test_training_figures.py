@@ -94,7 +94,7 @@ def test_label_variation_has_one_column_per_method_and_one_line_per_epoch():
 
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "mean over one seed; "), (3, "mean over 3 seeds; ")])
-def test_label_variation_says_that_means_are_drawn(seeds, words):
+def test_label_variation_states_that_means_are_drawn(seeds, words):
     figure = draw_layer_variation(variation(METHODS[:1], seeds, 2), METHODS)
     assert figure.legends[0].get_title().get_text() == words + "epochs trained"
 

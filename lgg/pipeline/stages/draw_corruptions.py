@@ -16,7 +16,7 @@ def main(arguments: Namespace) -> None:
     settings = arguments.recipe
     data = read_images(arguments.test)
     chosen = choose_images(data.labels, settings)
-    # an image of much light and dark shows most of what becomes of it; a piece of sky shows nothing
+    # the image with the most contrast: an even one, such as a piece of sky, shows little
     one = chosen[[data.images[chosen].std(axis=(1, 2, 3)).argmax()]]
     made: dict[str, dict[int, NDArray[np.uint8]]] = {}
     for name, severity, images in corrupted_images(data, one, settings, archive=arguments.corruptions):

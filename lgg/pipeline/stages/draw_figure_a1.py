@@ -1,4 +1,4 @@
-"""Figure A1: embeddings of the training images in the plane, at initialisation, on the way and at the end of training."""
+"""Figure A1: embeddings of the training images in the plane at initialisation, during training and at its end."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""A figure of the label variation of every layer while networks learn, with and without the regularizer."""
+"""A figure of the label variation of every layer during training, with and without the regularizer."""
 
 from argparse import Namespace
 

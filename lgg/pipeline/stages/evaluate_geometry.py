@@ -15,7 +15,7 @@ from lgg.training.checkpoint import load_model
 
 def main(arguments: Namespace) -> None:
     recipe = arguments.recipe
-    # twenty images at a time are no work for a GPU
+    # twenty images at a time do not need a GPU
     prepare(0, arguments.threads)
     data = read_images(arguments.train)
     model = load_model(arguments.model, expected={"num_classes": len(data.classes)})

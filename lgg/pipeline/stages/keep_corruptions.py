@@ -1,4 +1,4 @@
-"""Generate all corrupted test images once and keep them, in the layout of the official archive."""
+"""Generate all corrupted test images once and write them in the layout of the official archive."""
 
 from argparse import Namespace
 

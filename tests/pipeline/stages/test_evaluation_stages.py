@@ -83,7 +83,7 @@ def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, t
 
 
 def test_the_share_of_images_without_a_gradient_is_written(settings, call, networks, tmp_path):
-    """A network with far larger logits errs as often, and less under attack."""
+    """A network with far larger logits makes as many errors, and some images get no gradient."""
     network = load_model(networks[0])
     with torch.no_grad():
         for parameter in network.classifier.parameters():
@@ -159,7 +159,7 @@ def test_outputs_are_classes_for_cross_entropy_alone(settings, call, networks, t
 
 
 def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(settings, call, tmp_path):
-    """A network of one output: of length one it says a sign and no more, so nothing tells apart two of one sign."""
+    """A network with one output: at length one only its sign is left, so two of the same sign are alike."""
     network = stored(tmp_path / "one.safetensors", 0, num_classes=1)
     for name, scaled in (("label_variation", True), ("triplet", False)):
         assert getattr(settings.embedding.active_methods[name], "normalize_embeddings") == scaled  # noqa: B009
@@ -172,7 +172,7 @@ def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(set
     assert by_name[1].min() < 50
 
 
-def test_the_image_of_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
+def test_the_image_with_the_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(draw_corruptions, "draw_corruption_examples", lambda made, clean: shown.append((made, clean)))
     monkeypatch.setattr(draw_corruptions, "save_figure", lambda *_: None)
