@@ -781,6 +781,7 @@ MODULE_CHANGES = [
     ("lgg.reporting.robustness_table", TABLES3),
     ("lgg.reporting.measures", {"assemble_table1", "assemble_table2", *TABLES3, *ERROR_FIGURES}),
     ("lgg.defences", TABLES3),
+    ("lgg.pipeline.recipe_types", set()),
     ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
     ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
     ("lgg.reporting.distillation_table", {"assemble_table1"}),

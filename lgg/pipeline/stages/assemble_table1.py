@@ -1,6 +1,7 @@
 """Table 1 from the evaluations of teacher and students, and a figure of it."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,9 +14,12 @@ from lgg.reporting.notes import data_notes, training_note
 from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import AssembleTable1
+
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+    recipe: AssembleTable1 = arguments.recipe
     evaluations = read_methods(arguments.evaluations)
     if recipe["teacher"] is not None:
         evaluations[recipe["teacher"]] = pd.read_csv(arguments.teacher)

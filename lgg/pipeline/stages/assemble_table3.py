@@ -1,6 +1,7 @@
 """Table 3, its supplement, or the second robustness table, from the errors of networks under attacks and corruptions."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from lgg.data.storage import read_header
 from lgg.pipeline.job import run
@@ -9,9 +10,12 @@ from lgg.reporting.robustness_table import describe_defences, robustness_table, 
 from lgg.reporting.seeds import read_methods
 from lgg.reporting.tables import FORMS, files_of
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import AssembleTable3
+
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+    recipe: AssembleTable3 = arguments.recipe
     evaluations, corruptions = read_methods(arguments.evaluations), read_methods(arguments.corruptions)
     found = robustness_table(
         recipe["table"], recipe["rows"], evaluations, corruptions, recipe["baseline"], recipe["tests"]

@@ -1,10 +1,7 @@
-"""Errors of classifiers on a network's frozen embeddings, of test images as they are and under corruptions (Section 4.2).
-
-Without corruptions in the recipe there is no table of the latter.
-"""
+"""Errors of classifiers on frozen embeddings of test images, as they are and under the recipe's corruptions (Section 4.2)."""
 
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +16,13 @@ from lgg.files import write_rows
 from lgg.pipeline.job import run
 from lgg.training.checkpoint import load_model
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import EvaluateEmbedding
+
 
 def main(arguments: Namespace) -> None:
-    recipe, settings = arguments.recipe, arguments.recipe["corruptions"]
+    recipe: EvaluateEmbedding = arguments.recipe
+    settings = recipe["corruptions"]
     device = prepare(arguments.gpus, arguments.threads)
     train, test = read_images(arguments.train), read_images(arguments.test)
     own, workers = recipe["own_classifier"], arguments.threads

@@ -1,6 +1,7 @@
 """A network under attacks, noise, dropout and coarse weights (Section 4.3): one row for each test and level."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from lgg.data.storage import read_images
 from lgg.devices import prepare
@@ -9,15 +10,19 @@ from lgg.files import write_rows
 from lgg.pipeline.job import run
 from lgg.training.checkpoint import load_model
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import EvaluateRobustness
+
 
 def main(arguments: Namespace) -> None:
+    recipe: EvaluateRobustness = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data = read_images(arguments.test)
     # dropout goes after the blocks of this network, the only one of Section 4.3
     expected = {"name": "preact_resnet18", "num_classes": len(data.classes)}
     network = load_model(arguments.model, device, expected=expected)
     source = load_model(arguments.source, device, expected=expected)
-    rows = run_tests(prepare_case(network, source, data, arguments.recipe["tests"], device))
+    rows = run_tests(prepare_case(network, source, data, recipe["tests"], device))
     write_rows(arguments.out_evaluation, rows)
     print(f"{len(rows)} tests done", flush=True)
 

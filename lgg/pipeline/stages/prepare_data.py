@@ -1,12 +1,16 @@
 """Write the images of both splits, one file each, from the source in the configuration."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lgg.data.sources import load
 from lgg.data.storage import ImageSet, write_images
 from lgg.pipeline.job import run
+
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import PrepareData
 
 
 def channel_statistics(data: ImageSet) -> tuple[list[float], list[float]]:
@@ -23,7 +27,7 @@ def channel_statistics(data: ImageSet) -> tuple[list[float], list[float]]:
 
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+    recipe: PrepareData = arguments.recipe
     train, test = load(recipe)
     mean, std = channel_statistics(train) if recipe["mean"] is None else (recipe["mean"], recipe["std"])
     for path, split in ((arguments.out_train, train), (arguments.out_test, test)):
