@@ -78,7 +78,7 @@ def describe_defences(row: Mapping[str, Any]) -> str:
 
     `row` has `label` and `defences`, each with the `name` of a module of `lgg.defences` and its `options`.
     """
-    parts = [defences.sentence(one["name"], one["options"]) for one in row["defences"]]
+    parts = [defences.build(one["name"], **one["options"]).sentence for one in row["defences"]]
     return f"{row['label']}: {'; '.join(parts)}." if parts else ""
 
 
