@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lgg.data.storage import read_header  # noqa: E402
-from lgg.evaluation.corruption_error import relative_mce  # noqa: E402
 from lgg.pipeline.config import Config, load  # noqa: E402
+from lgg.reporting.corruption_error import relative_mce  # noqa: E402
 from lgg.reporting.overview import seeds_in_words  # noqa: E402
 from lgg.reporting.seeds import read_seeds  # noqa: E402
 from lgg.reporting.statistics import Summary, paired_difference  # noqa: E402

@@ -1,4 +1,4 @@
-"""Tables of methods by metrics, each method against a baseline: Tables 2, 3 and the further robustness tests."""
+"""Tables of methods by measures, each method compared with a baseline: Tables 2, 3 and the further robustness tests."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,78 +9,59 @@ from typing import Any
 
 import pandas as pd
 
+from lgg.reporting.measures import Measure
 from lgg.reporting.statistics import Summary, paired_difference, summarize
 from lgg.reporting.tables import ABSENT, bold, equal_note, interval_cells, number_cell, summary_columns, write_forms
 
 UNDEFINED = "undefined"
-METRICS_ABREAST = 4  # beyond that a line of "mean ± std [low, high]" no longer fits a page
+MEASURES_ABREAST = 4  # beyond that a line of "mean ± std [low, high]" no longer fits a page
 
 
 @dataclass(frozen=True)
-class Metric:
-    """What a column measures.
+class Comparison:
+    """A table and what belongs to it when it is written.
 
     Attributes:
-        name: as the columns of the CSV begin, e.g. "clean_error".
-        heading: for people, without the unit.
-        unit: of the values; "" for none. Differences of percentages are in points.
-        lower_is_better: says which mean is printed in bold.
-        digits: after the decimal point, in Markdown and LaTeX.
-        bold: whether the best mean is printed in bold; not where values mean too little to be compared.
+        table: as `comparison_table` gives it.
+        measures: its columns, in order.
+        notes: paragraphs of the legend on how they were measured.
     """
 
-    name: str
-    heading: str
-    unit: str = "%"
-    lower_is_better: bool = True
-    digits: int = 2
-    bold: bool = True
-
-    @property
-    def column(self) -> str:
-        """Heading with unit and the direction of better."""
-        return self._heading(self.unit)
-
-    @property
-    def difference_column(self) -> str:
-        """Heading with the unit of a difference, and the direction of better."""
-        unit = "points" if self.unit == "%" else self.unit
-        return self._heading(unit)
-
-    def _heading(self, unit: str) -> str:
-        return f"{self.heading}{f' ({unit})' if unit else ''} {'↓' if self.lower_is_better else '↑'}"
+    table: pd.DataFrame
+    measures: Sequence[Measure]
+    notes: Sequence[str] = ()
 
 
 def comparison_table(
     rows: Sequence[Mapping[str, Any]],
     values: Mapping[str, Mapping[str, Mapping[int, float]]],
-    metrics: Sequence[Metric],
+    measures: Sequence[Measure],
     baseline: str,
     *,
     images: Mapping[str, int],
 ) -> pd.DataFrame:
-    """Return a row a method and, for each metric, its summary, its difference to the baseline and the paper's figure.
+    """Return one row per method with, for each measure, its summary, its difference to the baseline and the paper's figure.
 
     Args:
-        rows: in order; each with `name`, `label` and `paper`: the paper's figure by metric, where it has one.
-        values: by row, metric and seed. A row may lack a metric; a metric with a value that is not finite is undefined
+        rows: in order; each with `name`, `label` and `paper`: the paper's figure by measure, where it has one.
+        values: by row, measure and seed. A row may lack a measure; a measure with a value that is not finite is undefined
             for that row, since a mean over the other seeds would be of another population.
-        metrics: in order.
+        measures: in order.
         baseline: name of the row that the others are compared with.
-        images: by metric, the number of test images behind each value.
+        images: by measure, the number of test images behind each value.
 
-    For each metric the columns _mean, _std, _ci95_low, _ci95_high and _seeds (how many have a value), the same after
-    {metric}_difference (row − baseline over the seeds that both have; NaN for the baseline itself), {metric}_p_value
-    (two-sided paired t-test; NaN at one seed), {metric}_images and paper_{metric}. Raises ValueError where a row or the
-    baseline has no values, or a metric has no value in any row or no number of images.
+    For each measure the columns _mean, _std, _ci95_low, _ci95_high and _seeds (how many have a value), the same after
+    {measure}_difference (row − baseline over the seeds that both have; NaN for the baseline itself), {measure}_p_value
+    (two-sided paired t-test; NaN at one seed), {measure}_images and paper_{measure}. Raises ValueError where a row or the
+    baseline has no values, or a measure has no value in any row or no number of images.
     """
     names = [row["name"] for row in rows]
     if missing := [name for name in (*names, baseline) if name not in values or name not in names]:
         raise ValueError(f"rows {names} need values each, and the baseline is one of them: nothing for {missing}")
-    measured_metrics = {name for own in values.values() for name, by_seed in own.items() if by_seed}
-    if unmeasured := [metric.name for metric in metrics if metric.name not in measured_metrics]:
-        raise ValueError(f"no row has a value of {unmeasured}; there are {sorted(measured_metrics)}")
-    if uncounted := [metric.name for metric in metrics if metric.name not in images]:
+    available = {name for own in values.values() for name, by_seed in own.items() if by_seed}
+    if unmeasured := [measure.name for measure in measures if measure.name not in available]:
+        raise ValueError(f"no row has a value of {unmeasured}; there are {sorted(available)}")
+    if uncounted := [measure.name for measure in measures if measure.name not in images]:
         raise ValueError(f"how many images {uncounted} were measured on must be given; images has {sorted(images)}")
     table = []
     for row in rows:
@@ -89,19 +70,18 @@ def comparison_table(
             "name": row["name"],
             "label": row["label"],
             "baseline": baseline,
-            "seeds": len({seed for metric in metrics for seed in own.get(metric.name, {})}),
+            "seeds": len({seed for measure in measures for seed in own.get(measure.name, {})}),
         }
-        for metric in metrics:
-            measured, reference = own.get(metric.name, {}), values[baseline].get(metric.name, {})
+        for measure in measures:
+            measured, reference = own.get(measure.name, {}), values[baseline].get(measure.name, {})
             difference = _difference(measured, reference) if row["name"] != baseline else None
-            columns |= summary_columns(metric.name, summarize(measured.values()) if _is_defined(measured) else None)
-            columns[f"{metric.name}_seeds"] = len(measured)
-            columns |= summary_columns(f"{metric.name}_difference", difference)
-            columns[f"{metric.name}_difference_seeds"] = difference.n if difference else 0
-            columns[f"{metric.name}_p_value"] = difference.p_value if difference else math.nan
-            columns[f"{metric.name}_images"] = images[metric.name]
-            paper = row["paper"].get(metric.name)
-            columns[f"paper_{metric.name}"] = math.nan if paper is None else float(paper)
+            columns |= summary_columns(measure.name, summarize(measured.values()) if _is_defined(measured) else None)
+            columns[f"{measure.name}_seeds"] = len(measured)
+            columns |= summary_columns(f"{measure.name}_difference", difference)
+            columns[f"{measure.name}_difference_seeds"] = difference.n if difference else 0
+            columns[f"{measure.name}_p_value"] = difference.p_value if difference else math.nan
+            columns[f"{measure.name}_images"] = images[measure.name]
+            columns[measure.paper_column] = measure.paper_figure(row)
         table.append(columns)
     return pd.DataFrame(table)
 
@@ -121,88 +101,82 @@ def _difference(measured: Mapping[int, float], reference: Mapping[int, float]) -
     return paired_difference(dict(measured), dict(reference))
 
 
-def write_table(
-    table: pd.DataFrame,
-    metrics: Sequence[Metric],
-    legend: Sequence[str],
-    *,
-    title: str,
-    files: Mapping[str, Path],
-) -> None:
-    """Write what `comparison_table` gives to `files`, by form, each atomically.
+def write_table(comparison: Comparison, legend: Sequence[str], *, title: str, files: Mapping[str, Path]) -> None:
+    """Write a comparison to `files`, by form, each atomically.
 
-    All but the CSV show the means beside the paper's figures, at most four metrics abreast, and the differences to
-    the baseline below. What the columns are is said first in the legend; `legend` adds the paper's source, what was
-    trained for how long, and notes about the data.
+    All but the CSV show the means with the paper's figures, at most four measures abreast, and the differences to the
+    baseline below. The legend starts with what the columns are; `legend` follows: the paper's source, what was trained
+    for how long, how it was measured, and notes about the data.
     """
-    groups = _abreast(metrics)
+    table, measures = comparison.table, comparison.measures
+    groups = _abreast(measures)
     heading = "Difference to the baseline, paired by seed"
     shown: list[tuple[str | None, pd.DataFrame]] = [(None, _means(table, group)) for group in groups]
     if (table["name"] != table["baseline"]).any():
         differences = [_differences(table, group) for group in groups]
         shown += [(heading if index == 0 else None, cells) for index, cells in enumerate(differences)]
-    write_forms(table, shown, [_explain(table, metrics, shown), *legend], title=title, files=files)
+    write_forms(table, shown, [_explain(table, measures, shown), *legend], title=title, files=files)
 
 
-def _abreast(metrics: Sequence[Metric]) -> list[Sequence[Metric]]:
+def _abreast(measures: Sequence[Measure]) -> list[Sequence[Measure]]:
     """Split into as few groups as can be, all of about the same size."""
-    count = math.ceil(len(metrics) / METRICS_ABREAST)
-    size, longer = divmod(len(metrics), count)
+    count = math.ceil(len(measures) / MEASURES_ABREAST)
+    size, longer = divmod(len(measures), count)
     starts = [index * size + min(index, longer) for index in range(count + 1)]
-    return [metrics[start:stop] for start, stop in pairwise(starts)]
+    return [measures[start:stop] for start, stop in pairwise(starts)]
 
 
 def _baseline_label(table: pd.DataFrame) -> str:
     return str(table.loc[table["name"] == table["baseline"], "label"].iloc[0])
 
 
-def _means(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+def _means(table: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame:
     columns: list[tuple[str, Sequence[object]]] = [("", list(table["label"]))]
-    for metric in metrics:
-        cells = interval_cells(table, metric.name, digits=metric.digits)
-        cells = _say_seeds(cells, table[f"{metric.name}_seeds"], table["seeds"])
-        cells = [UNDEFINED if row else cell for row, cell in zip(_undefined(table, metric), cells, strict=True)]
-        columns.append((metric.column, _best_in_bold(cells, metric)))
-        if table[f"paper_{metric.name}"].notna().any():
-            published = _published(table[f"paper_{metric.name}"])
-            columns.append(("Paper", _best_in_bold(published, replace(metric, bold=True))))
+    for measure in measures:
+        cells = interval_cells(table, measure.name, digits=measure.digits)
+        cells = _with_seeds(cells, table[f"{measure.name}_seeds"], table["seeds"])
+        cells = [UNDEFINED if row else cell for row, cell in zip(_undefined(table, measure), cells, strict=True)]
+        columns.append((measure.column, _best_in_bold(cells, measure)))
+        if table[measure.paper_column].notna().any():
+            published = _published(table[measure.paper_column])
+            columns.append(("Paper", _best_in_bold(published, replace(measure, bold=True))))
     columns.append(("Seeds", list(table["seeds"])))
     return _frame(columns)
 
 
-def _undefined(table: pd.DataFrame, metric: Metric) -> pd.Series:
-    """Return for each row whether it has values of the metric, but no mean since one of them is not finite."""
-    return (table[f"{metric.name}_seeds"] > 0) & table[f"{metric.name}_mean"].isna()
+def _undefined(table: pd.DataFrame, measure: Measure) -> pd.Series:
+    """Return for each row whether it has values of the measure, but no mean since one of them is not finite."""
+    return (table[f"{measure.name}_seeds"] > 0) & table[f"{measure.name}_mean"].isna()
 
 
 def _published(figures: pd.Series) -> list[str]:
-    """Return published figures with the digits that they were published with: as many as the longest of the column."""
+    """Return published figures with as many digits as the longest of the column, which are those published."""
     digits = max(len(f"{figure:.10g}".partition(".")[2]) for figure in figures.dropna())
     return [number_cell(figure, f"{{:.{digits}f}}") for figure in figures]
 
 
-def _differences(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+def _differences(table: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame:
     others = table[table["name"] != table["baseline"]]
     columns: list[tuple[str, Sequence[object]]] = [("", list(others["label"]))]
-    for metric in metrics:
-        name = f"{metric.name}_difference"
-        cells = interval_cells(others, name, digits=metric.digits, signed=True)
-        cells = _say_seeds(cells, others[f"{name}_seeds"], others["seeds"])
-        reference = bool(_undefined(table[table["name"] == table["baseline"]], metric).any())
-        undefined = _undefined(others, metric) | ((others[f"{metric.name}_seeds"] > 0) & reference)
+    for measure in measures:
+        name = f"{measure.name}_difference"
+        cells = interval_cells(others, name, digits=measure.digits, signed=True)
+        cells = _with_seeds(cells, others[f"{name}_seeds"], others["seeds"])
+        reference = bool(_undefined(table[table["name"] == table["baseline"]], measure).any())
+        undefined = _undefined(others, measure) | ((others[f"{measure.name}_seeds"] > 0) & reference)
         cells = [UNDEFINED if row else cell for row, cell in zip(undefined, cells, strict=True)]
-        columns.append((metric.difference_column, cells))
-        columns.append(("p", [number_cell(value, "{:.2g}") for value in others[f"{metric.name}_p_value"]]))
+        columns.append((measure.difference_column, cells))
+        columns.append(("p", [number_cell(value, "{:.2g}") for value in others[f"{measure.name}_p_value"]]))
     return _frame(columns)
 
 
 def _frame(columns: Sequence[tuple[str, Sequence[object]]]) -> pd.DataFrame:
-    # several columns may be headed "Paper"
+    # several columns can have the heading "Paper"
     headings, contents = zip(*columns, strict=True)
     return pd.DataFrame(list(zip(*contents, strict=True)), columns=list(headings))
 
 
-def _say_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> list[str]:
+def _with_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> list[str]:
     """Add the number of seeds to the cells where it is not the row's."""
     return [
         f"{cell} (n = {count})" if 0 < count != seeds else cell
@@ -210,12 +184,12 @@ def _say_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> lis
     ]
 
 
-def _best_in_bold(cells: Sequence[str], metric: Metric) -> list[str]:
-    """Put the first number of the best cells in bold: all that print the same, none where there is nothing to beat."""
+def _best_in_bold(cells: Sequence[str], measure: Measure) -> list[str]:
+    """Put the first number of the best cells in bold: all that print alike, none where all cells do."""
     numbers = pd.to_numeric(pd.Series([cell.partition(" ")[0] for cell in cells]), errors="coerce")
-    if numbers.nunique() < 2 or not metric.bold:
+    if numbers.nunique() < 2 or not measure.bold or measure.better is None:
         return list(cells)
-    best = numbers.min() if metric.lower_is_better else numbers.max()
+    best = numbers.min() if measure.better == "lower" else numbers.max()
     marked = []
     for cell, number in zip(cells, numbers, strict=True):
         first, space, rest = cell.partition(" ")
@@ -223,21 +197,21 @@ def _best_in_bold(cells: Sequence[str], metric: Metric) -> list[str]:
     return marked
 
 
-def _images(table: pd.DataFrame, metrics: Sequence[Metric]) -> str:
-    """Return on how many test images what was measured, the largest number first."""
+def _images(table: pd.DataFrame, measures: Sequence[Measure]) -> str:
+    """Return on how many test images each measure was measured, the largest number first."""
     headings: dict[int, list[str]] = {}
-    for metric in metrics:
-        headings.setdefault(int(table[f"{metric.name}_images"].iloc[0]), []).append(metric.heading)
+    for measure in measures:
+        headings.setdefault(int(table[f"{measure.name}_images"].iloc[0]), []).append(measure.heading)
     if len(headings) == 1:
         return f"{next(iter(headings)):,} test images"
     parts = [f"{count:,} test images ({'; '.join(headings[count])})" for count in sorted(headings, reverse=True)]
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _explain(table: pd.DataFrame, metrics: Sequence[Metric], shown: Sequence[tuple[str | None, pd.DataFrame]]) -> str:
+def _explain(table: pd.DataFrame, measures: Sequence[Measure], shown: Sequence[tuple[str | None, pd.DataFrame]]) -> str:
     printed = {str(cell) for _, cells in shown for cell in cells.to_numpy().ravel()}
     sentences = [
-        f"Measured on {_images(table, metrics)}: mean over seeds ± standard deviation, 95 % confidence interval of the "
+        f"Measured on {_images(table, measures)}: mean over seeds ± standard deviation, 95 % confidence interval of the "
         "mean by Student's t in brackets; the best mean in bold; ↓: lower is better, ↑: higher.",
         f"Difference: the row minus “{_baseline_label(table)}”, paired by seed; p: two-sided paired t-test, not "
         "corrected for the number of comparisons.",

@@ -1,4 +1,4 @@
-"""The latent geometry graph of one draw of images on its way through the network, as a strip and as an animation."""
+"""The latent geometry graph of one draw of images at every depth of the network, as panels and as an animation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from lgg.reporting.figures import CLASS_WIDTH, MARKERS, PAGE_WIDTH, PALETTE, as_text, columns_for, set_style
 
-#: (i, j) with i < j, and the weight of the edge between
+#: (i, j) with i < j, and the weight of the edge between them
 Edges = dict[tuple[int, int], float]
-#: a depth, by its number, and how far it is on the way to the next one, from 0 to 1
+#: the number of a depth, and the share of the way to the next one, from 0 to 1
 Moment = tuple[int, float]
 SAME, BETWEEN = "0.8", "0.25"  # colours of edges
-BESIDE = 5  # graphs beside one another in the strip
-FRAMES = 8  # from each depth to the next
+PANELS_PER_ROW = 5
+FRAMES = 8  # between two depths
 RESTING, MOVING = 900, 70  # milliseconds at each depth, and of each frame between two
 
 
 def lay_out(depths: Sequence[Edges], vertices: int) -> list[NDArray[np.float64]]:
     """Return coordinates (vertices, 2) in [-1, 1] of the graph at each depth, by springs (Fruchterman and Reingold 1991).
 
-    Each graph starts from where the one before it came to rest, so that a vertex moves no farther than its neighbours
-    make it; parts without edges between them keep apart.
+    The layout of each graph starts from the previous one's, so that a vertex moves no farther than its neighbours make
+    it; parts without edges between them stay apart.
     """
     layouts: list[NDArray[np.float64]] = []
     for edges in depths:
@@ -42,7 +42,7 @@ def lay_out(depths: Sequence[Edges], vertices: int) -> list[NDArray[np.float64]]
 
 
 def draw_depths(shown: Mapping[str, Any]) -> Figure:
-    """Return a panel a depth: vertices by springs, edges within and between classes by their weight.
+    """Return one panel per depth: vertices placed by springs, edges within and between classes drawn by their weight.
 
     Args:
         shown: `classes`, a name for each vertex, and `depths`, by name: `label_variation` and all `edges` (i, j, weight).
@@ -50,8 +50,8 @@ def draw_depths(shown: Mapping[str, Any]) -> Figure:
     set_style()
     depths, classes = shown["depths"], shown["classes"]
     graphs = [_edges(depth) for depth in depths.values()]
-    rows = -(-len(depths) // BESIDE)
-    figure, axes = plt.subplots(rows, BESIDE, figsize=(PAGE_WIDTH, rows * 1.85 + 0.45), squeeze=False)
+    rows = -(-len(depths) // PANELS_PER_ROW)
+    figure, axes = plt.subplots(rows, PANELS_PER_ROW, figsize=(PAGE_WIDTH, rows * 1.85 + 0.45), squeeze=False)
     for axis in axes.flat[len(depths) :]:
         axis.remove()
     panels = zip(axes.flat, depths.items(), graphs, lay_out(graphs, len(classes)), strict=False)
@@ -64,9 +64,9 @@ def draw_depths(shown: Mapping[str, Any]) -> Figure:
 
 
 def animate_depths(shown: Mapping[str, Any]) -> tuple[Figure, Callable[[Moment], None]]:
-    """Return a figure and what draws into it the graph at a moment on its way; `shown` as in `draw_depths`.
+    """Return a figure and a function that draws the graph at a moment into it; `shown` as in `draw_depths`.
 
-    Between two depths positions, weights and label variation go evenly from one to the other.
+    Between two depths, positions, weights and label variation are interpolated.
     """
     set_style()
     depths, classes = shown["depths"], shown["classes"]
@@ -86,23 +86,23 @@ def animate_depths(shown: Mapping[str, Any]) -> tuple[Figure, Callable[[Moment],
         axis.set_xlabel(_described((1 - share) * variations[depth] + share * variations[after]))
 
     draw((0, 0.0))
-    figure.draw_without_rendering()  # lays it out, once for all moments
+    figure.draw_without_rendering()  # the layout is computed once for all moments
     figure.set_layout_engine("none")
     return figure, draw
 
 
 def moments(depths: int) -> list[tuple[Moment, int]]:
-    """Return each moment of the way through so many depths, and its milliseconds."""
+    """Return the moments of an animation of so many depths, each with its milliseconds."""
     shares = np.linspace(0, 1, FRAMES + 2)[1:-1]
     smooth = shares**2 * (3 - 2 * shares)  # slow at both ends
     frames: list[tuple[Moment, int]] = []
     for depth in range(depths):
         frames += [((depth, 0.0), RESTING), *(((depth, float(share)), MOVING) for share in smooth)]
-    return frames[: len(frames) - FRAMES]  # there is no way from the last one
+    return frames[: len(frames) - FRAMES]  # nothing follows the last depth
 
 
 def between(one: Edges, other: Edges, share: float) -> Edges:
-    """Return the edges of two graphs on the same vertices with weights `share` of the way from one to the other."""
+    """Return the edges of two graphs on the same vertices, with weights interpolated: those of `other` at share 1."""
     return {pair: (1 - share) * one.get(pair, 0.0) + share * other.get(pair, 0.0) for pair in {**one, **other}}
 
 

@@ -1,4 +1,4 @@
-"""Figure A1: two-dimensional embeddings of the training set in the course of training."""
+"""Figure A1: two-dimensional embeddings of the training set during training."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -22,22 +22,22 @@ def draw_embeddings(
     label_variation: Mapping[str, Mapping[int, float]] | None = None,
     most_points: int = 5000,
 ) -> Figure:
-    """Return Figure A1 (Appendix E): a row an objective, a panel an epoch, axes alike within a row.
+    """Return Figure A1 (Appendix E): one row per objective, one panel per epoch, the same axes within a row.
 
     Args:
         rows: by objective and number of epochs trained (0 is the initialisation), the coordinates (N, 2).
         labels: (N,), places in `class_names`.
-        class_names: one for each class; beyond ten, colours come again with another marker.
-        directional: objectives that see of an embedding its direction alone: it is drawn on a ring around the marked origin, at
-            a distance drawn at random, so that points of one direction do not hide each other.
+        class_names: one for each class; after ten the colours repeat with another marker.
+        directional: objectives that depend on the direction of an embedding alone: it is drawn on a ring around the marked
+            origin, at a random distance, so that points of one direction do not hide each other.
         label_variation: by objective and epoch, printed below the panels.
-        most_points: where there are more, as many are drawn at random, the same ones in every panel.
+        most_points: of more images so many are drawn at random, the same ones in every panel.
 
-    Raises ValueError where coordinates and labels do not fit together, or the rows have not the same number of epochs.
+    Raises ValueError where coordinates and labels do not match, or the rows have different numbers of epochs.
     """
     if len({len(panels) for panels in rows.values()}) != 1:
         raise ValueError(
-            f"every row needs as many epochs, not { ({name: list(panels) for name, panels in rows.items()}) }"
+            f"every row needs the same number of epochs, not { ({name: list(panels) for name, panels in rows.items()}) }"
         )
     for name, panels in rows.items():
         for epoch, coordinates in panels.items():
@@ -45,7 +45,7 @@ def draw_embeddings(
                 raise ValueError(f"{name}, epoch {epoch}: {len(labels)} labels, but points {coordinates.shape}")
     set_style()
     columns = len(next(iter(rows.values())))
-    # in random order, so that no class lies on top of the others
+    # in random order, so that no class covers the others
     drawn = np.random.default_rng(0).permutation(len(labels))[:most_points]
     side = (PAGE_WIDTH - 0.3) / columns
     size = (PAGE_WIDTH, len(rows) * (side + (0.4 if label_variation else 0.25)) + 0.7)
@@ -106,7 +106,7 @@ def _limits(
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Return the lower left and upper right corner of the square around the points of all panels.
 
-    One point in a hundred at either end of an axis may lie outside: a few far ones would leave the rest no room.
+    One point in a hundred at either end of an axis can lie outside: a few far ones would squeeze the others.
     """
     points = np.concatenate(panels)
     low, high = np.quantile(points, (0.01, 0.99), axis=0)

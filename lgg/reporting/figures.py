@@ -1,4 +1,4 @@
-"""What all figures share: one style, colours that colour-blind readers can tell apart, lines with their spread, files."""
+"""What all figures share: style, colours that colour-blind readers can tell apart, lines with their spread, files."""
 
 import os
 import textwrap
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-# Figures become files and need no screen. Set before Matplotlib is imported, which fails at a backend that it cannot find,
-# such as the one that a notebook passes on to the programs started from it.
+# Figures are files and need no screen. Set before Matplotlib is imported, which fails if it does not find the backend,
+# such as the one that a notebook passes on to programs started from it.
 os.environ["MPLBACKEND"] = "Agg"
 
 import matplotlib.pyplot as plt
@@ -40,11 +40,11 @@ T = TypeVar("T")
 
 
 def set_style() -> None:
-    """Set the style of the figures that are made from now on, and what chance has a part in.
+    """Set the style of all figures made from now on, and the seed of what seaborn draws at random.
 
-    Sizes are those on paper: a figure is as wide as it is printed.
+    Sizes are those on paper.
     """
-    np.random.seed(0)  # seaborn scatters points and draws samples by NumPy's global generator
+    np.random.seed(0)  # seaborn uses NumPy's global generator
     sizes = {
         "font.size": 8,
         "axes.labelsize": 8,
@@ -60,27 +60,27 @@ def set_style() -> None:
         "ytick.major.pad": 2,
     }
     sns.set_theme(context="paper", style="white", palette="colorblind", rc=sizes)
-    # fonts as TrueType: whole letters for editors and readers of the PDF
+    # TrueType fonts, so that text in the PDF can be edited and selected
     plt.rcParams.update({"pdf.fonttype": 42, "figure.constrained_layout.use": True, "legend.frameon": False})
 
 
 def save_figure(figure: Figure, pdf: Path, png: Path) -> None:
-    """Write a figure as PDF (fonts embedded, no date inside) and as PNG at 200 dots an inch, each atomically."""
+    """Write a figure as PDF (fonts embedded, without a date) and as PNG at 200 dots per inch, each atomically."""
     for path, metadata in ((pdf, {"CreationDate": None}), (png, None)):
         with atomic_path(path) as temporary:
-            # in a PDF the resolution is that of the images and of the many points drawn as an image
+            # in a PDF only images, and points drawn as an image, have a resolution
             figure.savefig(temporary, dpi=200, metadata=metadata)
     plt.close(figure)
 
 
 def save_animation(figure: Figure, draw: Callable[[T], None], moments: Sequence[tuple[T, int]], gif: Path) -> None:
-    """Write as GIF what `draw` makes of `figure` at each moment, shown for so many milliseconds, atomically."""
+    """Write the frames that `draw` makes of `figure`, one per moment and its milliseconds, as a GIF, atomically."""
     frames = []
     for moment, _ in moments:
         draw(moment)
         figure.canvas.draw()
         image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])  # type: ignore[attr-defined]
-        # by the colours' range: a few small points have colours that counting pixels would drop
+        # by the range of colours: counting pixels would drop the colours of small points
         frames.append(image.quantize(128, method=Image.Quantize.MAXCOVERAGE))
     durations = [milliseconds for _, milliseconds in moments]
     with atomic_path(gif) as temporary:
@@ -88,14 +88,14 @@ def save_animation(figure: Figure, draw: Callable[[T], None], moments: Sequence[
     plt.close(figure)
 
 
-# --- names that a configuration or a data set gives ---------------------------------------------------------------------
+# --- names from a configuration or a data set ---------------------------------------------------------------------
 
 
 def as_text(name: str, width: int = LABEL_WIDTH, lines: int = 2) -> str:
-    """Return a name so that Matplotlib prints its characters and nothing else, on at most so many lines.
+    """Return a name such that Matplotlib prints its characters and nothing else, on at most so many lines.
 
-    Between two dollar signs it would read mathematics, and leave out of a legend what begins with an underscore. Characters
-    that have no shape are shown as replaced, long names are cut.
+    It would take text between dollar signs for mathematics, and omits labels that begin with an underscore from legends.
+    Characters without a shape become replacement characters; long names are cut.
     """
     shown = "".join("\ufffd" if unicodedata.category(one) in ("Cs", "Co", "Cn") else one for one in name)
     shown = "".join("\ufffd" if not one.isspace() and unicodedata.category(one) == "Cc" else one for one in shown)
@@ -107,7 +107,7 @@ def as_text(name: str, width: int = LABEL_WIDTH, lines: int = 2) -> str:
 
 
 def columns_for(names: Sequence[str], most: int = 10, width: float = PAGE_WIDTH) -> int:
-    """Return in how many columns, at most `most`, a legend of these names fits a width in inches."""
+    """Return in how many columns, at most `most`, a legend with these names fits a width in inches."""
     for columns in range(min(most, len(names)), 1, -1):
         rows = -(-len(names) // columns)  # a legend is filled column by column
         longest = [max(map(len, names[start : start + rows])) for start in range(0, len(names), rows)]
@@ -120,7 +120,7 @@ def columns_for(names: Sequence[str], most: int = 10, width: float = PAGE_WIDTH)
 
 
 def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Return the rows of each method (column `method`) in the order of `methods`; ValueError for one that is not there."""
+    """Return the rows of each method (column `method`) in the order of `methods`; ValueError for any other method."""
     if unknown := sorted(set(frame["method"]) - set(methods)):
         raise ValueError(f"the methods {unknown} are not among those that have a colour: {list(methods)}")
     present = set(frame["method"])
@@ -128,9 +128,9 @@ def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str
 
 
 def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
-    """Return colour and marker by the method's place, so that a method looks alike in all figures, and its label.
+    """Return colour and marker by the method's place, so that a method looks the same in all figures, and its label.
 
-    Colours come again after ten methods, and then with other markers.
+    After ten methods the colours repeat with other markers.
     """
     place = list(methods).index(method)
     return {
@@ -143,8 +143,8 @@ def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
 def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any) -> None:
     """Draw the mean of `column` against `by`, and its spread over seeds.
 
-    With three seeds or more that is a band, their 95 % confidence interval. Fewer give an interval so wide that it would
-    hide the rest, so each of two seeds has a thin line.
+    From three seeds the spread is a band, their 95 % confidence interval. Of two seeds the interval would be so wide that it
+    hides the rest, so each has a thin line.
     """
     groups = frame.groupby(by)[column]
     points = len(groups)
@@ -163,7 +163,7 @@ def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any
 
 
 def spread(frame: pd.DataFrame, *by: str) -> str:
-    """Return what a legend says of the seeds behind the lines of `draw_line`, for the groups of `by`."""
+    """Return what a legend states about the seeds of the lines of `draw_line`, for the groups of `by`."""
     seeds, least = seeds_in_words(frame, *by), _seeds(frame, *by).min()
     if seeds == ONE_SEED:
         return seeds

@@ -17,7 +17,7 @@ from lgg.reporting.figures import CLASS_WIDTH, MARKERS, PAGE_WIDTH, PALETTE, as_
 
 
 def draw_graphs(shown: Mapping[str, Any]) -> Figure:
-    """Return Figure 2 (Appendix C): one graph a panel, vertices by Laplacian eigenmaps, only edges between classes.
+    """Return Figure 2 (Appendix C): one graph per panel, vertices placed by Laplacian eigenmaps, only edges between classes.
 
     `shown` has `classes` (a name for each vertex) and `graphs`, by depth, as `lgg.evaluation.geometry.describe_graph`
     gives them.
@@ -77,7 +77,7 @@ def draw_label_variation(label_variation: Mapping[str, Sequence[float]]) -> Figu
 
 
 def draw_blocks(steps: Sequence[tuple[str, Sequence[int]]]) -> Figure:
-    """Return Figure 1: a residual network step by step, as `lgg.evaluation.size.block_shapes` reads it off the model.
+    """Return Figure 1: a residual network step by step, as `lgg.evaluation.size.block_shapes` gives it.
 
     `steps` holds (name, output shape); those whose name begins with "block" are residual blocks.
     """

@@ -1,8 +1,7 @@
-"""The price of a job: how long the jobs of each rule started up, worked and wrote files.
+"""What jobs cost: how long the jobs of each rule started up, worked and wrote files.
 
-A job's wall seconds are in the benchmark that Snakemake writes, RUN/benchmarks/RULE/JOB.tsv or RUN/benchmarks/RULE.tsv;
-how long it worked and wrote is in the last line that `lgg.pipeline.job` prints to its log, which lies under the same
-name in RUN/logs.
+A job's wall time is in the benchmark that Snakemake writes, RUN/benchmarks/RULE/JOB.tsv or RUN/benchmarks/RULE.tsv; how
+long it worked and wrote is in the last line that `lgg.pipeline.job` prints to its log, which has the same name in RUN/logs.
 """
 
 import math
@@ -33,7 +32,7 @@ FONT = 7  # points
 def write(folder: Path) -> None:
     """Write `folder`/tables/job_times.* and figures/job_times.* of the run in `folder`, each atomically.
 
-    Benchmarks that cannot be read are left out and named below the table. Without any other nothing is written.
+    Benchmarks that cannot be read are left out and named below the table. If there are no others, nothing is written.
     """
     jobs, damaged = read_jobs(folder)
     if jobs.empty:
@@ -49,11 +48,11 @@ def write(folder: Path) -> None:
 
 
 def read_jobs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Return the jobs of the run in `folder`, a row each, and the names of benchmarks that cannot be read.
+    """Return the jobs of the run in `folder`, one row each, and the names of benchmarks that cannot be read.
 
     Columns: `rule` and `job` (empty for a rule of one job); `seconds` of wall time and its parts `start_up`, `work` and
-    `writing`, NaN where the log does not tell; `cpu_seconds` and `max_rss_mb` as Snakemake sampled them, NaN where it
-    could not. The start-up is what the wall time has beyond the other two: the shell, the interpreter, its imports, its
+    `writing`, NaN where the log does not report them; `cpu_seconds` and `max_rss_mb` as Snakemake sampled them, NaN where it
+    could not. The start-up is the wall time minus the other two: the shell, the interpreter, its imports, its
     end.
     """
     rows, damaged = [], []
@@ -82,14 +81,14 @@ def _read_benchmark(path: Path) -> dict[str, float] | None:
 
 
 def _read_split(log: Path, seconds: float) -> tuple[float, float, float]:
-    """Return start-up, work and writing of a job of `seconds`; all NaN where its log does not tell them."""
+    """Return start-up, work and writing of a job of `seconds`; all NaN where its log does not report them."""
     try:
         found = SPLIT.findall(log.read_text(encoding="utf-8", errors="replace"))
         work, writing = map(float, found[-1])
     except (OSError, IndexError, ValueError):
         return math.nan, math.nan, math.nan
     start_up = seconds - work - writing
-    # a log that tells of more than the whole job is of another attempt than the benchmark
+    # a log with more than the whole job belongs to another attempt than the benchmark
     return (start_up, work, writing) if start_up >= 0 else (math.nan, math.nan, math.nan)
 
 
@@ -97,7 +96,7 @@ def _read_split(log: Path, seconds: float) -> tuple[float, float, float]:
 
 
 def by_rule(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each rule, the most expensive one first, and last a row "all" that takes all jobs together.
+    """Return one row per rule, the most expensive first, and a last row "all" of all jobs together.
 
     Args:
         jobs: as `read_jobs` gives them.
@@ -122,7 +121,7 @@ def _together(rule: str, jobs: pd.DataFrame) -> dict[str, str | float]:
 
 
 def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], files: Mapping[str, Path]) -> None:
-    """Write the table, each form atomically: a row a job in the CSV, a row a rule in the others.
+    """Write the table, each form atomically: one row per job in the CSV, one row per rule in the others.
 
     `jobs` and `damaged` are as `read_jobs` gives them.
     """
@@ -140,11 +139,11 @@ def write_job_times(jobs: pd.DataFrame, damaged: Sequence[str], files: Mapping[s
         }
     )
     legend = [
-        "Medians of a job's wall seconds, whole and in parts, each job as it last ran in this folder. Writing: making the "
-        "bytes of its files and bringing them to the disk; a figure is drawn then too. Work: the rest of the stage, "
+        "Medians of a job's wall time in seconds, whole and in parts, each job as it last ran in this folder. Writing: making "
+        "the bytes of its files and writing them to disk; figures are drawn then too. Work: the rest of the stage, "
         "reading and late imports included. Start-up: what Snakemake measured beyond these: shell, interpreter, imports, "
-        "the process's end. Total: the sum over jobs, of which several may have run at once. Memory: the most that a job held. "
-        f"{bold(ALL)}: all jobs taken together.",
+        "the process's end. Total: the sum over jobs, of which several may have run at once. Memory: the most that a job used. "
+        f"{bold(ALL)}: all jobs together.",
         *_sums(jobs),
     ]
     if damaged:
@@ -157,7 +156,7 @@ def _cells(values: "pd.Series[float]", digits: int) -> list[str]:
 
 
 def _sums(jobs: pd.DataFrame) -> list[str]:
-    """Return what the parts of the jobs sum up to, and which jobs are in no sum."""
+    """Return the sums of the parts of the jobs, and which jobs are in none."""
     split, whole = jobs[jobs["work"].notna()], jobs[jobs["work"].isna()]
     notes = []
     if len(split):
@@ -168,9 +167,9 @@ def _sums(jobs: pd.DataFrame) -> list[str]:
         notes.append(f"Of {jobs_and_seconds}: {parts[1]}, {parts[0]}, {parts[2]}.")
     if len(whole) and len(split):
         names = [f"{rule}/{job}" if job else rule for rule, job in zip(whole["rule"], whole["job"], strict=True)]
-        notes.append(f"In no part and no median of one, since their logs do not tell: {', '.join(names)}.")
+        notes.append(f"In no part and no median of one, since their logs do not report them: {', '.join(names)}.")
     elif len(whole):
-        notes.append("No job's log tells its parts.")
+        notes.append("No job's log reports its parts.")
     return notes
 
 
@@ -178,7 +177,7 @@ def _sums(jobs: pd.DataFrame) -> list[str]:
 
 
 def draw_job_times(rules: pd.DataFrame) -> Figure:
-    """Return a bar for each rule, top down: the median start-up, work and writing of a job, and how many jobs there are.
+    """Return one bar per rule, top down: the median start-up, work and writing of a job, and the number of jobs.
 
     A rule none of whose jobs is split has one bar of their median seconds.
 

@@ -1,4 +1,4 @@
-"""What stands below tables: on how many images, seeds and steps something was measured, and what the data are."""
+"""Notes below tables: what was trained for how long, on what corruption errors were measured, what the data are."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,12 +7,12 @@ import pandas as pd
 
 
 def data_notes(notes: Iterable[Sequence[str]]) -> list[str]:
-    """Return the notes of several splits; those that they share stand once."""
+    """Return the notes of several splits; those that they share appear once."""
     return list(dict.fromkeys(note for split in notes for note in split))
 
 
 def training_note(trained: Mapping[str, Any], images: int) -> str:
-    """Return what was trained for how long.
+    """Return a sentence on what was trained for how long.
 
     Args:
         trained: `architectures` (each with its `name` and what it was built with), `epochs`, `batch_size` and
@@ -42,7 +42,7 @@ def _option(value: Any) -> str:
 def corruption_notes(
     errors: pd.DataFrame, baseline_label: str, undefined: Sequence[str], faint: Sequence[str]
 ) -> list[str]:
-    """Return what relative and plain MCE were measured on, and where the relative one has no value or means little.
+    """Return what relative and plain MCE were measured on, and whether the relative one is undefined or means little.
 
     Args:
         errors: the baseline's, with `seed`, `corruption`, `severity` and `images`.

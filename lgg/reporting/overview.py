@@ -1,4 +1,4 @@
-"""What was run, on what, with what, for the opening page of the report."""
+"""What was run, on which data and machine, for the opening page of the report."""
 
 import re
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
 
     Args:
         provenance: as `lgg.pipeline.provenance` writes it.
-        jobs: how many jobs the results took.
-        seconds: what they took together.
+        jobs: number of jobs of the results.
+        seconds: their wall time together.
     """
     configuration, git = provenance["configuration"], provenance["git"]
     machine, versions = provenance["machine"], provenance["versions"]
@@ -41,7 +41,7 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
 
 
 def seeds_in_words(configuration: Mapping[str, Any]) -> str:
-    """Return how many seeds a run has and which, and those of the sections that have their own."""
+    """Return how many seeds a run has and which, and those of sections with seeds of their own."""
     own = {
         f"{name} ": part["seeds"]
         for name in ("distillation", "embedding", "robustness")

@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def read_seeds(paths: Iterable[Path]) -> pd.DataFrame:
-    """Return the rows of CSV files ``…/{method}/seed{seed}/NAME.csv`` below each other, with columns `method` and `seed`.
+    """Return the rows of CSV files ``…/{method}/seed{seed}/NAME.csv`` one after another, with columns `method` and `seed`.
 
     Both come from the path; the order is that of `paths`.
     """
@@ -21,5 +21,8 @@ def read_seeds(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def read_methods(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
-    """Return the rows that `read_seeds` does, by method."""
+    """Return the rows that `read_seeds` does, by method; nothing where there are no files."""
+    paths = list(paths)
+    if not paths:
+        return {}
     return {str(name): rows for name, rows in read_seeds(paths).groupby("method", sort=False)}

@@ -10,7 +10,7 @@ from scipy.special import stdtr, stdtrit
 
 @dataclass(frozen=True)
 class Summary:
-    """What n values say of their mean.
+    """What n values tell about their mean.
 
     Attributes:
         n: number of values.

@@ -1,4 +1,4 @@
-"""What all tables share: cells, and one table in four forms, CSV, Markdown, LaTeX and HTML."""
+"""What all tables share: cells, and one table in four formats: CSV, Markdown, LaTeX and HTML."""
 
 import html
 import math
@@ -15,7 +15,7 @@ from lgg.reporting.statistics import Summary
 FORMS = ("csv", "md", "tex", "html")
 ABSENT = "–"
 NO_SPREAD = 1e-9  # of the mean: values that are equal but for rounding
-# around what is bold: characters for private use, so that whatever else a cell holds is plain text
+# around bold text: characters for private use, so that everything else in a cell is plain text
 BOLD, END = "\ue000", "\ue001"
 
 # what LaTeX would read as a command, or has no sign for in every text font
@@ -49,7 +49,7 @@ LATEX = {
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
 
-# a page that needs no other file; sorts without a library, prints without the buttons
+# a page that needs no other file and sorts without a library
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -135,15 +135,15 @@ def interval_cells(table: pd.DataFrame, name: str, *, digits: int = 2, signed: b
 
 
 def without_empty(cells: pd.DataFrame, *headings: str) -> pd.DataFrame:
-    """Return a table without those of the columns named in which every cell is a dash."""
+    """Return a table without those of the named columns in which every cell is a dash."""
     return cells.drop(columns=[name for name in headings if (cells[name] == ABSENT).all()])
 
 
 def equal_note(printed: Iterable[str]) -> list[str]:
-    """Return what "(equal)" means where one of the cells printed says it."""
+    """Return what "(equal)" means, where a printed cell has it."""
     if not any(cell.endswith("(equal)") for cell in printed):
         return []
-    return ["equal: all seeds have the same value, which says nothing of the spread of others; no interval."]
+    return ["equal: all seeds have the same value, which says nothing about the spread of others; no interval."]
 
 
 def write_forms(
@@ -158,8 +158,8 @@ def write_forms(
 
     Args:
         table: all columns, for the CSV.
-        shown: what people read, one below the other: a heading or None, and cells of text, plain but for what `bold`
-            marks.
+        shown: the tables for readers, one below another: a heading or None, and cells of plain text except for what
+            `bold` marks.
         legend: paragraphs below the Markdown and HTML tables; comments above the LaTeX ones (booktabs).
         title: of the HTML page.
         files: where to write, by form.
@@ -194,7 +194,7 @@ def _latex(heading: str | None, cells: pd.DataFrame) -> str:
 
 
 def _html(heading: str | None, cells: pd.DataFrame) -> str:
-    """Return a table whose columns sort by their first number, or as text, when their heading is chosen."""
+    """Return a table whose columns sort by their first number, or as text, when their heading is clicked."""
     head = "".join(f'<th scope="col"><button>{_as_html(name) or "Method"}</button></th>' for name in cells.columns)
     rows = "".join(
         f'<tr><th scope="row">{_as_html(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in others)}</tr>\n'
@@ -205,7 +205,7 @@ def _html(heading: str | None, cells: pd.DataFrame) -> str:
 
 
 def _cell(cell: object) -> str:
-    """Return a cell; of a number what follows the mean, spread and interval, on lines of their own."""
+    """Return a cell; the interval after a mean and its spread is on a line of its own."""
     number = r"^((?:<strong>)?[+−-]?\d\S*) (± [\d.]+)?( ?\[.+\])"
     return re.sub(number, r"\1 \2<small>\3</small>", _as_html(cell))
 
@@ -226,18 +226,18 @@ def _as_html(text: object) -> str:
 
 
 def _as_markdown(text: object) -> str:
-    """Return text with a backslash before whatever Markdown would read as a mark, also GitHub's mathematics and HTML."""
+    """Return text with a backslash before all that Markdown, GitHub's mathematics included, or HTML would interpret."""
     marks = r"[\\`*|$~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|\](?=[(\[:])|&(?=#?\w+;)"
     return re.sub(marks, r"\\\g<0>", _on_one_line(text)).replace(BOLD, "**").replace(END, "**")
 
 
 def _paragraph(text: str) -> str:
-    """Return a line of Markdown that begins no heading, list or quotation."""
+    """Return a line of Markdown that does not start a heading, list or quotation."""
     return re.sub(r"^(\d*)([#>+.)-])(?=\s|#)", r"\1\\\2", _as_markdown(text))
 
 
 def _as_latex(text: object) -> str:
-    r"""Return text for a cell of a table. The line break before a row, \\, would take a star or a bracket for its own."""
+    r"""Return text for a cell of a table. After a line break, \\, a star or bracket would be its argument."""
     escaped = re.sub(  # two hyphens would become a dash
         r"(-)(?=-)|.", lambda one: "-{}" if one[1] else LATEX.get(one[0], one[0]), _on_one_line(text), flags=re.DOTALL
     )

@@ -1,4 +1,4 @@
-"""Table A1: what a method's training costs (Appendix D)."""
+"""Table A1: the time that training takes with each method (Appendix D)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from lgg.reporting.measures import EPOCH_SECONDS, RATIO, Measure
 from lgg.reporting.notes import network_name
 from lgg.reporting.tables import number_cell, without_empty, write_forms
 
@@ -18,11 +19,11 @@ PAPER = (
 
 
 def time_table(rows: Sequence[Mapping[str, Any]], times: pd.DataFrame, images: int) -> pd.DataFrame:
-    """Return Table A1: seconds of an epoch, of the whole training, and the cost in terms of the section's baseline.
+    """Return Table A1: seconds of an epoch and of the whole training, and the ratio to the section's baseline.
 
     Args:
         rows: in order; each with `name`, `label`, `network` (its architecture), `baseline` (the name of the row that it
-            is compared with), `batch_size`, `epochs`, and `paper_epoch_seconds` or None.
+            is compared with), `batch_size`, `epochs`, and `paper`: the paper's figures by measure.
         times: `name`, `round`, `seconds_per_step`; every row in every round.
         images: of an epoch.
 
@@ -34,12 +35,11 @@ def time_table(rows: Sequence[Mapping[str, Any]], times: pd.DataFrame, images: i
     needed = {name for row in rows for name in (row["name"], row["baseline"])}
     if missing := sorted(needed - set(by_name.columns)):
         raise ValueError(f"there are no times of {', '.join(missing)}")
-    paper = {row["name"]: row["paper_epoch_seconds"] for row in rows}
+    paper = {row["name"]: EPOCH_SECONDS.paper_figure(row) for row in rows}
     table = []
     for row in rows:
         steps = math.ceil(images / row["batch_size"])
         epochs, ratios = by_name[row["name"]] * steps, by_name[row["name"]] / by_name[row["baseline"]]
-        figures = paper[row["name"]], paper.get(row["baseline"])
         table.append(
             {
                 "name": row["name"],
@@ -47,34 +47,35 @@ def time_table(rows: Sequence[Mapping[str, Any]], times: pd.DataFrame, images: i
                 "network": network_name(row["network"]),
                 "baseline": row["baseline"],
                 "batch_size": row["batch_size"],
-                **_spread("epoch_seconds", epochs),
+                **_spread(EPOCH_SECONDS, epochs),
                 "epochs": row["epochs"],
                 "total_seconds": epochs.median() * row["epochs"],
-                **_spread("ratio", ratios),
+                **_spread(RATIO, ratios),
                 "rounds": len(ratios),
-                "paper_epoch_seconds": math.nan if figures[0] is None else figures[0],
-                "paper_ratio": figures[0] / figures[1] if figures[0] and figures[1] else math.nan,
+                EPOCH_SECONDS.paper_column: paper[row["name"]],
+                RATIO.paper_column: paper[row["name"]] / paper.get(row["baseline"], math.nan),
             }
         )
     return pd.DataFrame(table)
 
 
-def _spread(name: str, values: "pd.Series[float]") -> dict[str, float]:
+def _spread(measure: Measure, values: "pd.Series[float]") -> dict[str, float]:
+    name = measure.name
     return {name: float(values.median()), f"{name}_low": float(values.min()), f"{name}_high": float(values.max())}
 
 
 def write_time_table(table: pd.DataFrame, notes: Sequence[str], files: Mapping[str, Path]) -> None:
-    """Write Table A1 to `files`, by form, each atomically; `notes` tell of machine and data."""
+    """Write Table A1 to `files`, by form, each atomically; `notes` are about machine and data."""
     labels = dict(zip(table["name"], table["label"], strict=True))
     shown = pd.DataFrame(
         {
             "": table["label"],
             "Network": table["network"],
             "Batch": table["batch_size"],
-            "Epoch (s)": _with_range(table, "epoch_seconds", "{:.3g}"),
-            "Paper (s)": [number_cell(value, "{:.4g}") for value in table["paper_epoch_seconds"]],
-            "÷ baseline": _with_range(table, "ratio", "{:.2f}"),
-            "Paper's ÷ baseline": [number_cell(value) for value in table["paper_ratio"]],
+            EPOCH_SECONDS.column: _with_range(table, EPOCH_SECONDS, "{:.3g}"),
+            "Paper (s)": [number_cell(value, "{:.4g}") for value in table[EPOCH_SECONDS.paper_column]],
+            RATIO.column: _with_range(table, RATIO, f"{{:.{RATIO.digits}f}}"),
+            "Paper's ÷ baseline": [number_cell(value) for value in table[RATIO.paper_column]],
             "Baseline": [labels[name] for name in table["baseline"]],
             "Epochs": table["epochs"],
             "Whole training": [_duration(seconds) for seconds in table["total_seconds"]],
@@ -92,7 +93,8 @@ def write_time_table(table: pd.DataFrame, notes: Sequence[str], files: Mapping[s
     write_forms(table, [(None, shown)], legend, title="Table A1: time of an epoch", files=files)
 
 
-def _with_range(table: pd.DataFrame, name: str, form: str) -> list[str]:
+def _with_range(table: pd.DataFrame, measure: Measure, form: str) -> list[str]:
+    name = measure.name
     columns = (table[name], table[f"{name}_low"], table[f"{name}_high"])
     return [
         f"{form.format(middle)} [{form.format(low)}, {form.format(high)}]"

@@ -1,4 +1,4 @@
-"""What trainings went through: losses and errors by epoch, and the label variation of every layer (Section 4.3)."""
+"""Losses and errors by epoch, and the label variation of every layer during training (Section 4.3)."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 
 from lgg.reporting.figures import PAGE_WIDTH, as_text, by_method, draw_line, look_of, seeds_in_words, set_style, spread
 
-#: columns of a history that get a panel, in this order, and whether on a logarithmic scale
-MEASURES = {
+#: columns of a history that get a panel, in this order: its title, and whether its scale is logarithmic
+PANELS = {
     "train_error": ("error on training images (%)", False),
     "task": ("cross-entropy", True),
     "distillation": ("distillation term", True),
-    "smoothness": ("regulariser, without γ", True),
+    "smoothness": ("regularizer, without γ", True),
     "embedding": ("loss of embeddings", True),
 }
 #: columns of the label variation of layers
@@ -25,17 +25,17 @@ MOST_EPOCHS = 7  # drawn as lines of their own
 
 
 def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Return a panel for each measure that a method has, a line a method, over epochs.
+    """Return one panel for each column of `PANELS` that a method has, one line per method, over epochs.
 
     Args:
-        histories: `method` (label), `seed`, `epoch`, and columns of `MEASURES`, NaN where a method has none.
+        histories: `method` (label), `seed`, `epoch`, and columns of `PANELS`, NaN where a method has none.
         methods: labels in the order of the tables, which gives the colours.
     """
     set_style()
-    measures = [name for name in MEASURES if name in histories and histories[name].notna().any()]
-    figure, axes = plt.subplots(1, len(measures), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
-    for axis, name in zip(axes[0], measures, strict=True):
-        heading, logarithmic = MEASURES[name]
+    columns = [name for name in PANELS if name in histories and histories[name].notna().any()]
+    figure, axes = plt.subplots(1, len(columns), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
+    for axis, name in zip(axes[0], columns, strict=True):
+        heading, logarithmic = PANELS[name]
         for method, frame in by_method(histories[histories[name].notna()], methods):
             draw_line(axis, frame, "epoch", name, **look_of(methods, method))
         if logarithmic and (histories[name].dropna() > 0).all():
@@ -57,11 +57,11 @@ def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Fig
 
 
 def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Return the label variation of every layer, a column a method, a line an epoch, mean over seeds.
+    """Return the label variation of every layer: one column per method, one line per epoch, mean over seeds.
 
-    Above it is σ with p = 2, whose change from layer to layer the regulariser penalises; below, the share of the graph's
-    weights that joins two classes, which does not depend on their size. Of many epochs the first, the last and some
-    between are drawn, closer together at the start, where more happens.
+    At the top is σ with p = 2, whose change from layer to layer the regularizer penalises; below it the share of the
+    graph's weights between classes, which does not depend on their size. Of many epochs the first, the last and some in
+    between are drawn, more of them at the start, where more happens.
 
     Args:
         variation: `method` (label), `seed`, `epoch` (0 for the initialisation), `layer` from 1, and the columns of `SCALES`.

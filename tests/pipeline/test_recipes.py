@@ -776,7 +776,15 @@ MODULE_CHANGES = [
     ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
     ("lgg.evaluation.robustness", {"evaluate_robustness"}),
     ("lgg.evaluation.corruptions", CORRUPTED),
-    ("lgg.evaluation.corruption_error", {"assemble_table2", *TABLES3}),
+    ("lgg.evaluation.embedding_errors", JUDGED),
+    ("lgg.evaluation.robustness_tests", {"evaluate_robustness"}),
+    ("lgg.reporting.corruption_error", {"assemble_table2", *TABLES3}),
+    ("lgg.reporting.corruption_measures", {"assemble_table2", *TABLES3}),
+    ("lgg.reporting.embedding_table", {"assemble_table2"}),
+    ("lgg.reporting.robustness_table", TABLES3),
+    ("lgg.reporting.measures", {"assemble_table1", "assemble_table2", *TABLES3, *ERROR_FIGURES}),
+    ("lgg.defences", TABLES3),
+    ("lgg.pipeline.recipe_types", set()),
     ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
     ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
     ("lgg.reporting.distillation_table", {"assemble_table1"}),
@@ -834,7 +842,7 @@ MODULE_CHANGES = [
     (
         "lgg.evaluation",
         {
-            *(EVALUATIONS | PLANES | DEFENDED | RELATIVE_MCES | TABLES3),
+            *(EVALUATIONS | PLANES | DEFENDED),
             *("draw_corruptions", "draw_figure1"),
         },
     ),
@@ -906,7 +914,9 @@ def test_editing_a_module_changes_the_recipes_that_run_it_and_no_others(module, 
     edited = recipes_of(configured())
     stages = stages | (MEASURED if module in TIMED_CODE else set())
     stages |= (
-        TABLE_A1 if module in ("lgg.reporting.tables", "lgg.reporting.notes", "lgg.reporting.time_table") else set()
+        TABLE_A1
+        if module in {f"lgg.reporting.{name}" for name in ("tables", "notes", "time_table", "measures")}
+        else set()
     )
     assert changed(committed, edited) == stages
     assert all(edited[stage].settings == committed[stage].settings for stage in committed)

@@ -14,7 +14,7 @@ def closed_figures():
 
 @pytest.fixture
 def check_legible():
-    """Return a check that all words of a figure are large enough on paper, within it, and beside one another."""
+    """Return a check that all words of a figure are large enough on paper, within it, and do not overlap."""
 
     def check(figure):
         figure.draw_without_rendering()

@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.comparison_table import Comparison, comparison_table, write_table
+from lgg.reporting.measures import Measure
 from lgg.reporting.tables import FORMS
 
-CLEAN, FGSM = Metric("clean_error", "Clean error"), Metric("fgsm_error", "FGSM error")
-ACCURACY = Metric("accuracy", "Accuracy", lower_is_better=False, digits=1)
-MARGIN = Metric("margin", "Margin", unit="", lower_is_better=False)
+CLEAN, FGSM = Measure("clean_error", "Clean error"), Measure("fgsm_error", "FGSM error")
+ACCURACY = Measure("accuracy", "Accuracy", better="higher", digits=1)
+MARGIN = Measure("margin", "Margin", unit="", better="higher")
 ROWS = [
     {"name": "baseline", "label": "Baseline", "paper": {"clean_error": 11.1, "fgsm_error": 66.3}},
     {"name": "parseval", "label": "Parseval & co_1", "paper": {"clean_error": 10.3, "fgsm_error": 55.0}},
-    {"name": "regulariser", "label": "Regulariser", "paper": {"clean_error": None}},
+    {"name": "regularizer", "label": "Regularizer", "paper": {"clean_error": None}},
 ]
 
 
@@ -27,17 +28,17 @@ def values():
         "baseline": {"clean_error": {0: 11.0, 1: 13.0, 2: 12.0}, "fgsm_error": {0: 60.0, 1: 70.0, 2: 65.0}},
         # other order of seeds: pairing must go by seed
         "parseval": {"clean_error": {2: 11.5, 1: 12.5, 0: 9.0}, "fgsm_error": {0: 50.0, 1: 61.0, 2: 54.0}},
-        "regulariser": {"clean_error": {0: 13.0, 1: 14.0, 2: 15.0}},
+        "regularizer": {"clean_error": {0: 13.0, 1: 14.0, 2: 15.0}},
     }
 
 
-def build(values, metrics=(CLEAN, FGSM), rows=ROWS):
-    return comparison_table(rows, values, metrics, "baseline", images={metric.name: 10_000 for metric in metrics})
+def build(values, measures=(CLEAN, FGSM), rows=ROWS):
+    return comparison_table(rows, values, measures, "baseline", images={measure.name: 10_000 for measure in measures})
 
 
-def write(tmp_path, table, metrics=(CLEAN, FGSM), legend=()):
+def write(tmp_path, table, measures=(CLEAN, FGSM), legend=()):
     paths = {form: tmp_path / f"t.{form}" for form in FORMS}
-    write_table(table, metrics, legend, title="Table 3", files=paths)
+    write_table(Comparison(table, measures), legend, title="Table 3", files=paths)
     return tuple(paths[form].read_text(encoding="utf-8") for form in ("csv", "md", "tex"))
 
 
@@ -53,7 +54,7 @@ def tables_of(markdown):
 
 def test_every_row_has_its_summary_and_its_difference(values):
     table = build(values).set_index("name")
-    assert table["clean_error_mean"].to_dict() == {"baseline": 12.0, "parseval": 11.0, "regulariser": 14.0}
+    assert table["clean_error_mean"].to_dict() == {"baseline": 12.0, "parseval": 11.0, "regularizer": 14.0}
     assert table["clean_error_std"]["baseline"] == 1.0
     # Student's t for two degrees of freedom: 4.302653; 1 / sqrt(3) = 0.577350
     assert table["clean_error_ci95_low"]["baseline"] == pytest.approx(12.0 - 4.302653 * 0.577350, abs=1e-5)
@@ -81,12 +82,12 @@ def test_the_baseline_is_not_compared_with_itself(values):
     )
 
 
-def test_a_row_may_lack_a_metric_and_a_published_figure(values):
-    regulariser = build(values).set_index("name").loc["regulariser"]
-    assert regulariser["fgsm_error_seeds"] == 0
-    assert all(math.isnan(regulariser[f"fgsm_error_{part}"]) for part in ("mean", "difference_mean", "p_value"))
-    assert math.isnan(regulariser["paper_clean_error"])
-    assert math.isnan(regulariser["paper_fgsm_error"])
+def test_a_row_may_lack_a_measure_and_a_published_figure(values):
+    regularizer = build(values).set_index("name").loc["regularizer"]
+    assert regularizer["fgsm_error_seeds"] == 0
+    assert all(math.isnan(regularizer[f"fgsm_error_{part}"]) for part in ("mean", "difference_mean", "p_value"))
+    assert math.isnan(regularizer["paper_clean_error"])
+    assert math.isnan(regularizer["paper_fgsm_error"])
 
 
 @given(st.dictionaries(st.integers(0, 9), st.floats(0, 100), min_size=1), st.floats(-20, 20))
@@ -122,7 +123,7 @@ def test_without_a_shared_seed_there_is_no_difference(values):
 @pytest.mark.parametrize("undefined", [math.nan, math.inf])
 def test_what_is_not_a_number_is_undefined_and_never_best(values, tmp_path, undefined):
     values["parseval"]["fgsm_error"][1] = undefined
-    values["regulariser"]["fgsm_error"] = {0: 40.0, 1: 41.0, 2: 42.0}
+    values["regularizer"]["fgsm_error"] = {0: 40.0, 1: 41.0, 2: 42.0}
     table = build(values)
     assert math.isnan(table["fgsm_error_mean"][1])
     csv, markdown, latex = write(tmp_path, table)
@@ -157,9 +158,9 @@ def test_seeds_that_agree_have_no_interval(values, tmp_path):
     assert "equal: all seeds have the same value" in markdown
 
 
-def test_a_metric_that_means_little_has_no_best(values, tmp_path):
+def test_a_measure_that_means_little_has_no_best(values, tmp_path):
     table = build(values)
-    _, markdown, _ = write(tmp_path, table, metrics=(replace(CLEAN, bold=False), FGSM))
+    _, markdown, _ = write(tmp_path, table, measures=(replace(CLEAN, bold=False), FGSM))
     means, _ = tables_of(markdown)
     assert not any(row[1].startswith("**") for row in means)
     # the paper's own figures are compared all the same
@@ -184,7 +185,7 @@ def test_means_above_differences_below(values, tmp_path):
     assert means[3][2:5] == ["–", "–", "–"]
     assert "**Difference to the baseline, paired by seed**" in markdown
     assert differences[0] == ["", "Clean error (points) ↓", "p", "FGSM error (points) ↓", "p"]
-    assert [row[0] for row in differences[1:]] == ["Parseval & co_1", "Regulariser"]
+    assert [row[0] for row in differences[1:]] == ["Parseval & co_1", "Regularizer"]
     assert differences[1][1:3] == ["-1.00 ± 0.87 [-3.15, +1.15]", "0.18"]
     assert markdown.endswith("Paper: Table 3.\n\nA note.\n")
     for part in ("10,000 test images", "minus “Baseline”", "two-sided paired t-test"):
@@ -195,13 +196,13 @@ def test_means_above_differences_below(values, tmp_path):
 
 
 def test_one_seed_claims_nothing(values, tmp_path):
-    single = {name: {metric: {0: own[metric][0]} for metric in own} for name, own in values.items()}
+    single = {name: {measure: {0: own[measure][0]} for measure in own} for name, own in values.items()}
     _, markdown, _ = write(tmp_path, build(single))
     means, differences = tables_of(markdown)
     assert [row[1] for row in means[1:]] == ["11.00", "**9.00**", "13.00"]
     assert differences[1:] == [
         ["Parseval & co_1", "-2.00", "–", "-10.00", "–"],
-        ["Regulariser", "+2.00", "–", "–", "–"],
+        ["Regularizer", "+2.00", "–", "–", "–"],
     ]
 
 
@@ -216,40 +217,40 @@ BEST = [
 ]
 
 
-@pytest.mark.parametrize(("metric", "means", "expected"), BEST)
-def test_the_best_is_bold(tmp_path, metric, means, expected):
-    values = {row["name"]: {metric.name: {0: mean}} for row, mean in zip(ROWS, means, strict=True)}
-    rows = [row | {"paper": {metric.name: mean}} for row, mean in zip(ROWS, means, strict=True)]
-    _, markdown, latex = write(tmp_path, build(values, (metric,), rows), (metric,))
+@pytest.mark.parametrize(("measure", "means", "expected"), BEST)
+def test_the_best_is_bold(tmp_path, measure, means, expected):
+    values = {row["name"]: {measure.name: {0: mean}} for row, mean in zip(ROWS, means, strict=True)}
+    rows = [row | {"paper": {measure.name: mean}} for row, mean in zip(ROWS, means, strict=True)]
+    _, markdown, latex = write(tmp_path, build(values, (measure,), rows), (measure,))
     assert [row[1].startswith("**") for row in tables_of(markdown)[0][1:]] == expected
     lines = [re.split(r"(?<!\\) & ", line) for line in latex.splitlines() if line.endswith("& 1 \\\\")]
     assert [r"\textbf" in cells[1] for cells in lines] == expected
 
 
 def test_published_figures_are_best_by_all_their_digits(tmp_path, values):
-    metric = Metric("clean_error", "Clean error", digits=0)
+    measure = Measure("clean_error", "Clean error", digits=0)
     rows = [row | {"paper": {"clean_error": figure}} for row, figure in zip(ROWS, (90.33, 90.31, None), strict=True)]
-    _, markdown, _ = write(tmp_path, build(values, (metric,), rows), (metric,))
+    _, markdown, _ = write(tmp_path, build(values, (measure,), rows), (measure,))
     assert [row[2] for row in tables_of(markdown)[0][1:]] == ["90.33", "**90.31**", "–"]
 
 
-def test_many_metrics_stand_at_most_four_abreast(tmp_path):
-    metrics = [Metric(f"m{place}", f"Metric {place}", unit="s") for place in range(9)]
-    values = {row["name"]: {metric.name: {0: 1.0, 1: 2.0} for metric in metrics} for row in ROWS}
+def test_at_most_four_measures_are_abreast(tmp_path):
+    measures = [Measure(f"m{place}", f"Measure {place}", unit="s") for place in range(9)]
+    values = {row["name"]: {measure.name: {0: 1.0, 1: 2.0} for measure in measures} for row in ROWS}
     rows = [row | {"paper": {}} for row in ROWS]
-    _, markdown, _ = write(tmp_path, build(values, metrics, rows), metrics)
+    _, markdown, _ = write(tmp_path, build(values, measures, rows), measures)
     tables = tables_of(markdown)
-    headings = [[cell for cell in table[0] if cell.startswith("Metric")] for table in tables]
-    assert headings == [[f"Metric {place + step} (s) ↓" for step in range(3)] for place in (0, 3, 6)] * 2
+    headings = [[cell for cell in table[0] if cell.startswith("Measure")] for table in tables]
+    assert headings == [[f"Measure {place + step} (s) ↓" for step in range(3)] for place in (0, 3, 6)] * 2
     assert "Paper" not in markdown.split("Measured")[0], "no column without a single published figure"
 
 
-def test_the_legend_says_what_was_measured_on_fewer_images(values, tmp_path):
+def test_the_legend_states_what_was_measured_on_fewer_images(values, tmp_path):
     for own in values.values():
         own["margin"] = {0: 1.0}
     images = {"fgsm_error": 500, "clean_error": 10_000, "margin": 10_000}
-    metrics = (FGSM, CLEAN, MARGIN)
-    _, markdown, _ = write(tmp_path, comparison_table(ROWS, values, metrics, "baseline", images=images), metrics)
+    measures = (FGSM, CLEAN, MARGIN)
+    _, markdown, _ = write(tmp_path, comparison_table(ROWS, values, measures, "baseline", images=images), measures)
     assert "Measured on 10,000 test images (Clean error; Margin) and 500 test images (FGSM error): " in markdown
 
 
@@ -259,7 +260,7 @@ def test_a_baseline_alone_has_no_differences(values, tmp_path):
 
 
 def test_what_does_not_fit_together_is_refused(values):
-    with pytest.raises(ValueError, match=r"nothing for \['regulariser'\]"):
+    with pytest.raises(ValueError, match=r"nothing for \['regularizer'\]"):
         build({name: values[name] for name in ("baseline", "parseval")})
     with pytest.raises(ValueError, match=r"nothing for \['other'\]"):
         comparison_table(ROWS, values, (CLEAN,), "other", images={"clean_error": 1})

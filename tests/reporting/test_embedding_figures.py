@@ -111,7 +111,7 @@ def test_few_points_of_many_are_the_same_in_every_panel(random):
     assert (np.abs(counts - 20) < 4 * np.sqrt(200 * 0.1 * 0.9)).all()
 
 
-def test_label_variation_stands_below_each_panel(rows, labels):
+def test_label_variation_is_below_each_panel(rows, labels):
     values = {name: {0: 12345.6, 5: 0.5, 20: 0.01234} for name in rows}
     figure = draw_embeddings(rows, labels, ["cat", "dog", "ship"], label_variation=values)
     expected = ["label variation 12,346", "label variation 0.5", "label variation 0.0123"]
@@ -128,7 +128,7 @@ def test_what_does_not_fit_together_is_refused(rows, labels):
     with pytest.raises(ValueError, match=r"label variation, epoch 0: 59 labels, but points \(60, 2\)"):
         draw_embeddings(rows, labels[:59], ["cat", "dog", "ship"])
     del rows["cross-entropy"][5]
-    with pytest.raises(ValueError, match="every row needs as many epochs"):
+    with pytest.raises(ValueError, match="every row needs the same number of epochs"):
         draw_embeddings(rows, labels, ["cat", "dog", "ship"])
 
 

@@ -24,18 +24,18 @@ def add(folder, name, seconds, log=None, *, memory="600.5", cpu="2.25"):
         path.write_text(log)
 
 
-def told(work, writing):
+def reported(work, writing):
     return f"epoch 1/3: loss 1.8\njob: {work:.2f} s of work and {writing:.2f} s of writing\n"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a run of three rules: three trainings, one of them of unknown parts, a table, and a method called a.b."""
-    add(tmp_path, "train/gkd_seed0", 6.0, told(4.0, 0.5))
-    add(tmp_path, "train/gkd_seed1", 8.0, told(5.0, 0.75), memory="700")
+    """Return a run of three rules: three training runs, one of them with unknown parts, a table, and a method called a.b."""
+    add(tmp_path, "train/gkd_seed0", 6.0, reported(4.0, 0.5))
+    add(tmp_path, "train/gkd_seed1", 8.0, reported(5.0, 0.75), memory="700")
     add(tmp_path, "train/old_seed0", 50.0, "epoch 1/3: loss 1.8\n", memory="500")
-    add(tmp_path, "assemble_table1", 0.5, told(0.1, 0.02), memory="NA", cpu="NA")
-    add(tmp_path, "evaluate/a.b", 3.0, told(1.0, 0.03), memory="1100")
+    add(tmp_path, "assemble_table1", 0.5, reported(0.1, 0.02), memory="NA", cpu="NA")
+    add(tmp_path, "evaluate/a.b", 3.0, reported(1.0, 0.03), memory="1100")
     return tmp_path
 
 
@@ -77,11 +77,12 @@ def test_the_line_is_the_one_that_stages_print(tmp_path, monkeypatch, capfd):
     run(lambda _: print("epoch 1/3"), outputs=["model"])
     out, err = capfd.readouterr()
     add(tmp_path, "train", 6.0, out + err)
-    assert rows(tmp_path).loc[("train", ""), ["work", "writing"]].tolist() == [0.0, 0.0]
+    work, writing = rows(tmp_path).loc[("train", ""), ["work", "writing"]]
+    assert f"job: {work:.2f} s of work and {writing:.2f} s of writing\n" in err
 
 
 def test_the_last_line_counts(tmp_path):
-    add(tmp_path, "train", 6.0, told(1.0, 0.25) + told(4.0, 0.5) + "a warning at the end\n")
+    add(tmp_path, "train", 6.0, reported(1.0, 0.25) + reported(4.0, 0.5) + "a warning at the end\n")
     assert rows(tmp_path).loc[("train", ""), ["work", "writing"]].tolist() == [4.0, 0.5]
 
 
@@ -93,7 +94,7 @@ def test_the_last_line_counts(tmp_path):
         pytest.param("error: the disk is full\n", id="without the line"),
         pytest.param("said of the job: 1.00 s of work and 0.10 s of writing\n", id="other words"),
         pytest.param("job: 1.0.0 s of work and 0.10 s of writing\n", id="no number"),
-        pytest.param(told(5.9, 0.2), id="of a longer attempt"),
+        pytest.param(reported(5.9, 0.2), id="of a longer attempt"),
     ],
 )
 def test_a_log_that_does_not_tell_leaves_the_parts_unknown(tmp_path, log):
@@ -105,7 +106,7 @@ def test_a_log_that_does_not_tell_leaves_the_parts_unknown(tmp_path, log):
 
 def test_a_log_may_hold_bytes_that_are_no_text(tmp_path):
     add(tmp_path, "train", 6.0, "")
-    (tmp_path / "logs" / "train.log").write_bytes(b"\xff\xfe\n" + told(4.0, 0.5).encode())
+    (tmp_path / "logs" / "train.log").write_bytes(b"\xff\xfe\n" + reported(4.0, 0.5).encode())
     assert rows(tmp_path).loc[("train", ""), "work"] == 4.0
 
 
@@ -159,7 +160,7 @@ def test_the_last_row_takes_all_jobs_together(folder):
     assert together["work"] == 2.5  # of 0.1, 1, 4 and 5
 
 
-def test_the_table_has_a_row_a_rule_and_tells_sums_and_shares(folder):
+def test_the_table_has_one_row_per_rule_with_sums_and_shares(folder):
     write(folder)
     text = (folder / "tables" / "job_times.md").read_text(encoding="utf-8")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
@@ -171,7 +172,7 @@ def test_the_table_has_a_row_a_rule_and_tells_sums_and_shares(folder):
     ]
     # 6 + 8 + 0.5 + 3 seconds in all
     assert "Of 4 jobs with 17.5 s in all: work 10.1 s (57.7 %), start-up 6.1 s (34.9 %), writing 1.3 s (7.4 %)." in text
-    assert "since their logs do not tell: train/old_seed0." in text
+    assert "since their logs do not report them: train/old_seed0." in text
     assert "Left out" not in text
 
 
@@ -198,7 +199,7 @@ def bars(axis):
     }
 
 
-def test_bars_are_as_long_as_the_table_says_and_follow_each_other(folder):
+def test_bars_are_as_long_as_in_the_table_and_follow_each_other(folder):
     table = by_rule(read_jobs(folder)[0])
     figure = draw_job_times(table)
     axis = figure.axes[0]
@@ -216,7 +217,7 @@ def test_bars_are_as_long_as_the_table_says_and_follow_each_other(folder):
 
 
 def test_a_rule_of_unknown_parts_has_a_bar_of_its_whole(tmp_path):
-    add(tmp_path, "train", 6.0, told(4.0, 0.5))
+    add(tmp_path, "train", 6.0, reported(4.0, 0.5))
     add(tmp_path, "old/one", 20.0)
     add(tmp_path, "old/other", 30.0)
     figure = draw_job_times(by_rule(read_jobs(tmp_path)[0]))
@@ -247,7 +248,7 @@ def test_a_run_of_before_there_were_such_lines_has_its_totals(tmp_path):
     add(tmp_path, "train/b", 8.0)
     write(tmp_path)
     text = (tmp_path / "tables" / "job_times.md").read_text(encoding="utf-8")
-    assert "No job's log tells its parts." in text
+    assert "No job's log reports its parts." in text
     assert "14.0" in text
     assert (tmp_path / "figures" / "job_times.pdf").exists()
 

@@ -1,4 +1,4 @@
-"""Labels and names of classes are plain text: every table and figure shows them letter by letter, whatever they hold."""
+"""Labels and names of classes are plain text: every table and figure shows them as they are, whatever they contain."""
 
 import html.parser
 import re
@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import cbook
 
-from lgg.reporting.comparison_table import Metric, comparison_table, write_table
+from lgg.reporting.comparison_table import Comparison, comparison_table, write_table
 from lgg.reporting.depth_figures import animate_depths, draw_depths
 from lgg.reporting.distillation_figure import draw_agreement
 from lgg.reporting.distillation_table import table1, write_table1
 from lgg.reporting.embedding_figures import draw_embeddings
 from lgg.reporting.figures import LABEL_WIDTH, as_text, columns_for
 from lgg.reporting.geometry_figures import draw_graphs
+from lgg.reporting.measures import Measure
 from lgg.reporting.robustness_figures import (
     draw_accuracy_against_snr,
     draw_corruption_heatmap,
@@ -74,18 +75,18 @@ def write_of(names):
     )
 
     def distillation(files):
-        given = [row | {"paper_error": 1.0, "paper_gain": None} for row in rows]
-        write_table1(table1(given, {row["name"]: evaluation for row in rows}, "m0"), [], files)
+        given = [row | {"paper": {"error": 1.0}} for row in rows]
+        write_table1(table1(given, {row["name"]: evaluation for row in rows}, "m0", None), [], files)
 
     def comparison(files):
         values = {row["name"]: {"error": {0: 1.0 + place, 1: 2.0}} for place, row in enumerate(rows)}
-        metrics = [Metric("error", "Error")]
-        table = comparison_table([row | {"paper": {}} for row in rows], values, metrics, "m0", images={"error": 10})
-        write_table(table, metrics, [f"{names[0]}: a note"], title=names[0], files=files)
+        measures = [Measure("error", "Error")]
+        table = comparison_table([row | {"paper": {}} for row in rows], values, measures, "m0", images={"error": 10})
+        write_table(Comparison(table, measures), [f"{names[0]}: a note"], title=names[0], files=files)
 
     def timing(files):
         network = {"name": "other", "kind": names[0]}
-        more = {"network": network, "baseline": "m0", "batch_size": 2, "epochs": 1, "paper_epoch_seconds": None}
+        more = {"network": network, "baseline": "m0", "batch_size": 2, "epochs": 1, "paper": {}}
         write_time_table(time_table([row | more for row in rows], times, 10), [], files)
 
     return {"distillation": distillation, "comparison": comparison, "timing": timing}
@@ -132,7 +133,7 @@ COMMANDS = {
 
 
 def read_latex(cell):
-    """Return the characters that LaTeX prints of a cell, and fail where one of its own signs stands for itself."""
+    """Return the characters that LaTeX prints of a cell, and fail where one of its special characters is not escaped."""
     assert not re.match(r"[\[*]", cell), "would belong to the line break before it"
     printed, rest = "", cell
     while rest:
@@ -214,17 +215,17 @@ def draw_of(names):
     rows = [{"name": f"m{place}", "label": name} for place, name in enumerate(names)]
     evaluation = pd.DataFrame({"seed": [0], "images": 10, "error": [1.0], "agreement": [90.0]})
     heat = pd.DataFrame({"clean": 1.0, "fog": 2.0}, index=names)
-    more = {"network": {"name": "other"}, "baseline": "m0", "batch_size": 2, "epochs": 1, "paper_epoch_seconds": None}
+    more = {"network": {"name": "other"}, "baseline": "m0", "batch_size": 2, "epochs": 1, "paper": {}}
     times = pd.DataFrame({"name": row["name"], "round": 0, "seconds_per_step": 1.0} for row in rows)
     points = np.random.default_rng(0).normal(size=(len(names), 2))
     graph = {"coordinates": points, "edges": [[0, 1, 0.5]], "label_variation": 0.5, "dimensions": 3}
     depth = {"label_variation": 0.5, "edges": [[0, 1, 0.5]]}
     layers = {"epoch": 0, "layer": 1, "label_variation": 1.0, "share": 0.5}
     return {
-        "agreement": lambda: draw_agreement(rows, {row["name"]: evaluation for row in rows}),
+        "agreement": lambda: draw_agreement(rows, {row["name"]: evaluation for row in rows}, None),
         "heat map": lambda: draw_corruption_heatmap(heat),
         "severity": lambda: draw_error_against_severity(seeds(names, severity=0, error=1.0), names),
-        "snr": lambda: draw_accuracy_against_snr(seeds(names, form="pixels", snr=30.0, accuracy=1.0), names, 33.0),
+        "snr": lambda: draw_accuracy_against_snr(seeds(names, test="fgsm_pixels", snr=30.0, accuracy=1.0), names, 33.0),
         "training": lambda: draw_training_curves(seeds(names, epoch=1, train_error=1.0), names),
         "layers": lambda: draw_layer_variation(seeds(names[:4], **layers), names[:4]),
         "times": lambda: draw_times(time_table([row | more for row in rows], times, 10)),
@@ -261,7 +262,7 @@ def words_of(figure):
 
 
 def test_names_of_ordinary_length_are_as_they_are():
-    for name in ("Label variation regulariser", "GKD (10 nearest neighbours)", "Parseval & co_1", "a" * LABEL_WIDTH):
+    for name in ("Label variation regularizer", "GKD (10 nearest neighbours)", "Parseval & co_1", "a" * LABEL_WIDTH):
         assert as_text(name) == name
 
 

@@ -12,7 +12,7 @@ def errors(corruptions=("fog", "snow"), severities=(1, 5), images=1234):
     return pd.DataFrame(rows)
 
 
-def test_notes_that_splits_share_stand_once_and_in_their_order():
+def test_notes_that_splits_share_appear_once_and_in_order():
     assert data_notes([["from photographs", "train only"], ["from photographs", "test only"]]) == [
         "from photographs",
         "train only",

@@ -19,14 +19,14 @@ PROVENANCE = {
 
 
 def shown(**changes):
-    source = "It stands below a paragraph.\n\n" + overview(PROVENANCE | changes, 73, 4000.0)
+    source = "It is below a paragraph.\n\n" + overview(PROVENANCE | changes, 73, 4000.0)
     # a mistake in the markup is a message in the page
     page = publish_parts(source, writer="html", settings_overrides={"halt_level": 2})["body"]
     assert "system-message" not in page
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
-def test_every_fact_stands_on_the_page_as_it_is():
+def test_every_fact_is_on_the_page_as_it_is():
     page = shown()
     for fact in (
         "2 (0, 3)",
@@ -43,7 +43,7 @@ def test_every_fact_stands_on_the_page_as_it_is():
     assert page.count("98 of") == 1
 
 
-def test_seeds_of_sections_that_have_their_own_are_told():
+def test_seeds_of_sections_that_have_their_own_are_listed():
     configuration = PROVENANCE["configuration"] | {
         "embedding": {"seeds": [3]},
         "robustness": {"seeds": None},

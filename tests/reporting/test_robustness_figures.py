@@ -12,10 +12,12 @@ from lgg.reporting.robustness_figures import (
     draw_corruption_heatmap,
     draw_error_against_severity,
     draw_weight_sweep,
+    snr_curves,
+    weight_sweep,
 )
 from lgg.reporting.statistics import summarize
 
-METHODS = ["Baseline", "Parseval", "Regulariser"]
+METHODS = ["Baseline", "Parseval", "Regularizer"]
 SNRS = [math.inf, 40.0, 33.0, 20.0]
 
 
@@ -46,7 +48,7 @@ def lines_by_label(axis):
     return {line.get_label(): line for line in axis.get_lines() if not line.get_label().startswith("_")}
 
 
-def test_every_corruption_stands_beside_the_clean_image_at_every_severity(random):
+def test_every_corruption_is_next_to_the_clean_image_at_every_severity(random):
     images = random.integers(0, 255, (7, 5, 8, 8, 3), dtype=np.uint8)
     clean = random.integers(0, 255, (8, 8, 3), dtype=np.uint8)
     names = [f"corruption_{place}" for place in range(7)]
@@ -148,10 +150,10 @@ def test_a_method_looks_alike_in_all_figures_whoever_else_is_there(random):
     looks = set()
     for present in (METHODS, METHODS[1:], [METHODS[2], METHODS[1]]):
         axis = draw_error_against_severity(tidy(random, "error", present, severity=range(6)), METHODS).axes[0]
-        line = lines_by_label(axis)["Regulariser"]
+        line = lines_by_label(axis)["Regularizer"]
         looks.add((to_rgb(line.get_color()), line.get_marker()))
-        curves = tidy(random, "accuracy", present, form=["pixels"], snr=SNRS)
-        line = lines_by_label(draw_accuracy_against_snr(curves, METHODS, 33.0).axes[0])["Regulariser"]
+        curves = tidy(random, "accuracy", present, test=["fgsm_pixels"], snr=SNRS)
+        line = lines_by_label(draw_accuracy_against_snr(curves, METHODS, 33.0).axes[0])["Regularizer"]
         looks.add((to_rgb(line.get_color()), line.get_marker()))
     assert len(looks) == 1
 
@@ -165,21 +167,21 @@ def test_methods_have_colours_and_markers_of_their_own(random):
 
 def test_a_method_without_a_place_is_refused(random):
     errors = tidy(random, "error", severity=range(6))
-    with pytest.raises(ValueError, match=r"the methods \['Regulariser'\] are not among"):
+    with pytest.raises(ValueError, match=r"the methods \['Regularizer'\] are not among"):
         draw_error_against_severity(errors, METHODS[:2])
 
 
-def test_accuracy_against_snr_has_a_panel_a_form_and_grows_harder_to_the_right(random):
-    curves = tidy(random, "accuracy", form=["normalized", "pixels"], snr=SNRS)
+def test_accuracy_against_snr_has_one_panel_per_form_and_grows_harder_to_the_right(random):
+    curves = tidy(random, "accuracy", test=["fgsm_normalized", "fgsm_pixels"], snr=SNRS)
     figure = draw_accuracy_against_snr(curves, METHODS, 33.0)
     assert [axis.get_title() for axis in figure.axes] == ["noise on pixels", "noise on normalised images"]
-    for form, axis in zip(("pixels", "normalized"), figure.axes, strict=True):
+    for test, axis in zip(("fgsm_pixels", "fgsm_normalized"), figure.axes, strict=True):
         left, right = axis.get_xlim()
         assert left > 40.0 > 20.0 > right
         ticks = {label.get_text(): tick for label, tick in zip(axis.get_xticklabels(), axis.get_xticks(), strict=True)}
         assert 40.0 < ticks["clean"] < left
         assert ticks["33"] == 33.0
-        means = curves[curves["form"] == form].groupby(["method", "snr"])["accuracy"].mean()
+        means = curves[curves["test"] == test].groupby(["method", "snr"])["accuracy"].mean()
         for method, line in lines_by_label(axis).items():
             finite = [20.0, 33.0, 40.0]
             np.testing.assert_array_equal(line.get_xdata(), finite)
@@ -192,14 +194,14 @@ def test_accuracy_against_snr_has_a_panel_a_form_and_grows_harder_to_the_right(r
 
 
 def test_the_legend_knows_a_method_that_was_attacked_in_one_form_only(random):
-    curves = tidy(random, "accuracy", form=["normalized", "pixels"], snr=SNRS)
-    curves = curves[(curves["method"] != "Baseline") | (curves["form"] == "normalized")]
+    curves = tidy(random, "accuracy", test=["fgsm_normalized", "fgsm_pixels"], snr=SNRS)
+    curves = curves[(curves["method"] != "Baseline") | (curves["test"] == "fgsm_normalized")]
     figure = draw_accuracy_against_snr(curves, METHODS, 33.0)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == METHODS
 
 
 def test_the_ratio_of_the_tables_is_marked_only_where_it_was_measured_around(random):
-    curves = tidy(random, "accuracy", form=["pixels"], snr=[math.inf, 50.0, 40.0])
+    curves = tidy(random, "accuracy", test=["fgsm_pixels"], snr=[math.inf, 50.0, 40.0])
     axis = draw_accuracy_against_snr(curves, METHODS, 33.0).axes[0]
     assert "33" not in [label.get_text() for label in axis.get_xticklabels()]
     assert axis.get_xlim()[1] == 39.0
@@ -210,14 +212,36 @@ def test_the_ratio_of_the_tables_is_marked_only_where_it_was_measured_around(ran
 
 def test_the_weight_sweep_is_logarithmic_with_the_baseline_as_a_level(random):
     index = pd.MultiIndex.from_product([[0.0, 1e-5, 1e-4, 1e-3], range(2)], names=["weight", "seed"])
-    sweep = pd.DataFrame(random.uniform(5, 60, (8, 2)), index=index, columns=["clean_error", "fgsm_error"])
+    sweep = pd.DataFrame(random.uniform(5, 60, (8, 2)), index=index, columns=["clean", "fgsm_normalized"])
     axis = draw_weight_sweep(sweep.reset_index()).axes[0]
     assert axis.get_xscale() == "log"
     means = sweep.groupby("weight").mean()
     lines = lines_by_label(axis)
-    for column, label in (("clean_error", "clean images"), ("fgsm_error", "FGSM")):
+    for column, label in (("clean", "clean images"), ("fgsm_normalized", "FGSM")):
         np.testing.assert_allclose(lines[label].get_ydata(), means[column].iloc[1:])
-        np.testing.assert_allclose(lines[f"{label}, without regulariser"].get_ydata(), means[column].iloc[0])
-        assert lines[label].get_color() == lines[f"{label}, without regulariser"].get_color()
+        np.testing.assert_allclose(lines[f"{label}, without regularizer"].get_ydata(), means[column].iloc[0])
+        assert lines[label].get_color() == lines[f"{label}, without regularizer"].get_color()
     alone = draw_weight_sweep(sweep.loc[1e-5:].reset_index()).axes[0]
     assert list(lines_by_label(alone)) == ["clean images", "FGSM"]
+
+
+ROWS = [
+    *(("clean", math.nan, 10.0), ("clean_attacked_images", math.nan, 12.0), ("gaussian_noise", 0.1, 50.0)),
+    *(("fgsm_pixels", 40.0, 20.0), ("fgsm_pixels", 33.0, 30.0)),
+    *(("fgsm_normalized", 40.0, 25.0), ("fgsm_normalized", 33.0, 35.0)),
+]
+
+
+def test_curves_are_accuracies_of_the_images_under_attack():
+    rows = pd.DataFrame(ROWS, columns=["test", "level", "value"]).assign(method="Baseline", seed=0)
+    curves = snr_curves(rows).set_index(["test", "snr"])["accuracy"]
+    assert curves["fgsm_pixels"].to_dict() == {math.inf: 88.0, 40.0: 80.0, 33.0: 70.0}
+    assert curves["fgsm_normalized"].to_dict() == {math.inf: 88.0, 40.0: 75.0, 33.0: 65.0}
+
+
+def test_a_sweep_has_the_clean_error_and_that_at_one_ratio():
+    one = pd.DataFrame(ROWS, columns=["test", "level", "value"]).assign(seed=0)
+    other = one.assign(weight=1e-4, value=one["value"] + 1)
+    sweep = weight_sweep(pd.concat([one.assign(weight=0.0), other]), 33.0).set_index(["weight", "seed"])
+    assert sweep.loc[(0.0, 0)].to_dict() == {"clean": 10.0, "fgsm_normalized": 35.0}
+    assert sweep.loc[(1e-4, 0)].to_dict() == {"clean": 11.0, "fgsm_normalized": 36.0}

@@ -44,7 +44,7 @@ def test_cells_show_what_is_known():
     assert [number_cell(value) for value in (1.0, None, math.nan)] == ["1.00", "–", "–"]
 
 
-def test_several_tables_stand_below_each_other(paths):
+def test_several_tables_are_below_each_other(paths):
     first, second = pd.DataFrame({"": ["row"], "Error": ["1 | 2"]}), pd.DataFrame({"": ["row"], "Gain": ["3"]})
     write_forms(
         pd.DataFrame({"error": [1 / 3]}), [("First", first), (None, second)], ["One.", "Two."], title="T", files=paths

@@ -7,8 +7,8 @@ from lgg.reporting.time_table import time_table, write_time_table
 NETWORK = {"name": "preact_resnet18", "base_width": 8}
 ROWS = [
     {"name": name, "label": label, "network": NETWORK, "baseline": "r.plain", "batch_size": 100, "epochs": 60}
-    | {"paper_epoch_seconds": paper}
-    for name, label, paper in (("r.plain", "Baseline", 47.4), ("r.reg", "Regulariser", 81), ("r.new", "New", None))
+    | {"paper": {"epoch_seconds": paper}}
+    for name, label, paper in (("r.plain", "Baseline", 47.4), ("r.reg", "Regularizer", 81), ("r.new", "New", None))
 ]
 
 
@@ -36,7 +36,7 @@ def test_an_epoch_is_as_many_steps_as_there_are_batches(times):
 
 def test_ratios_are_within_rounds(times):
     table = time_table(ROWS, times, images=200).set_index("name")
-    # of the regulariser 1.5, 1.2 and 1.25: a slow round slows both
+    # of the regularizer 1.5, 1.2 and 1.25: a slow round slows both
     assert table["ratio"].tolist() == pytest.approx([1.0, 1.25, 0.5])
     assert table.loc["r.reg", ["ratio_low", "ratio_high"]].tolist() == pytest.approx([1.2, 1.5])
     assert table.loc["r.plain", ["ratio_low", "ratio_high"]].tolist() == [1.0, 1.0]
@@ -58,10 +58,10 @@ def test_the_table_is_written_with_its_notes(times, tmp_path):
     files = {form: tmp_path / form for form in FORMS}
     write_time_table(time_table(ROWS, times, images=200), ["Measured on a machine."], files)
     text = files["md"].read_text(encoding="utf-8")
-    row = next(line for line in text.splitlines() if line.startswith("| Regulariser"))
+    row = next(line for line in text.splitlines() if line.startswith("| Regularizer"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [
-        *("Regulariser", "preact_resnet18 (base_width 8)", "100", "3 [3, 7.2]", "81", "1.25 [1.20, 1.50]", "1.71"),
+        *("Regularizer", "preact_resnet18 (base_width 8)", "100", "3 [3, 7.2]", "81", "1.25 [1.20, 1.50]", "1.71"),
         *("Baseline", "60", "3.0 min"),
     ]
     assert "median of 3 rounds" in text

@@ -33,7 +33,7 @@ def histories():
     )
 
 
-def test_a_measure_has_a_panel_with_the_methods_that_have_it(histories):
+def test_a_term_has_a_panel_with_the_methods_that_have_it(histories):
     figure = draw_training_curves(histories, METHODS)
     assert [axis.get_title() for axis in figure.axes] == [
         "error on training images (%)",
@@ -81,7 +81,7 @@ def variation(methods, seeds, epochs):
     )
 
 
-def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
+def test_label_variation_has_one_column_per_method_and_one_line_per_epoch():
     figure = draw_layer_variation(variation(METHODS[:2], 2, 3), METHODS)
     axes = np.array(figure.axes).reshape(2, 2)
     assert [axis.get_title() for axis in axes[0]] == ["Baseline", "GKD"]
@@ -94,7 +94,7 @@ def test_label_variation_has_a_column_a_method_and_a_line_an_epoch():
 
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "mean over one seed; "), (3, "mean over 3 seeds; ")])
-def test_label_variation_says_that_means_are_drawn(seeds, words):
+def test_label_variation_states_that_means_are_drawn(seeds, words):
     figure = draw_layer_variation(variation(METHODS[:1], seeds, 2), METHODS)
     assert figure.legends[0].get_title().get_text() == words + "epochs trained"
 
@@ -112,14 +112,14 @@ def test_words_of_layer_variation_are_legible_with_long_names(check_legible):
     methods = [
         "Baseline",
         "Parseval",
-        "Label variation regulariser",
-        "Parseval and regulariser",
+        "Label variation regularizer",
+        "Parseval and regularizer",
         "PGD adversarial training",
     ]
     check_legible(draw_layer_variation(variation(methods, 3, 101), methods))
 
 
-def test_long_trainings_have_few_markers():
+def test_long_training_runs_have_few_markers():
     epochs = np.arange(1, 201)
     frame = pd.DataFrame({"method": "GKD", "seed": 0, "epoch": epochs, "train_error": 100.0 / epochs})
     line = draw_training_curves(frame, ["GKD"]).axes[0].lines[0]

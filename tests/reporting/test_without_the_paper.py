@@ -1,11 +1,12 @@
-"""Tables and figures of your own images: no figure of the paper's, no heading of one, and no source of it."""
+"""Tables and figures of your own images: none of the paper's figures, no heading for them, and no source."""
 
 import pandas as pd
 import pytest
 
-from lgg.reporting.comparison_table import Metric, comparison_table, shows_paper
+from lgg.reporting.comparison_table import comparison_table, shows_paper
 from lgg.reporting.distillation_table import table1, write_table1
 from lgg.reporting.figures import plt
+from lgg.reporting.measures import Measure
 from lgg.reporting.tables import FORMS
 from lgg.reporting.time_table import time_table, write_time_table
 from lgg.reporting.times_figure import draw_times
@@ -16,19 +17,19 @@ NAMES = ("baseline", "other")
 def rows(**paper):
     network = {"name": "n", "width": 1}
     more = {"network": network, "baseline": "baseline", "batch_size": 2, "epochs": 1}
-    return [{"name": name, "label": name.title(), **more, **paper} for name in NAMES]
+    return [{"name": name, "label": name.title(), **more, "paper": paper} for name in NAMES]
 
 
 def distillation(given, files):
     columns = {"images": 10, "error": [1.0, 2.0], "agreement": 90.0, "parameters": 5, "operations": 7}
     one = pd.DataFrame({"seed": [0, 1]} | columns)
-    paper = {"paper_error": given, "paper_gain": None}
-    write_table1(table1(rows(**paper), dict.fromkeys(NAMES, one), "baseline"), [], files)
+    table = table1(rows(error=given), dict.fromkeys(NAMES, one), "baseline", None)
+    write_table1(table, [], files)
 
 
 def times(given):
     seconds = pd.DataFrame({"name": name, "round": 0, "seconds_per_step": 1.0} for name in NAMES)
-    return time_table(rows(paper_epoch_seconds=given), seconds, 10)
+    return time_table(rows(epoch_seconds=given), seconds, 10)
 
 
 @pytest.mark.parametrize("write", [distillation, lambda given, files: write_time_table(times(given), [], files)])
@@ -46,12 +47,12 @@ def test_tables_say_paper_only_where_there_is_a_figure_of_it(write, figure, tmp_
 @pytest.mark.parametrize(("paper", "is_shown"), [({"error": 47.4}, True), ({"error": None}, False), ({}, False)])
 def test_a_comparison_knows_whether_it_shows_the_paper(paper, is_shown):
     values = {name: {"error": {0: 1.0}} for name in NAMES}
-    table = comparison_table(rows(paper=paper), values, [Metric("error", "E")], "baseline", images={"error": 10})
+    table = comparison_table(rows(**paper), values, [Measure("error", "E")], "baseline", images={"error": 10})
     assert shows_paper(table) == is_shown
 
 
 @pytest.mark.parametrize("figure", [47.4, None])
-def test_bars_of_time_name_the_paper_only_beside_its_marks(figure):
+def test_bars_of_time_name_the_paper_only_with_its_marks(figure):
     drawn = draw_times(times(figure))
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert labels == (["the paper", "here"] if figure else ["here"])

@@ -1,6 +1,8 @@
 """Table A1 from the times of training under each method, and a figure of it."""
 
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,9 +14,13 @@ from lgg.reporting.tables import FORMS, files_of
 from lgg.reporting.time_table import time_table, write_time_table
 from lgg.reporting.times_figure import draw_times
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import AssembleTableA1
+
 
 def main(arguments: Namespace) -> None:
-    recipe, machine = arguments.recipe, read_json(arguments.machine)
+    recipe: AssembleTableA1 = arguments.recipe
+    machine = read_json(arguments.machine)
     images = read_header(arguments.train)["shape"][0]
     table = time_table(recipe["rows"], pd.read_csv(arguments.times), images)
     notes = [
@@ -31,7 +37,7 @@ def main(arguments: Namespace) -> None:
     save_figure(draw_times(table), arguments.out_pdf, arguments.out_png)
 
 
-def _precisions(rows: list[dict[str, str]], found: dict[str, str]) -> str:
+def _precisions(rows: Sequence[Mapping[str, Any]], found: dict[str, str]) -> str:
     """Return each precision with the methods that were timed in it."""
     labels: dict[str, list[str]] = {}
     for row in rows:

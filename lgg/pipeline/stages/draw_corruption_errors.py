@@ -1,15 +1,20 @@
 """Figures of the errors under corruption: a heat map of methods by corruptions, and error against severity."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from lgg.pipeline.job import run
 from lgg.reporting.figures import save_figure
 from lgg.reporting.robustness_figures import draw_corruption_heatmap, draw_error_against_severity
 from lgg.reporting.seeds import read_seeds
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import DrawCorruptionErrors
+
 
 def main(arguments: Namespace) -> None:
-    rows = {row["name"]: row for row in arguments.recipe["rows"]}
+    recipe: DrawCorruptionErrors = arguments.recipe
+    rows = {row["name"]: row for row in recipe["rows"]}
     errors = read_seeds(arguments.corruptions)
     if "classifier" in errors:
         errors = errors[errors["classifier"] == errors["method"].map(lambda name: rows[name]["classifier"])]

@@ -1,6 +1,7 @@
 """A figure of one test image under every corruption at every severity."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,15 @@ from lgg.pipeline.job import run
 from lgg.reporting.figures import save_figure
 from lgg.reporting.robustness_figures import draw_corruption_examples
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import DrawCorruptions
+
 
 def main(arguments: Namespace) -> None:
-    settings = arguments.recipe
+    settings: DrawCorruptions = arguments.recipe
     data = read_images(arguments.test)
     chosen = choose_images(data.labels, settings)
-    # an image of much light and dark shows most of what becomes of it; a piece of sky shows nothing
+    # the image with the most contrast: an even one, such as a piece of sky, shows little
     one = chosen[[data.images[chosen].std(axis=(1, 2, 3)).argmax()]]
     made: dict[str, dict[int, NDArray[np.uint8]]] = {}
     for name, severity, images in corrupted_images(data, one, settings, archive=arguments.corruptions):

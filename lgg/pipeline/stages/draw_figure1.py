@@ -1,6 +1,7 @@
 """Figure 1: the eight blocks of the reference network, with shapes read off the model itself."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from lgg import models
 from lgg.data.storage import read_header
@@ -10,10 +11,14 @@ from lgg.pipeline.job import run
 from lgg.reporting.figures import save_figure
 from lgg.reporting.geometry_figures import draw_blocks
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import DrawFigure1
+
 
 def main(arguments: Namespace) -> None:
+    recipe: DrawFigure1 = arguments.recipe
     classes = len(read_header(arguments.train)["classes"])
-    model = models.build(num_classes=classes, **arguments.recipe["architecture"])
+    model = models.build(num_classes=classes, **recipe["architecture"])
     assert isinstance(model, PreActResNet18)  # the configuration allows no other
     save_figure(draw_blocks(block_shapes(model.eval())), arguments.out_pdf, arguments.out_png)
 

@@ -1,6 +1,7 @@
-"""Figure A1: embeddings of the training images in the plane, at initialisation, on the way and at the end of training."""
+"""Figure A1: embeddings of the training images in the plane at initialisation, during training and at its end."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load
@@ -10,9 +11,12 @@ from lgg.pipeline.job import run
 from lgg.reporting.embedding_figures import draw_embeddings
 from lgg.reporting.figures import save_figure
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import DrawFigureA1
+
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+    recipe: DrawFigureA1 = arguments.recipe
     data = read_images(arguments.train)
     rows = {}
     for row, path in zip(recipe["rows"], arguments.positions, strict=True):

@@ -1,26 +1,23 @@
 """A figure of accuracy under FGSM against its signal-to-noise ratio, in both forms of the attack."""
 
-import math
 from argparse import Namespace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from lgg.pipeline.job import run
 from lgg.reporting.figures import save_figure
-from lgg.reporting.robustness_figures import draw_accuracy_against_snr
+from lgg.reporting.robustness_figures import draw_accuracy_against_snr, snr_curves
 from lgg.reporting.seeds import read_seeds
+
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import DrawSnrCurves
 
 
 def main(arguments: Namespace) -> None:
-    labels = {row["name"]: row["label"] for row in arguments.recipe["rows"]}
+    recipe: DrawSnrCurves = arguments.recipe
+    labels = {row["name"]: row["label"] for row in recipe["rows"]}
     evaluation = read_seeds(arguments.evaluations)
     evaluation["method"] = evaluation["method"].map(labels)
-    parts = []
-    for form in ("pixels", "normalized"):
-        curve = evaluation[evaluation["test"].isin(["clean_attacked_images", f"fgsm_{form}"])]
-        values = {"form": form, "snr": curve["level"].fillna(math.inf), "accuracy": 100.0 - curve["value"]}
-        parts.append(curve[["method", "seed"]].assign(**values))
-    figure = draw_accuracy_against_snr(pd.concat(parts), list(labels.values()), arguments.recipe["fgsm_snr"])
+    figure = draw_accuracy_against_snr(snr_curves(evaluation), list(labels.values()), recipe["fgsm_snr"])
     save_figure(figure, arguments.out_pdf, arguments.out_png)
 
 

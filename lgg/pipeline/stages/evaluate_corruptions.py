@@ -1,6 +1,7 @@
 """Error of a network under every corruption and severity, one row for each."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,9 +13,14 @@ from lgg.files import write_rows
 from lgg.pipeline.job import run
 from lgg.training.checkpoint import load_model
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import EvaluateCorruptions
+
 
 def main(arguments: Namespace) -> None:
-    settings = arguments.recipe["corruptions"]
+    recipe: EvaluateCorruptions = arguments.recipe
+    settings = recipe["corruptions"]
+    assert settings is not None  # without corruptions there is no such job
     device = prepare(arguments.gpus, arguments.threads)
     data = read_images(arguments.test)
     positions = choose_images(data.labels, settings)

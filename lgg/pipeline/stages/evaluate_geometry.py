@@ -1,6 +1,7 @@
 """Graphs of small draws of training images at several depths of the reference network, and their label variation."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,10 +13,13 @@ from lgg.graph import normalized_label_variation, similarity_graph
 from lgg.pipeline.job import run
 from lgg.training.checkpoint import load_model
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import EvaluateGeometry
+
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
-    # twenty images at a time are no work for a GPU
+    recipe: EvaluateGeometry = arguments.recipe
+    # twenty images at a time do not need a GPU
     prepare(0, arguments.threads)
     data = read_images(arguments.train)
     model = load_model(arguments.model, expected={"num_classes": len(data.classes)})

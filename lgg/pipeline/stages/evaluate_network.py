@@ -1,4 +1,4 @@
-"""Error of a network on the test images, its size, and how often it agrees with the teacher: one row."""
+"""Error of a network on the test images, its size, and its agreement with the teacher: one row."""
 
 from argparse import Namespace
 

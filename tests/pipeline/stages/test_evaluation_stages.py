@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,7 +83,7 @@ def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, t
 
 
 def test_the_share_of_images_without_a_gradient_is_written(settings, call, networks, tmp_path):
-    """A network with far larger logits errs as often, and less under attack."""
+    """A network with far larger logits makes as many errors, and some images get no gradient."""
     network = load_model(networks[0])
     with torch.no_grad():
         for parameter in network.classifier.parameters():
@@ -161,7 +159,7 @@ def test_outputs_are_classes_for_cross_entropy_alone(settings, call, networks, t
 
 
 def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(settings, call, tmp_path):
-    """A network of one output: of length one it says a sign and no more, so nothing tells apart two of one sign."""
+    """A network with one output: at length one only its sign is left, so two of the same sign are alike."""
     network = stored(tmp_path / "one.safetensors", 0, num_classes=1)
     for name, scaled in (("label_variation", True), ("triplet", False)):
         assert getattr(settings.embedding.active_methods[name], "normalize_embeddings") == scaled  # noqa: B009
@@ -174,7 +172,7 @@ def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(set
     assert by_name[1].min() < 50
 
 
-def test_the_image_of_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
+def test_the_image_with_the_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(draw_corruptions, "draw_corruption_examples", lambda made, clean: shown.append((made, clean)))
     monkeypatch.setattr(draw_corruptions, "save_figure", lambda *_: None)
@@ -194,7 +192,7 @@ def test_the_image_of_most_contrast_is_shown_under_corruptions(settings, call, i
 # --- figures and tables from small files --------------------------------------------------------------------------
 
 
-def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
+def test_a_sweep_of_the_weight_is_drawn(call, tmp_path):
     rows = []
     for name, error in (("baseline", 30.0), ("regularizer_1e5", 32.0), ("regularizer", 40.0)):
         values = [("clean", np.nan, error), ("fgsm_normalized", 10.0, error + 20), ("fgsm_normalized", 30.0, error + 1)]
@@ -202,9 +200,8 @@ def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
             rows.append(tmp_path / name / f"seed{seed}" / "evaluation.csv")
             rows[-1].parent.mkdir(parents=True)
             pd.DataFrame(values, columns=["test", "level", "value"]).to_csv(rows[-1], index=False)
-    recipe = json.loads(recipes.draw_weight_sweep(settings.robustness).settings)
     weights = {"baseline": 0.0, "regularizer_1e5": 1e-5, "regularizer": 1e-4}
-    recipe["rows"] = [{"name": name, "weight": weight} for name, weight in weights.items()]
+    recipe = {"rows": [{"name": name, "weight": weight} for name, weight in weights.items()], "fgsm_snr": 10.0}
     call(
         draw_weight_sweep,
         recipe,
@@ -217,80 +214,61 @@ def test_a_sweep_of_the_weight_is_drawn(settings, call, tmp_path):
     assert (tmp_path / "s.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_legends_describe_attacks_and_graphs_that_are_not_the_usual_ones():
-    usual = {"epsilon": 0.01, "step_size": 0.002, "steps": 20, "restarts": 1, "loss": "cross_entropy"}
-    plain = assemble_table3._described(usual | {"stop_at_success": False})
-    assert plain.endswith("the first at the image")
-    other = assemble_table3._described(usual | {"loss": "logit_difference", "stop_at_success": True})
-    assert other == f"{plain}, on differences of logits, ended at the first success"
-    options = {"weight": 0.1, "power": 2, "reduction": "mean", "k": None, "normalize": False, "rbf_scale": 1.5}
-    row = {"label": "R", "smoothness": options | {"similarity": "rbf"}, "parseval": None, "adversarial": None}
-    assert assemble_table3._defences(row).endswith("mean over layers, rbf kernel with α = 1.5.")
+OPTIONS = {"weight": 1e-4, "power": 2, "reduction": "mean", "k": None, "normalize": False, "similarity": "cosine"}
+REGULARIZER = {"name": "regularizer", "options": OPTIONS | {"rbf_scale": 2.0}}
+PARSEVAL = {"name": "parseval", "options": {"beta": 0.01}}
+DEFENCES = {"baseline": [], "both": [REGULARIZER, PARSEVAL]}
+NETWORK = {"name": "preact_resnet18", "base_width": 1}
+TRAINED = {"architectures": [NETWORK], "epochs": 1, "batch_size": 8, "augmentation": "none"}
+
+
+def recipe_of_table3(settings, table, methods):
+    rows = [{"name": name, "label": name.title(), "paper": {}, "defences": DEFENCES[name]} for name in methods]
+    tests = settings.robustness.tests.model_dump(mode="json")
+    return {"table": table, "rows": rows, "baseline": "baseline", "tests": tests, "trained": TRAINED}
 
 
 @pytest.mark.parametrize("methods", [["baseline"], ["baseline", "both"]], ids=" and ".join)
 def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks, tmp_path, methods):
-    robustness = settings.robustness.model_copy(
-        update={"methods": {name: settings.robustness.methods[name] for name in methods}}
-    )
     evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in methods]
     errors = [tmp_path / name / "seed0/corruptions.csv" for name in methods]
     for network, evaluation, error in zip(networks, evaluations, errors, strict=False):
         evaluation.parent.mkdir(parents=True)
         robustness_of(settings, call, evaluation, network, networks[2])
-        recipe = recipes.evaluate_corruptions(robustness, settings.corruptions).settings
+        recipe = recipes.evaluate_corruptions(settings.robustness, settings.corruptions).settings
         call(evaluate_corruptions, recipe, model=network, corruptions=None, out_corruptions=error)
     for name in ("table3", "table3_supplement", "robustness"):
         files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex", "html")}
-        recipe = recipes.assemble_table3(robustness, settings.corruptions, name).settings
+        recipe = recipe_of_table3(settings, name, methods)
         call(assemble_table3, recipe, evaluations=evaluations, corruptions=errors, **files)
         text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert "preact_resnet18 (base_width 1), 1 epoch of 24 images in batches of 8, without augmentation" in text
-        said = "Parseval and regulariser: regulariser with γ = 0.0001, p = 2, mean over layers; Parseval with β = 0.01."
+        assert "train images without meaning" in text and "test images without meaning" in text
+        said = "Both: regularizer with γ = 0.0001, p = 2, mean over layers; Parseval with β = 0.01."
         assert (said in text) == ("both" in methods)
         table = pd.read_csv(tmp_path / f"{name}.csv").set_index("name")
         assert table.index.tolist() == methods
         assert (table["seeds"] == 1).all()
         assert ("without_gradient_mean" in table) == (name == "table3_supplement")
-        assert ("Images without a gradient: the share" in text) == (name == "table3_supplement")
         assert table.filter(regex="_std$").isna().all(axis=None)
 
 
 def test_without_corruptions_there_are_tables_of_all_else(settings, call, networks, tmp_path):
-    methods = ("cross_entropy", "triplet")
-    embedding = settings.embedding.model_copy(
-        update={"methods": {name: settings.embedding.methods[name] for name in methods}}
-    )
-    evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in methods]
-    for name, evaluation, network in zip(methods, evaluations, networks, strict=False):
+    classifiers = {"cross_entropy": "own", "triplet": "nearest_neighbours"}
+    evaluations = [tmp_path / name / "seed0/evaluation.csv" for name in classifiers]
+    for name, evaluation, network in zip(classifiers, evaluations, networks, strict=False):
         evaluation.parent.mkdir(parents=True)
-        recipe = recipes.evaluate_embedding(embedding, None, name, 0).settings
+        recipe = recipes.evaluate_embedding(settings.embedding, None, name, 0).settings
         files = {"out_evaluation": evaluation, "out_corruptions": None}
         call(evaluate_embedding, recipe, model=network, corruptions=None, **files)
     forms = ("csv", "md", "tex", "html")
     files = {f"out_{part}{form}": tmp_path / f"{part}{form}" for part in ("", "supplement_") for form in forms}
-    recipe = recipes.assemble_table2(embedding, None).settings
+    rows = [{"name": name, "label": name.title(), "classifier": own, "paper": {}} for name, own in classifiers.items()]
+    recipe = {"rows": rows, "baseline": "cross_entropy", "trained": TRAINED}
     call(assemble_table2, recipe, evaluations=evaluations, corruptions=[], **files)
-    for table, rows in (("csv", 2), ("supplement_csv", 9)):
+    for table, count in (("csv", 2), ("supplement_csv", 9)):
         found = pd.read_csv(tmp_path / table)
-        assert len(found) == rows
+        assert len(found) == count
         assert found["clean_error_mean"].notna().all()
         assert not found.filter(regex="mce|corruption").size
-    assert "MCE" not in (tmp_path / "md").read_text("utf-8")
-
-
-@pytest.mark.parametrize("table", ["table3", "table3_supplement", "robustness"])
-def test_without_corruptions_tables_of_section_4_3_have_all_else(settings, call, networks, tmp_path, table):
-    robustness = settings.robustness.model_copy(
-        update={"methods": {"baseline": settings.robustness.methods["baseline"]}}
-    )
-    evaluation = tmp_path / "baseline/seed0/evaluation.csv"
-    evaluation.parent.mkdir(parents=True)
-    robustness_of(settings, call, evaluation, *networks[:2])
-    files = {f"out_{form}": tmp_path / form for form in ("csv", "md", "tex", "html")}
-    recipe = recipes.assemble_table3(robustness, None, table).settings
-    call(assemble_table3, recipe, evaluations=[evaluation], corruptions=[], **files)
-    found = pd.read_csv(tmp_path / "csv")
-    assert found.filter(like="fgsm_normalized_mean").notna().all(axis=None)
-    assert not found.filter(regex="mce|corruption").size
     assert "MCE" not in (tmp_path / "md").read_text("utf-8")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgg.evaluation.corruption_error import (
+from lgg.reporting.corruption_error import (
     faint_corruptions,
     mean_corruption_error,
     plain_mce,
