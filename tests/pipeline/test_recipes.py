@@ -706,6 +706,9 @@ EVERY = set(recipes_of(configured()))
 TABLES = {name for name in EVERY if name.startswith("assemble_")}
 FIGURES = {name for name in EVERY if name.startswith("draw_")}
 WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"}
+CONFIG_FILES = [
+    f"config.{path.stem}" for path in (digest.ROOT / "pipeline/config").glob("*.py") if path.stem != "__init__"
+]
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
@@ -875,7 +878,7 @@ MODULE_CHANGES = [
             *(
                 f"pipeline.{name}"
                 for name in (
-                    *("__main__", "config", "config.__main__", "config.overlays", "registry", "recipes", "digest"),
+                    *("__main__", "config", *CONFIG_FILES, "registry", "recipes", "digest"),
                     *("provenance", "workflow", "metadata", "gpus", "driver", "streams"),
                     *("stages.download_corruptions", "stages.train_students"),
                 )

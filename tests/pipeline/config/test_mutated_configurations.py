@@ -19,7 +19,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 from lgg.errors import ConfigError
 from lgg.pipeline import recipes
 from lgg.pipeline.config import Config, load
-from lgg.pipeline.config.overlays import KINDS, branches, child
+from lgg.pipeline.config.annotations import KINDS, branches, child
 
 WHOLE = [overlaid(), *(overlaid(read(name)) for name in OVERLAYS)]
 NUMBERS = [

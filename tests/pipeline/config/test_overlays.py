@@ -13,7 +13,8 @@ from snakemake.utils import update_config
 
 from lgg.errors import ConfigError
 from lgg.pipeline.config import Config, load
-from lgg.pipeline.config.overlays import Plain, as_declared, lay_over, nearest, read_arguments
+from lgg.pipeline.config.messages import nearest
+from lgg.pipeline.config.overlays import Plain, as_declared, lay_over, read_arguments
 
 # --- kinds --------------------------------------------------------------------------------------------------------
 
