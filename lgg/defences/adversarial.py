@@ -1,0 +1,46 @@
+"""Adversarial training: the network is trained on images that PGD finds against it (Madry et al. 2018)."""
+
+from typing import TYPE_CHECKING
+
+from lgg.defences.base import Defence
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Adversarial(Defence):
+    """Trains on the images that PGD gives, one start each.
+
+    Args:
+        epsilon, step_size, steps, random_start: as `lgg.attacks.pgd` takes them.
+    """
+
+    def __init__(
+        self, epsilon: float = 8 / 255, step_size: float = 2 / 255, steps: int = 7, random_start: bool = True
+    ) -> None:
+        self.epsilon = epsilon
+        self.step_size = step_size
+        self.steps = steps
+        self.random_start = random_start
+
+    def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor":
+        import torch
+
+        from lgg.attacks import pgd
+
+        return pgd(
+            model,
+            images,
+            labels,
+            epsilon=self.epsilon,
+            step_size=self.step_size,
+            steps=self.steps,
+            random_start=self.random_start,
+            # the generator that checkpoints hold, on the CPU, so that the starts do not depend on the device
+            generator=torch.default_generator,
+        )
+
+    @property
+    def sentence(self) -> str:
+        start = "a random start" if self.random_start else "the image"
+        return f"PGD within ε = {self.epsilon:.3g} from {start}, {self.steps} step(s) of {self.step_size:.3g}"

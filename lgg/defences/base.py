@@ -1,0 +1,85 @@
+"""What a defence can do to a network and its training.
+
+Defences are made where tables are written too, so these modules import PyTorch only in the hooks that need it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lgg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a defence adds to the loss: `weight` times `value`.
+
+    Attributes:
+        name: of its column in the history.
+        value: the unweighted term, a scalar.
+        weight: its factor.
+    """
+
+    name: str
+    value: "Tensor"
+    weight: float
+
+
+class Defence:
+    """A defence. Subclasses override the hooks that they need; those that they leave out cost nothing.
+
+    Whatever is drawn at random comes from torch's own generator on the CPU, whose state checkpoints hold, so that
+    training resumes to the same bits.
+    """
+
+    #: the arguments that the network is built with, on top of its own
+    architecture: Mapping[str, Any] = {}
+
+    def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor":
+        """Return the images (B, 3, H, W) to train on in place of `images`; with several defences, those of the one before.
+
+        The mode of `model`, its gradients and its buffers must be left as they are.
+        """
+        return images
+
+    def term(
+        self, model: "nn.Module", logits: "Tensor", representations: Sequence["Tensor"], labels: "Tensor"
+    ) -> Term | None:
+        """Return a term to add to the loss, None for nothing.
+
+        Args:
+            model: the network.
+            logits: its outputs (B, C) for the images trained on.
+            representations: all that it names in `layers`, each (B, ...).
+            labels: the true classes (B,).
+        """
+        return None
+
+    def after_step(self, model: "nn.Module") -> None:
+        """Change the weights after a step of the optimizer."""
+
+    @property
+    def sentence(self) -> str:
+        """What Table 3's legend says of it, a phrase without a full stop: what it is, with which constants."""
+        return type(self).__name__
+
+
+def overrides(defence: Defence, hook: str) -> bool:
+    """Return whether the class of `defence` has a `hook` of its own."""
+    return getattr(type(defence), hook) is not getattr(Defence, hook)
+
+
+def architecture_of(defences: Iterable[Defence]) -> dict[str, Any]:
+    """Return the arguments that `defences` set of a network; ConfigError where two set one differently."""
+    merged: dict[str, Any] = {}
+    for defence in defences:
+        for key, value in defence.architecture.items():
+            if merged.setdefault(key, value) != value:
+                raise ConfigError(
+                    f"two defences build the network differently: {key} = {merged[key]!r}, but {value!r} for "
+                    f"{type(defence).__name__}. Use one of them."
+                )
+    return merged

@@ -1,0 +1,30 @@
+"""Parseval networks (Cisse et al. 2017): near-orthonormal weights, scaled convolutions, averaged residuals."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from lgg.defences.base import Defence
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Parseval(Defence):
+    """Retracts every weight matrix after each step, on a network that is built for it.
+
+    Args:
+        beta: β of `lgg.losses.parseval_retraction_`.
+    """
+
+    architecture: ClassVar = {"parseval": True}
+
+    def __init__(self, beta: float = 0.01) -> None:
+        self.beta = beta
+
+    def after_step(self, model: "nn.Module") -> None:
+        from lgg.losses.parseval import parseval_retract_
+
+        parseval_retract_(model, beta=self.beta)
+
+    @property
+    def sentence(self) -> str:
+        return f"Parseval with β = {self.beta:g}"
