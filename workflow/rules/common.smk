@@ -15,10 +15,12 @@ from lgg.pipeline import metadata as made
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
 from lgg.errors import LggError
+from lgg.pipeline.config import read_paper
 from lgg.pipeline.workflow import ending, gpus_of_jobs, growing, heed_signals, in_groups, one_of, start, starts_jobs
 
 try:
     settings = start(config, ROOT, workflow.config_settings)
+    PAPER = read_paper(ROOT / "config" / "paper.yaml", settings)
 except LggError as error:
     raise WorkflowError(str(error))
 heed_signals()

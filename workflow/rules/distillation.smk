@@ -248,8 +248,8 @@ if settings.distillation:
             mem_mb=LIGHT.mem_mb,
             runtime=growing(LIGHT.runtime),
         params:
-            recipe=recipes.assemble_table1(settings.distillation).settings,
-            code=recipes.assemble_table1(settings.distillation).code,
+            recipe=recipes.assemble_table1(settings.distillation, PAPER).settings,
+            code=recipes.assemble_table1(settings.distillation, PAPER).code,
             teacher="--teacher" if TEACHER else "",
         shell:
             "python -m lgg.pipeline assemble_table1 --recipe {params.recipe:q} --train {input.train:q}"

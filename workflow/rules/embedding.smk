@@ -134,8 +134,8 @@ if settings.embedding:
             mem_mb=LIGHT.mem_mb,
             runtime=growing(LIGHT.runtime),
         params:
-            recipe=recipes.assemble_table2(settings.embedding, settings.corruptions).settings,
-            code=recipes.assemble_table2(settings.embedding, settings.corruptions).code,
+            recipe=recipes.assemble_table2(settings.embedding, settings.corruptions, PAPER).settings,
+            code=recipes.assemble_table2(settings.embedding, settings.corruptions, PAPER).code,
         shell:
             "python -m lgg.pipeline assemble_table2 --recipe {params.recipe:q} --train {input.train:q}"
             " --test {input.test:q} --evaluations {input.evaluations:q} --corruptions {input.corruptions:q}"

@@ -161,10 +161,10 @@ if settings.robustness:
             runtime=growing(LIGHT.runtime),
         params:
             recipe=lambda wildcards: recipes.assemble_table3(
-                settings.robustness, settings.corruptions, wildcards.table
+                settings.robustness, settings.corruptions, wildcards.table, PAPER
             ).settings,
             code=lambda wildcards: recipes.assemble_table3(
-                settings.robustness, settings.corruptions, wildcards.table
+                settings.robustness, settings.corruptions, wildcards.table, PAPER
             ).code,
         shell:
             "python -m lgg.pipeline assemble_table3 --recipe {params.recipe:q} --train {input.train:q}"

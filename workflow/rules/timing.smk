@@ -65,8 +65,8 @@ if settings.timed_methods:
             mem_mb=LIGHT.mem_mb,
             runtime=growing(LIGHT.runtime),
         params:
-            recipe=recipes.assemble_table_a1(settings).settings,
-            code=recipes.assemble_table_a1(settings).code,
+            recipe=recipes.assemble_table_a1(settings, PAPER).settings,
+            code=recipes.assemble_table_a1(settings, PAPER).code,
         shell:
             "python -m lgg.pipeline assemble_table_a1 --recipe {params.recipe:q} --train {input.train:q}"
             " --times {input.times:q} --machine {input.machine:q} --out-csv {output.csv:q} --out-md {output.md:q}"

@@ -5,9 +5,10 @@ from it: the JSON schema for editors and the tables of keys in ``config/README.m
 torchvision, so that reading the Snakefile stays fast.
 """
 
-from lgg.pipeline.config.corruptions import BENCHMARK_CORRUPTIONS, CorruptionName, Corruptions
+from lgg.pipeline.config.corruptions import Corruptions
 from lgg.pipeline.config.data import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
-from lgg.pipeline.config.distillation import Distillation, GraphMethod
+from lgg.pipeline.config.defences import AdversarialTraining, OtherDefence, Parseval, Regularizer, TrainingAttack
+from lgg.pipeline.config.distillation import TEACHER, Distillation, GraphMethod
 from lgg.pipeline.config.embedding import (
     Classifier,
     CrossEntropyEmbedding,
@@ -16,33 +17,23 @@ from lgg.pipeline.config.embedding import (
     TripletEmbedding,
 )
 from lgg.pipeline.config.geometry import Geometry
-from lgg.pipeline.config.networks import PREACT_RESNET18_LAYERS, WIDE_RESNET_LAYERS
+from lgg.pipeline.config.paper import Paper, read_paper
 from lgg.pipeline.config.read import load, plan
 from lgg.pipeline.config.reference import TABLES_BELOW, json_schema, keys_table, write_documentation
-from lgg.pipeline.config.robustness import (
-    AdversarialTraining,
-    Parseval,
-    PgdTest,
-    RobustMethod,
-    Robustness,
-    RobustnessTests,
-    Smoothness,
-)
+from lgg.pipeline.config.robustness import PgdTest, RobustMethod, Robustness, RobustnessTests
 from lgg.pipeline.config.run import Config
 from lgg.pipeline.config.timing import Timing
-from lgg.pipeline.config.training import Training
+from lgg.pipeline.config.training import AdamW, Sgd, Training
 
 __all__ = [
-    "BENCHMARK_CORRUPTIONS",
     "CLASSES_OF_SOURCE",
     "IMAGES_OF_SOURCE",
-    "PREACT_RESNET18_LAYERS",
     "TABLES_BELOW",
-    "WIDE_RESNET_LAYERS",
+    "TEACHER",
+    "AdamW",
     "AdversarialTraining",
     "Classifier",
     "Config",
-    "CorruptionName",
     "Corruptions",
     "CrossEntropyEmbedding",
     "Data",
@@ -51,18 +42,23 @@ __all__ = [
     "Geometry",
     "GraphMethod",
     "LabelVariationEmbedding",
+    "OtherDefence",
+    "Paper",
     "Parseval",
     "PgdTest",
+    "Regularizer",
     "RobustMethod",
     "Robustness",
     "RobustnessTests",
-    "Smoothness",
+    "Sgd",
     "Timing",
     "Training",
+    "TrainingAttack",
     "TripletEmbedding",
     "json_schema",
     "keys_table",
     "load",
     "plan",
+    "read_paper",
     "write_documentation",
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-#: keys that say which kind an entry is, where there are several with keys of their own
+#: keys that choose the kind of an entry, where kinds have different keys
 KINDS = ("name", "loss")
 
 

@@ -1,34 +1,18 @@
 """The corrupted test images of Tables 2 and 3."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lgg.pipeline.config.types import Count, FilePath, Problem, Section, Seed, Severity
+from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES
+from lgg.pipeline.config.types import Count, FilePath, Problem, Section, Seed
 
-CorruptionName = Literal[
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-    "speckle_noise",
-    "gaussian_blur",
-    "spatter",
-    "saturate",
-]
-BENCHMARK_CORRUPTIONS: tuple[CorruptionName, ...] = get_args(CorruptionName)[:15]
+if TYPE_CHECKING:
+    CorruptionName = str
+else:
+    CorruptionName = Literal[(*NAMES, *EXTRA_NAMES)]
+Severity = Annotated[int, Field(ge=SEVERITIES[0], le=SEVERITIES[-1])]
 
 
 class Corruptions(Section):
@@ -45,10 +29,10 @@ class Corruptions(Section):
         description="cifar10_c: where CIFAR-10-C.tar is or will be downloaded, `downloads/CIFAR-10-C.tar` by default",
     )
     names: Annotated[list[CorruptionName], Field(min_length=1)] = Field(
-        default=list(BENCHMARK_CORRUPTIONS), description="which corruptions; by default the 15 of the benchmark"
+        default=list(NAMES), description="which corruptions; by default the 15 of the benchmark"
     )
     severities: Annotated[list[Severity], Field(min_length=1)] = Field(
-        default=[1, 2, 3, 4, 5], description="which severities"
+        default=list(SEVERITIES), description="which severities"
     )
     images: Count | None = Field(
         default=None, description="number of test images corrupted, drawn evenly from all classes; null: all"
@@ -57,14 +41,19 @@ class Corruptions(Section):
     keep: bool = Field(
         default=False,
         description="generated: keep them all in results/RUN/data/corruptions.tar (2.3 GB for 10,000 images) instead of "
-        "making them anew for each method",
+        "making them again for each method",
     )
 
     def problems(self) -> Iterator[Problem]:
         if self.source == "generated" and self.path is not None:
             yield "path", "source generated reads no archive: leave `path` at null"
         if self.source == "cifar10_c" and self.keep:
-            yield "keep", "`keep` is for generated corruptions; the archive is kept anyway"
+            yield "keep", "`keep` is for generated corruptions; the archive stays anyway"
         for key, values in (("names", self.names), ("severities", self.severities)):
             if len(set(values)) != len(values):
                 yield key, "an entry is there twice"
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether all corruptions and severities of the benchmark are there, and no others."""
+        return sorted(self.names) == sorted(NAMES) and sorted(self.severities) == sorted(SEVERITIES)

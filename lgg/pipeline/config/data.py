@@ -29,7 +29,7 @@ class Data(Section):
     path: FilePath | None = Field(
         default=None,
         description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/ (or "
-        "val/, valid/, validation/ for want of test/); "
+        "val/, valid/, validation/ if there is no test/); "
         "cifar10, cifar100: where the archive is or will be downloaded, `downloads` by default; no other source has one",
     )
     train_images: Count | None = Field(
@@ -42,13 +42,13 @@ class Data(Section):
     )
     validation_images: Count | None = Field(
         default=None,
-        description="number of training images, drawn evenly from all classes, that are held out and take the place of the "
+        description="number of training images, drawn evenly from all classes, that are held out and replace the "
         "test images: to choose settings without looking at the test images; null: none",
     )
     cifar10: bool = Field(
         default=False,
         description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of "
-        "CIFAR-10, are shown beside your results only then",
+        "CIFAR-10, are shown next to your results only then",
     )
     seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
     class_names: list[Label] | None = Field(
@@ -71,7 +71,7 @@ class Data(Section):
         if self.path is not None and "path" in self.not_of.get(self.source, ()):
             yield "path", f"source {self.source} comes with Python packages: leave `path` at null"
         if self.cifar10 and "cifar10" in self.not_of.get(self.source, ()):
-            yield "cifar10", f"it says that files of yours hold CIFAR-10, but source {self.source} reads others"
+            yield "cifar10", f"it is for files of yours that hold CIFAR-10, but source {self.source} reads others"
         if (self.mean is None) != (self.std is None):
             missing = "mean" if self.mean is None else "std"
             yield missing, "`mean` and `std` go together: give both, or neither to have them measured"
@@ -113,37 +113,37 @@ class Data(Section):
 
     @property
     def beside_the_paper(self) -> bool:
-        """Whether the paper's figures are shown beside ours: on its data set, and in the demonstration."""
+        """Whether the paper's figures are shown next to ours: on its data set, and in the demonstration."""
         return self.cifar10 or self.source in ("cifar10", "photo_patches", "digits")
 
-    #: of your own images, once they were counted
+    #: numbers of your own images, after a survey
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)
     _notices: list[str] = PrivateAttr(default_factory=list)
 
     @property
     def notices(self) -> list[str]:
-        """Lines for the user: which files in the folders of pictures are not read."""
+        """Notices for the user: which files in the folders of pictures are not read."""
         return self._notices
 
     @property
     def known_classes(self) -> int | None:
-        """Number of classes; None where only the files tell."""
+        """Number of classes; None where only the files show it."""
         return self._counted.get("classes") or CLASSES_OF_SOURCE.get(self.source)
 
     @property
     def classes_at_least(self) -> int:
-        """Number of classes where it is known, else the two that any task has."""
+        """Number of classes where it is known, otherwise two, the least that any task has."""
         return self.known_classes or 2
 
     def available(self, split: str) -> int | None:
-        """Number of images of ``train_images`` or ``test_images`` that the source has; None where only its files tell."""
+        """Number of images of ``train_images`` or ``test_images`` that the source has; None where only its files show it."""
         if self.source == "photo_patches":
             return {"train_images": 20_000, "test_images": 5_000}[split]
         counts = IMAGES_OF_SOURCE.get(self.source)
         return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
 
     def take_survey(self, found: own_files.Survey) -> None:
-        """Take the numbers of images of each class, for the checks that need them, and the lines for the user."""
+        """Keep the number of images of each class, for the checks that need it, and the notices for the user."""
         self._notices = found.notices
         if found.counts is None:
             return
@@ -157,7 +157,7 @@ class Data(Section):
 
     @property
     def images_of_smallest_class(self) -> int | None:
-        """Most training images that the smallest class can have; None where only the files tell."""
+        """Most training images that the smallest class can have; None where only the files show it."""
         if self.training_images is None or self.known_classes is None:
             return None
         even = self.training_images // self.known_classes
@@ -166,13 +166,13 @@ class Data(Section):
 
     @property
     def training_images(self) -> int | None:
-        """Number of training images; None where only the files tell."""
+        """Number of training images; None where only the files show it."""
         photo_patches = 2000 if self.source == "photo_patches" else None
         images = self.train_images or photo_patches or self.available("train_images")
         return images and images - (self.validation_images or 0)
 
     @property
     def testing_images(self) -> int | None:
-        """Number of test images; None where only the files tell."""
+        """Number of test images; None where only the files show it."""
         photo_patches = 1000 if self.source == "photo_patches" else None
         return self.validation_images or self.test_images or photo_patches or self.available("test_images")

@@ -1,74 +1,54 @@
 """Section 4.1: distillation."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
-from lgg.pipeline.config.methods import SIMILARITY_OF_LAYERS, Registered, method_problems, neighbour_problems
-from lgg.pipeline.config.networks import Architecture
-from lgg.pipeline.config.training import Training
-from lgg.pipeline.config.types import (
-    OWN_SEEDS,
-    Count,
-    Label,
-    Name,
-    NonNegative,
-    Percent,
-    Positive,
-    Problem,
-    Section,
-    Seed,
-    Seeds,
+from lgg.pipeline.config.methods import (
+    IN_PAPER_YAML,
+    SIMILARITY_OF_LAYERS,
+    Comparison,
+    LossMethod,
+    OtherLoss,
+    neighbour_problems,
 )
+from lgg.pipeline.config.networks import Architecture
+from lgg.pipeline.config.types import Count, Label, NonNegative, Positive, Problem, Section, Seed
+
+#: the teacher's name: of its row in Table 1 and of its folder below results/RUN/distillation/
+TEACHER = "teacher"
 
 
-class _Method(Section):
-    """A row of Table 1."""
-
-    label: Label = Field(description="name of the row, plain text")
-    paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
-    paper_gain: Percent | None = Field(
-        default=None, description="gain over its baseline that the paper gives, in points"
-    )
-
-    #: representations that are compared; None: all
+class _DistillationMethod(LossMethod):
     @property
-    def compared_layers(self) -> Sequence[str] | None:
+    def compared_layers(self) -> list[str] | None:
+        """Names of the representations that are compared; None: all."""
         return None
 
-    @property
-    def loss_module(self) -> str:
-        """Module of lgg.losses that holds the loss."""
-        return str(getattr(self, "loss"))  # noqa: B009 — each kind of method has its own
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Arguments of the loss's constructor."""
-        shared = {*_LayerMethod.model_fields, "loss"}
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in shared}
-
-
-class _LayerMethod(_Method):
-    weight: NonNegative = Field(default=25.0, description="λ, the weight of the distillation term beside cross-entropy")
+class _LayerMethod(_DistillationMethod):
+    weight: NonNegative = Field(
+        default=25.0, description="λ, the weight of the distillation term next to cross-entropy"
+    )
     layers: Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None, description="names of the representations compared; null: all of the network's"
     )
 
     @property
-    def compared_layers(self) -> Sequence[str] | None:
+    def compared_layers(self) -> list[str] | None:
         return self.layers
 
 
-class NoDistillation(_Method):
+class NoDistillation(_DistillationMethod):
     """Cross-entropy alone."""
 
     loss: Literal["none"]
 
 
-class Hinton(_Method):
+class Hinton(_DistillationMethod):
     """Softened class probabilities (Hinton et al. 2015)."""
 
     loss: Literal["hinton"]
@@ -105,33 +85,26 @@ class GraphMethod(_LayerMethod):
     rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
 
 
-class OtherDistillation(_LayerMethod, Registered):
+class OtherDistillation(_LayerMethod, OtherLoss):
     """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
-
-    loss: Literal["other"]
 
     def _check_call(self) -> None:
         registry.check_distillation_loss(self.module)
 
-    @property
-    def loss_module(self) -> str:
-        return self.module
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.arguments)
-
-
-Method = Annotated[NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation, Field(discriminator="loss")]
+DistillationMethod = Annotated[
+    NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation, Field(discriminator="loss")
+]
 
 
 class Teacher(Section):
     """The network that students learn from."""
 
+    former: ClassVar[Mapping[str, str]] = {"paper_error": IN_PAPER_YAML}
+
     architecture: Architecture
     seed: Seed = Field(default=0, description="of its weights and batches; one teacher serves all students")
     label: Label = Field(default="Teacher", description="name of its row")
-    paper_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
 
 
 class Student(Section):
@@ -140,17 +113,13 @@ class Student(Section):
     architecture: Architecture
 
 
-class Distillation(Section):
+class Distillation(Comparison[DistillationMethod]):
     """Section 4.1: Table 1."""
+
+    table: ClassVar[str] = "Table 1"
 
     teacher: Teacher | None = Field(description="null: no teacher, and no method that needs one")
     student: Student
-    training: Training = Field(description="of teacher and students alike")
-    baseline: str = Field(default="baseline", description="the method that gains are measured against")
-    methods: dict[Name, Method | None] = Field(
-        description="rows of Table 1 by name; a new entry is a new row, null takes one away"
-    )
-    seeds: Seeds | None = Field(default=None, description=OWN_SEEDS)
     seeds_per_job: Count = Field(
         default=1,
         description="students of one method that a job trains at once; more than 1 is for GPUs, which one small student "
@@ -158,18 +127,17 @@ class Distillation(Section):
     )
 
     @property
-    def active_methods(self) -> "dict[str, NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation]":
-        """The methods without those that an overlay took away."""
-        return {name: method for name, method in self.methods.items() if method is not None}
+    def other_labels(self) -> list[str]:
+        return [self.teacher.label] if self.teacher else []
 
     def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
         methods, teacher = self.active_methods, self.teacher
-        networks = {"teacher": teacher.architecture, "student": self.student.architecture} if teacher else {}
+        networks = {TEACHER: teacher.architecture, "student": self.student.architecture} if teacher else {}
         if any(True for network in networks.values() for _ in network.problems()):
-            networks = {}  # whose layers cannot be told
-        if "teacher" in methods:
-            yield "methods.teacher", "that name is taken by the teacher itself; take another"
-        yield from method_problems(methods, self.baseline, "Table 1", **({"teacher": teacher.label} if teacher else {}))
+            networks = {}  # whose layers are not known
+        if TEACHER in methods:
+            yield f"methods.{TEACHER}", "that name is taken by the teacher itself; take another"
         for name, method in methods.items():
             if method.loss != "none" and teacher is None:
                 yield (

@@ -1,66 +1,33 @@
 """Section 4.2: embeddings."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
-from lgg.pipeline.config.methods import Registered, method_problems, neighbour_problems
+from lgg.pipeline.config.methods import Comparison, LossMethod, OtherLoss, neighbour_problems
 from lgg.pipeline.config.networks import PreActResNet18
-from lgg.pipeline.config.training import Training
-from lgg.pipeline.config.types import (
-    OWN_SEEDS,
-    Count,
-    CountOrNone,
-    Label,
-    Name,
-    NonNegative,
-    Percent,
-    Positive,
-    Problem,
-    Section,
-    Seed,
-    Seeds,
-)
+from lgg.pipeline.config.types import Count, CountOrNone, Positive, Problem, Section, Seed
 
 Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"]
 
 
-class _EmbeddingMethod(Section):
-    """A row of Table 2."""
-
-    label: Label = Field(description="name of the row, plain text")
-    paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
-    paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
-
-    @property
-    def loss_module(self) -> str:
-        """Module of lgg.losses that holds the loss."""
-        return str(getattr(self, "loss"))  # noqa: B009 — each kind of method has its own
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Arguments of the loss's constructor."""
-        shared = {*_EmbeddingMethod.model_fields, "loss", "weight", "classifier"}
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in shared}
-
-
-class CrossEntropyEmbedding(_EmbeddingMethod):
+class CrossEntropyEmbedding(LossMethod):
     """Cross-entropy; the logits are the embedding."""
 
     loss: Literal["cross_entropy"]
     classifier: Literal["own", "nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"] = Field(
-        default="own", description="whose error stands in Table 2; own: the class of the largest logit"
+        default="own", description="whose error is in Table 2; own: the class of the largest logit"
     )
 
 
-class _MetricEmbedding(_EmbeddingMethod):
+class _MetricEmbedding(LossMethod):
     weight: Positive = Field(default=1.0, description="factor of the loss")
     classifier: Classifier = Field(
         default="nearest_neighbours",
-        description="whose error stands in Table 2; all of them stand in its supplement. nearest_neighbours: 10 of them; "
+        description="whose error is in Table 2; all are in its supplement. nearest_neighbours: 10 of them; "
         "svm: support vector machine with an RBF kernel",
     )
 
@@ -106,29 +73,20 @@ class TripletEmbedding(_NormalizableEmbedding):
     loss: Literal["triplet"]
     triplets: Literal["hard", "all"] = Field(
         default="hard",
-        description="hard: the hardest of each input, which may draw all embeddings into one point; all: all of a batch",
+        description="hard: the hardest of each input, which can collapse all embeddings to one point; all: all of a batch",
     )
     margin: Positive | Literal["soft"] = Field(
         default=0.2,
-        description="by which other classes should be farther away than the own one; soft: as far as they can, by a softplus",
+        description="how much farther inputs of other classes should be than those of the same one; soft: as far as "
+        "possible, by a softplus",
     )
 
 
-class OtherEmbedding(_MetricEmbedding, Registered):
+class OtherEmbedding(_MetricEmbedding, OtherLoss):
     """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
-
-    loss: Literal["other"]
 
     def _check_call(self) -> None:
         registry.check_embedding_loss(self.module)
-
-    @property
-    def loss_module(self) -> str:
-        return self.module
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return dict(self.arguments)
 
 
 EmbeddingMethod = Annotated[
@@ -149,28 +107,18 @@ class EmbeddingFigure(Section):
     seed: Seed = Field(default=0, description="of weights and batches")
 
 
-class Embedding(Section):
+class Embedding(Comparison[EmbeddingMethod]):
     """Section 4.2: Table 2 and Figure A1."""
 
+    table: ClassVar[str] = "Table 2"
+
+    baseline: str = Field(default="cross_entropy", description="the method that relative MCE and differences refer to")
     architecture: PreActResNet18
     dimensions: Count | None = Field(
         default=None,
-        description="of the embeddings; null: the number of classes. Cross-entropy always has a logit a class",
+        description="of the embeddings; null: the number of classes. Cross-entropy always has one logit per class",
     )
-    training: Training = Field(description="of all methods alike")
-    baseline: str = Field(default="cross_entropy", description="the method that relative MCE and differences refer to")
-    methods: dict[Name, EmbeddingMethod | None] = Field(
-        description="rows of Table 2 by name; a new entry is a new row, null takes one away"
-    )
-    seeds: Seeds | None = Field(default=None, description=OWN_SEEDS)
     figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
-
-    @property
-    def active_methods(
-        self,
-    ) -> "dict[str, CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding | OtherEmbedding]":
-        """The methods without those that an overlay took away."""
-        return {name: method for name, method in self.methods.items() if method is not None}
 
     @property
     def figure_methods(self) -> list[str]:
@@ -183,9 +131,8 @@ class Embedding(Section):
         return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
 
     def problems(self) -> Iterator[Problem]:
-        methods = self.active_methods
-        yield from method_problems(methods, self.baseline, "Table 2")
-        for name, method in methods.items():
+        yield from super().problems()
+        for name, method in self.active_methods.items():
             if isinstance(method, LabelVariationEmbedding):
                 yield from neighbour_problems(f"methods.{name}.k", method.k, self.training)
                 if method.self_loops and not method.normalize:

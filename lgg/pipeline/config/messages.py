@@ -1,4 +1,4 @@
-"""What is said of a mistake: where it is, what is wrong, and the nearest word that is right."""
+"""Messages for mistakes: where the mistake is, what is wrong, and the nearest valid word."""
 
 import difflib
 import re
@@ -10,12 +10,8 @@ from pydantic import BaseModel
 from lgg.pipeline.config.annotations import branches, child, is_model, tags
 
 
-def line(path: str, text: str) -> str:
-    return f"{path}: {text}"
-
-
 def merge(lines: Iterable[str]) -> Iterator[str]:
-    """Join what the branches of a union expect at one key into one line; a mistake deeper inside it says more."""
+    """Yield `lines`, with what the branches of a union expect at one key joined; a mistake deeper inside it is clearer."""
     expected: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         match = re.fullmatch(r"(.*?)(: expected )(.*)(, found .*)", line, re.DOTALL)
@@ -43,6 +39,8 @@ def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
     where = re.sub(r"\.(\d+)", r"[\1]", where)
     kind = error["type"]
     if kind == "extra_forbidden":
+        if moved := _moved(path[-1], annotation):
+            return f"{where}: {moved}"
         valid = _fields(annotation)
         return f"{where}: there is no such key{nearest(path[-1], valid)} Valid keys here: {', '.join(valid)}"
     if kind == "missing":
@@ -74,8 +72,14 @@ def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
     return f"{where}: expected {message}, found {shown(error['input'])}"
 
 
+def _moved(key: str, annotation: Any) -> str | None:
+    """Return where the value of a key goes that a model once had; None of a key that it never had."""
+    models = filter(is_model, branches(annotation))
+    return next((model.former[key] for model in models if key in getattr(model, "former", ())), None)
+
+
 def _entry_meant(path: Sequence[str], raw: Any) -> str:
-    """Return a question after the entry that is meant by one that is new and lacks its kind."""
+    """Return a question: which existing entry is meant by one that is new and lacks its kind."""
     for part in path[:-1]:
         raw = raw[part] if _holds(raw, part) else {}
     others = [name for name in raw if name != path[-1]] if isinstance(raw, Mapping) and len(path) > 1 else []
@@ -84,6 +88,7 @@ def _entry_meant(path: Sequence[str], raw: Any) -> str:
 
 
 def shown(given: Any) -> str:
+    """Return a value as messages quote it."""
     if given is None or isinstance(given, Mapping):
         return "nothing" if given is None else "a section"
     try:
@@ -100,9 +105,9 @@ def _pattern_in_words(pattern: str) -> str:
 
 
 def _locate(location: Sequence[Any], raw: Any, whole: type[BaseModel]) -> tuple[list[str], Any]:
-    """Return the path of a key as a person wrote it, and the model in which it stands.
+    """Return the path of a key as the user wrote it, and the model that the key belongs to.
 
-    Pydantic mixes the tags of unions into its locations; the configuration itself tells which parts are real.
+    Pydantic mixes the tags of unions into its locations; the configuration itself shows which parts are real.
     """
     path: list[str] = []
     annotation: Any = whole
@@ -135,7 +140,7 @@ def _fields(annotation: Any) -> list[str]:
     return [name for model in branches(annotation) if is_model(model) for name in model.model_fields]
 
 
-#: what people call a key in papers and in other code
+#: names of keys in papers and in other code
 _SYNONYMS = {
     "lambda": "weight",
     "lamda": "weight",
@@ -147,7 +152,7 @@ _SYNONYMS = {
 
 
 def nearest(word: Any, valid: Sequence[str] | Mapping[str, Any]) -> str:
-    """Return a question after the word of `valid` that is nearest to `word`, or a full stop where none is near."""
+    """Return a question: is the word of `valid` nearest to `word` meant? A full stop where none is near."""
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     close = close or [name for name in names if str(word).lower() in name][:1]

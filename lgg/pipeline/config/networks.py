@@ -1,16 +1,13 @@
 """Networks: the two families of the paper, and networks of your own."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from lgg.pipeline import registry
-from lgg.pipeline.config.methods import argument_problems, unregistered
+from lgg.pipeline.config.methods import Registered
 from lgg.pipeline.config.types import Count, Problem, Section
-
-WIDE_RESNET_LAYERS = ("stage1", "stage2", "pool")
-PREACT_RESNET18_LAYERS = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
 
 
 class _Architecture(Section):
@@ -18,6 +15,11 @@ class _Architecture(Section):
     def built_with(self) -> dict[str, Any]:
         """What `lgg.models.build` is given."""
         return self.model_dump(mode="json")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of its representations; ValueError where its class does not list them."""
+        return registry.network_layers(self.built_with["name"])
 
 
 class WideResNet(_Architecture):
@@ -33,10 +35,6 @@ class WideResNet(_Architecture):
         if int(16 * self.width) < 1:
             yield "width", f"{self.width} leaves the first stage without channels; take at least 0.0625"
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return WIDE_RESNET_LAYERS
-
 
 class PreActResNet18(_Architecture):
     """Pre-activation ResNet18; its representations are the outputs of its 17 ReLUs, block1.relu1 to final.relu."""
@@ -44,38 +42,25 @@ class PreActResNet18(_Architecture):
     name: Literal["preact_resnet18"]
     base_width: Count = Field(default=64, description="channels of the first two blocks; the paper's network has 64")
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return PREACT_RESNET18_LAYERS
 
-
-class OtherNetwork(_Architecture):
+class OtherNetwork(_Architecture, Registered):
     """A network of your own: a file of lgg/models/ and a line in its __init__.py."""
 
+    folder: ClassVar[str] = "models"
+
     name: Literal["other"]
-    module: str = Field(description="its name in the table _EXPORTS of lgg/models/__init__.py")
-    arguments: dict[str, bool | int | float | str | None] = Field(
-        default={}, description="what the network is made with: arguments of its class"
-    )
-
-    def problems(self) -> Iterator[Problem]:
-        try:
-            if self.module not in registry.networks():
-                raise ValueError(unregistered(self.module, registry.networks(), "lgg/models/__init__.py"))
-            taken = registry.network_arguments(self.module)
-            registry.network_layers(self.module)
-        except ValueError as error:
-            yield "module", str(error)
-            return
-        yield from argument_problems(registry.networks()[self.module][1], self.arguments, taken)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return registry.network_layers(self.module)
 
     @property
     def built_with(self) -> dict[str, Any]:
         return {"name": self.module, **self.arguments}
+
+    def _registered(self) -> Mapping[str, str]:
+        return {name: class_name for name, (_, class_name) in registry.networks().items()}
+
+    def _checked(self) -> Mapping[str, bool] | None:
+        taken = registry.network_arguments(self.module)
+        registry.network_layers(self.module)
+        return taken
 
 
 Architecture = Annotated[WideResNet | PreActResNet18 | OtherNetwork, Field(discriminator="name")]

@@ -23,7 +23,7 @@ EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 class Plain:
     """A word of the command line without quotes: its text, and the number, truth value or null that a file would hold.
 
-    Which of the two is meant, its key decides: a run may be called 007.
+    Its key decides which of the two it is: a run may be called 007.
     """
 
     text: str
@@ -111,8 +111,8 @@ def _may_be_text(value: Any) -> bool:
 
 
 def _from_text(text: str, taken: set[Any]) -> Any:
-    """Return what `text` stands for where one of the types `taken`, or null, is wanted."""
-    if str in taken and len(taken) > 1:  # an argument of any type: what a file holds as text is meant as such
+    """Return the value that `text` writes out, of one of the types `taken`, or null."""
+    if str in taken and len(taken) > 1:  # an argument of any type: text in a file stays text
         return float(text) if EXPONENT.fullmatch(text) else text
     if text == "null":
         return None

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lgg.data import own_files
 from lgg.errors import ConfigError, DataError
-from lgg.pipeline.config.messages import describe, line, merge
+from lgg.pipeline.config.messages import describe, merge
 from lgg.pipeline.config.overlays import as_declared, lay_over
 from lgg.pipeline.config.run import Config
 from lgg.pipeline.config.types import Problem, Section
@@ -25,44 +25,28 @@ def load(*layers: Mapping[str, Any]) -> Config:
     the nearest valid one.
     """
     config, mistakes = _read(layers)
-    return _without(mistakes, config)
+    return _unless(mistakes, config)
 
 
 def plan(*layers: Mapping[str, Any], folder: Path) -> Config:
-    """Return what `load` does, of a configuration that is to be run in `folder`, whose files are looked at too.
+    """Return what `load` does, of a configuration that is about to be run in `folder`; checks the files there too.
 
-    Raises ConfigError as `load` does, also for data that are not there or too few for what is asked of them, for a run
-    that has no place, and for a test that tests nothing.
+    Raises ConfigError as `load` does, also for data that are missing or too few for what is configured, for a run whose
+    folder cannot be written, and for a test that tests nothing.
     """
     config, mistakes = _read(layers, folder)
-    return _without(mistakes, config)
+    return _unless(mistakes, config)
 
 
-def _without(mistakes: Sequence[str], config: Config) -> Config:
+def _unless(mistakes: Sequence[str], config: Config) -> Config:
     if not mistakes:
-        return config if config.data.beside_the_paper else _without_the_paper_s_figures(config)
+        return config
     count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     raise ConfigError(
         f"The configuration has {count}:\n"
         + "\n".join(f"  {line}" for line in mistakes)
         + "\nconfig/README.md lists every key. Nothing was run."
     )
-
-
-def _without_the_paper_s_figures(config: Config) -> Config:
-    def taken_away(row: Any) -> Any:
-        names = type(row).model_fields if row else ()
-        figures = [name for name in names if name.startswith("paper_") or name == "published"]
-        return row.model_copy(update=dict.fromkeys(figures)) if figures else row
-
-    sections = {}
-    for name in ("distillation", "embedding", "robustness"):
-        if section := getattr(config, name):
-            rows = {"methods": {method: taken_away(row) for method, row in section.methods.items()}}
-            if getattr(section, "teacher", None):
-                rows["teacher"] = taken_away(section.teacher)
-            sections[name] = section.model_copy(update=rows)
-    return config.model_copy(update=sections)
 
 
 def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tuple[Config, list[str]]:
@@ -78,14 +62,14 @@ def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tu
         mistakes += merge(describe(item, raw, Config) for item in errors)
         config = _readable(raw, unreadable={item["loc"][0] for item in errors if item["loc"]})
     if folder is not None:
-        mistakes += [line(path, text) for path, text in _file_problems(config, folder)]
-    return config, [*mistakes, *(line(path, text) for path, text in _all_problems(config))]
+        mistakes += [f"{path}: {text}" for path, text in _file_problems(config, folder)]
+    return config, [*mistakes, *(f"{path}: {text}" for path, text in _all_problems(config))]
 
 
 def _readable(raw: Mapping[str, Any], unreadable: set[Any]) -> Config:
-    """Return the sections of `raw` without those in which a key alone is wrong already; None in their place.
+    """Return the sections of `raw`, None in place of those with a key that is wrong by itself.
 
-    So that what is wrong with the others is told too.
+    So that mistakes in the others are reported too.
     """
     fields = set(Config.model_fields)
     read = {name: _reader(name).validate_python(raw[name]) for name in fields.intersection(raw) - unreadable}
@@ -119,7 +103,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, Section]]:
 
 
 def _file_problems(config: Config, folder: Path) -> Iterator[Problem]:
-    """Yield what prevents running `config` in `folder`, where relative paths start; counts your own images."""
+    """Yield what prevents running `config` in `folder`, to which paths are relative; counts your own images."""
     yield from _place_problems(config.run, folder)
     if config.robustness:
         yield from config.robustness.tests.strength_problems()

@@ -16,7 +16,7 @@ TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
 
 def json_schema() -> str:
-    """Return the JSON schema of the configuration, for editors; overlays hold part of the keys, so none is required."""
+    """Return the JSON schema of the configuration, for editors. Overlays have only some of the keys, so none is required."""
 
     def without_required(node: Any) -> Any:
         if isinstance(node, dict):
@@ -29,7 +29,7 @@ def json_schema() -> str:
 
 
 def keys_table() -> str:
-    """Return every key with its type, default and meaning as Markdown tables, one a section."""
+    """Return every key with its type, default and meaning as Markdown tables, one per section."""
     return "\n".join(_tables(Config, "", set()))
 
 
@@ -48,7 +48,8 @@ def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> 
         models = [kind for kind in kinds if is_model(kind)]
         default = "needed" if field.is_required() else f"`{_default_in_json(field.default)}`"
         meaning = (field.description or " / ".join(m.__doc__ or "" for m in models)).replace("|", "\\|")
-        what = "section" if models else _type_name(field.annotation, field.metadata)
+        sections = {"": "section", ".NAME": "sections by name", "[i]": "list of sections"}
+        what = sections[star] if models else _type_name(field.annotation, field.metadata)
         yield f"| `{name}` | {what} | {default} | {meaning} |"
         for model_below in models:
             tag = (
@@ -69,7 +70,7 @@ def _default_in_json(default: Any) -> str:
 
 
 def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
-    """Return a type and its bounds in a reader's words."""
+    """Return a type and its bounds in words."""
     names: list[str] = []
     if get_origin(annotation) is dict:
         return "section of text, numbers, true or false, or null"

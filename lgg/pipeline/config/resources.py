@@ -9,7 +9,7 @@ from lgg.pipeline.config.types import Count, Section
 
 
 class JobResources(Section):
-    """What one job of a kind asks for. Never a reason to run it again."""
+    """What one job of a kind asks for; changing it reruns nothing."""
 
     threads: Count = Field(description="CPU threads")
     mem_mb: Count = Field(description="memory, in MB")
@@ -17,26 +17,28 @@ class JobResources(Section):
 
 
 class Checkpoints(Section):
-    """How often a training writes a checkpoint, from which it goes on after it was killed. No result depends on it."""
+    """How often a training run writes a checkpoint, from which it resumes after it was killed. No result depends on it."""
 
     minutes: Annotated[float, Field(gt=0)] | None = Field(
-        default=10.0, description="what is lost at most when a machine dies; null: no checkpoint by the clock"
+        default=10.0, description="the most that is lost when a machine dies; null: no checkpoints by time"
     )
     epochs: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="one after each of so many epochs; null: none by their number"
+        default=None, description="number of epochs between checkpoints; null: none by epochs"
     )
 
 
 def _device(value: Any) -> Any:
-    """Refuse what people call devices elsewhere with what it is called here."""
+    """Refuse names of devices that other programs use, with the name here."""
     word = str(value).lower()
-    said = f"{value!r} is not a valid choice"
+    refused = f"{value!r} is not a valid choice"
     if value not in get_args(Device) and re.fullmatch(r"(cuda|gpu|nvidia|hip|rocm|amd)s?", word):
-        raise ValueError(f"{said}; did you mean 'cuda'? Valid: auto, cpu, cuda")
+        raise ValueError(f"{refused}; did you mean 'cuda'? Valid: auto, cpu, cuda")
     if re.fullmatch(r"(cuda|gpu)?:?[0-9]+", word):
-        raise ValueError(f"{said}; say 'cuda', and which GPUs in the environment variable CUDA_VISIBLE_DEVICES")
+        raise ValueError(f"{refused}; write 'cuda', and choose GPUs with the environment variable CUDA_VISIBLE_DEVICES")
     if re.fullmatch(r"(mps|metal|xpu|tpu|npu|hpu|xla|mlx)(:[0-9]+)?", word):
-        raise ValueError(f"{said}: jobs work on CPUs, or on GPUs by PyTorch's device cuda. Valid: auto, cpu, cuda")
+        raise ValueError(
+            f"{refused}: jobs run on CPUs, or on GPUs through PyTorch's device cuda. Valid: auto, cpu, cuda"
+        )
     return value
 
 
@@ -49,7 +51,7 @@ class Resources(Section):
     device: Annotated[Device, BeforeValidator(_device)] = Field(
         default="auto",
         description="cuda: jobs of `train` and `evaluate` ask for one GPU each; cpu: none does; auto: cuda where this "
-        "machine has a GPU that PyTorch can use (on a cluster's login node without one, say cuda)",
+        "machine has a GPU that PyTorch can use (on a cluster's login node without one, write cuda)",
     )
     jobs_per_gpu: Count = Field(
         default=1,

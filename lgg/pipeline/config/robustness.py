@@ -1,100 +1,58 @@
 """Section 4.3: robustness."""
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lgg.pipeline.config.methods import SIMILARITY_OF_LAYERS, method_problems, neighbour_problems
+from lgg.pipeline.config.defences import IN_DEFENCES, AdversarialTraining, Defence, Regularizer
+from lgg.pipeline.config.methods import Comparison, Method, neighbour_problems
 from lgg.pipeline.config.networks import PreActResNet18
-from lgg.pipeline.config.training import Training
 from lgg.pipeline.config.types import (
-    OWN_SEEDS,
     Count,
     CountOrNone,
     Decibels,
-    Label,
-    Name,
     NonNegative,
-    Percent,
-    Positive,
     Problem,
     Section,
     Seed,
-    Seeds,
     Share,
     StepSize,
+    repeated_words,
 )
 
 
-class Smoothness(Section):
-    """The label variation regulariser (the paper, Section 4.3, Eq. 9)."""
+class RobustMethod(Method):
+    """A row of Table 3: cross-entropy with any number of defences."""
 
-    weight: NonNegative = Field(
-        default=1e-4, description="γ, beside cross-entropy; the published code's γᵖ is 0.01² = 1e-4 for batches of 100"
+    former: ClassVar[Mapping[str, str]] = {
+        **Method.former,
+        "smoothness": IN_DEFENCES.format(name="regularizer"),
+        "parseval": IN_DEFENCES.format(name="parseval"),
+        "adversarial": IN_DEFENCES.format(name="adversarial"),
+    }
+
+    defences: list[Defence] = Field(
+        default=[],
+        description="each once, in the order in which they act; a list in an overlay replaces the whole list",
     )
-    power: Count = Field(default=2, description="p of tr(VᵀLᵖV)")
-    reduction: Literal["mean", "sum"] = Field(
-        default="mean", description="over pairs of consecutive layers: mean (published code) or sum (the paper's text)"
-    )
-    k: Count | None = Field(
-        default=None,
-        description="nearest neighbours kept for each vertex, itself not counted (the published code counts it); null: every "
-        "edge",
-    )
-    normalize: bool = Field(default=False, description="normalise the graphs, D^-1/2 A D^-1/2")
-    similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
-    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
-
-
-class Parseval(Section):
-    """Parseval networks (Cisse et al. 2017): orthonormal weights, scaled convolutions, averaged residuals."""
-
-    beta: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
-        default=0.01, description="β of the retraction after every step"
-    )
-
-
-class AdversarialTraining(Section):
-    """Training on PGD's images (Madry et al. 2018)."""
-
-    epsilon: Share = Field(default=8 / 255, description="largest change of a value in [0, 1]")
-    step_size: StepSize = Field(default=2 / 255, description="change of a value in one step")
-    steps: Count = Field(default=7, description="steps of the attack on every batch")
-    random_start: bool = Field(default=True, description="start at a random point within epsilon")
-
-
-class PublishedAccuracy(Section):
-    """Accuracies of the published networks, in percent."""
-
-    clean: Percent | None = Field(default=None, description="test images as they are")
-    fgsm_pixels: Percent | None = Field(default=None, description="FGSM on pixels")
-    fgsm_normalized: Percent | None = Field(default=None, description="FGSM on normalised inputs")
-    gaussian_noise: Percent | None = Field(default=None, description="Gaussian noise")
-    dropout: Percent | None = Field(default=None, description="dropout after each block")
-    quantized_weights: Percent | None = Field(default=None, description="weights cut to few bits")
-    pgd: Percent | None = Field(default=None, description="PGD")
-
-
-class RobustMethod(Section):
-    """A row of Table 3: cross-entropy with none, one or several of three defences."""
-
-    label: Label = Field(description="name of the row, plain text")
-    smoothness: Smoothness | None = Field(default=None, description="null: without the label variation regulariser")
-    parseval: Parseval | None = Field(default=None, description="null: an ordinary network")
-    adversarial: AdversarialTraining | None = Field(default=None, description="null: trained on the images as they are")
     supplement: bool = Field(
         default=False, description="true: only in Table 3's supplement, without corruptions; for sweeps"
     )
-    paper_clean_error: Percent | None = Field(default=None, description="test error that the paper gives, in percent")
-    paper_fgsm_error: Percent | None = Field(
-        default=None, description="error under FGSM that the paper gives, in percent"
-    )
-    paper_relative_mce: NonNegative | None = Field(default=None, description="relative MCE that the paper gives")
-    paper_epoch_seconds: Positive | None = Field(
-        default=None, description="time of an epoch that the paper gives, in seconds (Table A1)"
-    )
-    published: PublishedAccuracy | None = Field(default=None, description="for the second robustness table")
+
+    def problems(self) -> Iterator[Problem]:
+        if repeated := repeated_words(defence.module for defence in self.defences):
+            yield "defences", f"{', '.join(map(repr, repeated))} is there twice; every defence counts once"
+
+    @property
+    def regularizers(self) -> list[Regularizer]:
+        """The regularizer, where it is one of the defences."""
+        return [defence for defence in self.defences if isinstance(defence, Regularizer)]
+
+    @property
+    def adversarial(self) -> AdversarialTraining | None:
+        """The attack that the networks are trained under, where there is one."""
+        return next((defence for defence in self.defences if isinstance(defence, AdversarialTraining)), None)
 
 
 class PgdTest(Section):
@@ -103,7 +61,9 @@ class PgdTest(Section):
     epsilon: Share = Field(default=0.01, description="largest change of a value in [0, 1]")
     step_size: StepSize = Field(default=0.002, description="change of a value in one step")
     steps: Count = Field(default=20, description="steps of a start")
-    restarts: Count = Field(default=1, description="starts; the first at the image, others at random; the worst counts")
+    restarts: Count = Field(
+        default=1, description="starts, the first at the image, the others at random; the worst counts"
+    )
     loss: Literal["cross_entropy", "logit_difference"] = Field(
         default="cross_entropy",
         description="what the attack raises; the gradient of logit_difference, the largest other logit minus the true "
@@ -116,7 +76,7 @@ class PgdTest(Section):
 
 
 class RobustnessTests(Section):
-    """What networks are put to beside corruptions."""
+    """What networks are tested with, in addition to corruptions."""
 
     images: Count | None = Field(
         default=None, description="test images under attack, drawn evenly from all classes; null: all"
@@ -145,7 +105,7 @@ class RobustnessTests(Section):
     )
 
     def strength_problems(self) -> Iterator[Problem]:
-        """Yield why `strong_pgd` does not check `pgd`; of a run that is to come, since one that was may have had it so."""
+        """Yield why `strong_pgd` does not check `pgd`. For runs to come: a finished one may have been configured so."""
         keys = ("epsilon", "steps", "restarts")
         plain, strong = ([getattr(attack, key) for key in keys] for attack in (self.pgd, self.strong_pgd))
         if plain == strong or any(one > other for one, other in zip(plain, strong, strict=True)):
@@ -156,57 +116,50 @@ class RobustnessTests(Section):
             )
 
 
-class Robustness(Section):
+class Robustness(Comparison[RobustMethod]):
     """Section 4.3: Table 3 and the second robustness table."""
 
+    table: ClassVar[str] = "Table 3"
+
     architecture: PreActResNet18
-    training: Training = Field(description="of all methods alike")
-    baseline: str = Field(default="baseline", description="the method that relative MCE and differences refer to")
-    methods: dict[Name, RobustMethod | None] = Field(
-        description="rows of Table 3 by name; a new entry is a new row, null takes one away"
-    )
-    seeds: Seeds | None = Field(default=None, description=OWN_SEEDS)
     tests: RobustnessTests = Field(default=RobustnessTests(), description="attacks and other tests")
 
     @property
-    def active_methods(self) -> dict[str, RobustMethod]:
-        """The methods without those that an overlay took away."""
-        return {name: method for name, method in self.methods.items() if method is not None}
-
-    @property
     def table_methods(self) -> dict[str, RobustMethod]:
-        """The methods that stand in Table 3 itself."""
+        """The methods in Table 3 itself."""
         return {name: method for name, method in self.active_methods.items() if not method.supplement}
 
     @property
     def watched_methods(self) -> dict[str, RobustMethod]:
-        """The baseline, and the methods of Table 3 with the regulariser: whose label variation is drawn."""
+        """The baseline, and the methods of Table 3 with the regularizer: whose label variation is drawn."""
         return {
             name: method
             for name, method in self.active_methods.items()
-            if name == self.baseline or (method.smoothness and not method.supplement)
+            if name == self.baseline or (method.regularizers and not method.supplement)
         }
 
     @property
     def sweep(self) -> dict[str, float]:
-        """γ of the baseline, zero, and of methods that are the regulariser alone and alike but for γ; one method a γ."""
+        """γ of the baseline, zero, and of methods that are the regularizer alone and alike but for γ; one method per γ."""
         alone = {
-            name: method.smoothness
+            name: method.regularizers[0]
             for name, method in self.active_methods.items()
-            if name != self.baseline and method.smoothness and not method.parseval and not method.adversarial
+            if name != self.baseline and method.regularizers and len(method.defences) == 1
         }
-        kinds = [smoothness.model_copy(update={"weight": 0.0}) for smoothness in alone.values()]
+        kinds = [regularizer.model_copy(update={"weight": 0.0}) for regularizer in alone.values()]
         by_weight: dict[float, str] = {}
-        for (name, smoothness), kind in zip(alone.items(), kinds, strict=True):
-            if kind == kinds[0] and smoothness.weight > 0:
-                by_weight.setdefault(smoothness.weight, name)
+        for (name, regularizer), kind in zip(alone.items(), kinds, strict=True):
+            if kind == kinds[0] and regularizer.weight > 0:
+                by_weight.setdefault(regularizer.weight, name)
         return {self.baseline: 0.0} | {name: weight for weight, name in by_weight.items()}
 
     def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
         methods = self.active_methods
-        yield from method_problems(methods, self.baseline, "Table 3")
         if self.baseline in methods and methods[self.baseline].supplement:
             yield f"methods.{self.baseline}.supplement", "the baseline must be in Table 3 itself"
         for name, method in methods.items():
-            if method.smoothness:
-                yield from neighbour_problems(f"methods.{name}.smoothness.k", method.smoothness.k, self.training)
+            for number, defence in enumerate(method.defences):
+                if isinstance(defence, Regularizer):
+                    key = f"methods.{name}.defences[{number}].k"
+                    yield from neighbour_problems(key, defence.k, self.training)

@@ -1,7 +1,7 @@
 """The whole configuration, and what must hold across its sections."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -16,12 +16,16 @@ from lgg.pipeline.config.robustness import Robustness
 from lgg.pipeline.config.timing import Timing
 from lgg.pipeline.config.types import Problem, Section, Seeds
 
+#: a section with a network for each method and seed
+Comparison = Literal["distillation", "embedding", "robustness"]
+COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
+
 
 class Config(Section):
     """A run of the pipeline."""
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
-        description="name of the run; everything it writes lies below results/RUN/"
+        description="name of the run; everything it writes is below results/RUN/"
     )
     seeds: Seeds = Field(
         description="one network of every method is trained from each; adding one trains only the new networks"
@@ -37,21 +41,20 @@ class Config(Section):
     timing: Timing | None = Field(default=None, description="null: no Table A1")
     resources: Resources
 
-    def seeds_of(self, section: Literal["distillation", "embedding", "robustness"]) -> list[int]:
-        """The seeds of a section that has networks of several: its own, or the run's."""
+    def seeds_of(self, section: Comparison) -> list[int]:
+        """The seeds of a section with networks of several seeds: its own, or the run's."""
         part = getattr(self, section)
         return self.seeds if part is None or part.seeds is None else part.seeds
 
     @property
-    def timed_methods(self) -> list[tuple[str, str]]:
-        """Section and method of the rows of Table A1: those that are there, each section's baseline among them."""
-        rows: dict[tuple[str, str], None] = {}  # a set that keeps its order
+    def timed_methods(self) -> list[tuple[Comparison, str]]:
+        """Section and method of the rows of Table A1: those that exist, with each section's baseline."""
+        rows: dict[tuple[Comparison, str], None] = {}  # a set that keeps its order
         for row in self.timing.methods if self.timing else []:
-            section, _, name = row.partition(".")
-            part = getattr(self, section)
-            if part is None or name not in part.active_methods:
-                continue
-            rows |= dict.fromkeys([(section, part.baseline), (section, name)])
+            for section in COMPARISONS:
+                part, name = getattr(self, section), row.removeprefix(f"{section}.")
+                if part is not None and name != row and name in part.active_methods:
+                    rows |= dict.fromkeys([(section, part.baseline), (section, name)])
         return list(rows)
 
     def problems(self) -> Iterator[Problem]:
@@ -68,11 +71,13 @@ class Config(Section):
             yield from self._class_problems()
 
     def _timing_problems(self) -> Iterator[Problem]:
-        sections = ("distillation", "embedding", "robustness")
         for row in self.timing.methods if self.timing else []:
             section, dot, name = row.partition(".")
-            if not dot or section not in sections:
-                yield "timing.methods", f"{row!r} is not SECTION.METHOD with one of the sections {', '.join(sections)}"
+            if not dot or section not in COMPARISONS:
+                yield (
+                    "timing.methods",
+                    f"{row!r} is not SECTION.METHOD with one of the sections {', '.join(COMPARISONS)}",
+                )
                 continue
             part = getattr(self, section)
             if part is not None and name not in part.methods:
@@ -80,13 +85,13 @@ class Config(Section):
 
     def _training_problems(self) -> Iterator[Problem]:
         images = self.data.training_images
-        for name in ("geometry", "distillation", "embedding", "robustness"):
+        for name in ("geometry", *COMPARISONS):
             if (section := getattr(self, name)) is not None and images is not None:
                 for key, text in section.training.count_problems(images):
                     yield f"{name}.training.{key}", text
 
     def _test_problems(self) -> Iterator[Problem]:
-        """Yield what the test images are too few for, or others than the archive's."""
+        """Yield what the test images are too few for, and where they are not those of the archive."""
         counts = {}
         if self.corruptions and (self.embedding or self.robustness):  # else nothing is corrupted
             counts["corruptions.images"] = self.corruptions.images

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lgg.pipeline.config.robustness import AdversarialTraining
+from lgg.pipeline.config.defences import TrainingAttack
 from lgg.pipeline.config.types import AtLeast2, Count, Section
 
 
@@ -17,6 +17,6 @@ class Timing(Section):
     )
     rounds: AtLeast2 = Field(default=5, description="rounds, each method once in each; medians are over rounds")
     steps: Count = Field(default=10, description="steps of training timed together, in each round")
-    adversarial: AdversarialTraining | None = Field(
+    adversarial: TrainingAttack | None = Field(
         default=None, description="attack in place of that of methods with adversarial training; null: their own"
     )

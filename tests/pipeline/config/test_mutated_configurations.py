@@ -1,4 +1,4 @@
-"""A thousand configurations that somebody got wrong: each is accepted and can be run, or refused with its key named."""
+"""A thousand mistaken configurations: each is accepted and can be run, or refused with its key named."""
 
 import contextlib
 import copy
@@ -18,9 +18,10 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 
 from lgg.errors import ConfigError
 from lgg.pipeline import recipes
-from lgg.pipeline.config import Config, load
+from lgg.pipeline.config import Config, load, read_paper
 from lgg.pipeline.config.annotations import KINDS, branches, child
 
+PAPER = read_paper(CONFIG / "paper.yaml", load(read()))
 WHOLE = [overlaid(), *(overlaid(read(name)) for name in OVERLAYS)]
 NUMBERS = [
     0,
@@ -100,7 +101,7 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
         made += [recipes.train_reference_network(geometry), recipes.evaluate_geometry(geometry)]
         made += [recipes.draw_figure1(geometry)]
     if distillation := config.distillation:
-        made += [recipes.assemble_table1(distillation)]
+        made += [recipes.assemble_table1(distillation, PAPER)]
         made += [recipes.train_teacher(distillation)] if distillation.teacher else []
         for name, method in distillation.active_methods.items():
             seeds = config.seeds_of("distillation")
@@ -113,7 +114,7 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
                     else recipes.distill_student(distillation, name, seed)
                 ]
     if embedding := config.embedding:
-        made += [recipes.assemble_table2(embedding, config.corruptions), recipes.draw_figure_a1(embedding)]
+        made += [recipes.assemble_table2(embedding, config.corruptions, PAPER), recipes.draw_figure_a1(embedding)]
         for name in embedding.active_methods:
             seeds = config.seeds_of("embedding")
             made += [recipes.train_embedding(embedding, name, seed) for seed in seeds]
@@ -125,10 +126,10 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
             made += [recipes.train_robust_network(robustness, name, seed) for seed in seeds]
         tables = ("table3", "table3_supplement", "robustness")
         made += [recipes.evaluate_robustness(robustness)]
-        made += [recipes.assemble_table3(robustness, config.corruptions, table) for table in tables]
+        made += [recipes.assemble_table3(robustness, config.corruptions, table, PAPER) for table in tables]
         made += [recipes.draw_snr_curves(robustness), recipes.draw_weight_sweep(robustness)]
     if config.timed_methods:
-        made += [recipes.measure_times(config), recipes.assemble_table_a1(config)]
+        made += [recipes.measure_times(config), recipes.assemble_table_a1(config, PAPER)]
     return made
 
 
@@ -161,7 +162,7 @@ def test_a_mutated_configuration_is_accepted_or_refused_with_its_key(case):
 
 
 def declaration(raw, path):
-    """Return what tells whether two keys are declared at one place: the models there, the entry's kind, the key."""
+    """Return what is equal for two keys that are declared in one place: the models there, the entry's kind, the key."""
     options, node = [Config], raw
     for part in path[:-1]:
         options, node = branches(child(options, part)), node[part]

@@ -15,6 +15,7 @@ from lgg.errors import ModelFileError
 from lgg.evaluation.accuracy import error_percent
 from lgg.evaluation.robustness import deepfool_norms
 from lgg.pipeline import recipes
+from lgg.pipeline.config import Paper
 from lgg.pipeline.stages import (
     assemble_table2,
     assemble_table3,
@@ -242,7 +243,7 @@ def test_a_single_seed_gives_every_table_of_section_4_3(settings, call, networks
         call(evaluate_corruptions, recipe, model=network, corruptions=None, out_corruptions=error)
     for name in ("table3", "table3_supplement", "robustness"):
         files = {f"out_{kind}": tmp_path / f"{name}.{kind}" for kind in ("csv", "md", "tex", "html")}
-        recipe = recipes.assemble_table3(robustness, settings.corruptions, name).settings
+        recipe = recipes.assemble_table3(robustness, settings.corruptions, name, Paper()).settings
         call(assemble_table3, recipe, evaluations=evaluations, corruptions=errors, **files)
         text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert "preact_resnet18 (base_width 1), 1 epoch of 24 images in batches of 8, without augmentation" in text
@@ -269,7 +270,7 @@ def test_without_corruptions_there_are_tables_of_all_else(settings, call, networ
         call(evaluate_embedding, recipe, model=network, corruptions=None, **files)
     forms = ("csv", "md", "tex", "html")
     files = {f"out_{part}{form}": tmp_path / f"{part}{form}" for part in ("", "supplement_") for form in forms}
-    recipe = recipes.assemble_table2(embedding, None).settings
+    recipe = recipes.assemble_table2(embedding, None, Paper()).settings
     call(assemble_table2, recipe, evaluations=evaluations, corruptions=[], **files)
     for table, rows in (("csv", 2), ("supplement_csv", 9)):
         found = pd.read_csv(tmp_path / table)
@@ -288,7 +289,7 @@ def test_without_corruptions_tables_of_section_4_3_have_all_else(settings, call,
     evaluation.parent.mkdir(parents=True)
     robustness_of(settings, call, evaluation, *networks[:2])
     files = {f"out_{form}": tmp_path / form for form in ("csv", "md", "tex", "html")}
-    recipe = recipes.assemble_table3(robustness, None, table).settings
+    recipe = recipes.assemble_table3(robustness, None, table, Paper()).settings
     call(assemble_table3, recipe, evaluations=[evaluation], corruptions=[], **files)
     found = pd.read_csv(tmp_path / "csv")
     assert found.filter(like="fgsm_normalized_mean").notna().all(axis=None)

@@ -1,0 +1,368 @@
+"""What is in each recipe, by stage: the same type where `lgg.pipeline.recipes` writes it and where the stage reads it.
+
+A class is named after its stage, `TrainRobustNetwork` for ``lgg.pipeline.stages.train_robust_network``; the others are parts
+of several.
+"""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+#: what `lgg.models.build` is given, but for what the images decide: the network's name and its own arguments
+Architecture = dict[str, Any]
+#: arguments of a loss or a defence
+Options = dict[str, Any]
+
+
+# --- data ---------------------------------------------------------------------------------------------------------------
+
+
+class PrepareData(TypedDict):
+    source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"]
+    path: str | None
+    train_images: int | None
+    test_images: int | None
+    validation_images: int | None
+    seed: int
+    class_names: list[str] | None
+    mean: list[float] | None
+    std: list[float] | None
+
+
+class Corruptions(TypedDict):
+    """What decides the pixels of corrupted images."""
+
+    source: Literal["generated", "cifar10_c"]
+    names: list[str]
+    severities: list[int]
+    images: int | None
+    seed: int
+
+
+class KeepCorruptions(TypedDict):
+    names: list[str]
+    seed: int
+
+
+class DrawCorruptions(Corruptions):
+    pass
+
+
+class DownloadCorruptions(TypedDict):
+    pass
+
+
+# --- training -----------------------------------------------------------------------------------------------------------
+
+
+class Phase(TypedDict):
+    epochs: float
+    learning_rate: float | list[float]
+    shape: Literal["linear", "cosine"]
+    fresh_optimizer: bool
+
+
+class Sgd(TypedDict):
+    name: Literal["sgd"]
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
+
+class AdamW(TypedDict):
+    name: Literal["adamw"]
+    betas: list[float]
+    epsilon: float
+    weight_decay: float
+
+
+class TimedTraining(TypedDict):
+    """What decides the time of a step."""
+
+    optimizer: Sgd | AdamW
+    batch_size: int
+    augmentation: Literal["crop_and_flip", "none"]
+    precision: Literal["float32", "bfloat16", "auto"]
+    compilation: Literal["none", "default", "reduce-overhead", "max-autotune"]
+
+
+class Training(TimedTraining):
+    schedule: list[Phase]
+
+
+class Network(TypedDict):
+    """A network and its training, but for the seed."""
+
+    architecture: Architecture
+    training: Training
+
+
+class TrainNetwork(Network):
+    seed: int
+
+
+class Loss(TypedDict):
+    """A loss of lgg.losses by its module, and its weight next to cross-entropy, where that is a part."""
+
+    loss: str
+    options: Options
+    weight: float
+
+
+class DistillationLoss(Loss):
+    layers: list[str] | None
+
+
+class DistillStudent(TrainNetwork, DistillationLoss):
+    pass
+
+
+class TrainStudents(Network):
+    """Of students with a teacher, the loss too."""
+
+    seeds: list[int]
+    loss: NotRequired[str]
+    options: NotRequired[Options]
+    weight: NotRequired[float]
+    layers: NotRequired[list[str] | None]
+
+
+class TrainEmbedding(TrainNetwork):
+    """Of cross-entropy, the name of the loss alone."""
+
+    loss: str
+    options: NotRequired[Options]
+    weight: NotRequired[float]
+    dimensions: NotRequired[int | None]
+
+
+class TrainPlaneEmbedding(TrainEmbedding):
+    epochs: list[int]
+
+
+class Defence(TypedDict):
+    """A defence of lgg.defences by its module."""
+
+    name: str
+    options: Options
+
+
+class TrainRobustNetwork(TrainNetwork):
+    defences: list[Defence]
+
+
+# --- evaluation ---------------------------------------------------------------------------------------------------------
+
+
+class EvaluateNetwork(TypedDict):
+    pass
+
+
+class EvaluateGeometry(TypedDict):
+    classes: int
+    images_per_class: int
+    k: int
+    draws: int
+    draw_seed: int
+
+
+class EvaluateEmbedding(TypedDict):
+    seed: int
+    own_classifier: bool
+    unit_length: bool
+    corruptions: Corruptions | None
+
+
+class Pgd(TypedDict):
+    epsilon: float
+    step_size: float
+    steps: int
+    restarts: int
+    loss: Literal["cross_entropy", "logit_difference"]
+    stop_at_success: bool
+
+
+class Tests(TypedDict):
+    images: int | None
+    seed: int
+    transfer_seed: int
+    fgsm_snr: float
+    curve_snrs: list[float]
+    noise_std: float
+    dropout_rate: float
+    weight_bits: int
+    pgd: Pgd
+    strong_pgd: Pgd
+    deepfool_images: int
+
+
+class EvaluateRobustness(TypedDict):
+    tests: Tests
+
+
+class EvaluateCorruptions(TypedDict):
+    corruptions: Corruptions | None
+
+
+# --- tables -------------------------------------------------------------------------------------------------------------
+
+
+class Row(TypedDict):
+    name: str
+    label: str
+
+
+class Trained(TypedDict):
+    """How the networks of a table were trained, for its legend."""
+
+    architectures: list[Architecture]
+    epochs: int
+    batch_size: int
+    augmentation: str
+
+
+class Table1Row(Row):
+    paper_error: float | None
+    paper_gain: float | None
+
+
+class AssembleTable1(TypedDict):
+    rows: list[Table1Row]
+    baseline: str
+    #: name of the teacher's row, where there is a teacher
+    teacher: str | None
+    trained: Trained
+
+
+class PaperRow(Row):
+    #: the paper's figures by measure
+    paper: dict[str, float]
+
+
+class Table2Row(PaperRow):
+    classifier: str
+
+
+class AssembleTable2(TypedDict):
+    rows: list[Table2Row]
+    baseline: str
+    trained: Trained
+
+
+class Table3Row(PaperRow):
+    defences: list[Defence]
+
+
+class AssembleTable3(TypedDict):
+    table: Literal["table3", "table3_supplement", "robustness"]
+    rows: list[Table3Row]
+    baseline: str
+    tests: Tests
+    trained: Trained
+
+
+# --- figures ------------------------------------------------------------------------------------------------------------
+
+
+class DrawFigure1(TypedDict):
+    architecture: Architecture
+
+
+class DrawFigure2(TypedDict):
+    pass
+
+
+class DrawGraphDepths(TypedDict):
+    pass
+
+
+class ErrorsRow(Row):
+    #: of embeddings; None of networks that classify themselves
+    classifier: str | None
+
+
+class DrawCorruptionErrors(TypedDict):
+    rows: list[ErrorsRow]
+
+
+class DrawTrainingCurves(TypedDict):
+    rows: list[Row]
+
+
+class EmbeddedRow(Row):
+    #: whether lengths mean nothing
+    directional: bool
+
+
+class DrawFigureA1(TypedDict):
+    rows: list[EmbeddedRow]
+    epochs: list[int]
+
+
+class DrawSnrCurves(TypedDict):
+    rows: list[Row]
+    fgsm_snr: float
+
+
+class DrawLayerVariation(TypedDict):
+    rows: list[Row]
+
+
+class SweepRow(TypedDict):
+    name: str
+    weight: float
+
+
+class DrawWeightSweep(TypedDict):
+    rows: list[SweepRow]
+    fgsm_snr: float
+
+
+# --- Appendix D ---------------------------------------------------------------------------------------------------------
+
+
+class TimedNetwork(TypedDict):
+    """A training as far as its time depends on it: without the schedule, and with weights of 1."""
+
+    architecture: Architecture
+    training: TimedTraining
+    seed: int
+    loss: NotRequired[str]
+    options: NotRequired[Options]
+    weight: NotRequired[float]
+    layers: NotRequired[list[str] | None]
+    dimensions: NotRequired[int | None]
+    defences: NotRequired[list[Defence]]
+
+
+class TimedRow(TypedDict):
+    name: str
+    section: Literal["distillation", "embedding", "robustness"]
+    recipe: TimedNetwork
+    #: of students that have one
+    teacher: Architecture | None
+
+
+class MeasureTimes(TypedDict):
+    rows: list[TimedRow]
+    rounds: int
+    steps: int
+
+
+class TimesRow(Row):
+    network: dict[str, Any]
+    baseline: str
+    batch_size: int
+    epochs: int
+    paper_epoch_seconds: float | None
+
+
+class TrainingAttack(TypedDict):
+    epsilon: float
+    step_size: float
+    steps: int
+    random_start: bool
+
+
+class AssembleTableA1(TypedDict):
+    rows: list[TimesRow]
+    #: of the methods with adversarial training, as timed
+    adversarial: TrainingAttack | None
