@@ -8,17 +8,18 @@ from lgg._lazy import lazy_attributes
 _EXPORTS = {
     "Adversarial": ".adversarial",
     "Defence": ".base",
+    "Outputs": ".base",
     "Parseval": ".parseval",
     "Regularizer": ".regularizer",
     "Term": ".base",
 }
-__all__ = ["Adversarial", "Defence", "Parseval", "Regularizer", "Term", "build"]
+__all__ = ["Adversarial", "Defence", "Outputs", "Parseval", "Regularizer", "Term", "build"]
 
 if TYPE_CHECKING:
     from typing import Any
 
     from lgg.defences.adversarial import Adversarial
-    from lgg.defences.base import Defence, Term
+    from lgg.defences.base import Defence, Outputs, Term
     from lgg.defences.parseval import Parseval
     from lgg.defences.regularizer import Regularizer
 

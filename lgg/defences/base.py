@@ -5,12 +5,31 @@ Defences are made where tables are written too, so these modules import PyTorch 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lgg.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network made of a batch.
+
+    Attributes:
+        model: the network.
+        images: those trained on, (B, 3, H, W).
+        labels: their classes, (B,).
+        logits: (B, C).
+        representations: all that the network names in `layers`, each (B, ...).
+    """
+
+    model: "nn.Module"
+    images: "Tensor"
+    labels: "Tensor"
+    logits: "Tensor"
+    representations: Sequence["Tensor"]
 
 
 @dataclass(frozen=True)
@@ -36,34 +55,23 @@ class Defence:
     """
 
     #: the arguments that the network is built with, on top of its own
-    architecture: Mapping[str, Any] = {}
+    architecture: ClassVar[Mapping[str, Any]] = {}
 
-    def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor":
-        """Return the images (B, 3, H, W) to train on in place of `images`; with several defences, those of the one before.
+    def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor | None":
+        """Return the images (B, 3, H, W) to train on in place of `images`, None for these; the next defence gets them.
 
         The mode of `model`, its gradients and its buffers must be left as they are.
         """
-        return images
 
-    def term(
-        self, model: "nn.Module", logits: "Tensor", representations: Sequence["Tensor"], labels: "Tensor"
-    ) -> Term | None:
-        """Return a term to add to the loss, None for nothing.
-
-        Args:
-            model: the network.
-            logits: its outputs (B, C) for the images trained on.
-            representations: all that it names in `layers`, each (B, ...).
-            labels: the true classes (B,).
-        """
-        return None
+    def term(self, outputs: Outputs) -> Term | None:
+        """Return a term to add to the loss, None for nothing."""
 
     def after_step(self, model: "nn.Module") -> None:
-        """Change the weights after a step of the optimizer."""
+        """Change the weights after a step of the optimiser."""
 
     @property
     def sentence(self) -> str:
-        """What Table 3's legend says of it, a phrase without a full stop: what it is, with which constants."""
+        """How Table 3's legend describes it: a phrase with its constants, without a full stop."""
         return type(self).__name__
 
 

@@ -1,14 +1,11 @@
 """The label variation regularizer as a defence (Section 4.3 of the paper, Eq. 9)."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from lgg.defences.base import Defence, Term
+from lgg.defences.base import Defence, Outputs, Term
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from lgg.losses.smoothness import LabelVariationSmoothness
 
 
@@ -48,9 +45,10 @@ class Regularizer(Defence):
             self.power, self.reduction, self.k, self.normalize, self.similarity, self.rbf_scale
         )
 
-    def term(self, model: "nn.Module", logits: "Tensor", representations: Sequence["Tensor"], labels: "Tensor") -> Term:
-        # the column keeps the name under which published histories have it
-        return Term("smoothness", self.loss(representations, labels, num_classes=logits.shape[1]), self.weight)
+    def term(self, outputs: Outputs) -> Term:
+        value = self.loss(outputs.representations, outputs.labels, num_classes=outputs.logits.shape[1])
+        # the column keeps the name that it has in published histories
+        return Term("smoothness", value, self.weight)
 
     @property
     def sentence(self) -> str:

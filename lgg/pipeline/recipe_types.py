@@ -219,22 +219,17 @@ class Trained(TypedDict):
     augmentation: str
 
 
-class Table1Row(Row):
-    paper_error: float | None
-    paper_gain: float | None
+class PaperRow(Row):
+    #: the paper's figures by measure
+    paper: dict[str, float]
 
 
 class AssembleTable1(TypedDict):
-    rows: list[Table1Row]
+    rows: list[PaperRow]
     baseline: str
     #: name of the teacher's row, where there is a teacher
     teacher: str | None
     trained: Trained
-
-
-class PaperRow(Row):
-    #: the paper's figures by measure
-    paper: dict[str, float]
 
 
 class Table2Row(PaperRow):
@@ -347,12 +342,11 @@ class MeasureTimes(TypedDict):
     steps: int
 
 
-class TimesRow(Row):
+class TimesRow(PaperRow):
     network: dict[str, Any]
     baseline: str
     batch_size: int
     epochs: int
-    paper_epoch_seconds: float | None
 
 
 class TrainingAttack(TypedDict):

@@ -170,12 +170,9 @@ def assemble_table1(distillation: configuration.Distillation, paper: Paper) -> R
     teacher = distillation.teacher
     labels = {TEACHER: teacher.label} if teacher else {}
     labels |= {name: method.label for name, method in distillation.active_methods.items()}
-    rows: list[types.Table1Row] = []
-    for name, label in labels.items():
-        figures = paper.row("table1", name)
-        rows.append(
-            {"name": name, "label": label, "paper_error": figures.get("error"), "paper_gain": figures.get("gain")}
-        )
+    rows: list[types.PaperRow] = [
+        {"name": name, "label": label, "paper": paper.row("table1", name)} for name, label in labels.items()
+    ]
     networks = [role.architecture for role in (teacher, distillation.student) if role]
     settings: types.AssembleTable1 = {
         "rows": rows,
@@ -462,7 +459,7 @@ def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
                 "baseline": f"{section_name}.{section.baseline}",
                 "batch_size": section.training.batch_size,
                 "epochs": section.training.epochs,
-                "paper_epoch_seconds": paper.row("tableA1", row).get("epoch_seconds"),
+                "paper": paper.row("tableA1", row),
             }
         )
     keys = set(types.TrainingAttack.__annotations__)

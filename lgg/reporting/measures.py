@@ -3,6 +3,7 @@
 The standard library only, so that planning can ask which figures of the paper a table has a place for.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,7 +21,7 @@ class Measure:
         digits: after the decimal point, in Markdown, LaTeX and HTML.
         constants: keys of the configuration's `robustness.tests` that the measure depends on. The paper's figure is shown
             where they have the paper's values. "corruptions" is the section `corruptions`: all of the benchmark.
-        test: the test of a network (`lgg.evaluation.robustness_tests`) whose value it is; None for other measures.
+        test: the test of a network (`lgg.evaluation.robustness_tests`) whose value it is; "" for other measures.
         published: whether tables have a place for a figure of the paper.
         is_accuracy: whether what is shown is 100 minus the value measured, an error in percent.
         bold: whether the best mean is in bold; not where differences between values mean nothing.
@@ -32,7 +33,7 @@ class Measure:
     better: Literal["lower", "higher"] | None = "lower"
     digits: int = 2
     constants: tuple[str, ...] = ()
-    test: str | None = None
+    test: str = ""
     published: bool = True
     is_accuracy: bool = False
     bold: bool = True
@@ -46,6 +47,11 @@ class Measure:
     def difference_column(self) -> str:
         """Heading with the unit of a difference, and the direction of better."""
         return self._heading("points" if self.unit == "%" else self.unit)
+
+    @property
+    def paper_column(self) -> str:
+        """Name of the CSV's column of the paper's figures."""
+        return f"paper_{self.name}"
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -73,6 +79,11 @@ class Measure:
     def shown(self, value: float) -> float:
         """Return what the table shows of a measured value."""
         return 100.0 - value if self.is_accuracy else value
+
+    def paper_figure(self, row: Mapping[str, Any]) -> float:
+        """Return the paper's figure of a row, NaN where it has none: `row["paper"]` has them by measure."""
+        figure = row["paper"].get(self.name)
+        return math.nan if figure is None else float(figure)
 
 
 # --- Table 1 and Table A1 ----------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def _problems(figures: Any, config: Config) -> Iterator[Problem]:
 
 
 def _row_problems(table: str, rows: Mapping[Any, Any], config: Config) -> Iterator[Problem]:
-    measures = [name for name, measure in MEASURES.items() if table in measure.tables]
+    measures = [name for name, measure in MEASURES.items() if table in measure.tables and measure.published]
     for method, figures in rows.items():
         where = f"{table}.{_key(method)}"
         yield from ((where, text) for text in _method_problems(table, str(method), rows, config))

@@ -171,11 +171,19 @@ def declaration(raw, path):
     return tuple(map(id, options)), *(str(node.get(kind)) for kind in KINDS), path[-1]
 
 
+def around(key):
+    """Return the demonstration for values of a top-level key: of the paper's sections that one alone, so that it loads fast."""
+    whole = copy.deepcopy(WHOLE[0])
+    sections = {"geometry", "distillation", "embedding", "robustness"}
+    return whole | dict.fromkeys((sections | {"timing"}) - {key}) if key in sections else whole
+
+
 def test_no_single_value_is_too_much_for_any_key():
     """Every key of the shipped configuration, once for each place that declares it, with every value that could hurt."""
-    raw = copy.deepcopy(WHOLE[0])
-    once = {declaration(raw, path): path for path in places(raw)}
+    once = {declaration(WHOLE[0], path): path for path in places(WHOLE[0])}
     for *parent, key in once.values():
+        raw = around([*parent, key][0])
+        before = copy.deepcopy(raw)
         section = inside(raw, tuple(parent))
         right = section[key]
         for value in [*NUMBERS, *HOSTILE, *OTHERS, [], {}, [None], {"x": 1}, {None: 1}, {3: 4}]:
@@ -183,7 +191,7 @@ def test_no_single_value_is_too_much_for_any_key():
             with contextlib.suppress(ConfigError):
                 load(raw)
         section[key] = right
-    assert raw == WHOLE[0]  # what is loaded is left as it was
+        assert raw == before  # what is loaded is left as it was
 
 
 @pytest.mark.pipeline

@@ -117,6 +117,10 @@ def test_a_row_has_the_figures_all_of_whose_constants_are_the_paper_s(constants)
         ("{table4: {}}", "table4: there is no such table; did you mean 'table"),
         ("{table1: {gkd: {eror: 9}}}", "table1.gkd.eror: table1 has no such measure; did you mean 'error'? Valid: "),
         ("{table2: {triplet: {epoch_seconds: 9}}}", "table2.triplet.epoch_seconds: table2 has no such measure"),
+        (
+            "{table1: {gkd: {agreement: 90}}}",
+            "table1.gkd.agreement: table1 has no such measure",
+        ),  # in no table of the paper
         ("{table1: {gkd: {error: many}}}", "table1.gkd.error: expected a number, found 'many'"),
         ("{table1: {gkd: {error: true}}}", "table1.gkd.error: expected a number, found True"),
         ("{table1: {gkd: {error: null}}}", "table1.gkd.error: expected a number, found nothing"),
