@@ -1184,6 +1184,15 @@ def test_settings_of_training_are_what_fit_and_batches_are_given():
         assert declared.Training.model_fields[name].default == parameters[name].default
 
 
+@pytest.mark.parametrize(("section", "optimizer"), [(declared.Sgd, "SGD"), (declared.AdamW, "AdamW")])
+def test_keys_of_an_optimizer_are_arguments_of_its_class_with_the_same_defaults(section, optimizer):
+    optimizers = pytest.importorskip("lgg.training.optimizers")
+    parameters = inspect.signature(getattr(optimizers, optimizer)).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+    given = section(name=optimizer.lower()).model_dump(exclude={"name"})
+    assert given == {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+
+
 @pytest.mark.parametrize("name", ["hinton", "rkd_d", "gkd", "gkd_inter"])
 def test_options_of_a_method_are_arguments_of_its_loss_with_the_same_defaults(name):
     distillation = configured().distillation
