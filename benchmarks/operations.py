@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from _common import RESULTS, begin, show
-from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, plan, some_images, trials
+from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, paper_epoch_seconds, plan, some_images, trials
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -81,9 +81,8 @@ def main() -> None:
             | {"petaflop": number * steps * operations / 1e15}
         )
     table = pd.DataFrame(rows)
-    baseline = config.robustness.active_methods[config.robustness.baseline]
     steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
-    rate = steps * counts[f"robustness.{config.robustness.baseline}"] / baseline.paper_epoch_seconds
+    rate = steps * counts[f"robustness.{config.robustness.baseline}"] / paper_epoch_seconds(config)
     times = pd.read_csv(MEASURED)
     table["seconds_measured"] = table["training"].map(times.groupby("name")["seconds_per_step"].median())
     seconds = {

@@ -36,7 +36,7 @@ from lgg.data.storage import ImageSet, read_header, read_images, write_images
 from lgg.evaluation.accuracy import predict
 from lgg.evaluation.embeddings import CLASSIFIERS, fit
 from lgg.pipeline import recipes
-from lgg.pipeline.config import Config, RobustMethod, Timing, Training, load
+from lgg.pipeline.config import Config, Paper, Timing, Training, load, read_paper
 from lgg.pipeline.stages import measure_times
 from lgg.reporting.figures import MARKERS, PALETTE, plt
 from lgg.training.timing import Trial
@@ -264,7 +264,7 @@ def _work(job: Planned, config: Config, costs: Costs) -> float:
         case "evaluate_corruptions":
             return corrupted * prediction["robustness"]
         case "evaluate_robustness":
-            predictions, gradients = passes_under_tests(config, config.robustness.active_methods[job.method])
+            predictions, gradients = passes_under_tests(config, job.method)
             return predictions * prediction["robustness"] + gradients * costs.gradient
         case "measure_times":
             steps = 2 + config.timing.rounds * config.timing.steps
@@ -276,13 +276,13 @@ def _training(training: Training, step: float) -> float:
     return training.epochs * ceil(TRAIN_IMAGES / training.batch_size) * step
 
 
-def passes_under_tests(config: Config, method: RobustMethod) -> tuple[float, float]:
+def passes_under_tests(config: Config, method: str) -> tuple[float, float]:
     """Return how many predictions and how many gradients of an image the tests of one network take."""
     tests = config.robustness.tests
     attacked = tests.images or TEST_IMAGES
     levels = len({*tests.curve_snrs, tests.fgsm_snr})
-    # a further start is for the images that none before has led astray: the share that the published network keeps
-    left = method.published.pgd / 100 if method.published and method.published.pgd is not None else 1.0
+    # a further start is for the images that none before has fooled the network on: the share that the published one keeps
+    left = paper_figures(config).row("robustness", method).get("pgd", 100.0) / 100
     starts = sum(
         test.steps * (1 + (test.restarts - 1) * left) * attacked for test in (tests.pgd, tests.strong_pgd, tests.pgd)
     )
@@ -292,14 +292,22 @@ def passes_under_tests(config: Config, method: RobustMethod) -> tuple[float, flo
     return predictions + deepfool, starts + 3 * attacked + deepfool * CLASSES
 
 
+def paper_figures(config: Config) -> Paper:
+    return read_paper(ROOT / "config/paper.yaml", config)
+
+
+def paper_epoch_seconds(config: Config) -> float:
+    """Return the paper's seconds for an epoch of Section 4.3's baseline."""
+    return paper_figures(config).row("tableA1", f"robustness.{config.robustness.baseline}")["epoch_seconds"]
+
+
 def as_on_the_paper_s_gpu(costs: Costs, config: Config) -> tuple[Costs, float]:
     """Return `costs` scaled to the paper's seconds for an epoch of the baseline, and the factor.
 
     The classifiers of Table 2 work on the CPU: theirs stay.
     """
-    baseline = config.robustness.active_methods[config.robustness.baseline]
     steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
-    factor = baseline.paper_epoch_seconds / (steps * costs.step[f"robustness.{config.robustness.baseline}"])
+    factor = paper_epoch_seconds(config) / (steps * costs.step[f"robustness.{config.robustness.baseline}"])
     scaled = {name: factor * seconds for name, seconds in costs.step.items()}
     predictions = {name: factor * seconds for name, seconds in costs.prediction.items()}
     return replace(costs, step=scaled, prediction=predictions, gradient=factor * costs.gradient), factor

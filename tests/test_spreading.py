@@ -116,7 +116,7 @@ def test_a_job_that_is_not_there_is_named():
 
 def test_attacks_are_counted_by_their_steps_starts_and_images():
     config = spreading.paper()
-    predictions, gradients = spreading.passes_under_tests(config, config.robustness.active_methods["baseline"])
+    predictions, gradients = spreading.passes_under_tests(config, "baseline")
     # 20 steps twice; 100 steps, and 4 more times for the 1.2 % of images left; FGSM twice and once more for the transfer
     assert gradients == pytest.approx(10_000 * (2 * 20 + 100 * (1 + 4 * 0.012) + 3) + 1_000 * 5 * 10)
     assert predictions == 10_000 * (4 + 1 + 2 * 9 + 4) + 1_000 * 5

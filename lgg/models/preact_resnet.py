@@ -58,7 +58,12 @@ class PreActResNet18(ImageClassifier):
     Raises ValueError for a width or bottleneck below 1.
     """
 
-    layers = (*(f"block{block}.relu{relu}" for block in range(1, 9) for relu in (1, 2)), "final.relu")
+    # written out, since the pipeline reads them without importing the class
+    layers: tuple[str, ...] = (
+        "block1.relu1", "block1.relu2", "block2.relu1", "block2.relu2", "block3.relu1", "block3.relu2",
+        "block4.relu1", "block4.relu2", "block5.relu1", "block5.relu2", "block6.relu1", "block6.relu2",
+        "block7.relu1", "block7.relu2", "block8.relu1", "block8.relu2", "final.relu",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Which losses and networks there are, and how they are made and called, read from their files. Imports none of them."""
+"""Which losses, networks and defences there are, and how they are made and called, read from their files.
+
+Imports none of them.
+"""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -25,13 +28,13 @@ MODULES = ("nn.Module", "torch.nn.Module", "Module")  # a base class without a f
 
 
 def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a file; ValueError with its name and the line where it is no Python."""
+    """Return the syntax tree of a file; ValueError with its name and the line where it is not Python."""
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
-        raise ValueError(f"{_shown(path)}, line {error.lineno}: this is no Python: {error.msg}") from None
+        raise ValueError(f"{_shown(path)}, line {error.lineno}: this is not Python: {error.msg}") from None
     except ValueError as error:  # null bytes, before Python 3.12
-        raise ValueError(f"{_shown(path)}: this is no Python: {error}") from None
+        raise ValueError(f"{_shown(path)}: this is not Python: {error}") from None
 
 
 def _shown(path: Path) -> str:
@@ -45,7 +48,7 @@ def _exports(path: Path) -> dict[str, Any]:
                 return dict(ast.literal_eval(node.value))
             except (ValueError, TypeError):
                 raise ValueError(
-                    f"{_shown(path)}, line {node.lineno}: _EXPORTS holds names in quotes and nothing computed"
+                    f"{_shown(path)}, line {node.lineno}: _EXPORTS must hold names in quotes and nothing computed"
                 ) from None
     return {}
 
@@ -59,8 +62,16 @@ def lazy_exports(path: Path) -> dict[str, str]:
 def losses() -> dict[str, str]:
     """Return the class of each loss by the module, a file of lgg/losses/, that holds it."""
     exports = lazy_exports(PACKAGE / "losses" / "__init__.py")
-    # the others are functions beside the losses
+    # the others are functions next to the losses
     return {source.removeprefix("."): name for name, source in exports.items() if name[0].isupper()}
+
+
+@cache
+def defences() -> dict[str, str]:
+    """Return the class of each defence by the module, a file of lgg/defences/, that holds it."""
+    exports = lazy_exports(PACKAGE / "defences" / "__init__.py")
+    # what defences are made of is exported too
+    return {source.removeprefix("."): name for name, source in exports.items() if source != ".base"}
 
 
 @cache
@@ -73,21 +84,27 @@ def networks() -> dict[str, tuple[str, str]]:
     found = _exports(path)
     for name, entry in found.items():
         if not (isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
-            raise ValueError(f'{_shown(path)}: the entry of {name!r} in _EXPORTS needs the form ("file", "Class")')
+            raise ValueError(f'{_shown(path)}: the entry of {name!r} in _EXPORTS must have the form ("file", "Class")')
     return found
 
 
-# --- how a loss is made and called -------------------------------------------------------------------------------------
+# --- how losses and defences are made, and how losses are called -------------------------------------------------------
 
 
 @cache
-def arguments(module: str) -> dict[str, bool] | None:
+def loss_arguments(module: str) -> dict[str, bool] | None:
     """Return the arguments that the loss in `module` is made with, and whether it needs each.
 
-    None where its class takes any, or inherits them from outside of this package. Raises ValueError where the file, or the
-    class that is registered for it, is not there, or the file is no Python.
+    None where its class takes any, or inherits them from outside this package. Raises ValueError where the file, or the
+    class that is registered for it, is not there, or the file is not Python.
     """
     return _arguments(*_loss(module))
+
+
+@cache
+def defence_arguments(module: str) -> dict[str, bool] | None:
+    """Return what `loss_arguments` does, of the defence in `module`."""
+    return _arguments(PACKAGE / "defences" / f"{module}.py", defences()[module])
 
 
 def check_distillation_loss(module: str) -> None:
@@ -99,13 +116,15 @@ def check_distillation_loss(module: str) -> None:
     where, names = f"{_shown(path)}: forward of {name}", ", ".join(GIVEN_TO_DISTILLATION)
     parameters = signature.parameters.values()
     if by_place := [one.name for one in parameters if one.kind is Parameter.POSITIONAL_ONLY]:
-        raise ValueError(f"{where} takes {by_place[0]!r} by its place alone, but is given all by name: take the / away")
+        raise ValueError(
+            f"{where} takes {by_place[0]!r} by position only, but is given everything by name: remove the /"
+        )
     wanted = [one for one in GIVEN_TO_DISTILLATION if _takes_anything(signature) or one in signature.parameters]
     needed = [name for name, is_needed in _named(signature).items() if is_needed]
     if unknown := [name for name in needed if name not in wanted]:
-        raise ValueError(f"{where} asks for {', '.join(map(repr, unknown))}, which it is not given; there are {names}")
+        raise ValueError(f"{where} needs {', '.join(map(repr, unknown))}, which it is not given; it can have {names}")
     if not wanted:
-        raise ValueError(f"{where} asks for nothing by name; there are {names}")
+        raise ValueError(f"{where} takes none of what it is given, by name: {names}")
 
 
 def check_embedding_loss(module: str) -> None:
@@ -117,7 +136,7 @@ def check_embedding_loss(module: str) -> None:
             signature.bind(*GIVEN_TO_EMBEDDING)
     except TypeError as error:
         raise ValueError(
-            f"{_shown(path)}: forward of {name} is called with {' and '.join(GIVEN_TO_EMBEDDING)}, by their places: {error}"
+            f"{_shown(path)}: forward of {name} is called with {' and '.join(GIVEN_TO_EMBEDDING)}, by position: {error}"
         ) from None
 
 
@@ -130,9 +149,9 @@ def _loss(module: str) -> tuple[Path, str]:
 
 @cache
 def network_arguments(name: str) -> dict[str, bool] | None:
-    """Return the arguments that a network is made with beside `num_classes`, `mean` and `std`, and whether it needs each.
+    """Return a network's arguments other than `num_classes`, `mean` and `std`, and whether it needs each.
 
-    None where its class takes any, or inherits them from outside of this package. Raises ValueError where it does not take
+    None where its class takes any, or inherits them from outside this package. Raises ValueError where it does not take
     these three, or its file or class is not there.
     """
     path, class_name = _network(name)
@@ -153,7 +172,8 @@ def network_layers(name: str) -> tuple[str, ...]:
     path, class_name = _network(name)
     for node in _lineage(path, class_name):
         for one in node.body if node else []:
-            if isinstance(one, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "layers" for t in one.targets):
+            if _assigns(one, "layers"):
+                assert isinstance(one, ast.Assign | ast.AnnAssign)
                 found = _literal(one.value)
                 if isinstance(found, tuple) and found and all(isinstance(layer, str) for layer in found):
                     return found
@@ -162,7 +182,9 @@ def network_layers(name: str) -> tuple[str, ...]:
     )
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr | None) -> Any:
+    if node is None:  # a name and its type alone
+        return None
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -178,7 +200,7 @@ def _network(name: str) -> tuple[Path, str]:
 
 
 def _arguments(path: Path, class_name: str) -> dict[str, bool] | None:
-    """Return what a class is made with by name, and whether it needs each; None where the files of this package do not say."""
+    """Return what a class is made with by name, and whether it needs each; None where this package's files do not show it."""
     signature = _signature(path, class_name, "__init__")
     return None if signature is None or _takes_anything(signature) else _named(signature)
 
@@ -194,7 +216,7 @@ def _named(signature: Signature) -> dict[str, bool]:
 
 
 def _signature(path: Path, class_name: str, method: str) -> Signature | None:
-    """Return how a method of a class is called, without its `self`; None where the files of this package do not say.
+    """Return how a method of a class is called, without its `self`; None where this package's files do not show it.
 
     A class without an `__init__` is made with nothing. Raises ValueError where there is no `forward`, or none that can be
     called like a function.
@@ -207,9 +229,11 @@ def _signature(path: Path, class_name: str, method: str) -> Signature | None:
             return _signature_of(found[-1], f"{_shown(path)}, line {found[-1].lineno}")
         if found and isinstance(found[-1], ast.AsyncFunctionDef):
             raise ValueError(
-                f"{_shown(path)}, line {found[-1].lineno}: {method} is `async`, which a training cannot call"
+                f"{_shown(path)}, line {found[-1].lineno}: {method} is `async`, which training cannot call"
             )
         if found:  # an assignment
+            return None
+        if method == "__init__" and node.decorator_list:  # such as dataclass, which writes one
             return None
     if method == "__init__":
         return Signature()
@@ -219,7 +243,12 @@ def _signature(path: Path, class_name: str, method: str) -> Signature | None:
 def _defines(node: ast.stmt, name: str) -> bool:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return node.name == name
-    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+    return _assigns(node, name)
+
+
+def _assigns(node: ast.stmt, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
 def _signature_of(function: ast.FunctionDef, where: str) -> Signature:
@@ -255,11 +284,11 @@ def _lineage(path: Path, name: str) -> Iterator[ast.ClassDef | None]:
     Raises ValueError where the file or the class is not there.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {_shown(path)}, which should hold {name}")
+        raise ValueError(f"there is no file {_shown(path)}, which should have the class {name}")
     body = parse(path).body
     classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
     if name not in classes:
-        raise ValueError(f"{_shown(path)} has no class {name}, which should be there")
+        raise ValueError(f"{_shown(path)} has no class {name}, for which it is registered")
     yield classes[name]
     for base in map(ast.unparse, classes[name].bases):
         if base in MODULES:

@@ -34,7 +34,7 @@ def write(folder, files, *overlays, repository=None):
 def test_it_holds_the_whole_configuration_with_its_defaults(tmp_path, images):
     content = read_json(write(tmp_path, images[1]))
     assert content["configuration"] == configured().model_dump(mode="json")
-    assert content["configuration"]["distillation"]["training"]["momentum"] == 0.9
+    assert content["configuration"]["distillation"]["training"]["optimizer"]["momentum"] == 0.9
 
 
 def test_it_holds_the_data_with_their_hashes(tmp_path, images):

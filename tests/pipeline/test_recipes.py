@@ -1,20 +1,20 @@
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 import pytest
-from configurations import configured, read
+from configurations import CONFIG, configured, read
 from PIL import Image
 from pydantic import BaseModel
 
 from lgg.data import pictures, sources
-from lgg.pipeline import digest, recipes
-from lgg.pipeline.config import Data, load
+from lgg.pipeline import digest, recipe_types, recipes
+from lgg.pipeline.config import Data, Paper, load, read_paper
 
 METHODS = {"hinton", "rkd_d", "gkd", "gkd_inter"}
 DISTILLED = {f"distill_student {method}" for method in METHODS}
@@ -26,10 +26,15 @@ LABEL_VARIATION = {"train_embedding label_variation", "train_plane_embedding lab
 JUDGED = {f"evaluate_embedding {method}" for method in EMBEDDINGS}
 DEFENCES = set(configured().robustness.active_methods)
 DEFENDED = {f"train_robust_network {method}" for method in DEFENCES}
-REGULARIZED = {
-    f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.smoothness
-}
-PARSEVAL = {f"train_robust_network {name}" for name, one in configured().robustness.methods.items() if one.parseval}
+
+
+def defended_by(name):
+    """Return the training stages of the methods that have a defence."""
+    methods = configured().robustness.active_methods.items()
+    return {f"train_robust_network {method}" for method, one in methods if name in [own.name for own in one.defences]}
+
+
+REGULARIZED, PARSEVAL, ATTACKED = map(defended_by, ("regularizer", "parseval", "adversarial"))
 TABLES3 = {"assemble_table3 table3", "assemble_table3 table3_supplement", "assemble_table3 robustness"}
 RELATIVE_MCES = {"assemble_table2", "assemble_table3 table3", "assemble_table3 table3_supplement"}
 CORRUPTED = {*JUDGED, "evaluate_corruptions", "draw_corruptions"}
@@ -48,10 +53,11 @@ TRAININGS = {*WIDE_RESNETS, *PREACT_RESNETS}
 EVALUATIONS = {"evaluate_network", "evaluate_geometry", *JUDGED, "evaluate_robustness", "evaluate_corruptions"}
 
 
-def recipes_of(configuration):
-    """Return the recipe of every stage, those of trained networks for seed 0."""
+def recipes_of(configuration, paper=None):
+    """Return the recipe of every stage, those of trained networks for seed 0; `paper` is that of config/paper.yaml."""
+    paper = read_paper(CONFIG / "paper.yaml", configuration) if paper is None else paper
     distillation, geometry = configuration.distillation, configuration.geometry
-    return corruption_recipes_of(configuration) | {
+    return corruption_recipes_of(configuration, paper) | {
         "prepare_data": recipes.prepare_data(configuration),
         "train_reference_network": recipes.train_reference_network(geometry),
         "evaluate_geometry": recipes.evaluate_geometry(geometry),
@@ -66,14 +72,14 @@ def recipes_of(configuration):
             if method.loss != "none"
         },
         "evaluate_network": recipes.evaluate_network(distillation.student.architecture),
-        "assemble_table1": recipes.assemble_table1(distillation),
+        "assemble_table1": recipes.assemble_table1(distillation, paper),
         "draw_distillation_training": recipes.draw_training_curves(distillation.active_methods),
         "measure_times": recipes.measure_times(configuration),
-        "assemble_table_a1": recipes.assemble_table_a1(configuration),
+        "assemble_table_a1": recipes.assemble_table_a1(configuration, paper),
     }
 
 
-def corruption_recipes_of(configuration):
+def corruption_recipes_of(configuration, paper):
     """Return the recipe of every stage of Sections 4.2 and 4.3, those of trained networks for seed 0."""
     corruptions = configuration.corruptions
     embedding, robustness = configuration.embedding, configuration.robustness
@@ -90,7 +96,7 @@ def corruption_recipes_of(configuration):
             f"evaluate_embedding {name}": recipes.evaluate_embedding(embedding, corruptions, name, 0)
             for name in embeddings
         },
-        "assemble_table2": recipes.assemble_table2(embedding, corruptions),
+        "assemble_table2": recipes.assemble_table2(embedding, corruptions, paper),
         "draw_figure_a1": recipes.draw_figure_a1(embedding),
         "draw_embedding_training": recipes.draw_training_curves(embeddings),
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
@@ -98,7 +104,7 @@ def corruption_recipes_of(configuration):
         "evaluate_robustness": recipes.evaluate_robustness(robustness),
         "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions),
         **{
-            f"assemble_table3 {table}": recipes.assemble_table3(robustness, corruptions, table)
+            f"assemble_table3 {table}": recipes.assemble_table3(robustness, corruptions, table, paper)
             for table in ("table3", "table3_supplement", "robustness")
         },
         "draw_robustness_corruptions": recipes.draw_corruption_errors(robustness.table_methods),
@@ -168,7 +174,7 @@ def test_the_order_of_methods_is_the_order_of_the_rows():
         ("draw_distillation_training", configured().distillation.active_methods),
     ],
 )
-def test_rows_of_the_other_tables_and_figures_stand_in_the_order_of_their_methods(stage, methods):
+def test_rows_of_the_other_tables_and_figures_are_in_the_order_of_their_methods(stage, methods):
     rows = json.loads(recipes_of(configured())[stage].settings)["rows"]
     assert [row["name"] for row in rows] == list(methods)
 
@@ -180,12 +186,32 @@ def test_rows_carry_the_paper_s_figures():
         return next(row["paper"] for row in settings[stage]["rows"] if row["name"] == name)
 
     assert paper("assemble_table2", "label_variation") == {"clean_error": 5.63, "relative_mce": 90.33}
-    assert paper("assemble_table2", "triplet") == {"clean_error": None, "relative_mce": None}
+    assert paper("assemble_table2", "triplet") == {}
     for table in ("table3", "table3_supplement"):
         given = paper(f"assemble_table3 {table}", "regularizer")
         assert given == {"clean_error": 13.2, "fgsm_normalized": 49.5, "relative_mce": 97.6}
     assert paper("assemble_table3 robustness", "both")["dropout"] == 56.2
     assert paper("assemble_table3 robustness", "adversarial") == {}
+    assert paper("assemble_table1", "gkd") == {"error": 9.71, "gain": 0.63}
+    assert paper("assemble_table1", "teacher") == {"error": 7.27}
+    assert paper("assemble_table_a1", "robustness.adversarial") == {"epoch_seconds": 369}
+    assert paper("assemble_table_a1", "robustness.both") == {}
+
+
+def test_an_edited_figure_of_the_paper_changes_its_table_alone():
+    whole = read_paper(CONFIG / "paper.yaml", configured())
+    tables = {
+        "table1": {"assemble_table1"},
+        "table2": {"assemble_table2"},
+        "table3": {"assemble_table3 table3", "assemble_table3 table3_supplement"},
+        "robustness": {"assemble_table3 robustness"},
+        "tableA1": TABLE_A1,
+    }
+    assert set(tables) == set(whole.figures)
+    before = recipes_of(configured(), whole)
+    for table, stages in tables.items():
+        rows = {method: dict.fromkeys(row, 1.0) for method, row in whole.figures[table].items()}
+        assert changed(before, recipes_of(configured(), Paper({**whole.figures, table: rows}))) == stages
 
 
 @pytest.mark.parametrize(
@@ -203,7 +229,7 @@ def test_rows_carry_the_paper_s_figures():
         ("robustness: {tests: {strong_pgd: {steps: 5}, images: 50}}", set()),
     ],
 )
-def test_the_paper_s_figures_stand_only_beside_what_was_measured_with_its_constants(overlay, metrics):
+def test_the_paper_s_figures_are_only_next_to_what_was_measured_with_its_constants(overlay, metrics):
     def papers(configuration):
         found = recipes_of(configuration)
         return {
@@ -227,20 +253,21 @@ def test_a_number_gives_the_same_recipe_however_it_is_written(spelling):
 
 
 def test_a_default_gives_the_same_recipe_written_out():
-    overlay = "distillation: {training: {momentum: 0.9}, methods: {gkd: {power: 1, k: null}}}"
+    overlay = "distillation: {training: {optimizer: {momentum: 0.9}}, methods: {gkd: {power: 1, k: null}}}"
     assert not changed(recipes_of(configured()), recipes_of(configured(overlay)))
 
 
 MEASURED, TABLE_A1 = {"measure_times"}, {"assemble_table_a1"}
-# what belongs to Table A1 of the changes below: what costs time is measured anew, what is only said of it is not
+# what the changes below do to Table A1: what costs time is measured again, what is only shown is not
 TIMED_SETTINGS = {
     "distillation: {methods: {gkd: {label: Graphs}}}": TABLE_A1,
     "distillation: {baseline: gkd}": MEASURED | TABLE_A1,
     "distillation: {methods: {gkd: {layers: [pool]}}}": MEASURED,
     "distillation: {methods: {gkd: {k: 5}}}": MEASURED,
     "distillation: {training: {batch_size: 64}}": MEASURED | TABLE_A1,
-    "distillation: {training: {weight_decay: 0}}": MEASURED,
+    "distillation: {training: {optimizer: {weight_decay: 0}}}": MEASURED,
     "distillation: {training: {compilation: default}}": MEASURED,
+    "distillation: {training: {optimizer: {name: adamw}}}": MEASURED,
     "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}": TABLE_A1,
     "distillation: {teacher: {architecture: {depth: 16}}}": MEASURED,
     "distillation: {student: {architecture: {depth: 16}}}": MEASURED | TABLE_A1,
@@ -249,20 +276,19 @@ TIMED_SETTINGS = {
     "embedding: {methods: {label_variation: {rbf_scale: 1}}}": MEASURED,
     "embedding: {methods: {label_variation: {normalize_embeddings: false}}}": MEASURED,
     "embedding: {dimensions: 16}": MEASURED,
-    "embedding: {training: {momentum: 0.5}}": MEASURED,
+    "embedding: {training: {optimizer: {momentum: 0.5}}}": MEASURED,
     "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}": TABLE_A1,
     "embedding: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
     "robustness: {methods: {both: {label: Two}}}": TABLE_A1,
     "robustness: {baseline: both}": MEASURED | TABLE_A1,
-    "robustness: {methods: {both: {smoothness: {reduction: sum}}}}": MEASURED,
-    "robustness: {methods: {both: {smoothness: {similarity: rbf}}}}": MEASURED,
-    "robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}": MEASURED,
-    "robustness: {training: {momentum: 0.5}}": MEASURED,
+    "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, reduction: sum}]}}}": MEASURED,
+    "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, similarity: rbf}]}}}": MEASURED,
+    "robustness: {methods: {parseval: {defences: [{name: parseval, beta: 0.1}]}}}": MEASURED,
+    "robustness: {training: {optimizer: {momentum: 0.5}}}": MEASURED,
     "robustness: {architecture: {base_width: 4}}": MEASURED | TABLE_A1,
     "timing: {rounds: 7}": MEASURED,
     "timing: {methods: [robustness.parseval]}": MEASURED | TABLE_A1,
     "timing: {adversarial: {steps: 2}}": MEASURED | TABLE_A1,
-    "robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}": TABLE_A1,
 }
 
 
@@ -273,13 +299,11 @@ SETTING_CHANGES = [
     ("timing: {rounds: 7}", set()),
     ("timing: {methods: [robustness.parseval]}", set()),
     ("timing: {adversarial: {steps: 2}}", set()),
-    ("robustness: {methods: {parseval: {paper_epoch_seconds: 50}}}", set()),
     ("run: other", set()),
     ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
     ("resources: {checkpoints: {minutes: null, epochs: 3}}", set()),
     ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1", "draw_distillation_training"}),
-    ("distillation: {methods: {gkd: {paper_error: 1, paper_gain: 1}}}", {"assemble_table1"}),
-    ("distillation: {teacher: {label: Master, paper_error: 1}}", {"assemble_table1"}),
+    ("distillation: {teacher: {label: Master}}", {"assemble_table1"}),
     ("distillation: {baseline: gkd}", {"assemble_table1"}),
     ("distillation: {methods: {gkd: {weight: 1}}}", {"distill_student gkd"}),
     ("distillation: {methods: {gkd: {layers: [pool]}}}", {"distill_student gkd"}),
@@ -294,8 +318,9 @@ SETTING_CHANGES = [
     ),
     ("distillation: {methods: {hinton: null}}", {"assemble_table1", "draw_distillation_training"}),
     ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
-    ("distillation: {training: {weight_decay: 0}}", WIDE_RESNETS),
+    ("distillation: {training: {optimizer: {weight_decay: 0}}}", WIDE_RESNETS),
     ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
+    ("distillation: {training: {optimizer: {name: adamw}}}", WIDE_RESNETS),
     # which seeds share a job is a matter of the rules
     ("distillation: {seeds_per_job: 2}", set()),
     (
@@ -315,7 +340,7 @@ SETTING_CHANGES = [
     ("geometry: {classes: 3}", {"evaluate_geometry"}),
     ("geometry: {images_per_class: 4}", {"evaluate_geometry"}),
     ("geometry: {seed: 1}", {"train_reference_network"}),
-    ("geometry: {training: {momentum: 0.5}}", {"train_reference_network"}),
+    ("geometry: {training: {optimizer: {momentum: 0.5}}}", {"train_reference_network"}),
     ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
     ("data: {seed: 1}", {"prepare_data"}),
     ("data: {source: digits}", {"prepare_data"}),
@@ -324,7 +349,7 @@ SETTING_CHANGES = [
     ("data: {source: arrays, path: here}", {"prepare_data", "assemble_table1", "assemble_table2", *TABLES3}),
     # corruptions
     ("corruptions: {keep: true}", set()),
-    # with other corruptions the paper's relative MCE is not shown beside ours
+    # with other corruptions the paper's relative MCE is not shown next to ours
     ("corruptions: {names: [fog]}", {*CORRUPTED, "keep_corruptions", *RELATIVE_MCES}),
     ("corruptions: {seed: 1}", {*CORRUPTED, "keep_corruptions"}),
     # all severities of all images are kept
@@ -344,7 +369,6 @@ SETTING_CHANGES = [
         "embedding: {methods: {label_variation: {label: LV}}}",
         {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training", "draw_figure_a1"},
     ),
-    ("embedding: {methods: {triplet: {paper_clean_error: 1, paper_relative_mce: 2}}}", {"assemble_table2"}),
     ("embedding: {baseline: triplet}", {"assemble_table2"}),
     (
         "embedding: {methods: {triplet: {classifier: svm}}}",
@@ -359,7 +383,7 @@ SETTING_CHANGES = [
     ),
     # cross-entropy has a logit a class, and the plane has two dimensions
     ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
-    ("embedding: {training: {momentum: 0.5}}", {*EMBEDDED, *PLANES}),
+    ("embedding: {training: {optimizer: {momentum: 0.5}}}", {*EMBEDDED, *PLANES}),
     (
         "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
         {*EMBEDDED, *PLANES, "draw_figure_a1", "assemble_table2"},
@@ -379,11 +403,6 @@ SETTING_CHANGES = [
         {*TABLES3, *DEFENCE_FIGURES, "draw_layer_variation"},
     ),
     (
-        "robustness: {methods: {both: {paper_clean_error: 1}}}",
-        {"assemble_table3 table3", "assemble_table3 table3_supplement"},
-    ),
-    ("robustness: {methods: {both: {published: {clean: 1}}}}", {"assemble_table3 robustness"}),
-    (
         "robustness: {methods: {both: {supplement: true}}}",
         {
             "assemble_table3 table3",
@@ -397,16 +416,22 @@ SETTING_CHANGES = [
         {*TABLES3, "draw_layer_variation", "draw_weight_sweep"},
     ),
     (
-        "robustness: {methods: {regularizer: {smoothness: {weight: 0.5}}}}",
+        "robustness: {methods: {regularizer: {defences: [{name: regularizer, weight: 0.5}]}}}",
         {"train_robust_network regularizer", *TABLES3, "draw_weight_sweep"},
     ),
-    ("robustness: {methods: {both: {smoothness: {reduction: sum}}}}", {"train_robust_network both", *TABLES3}),
-    ("robustness: {methods: {parseval: {parseval: {beta: 0.1}}}}", {"train_robust_network parseval", *TABLES3}),
     (
-        "robustness: {methods: {adversarial: {adversarial: {steps: 5}}}}",
+        "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, reduction: sum}]}}}",
+        {"train_robust_network both", *TABLES3},
+    ),
+    (
+        "robustness: {methods: {parseval: {defences: [{name: parseval, beta: 0.1}]}}}",
+        {"train_robust_network parseval", *TABLES3},
+    ),
+    (
+        "robustness: {methods: {adversarial: {defences: [{name: adversarial, steps: 5}]}}}",
         {"train_robust_network adversarial", *TABLES3},
     ),
-    ("robustness: {training: {momentum: 0.5}}", DEFENDED),
+    ("robustness: {training: {optimizer: {momentum: 0.5}}}", DEFENDED),
     ("robustness: {architecture: {base_width: 4}}", {*DEFENDED, *TABLES3}),
     (
         "robustness: {tests: {fgsm_snr: 30}}",
@@ -416,9 +441,12 @@ SETTING_CHANGES = [
     ("robustness: {tests: {strong_pgd: {steps: 5}}}", {"evaluate_robustness", *TABLES3}),
     ("robustness: {tests: {strong_pgd: {loss: logit_difference}}}", {"evaluate_robustness", *TABLES3}),
     ("robustness: {tests: {pgd: {stop_at_success: true}}}", {"evaluate_robustness", *TABLES3}),
-    ("robustness: {methods: {both: {smoothness: {similarity: rbf}}}}", {"train_robust_network both", *TABLES3}),
     (
-        "robustness: {methods: {new: {label: New, adversarial: {}}}}",
+        "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, similarity: rbf}]}}}",
+        {"train_robust_network both", *TABLES3},
+    ),
+    (
+        "robustness: {methods: {new: {label: New, defences: [{name: adversarial}]}}}",
         {
             "train_robust_network new",
             *TABLES3,
@@ -443,7 +471,7 @@ NO_RECIPE = (
     "run",
     "seeds",
     "resources",
-    "data.cifar10",  # decides when the configuration is read whether rows have the paper's figures
+    "data.cifar10",  # decides whether rows have the paper's figures
     "corruptions.keep",
     "corruptions.path",  # of the archive, where that is the source
     *(f"{section}.seeds" for section in ("distillation", "embedding", "robustness")),
@@ -455,7 +483,7 @@ NO_RECIPE = (
 TIMES = {"measure_times", "assemble_table_a1"}
 #: the stages that a section's settings can concern; those of a method concern its own networks and what shows several
 CONCERNED = {
-    "data": {"prepare_data"},
+    "data": {"prepare_data", "assemble_table1", "assemble_table2", *TABLES3, "assemble_table_a1"},  # paper's figures
     "geometry": {"train_reference_network", "evaluate_geometry", "draw_figure1", "draw_figure2"},
     "corruptions": {*CORRUPTED, *TABLES3, "keep_corruptions", "assemble_table2"},
     "distillation": {*WIDE_RESNETS, "evaluate_network", "assemble_table1", "draw_distillation_training", *TIMES},
@@ -530,8 +558,8 @@ def test_every_setting_changes_the_recipe_of_a_stage_that_it_can_concern_and_of_
         return  # a recipe reads it, and cannot be made with this value
     if name.startswith(NO_RECIPE):
         assert found == set()
-    elif not re.search(r"regularizer_1e\d\.(paper_epoch_seconds|published)", name):  # not shown in those tables
-        assert found, "a new key? Say in the recipes which stages depend on it, or here that none does"
+    else:
+        assert found, "a new key? List it in the recipes of the stages that depend on it, or here as one of none"
         assert found <= concerned(path)
 
 
@@ -620,14 +648,20 @@ def test_without_a_figure_a1_it_has_no_recipe():
         recipes.train_plane_embedding(without, "triplet")
 
 
-def test_a_recipe_lists_the_defences_of_its_method_with_all_their_options():
+def test_a_recipe_lists_the_defences_of_its_method_in_their_order():
     settings = {name: json.loads(recipe.settings) for name, recipe in recipes_of(configured()).items()}
-    keys = {"regularizer": "smoothness", "parseval": "parseval", "adversarial": "adversarial"}
+    rows = {row["name"]: row for row in settings["assemble_table3 table3_supplement"]["rows"]}
     for name, method in configured().robustness.active_methods.items():
-        found = [defence["name"] for defence in settings[f"train_robust_network {name}"]["defences"]]
-        assert found == [defence for defence, key in keys.items() if getattr(method, key)]
-    both = {one["name"]: one["options"] for one in settings["train_robust_network both"]["defences"]}
-    assert both["regularizer"] == {
+        recipe = settings[f"train_robust_network {name}"]
+        assert [one["name"] for one in recipe["defences"]] == [one.name for one in method.defences]
+        assert recipe["architecture"] == {
+            "name": "preact_resnet18",
+            "base_width": 8,
+        }  # which the stage's defences change
+        assert rows[name]["defences"] == recipe["defences"]
+    parseval, regularizer = settings["train_robust_network both"]["defences"]
+    assert parseval == {"name": "parseval", "options": {"beta": 0.01}}
+    assert regularizer["options"] == {
         "weight": 1e-4,
         "power": 2,
         "reduction": "mean",
@@ -636,7 +670,88 @@ def test_a_recipe_lists_the_defences_of_its_method_with_all_their_options():
         "similarity": "cosine",
         "rbf_scale": 2.0,
     }
-    assert both["parseval"] == {"beta": 0.01}
+
+
+def test_a_defence_of_your_own_is_named_by_its_module():
+    own = {"name": "other", "module": "parseval", "arguments": {"beta": 0.3}}
+    robustness = configured({"robustness": {"methods": {"own": {"label": "Own", "defences": [own]}}}}).robustness
+    recipe = recipes.train_robust_network(robustness, "own", 0)
+    assert json.loads(recipe.settings)["defences"] == [{"name": "parseval", "options": {"beta": 0.3}}]
+    assert recipe.code == recipes.train_robust_network(robustness, "parseval", 0).code
+
+
+# --- types --------------------------------------------------------------------------------------------------------
+
+
+def fits(value, kind):
+    """Return whether a value of JSON has a type of `lgg.pipeline.recipe_types`."""
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        has_keys = isinstance(value, dict) and kind.__required_keys__ <= set(value) <= set(hints)
+        return has_keys and all(fits(one, hints[key]) for key, one in value.items())
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in inside
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, inside[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if inside:
+        return any(fits(value, one) for one in inside)
+    if kind is type(None):
+        return value is None
+    return isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+
+
+def type_of(stage):
+    """Return the type of a recipe, by the name of its stage in `recipes_of`."""
+    name = {
+        "train_teacher": "train_network",
+        "train_student": "train_network",
+        "train_reference_network": "train_network",
+        **dict.fromkeys(TRAINING_FIGURES, "draw_training_curves"),
+        **{f"draw_{section}_corruptions": "draw_corruption_errors" for section in ("embedding", "robustness")},
+    }.get(stage, stage.partition(" ")[0])
+    return getattr(recipe_types, "".join(map(str.capitalize, name.split("_"))))
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "{}",
+        "{corruptions: null, distillation: {training: {optimizer: {name: adamw}}}}",
+        "{data: {source: arrays, path: x, mean: [0, 0, 0], std: [1, 1, 1]}, timing: {adversarial: null}}",
+    ],
+)
+def test_recipes_have_their_types(overlay):
+    configuration = configured(overlay)
+    made = recipes_of(configuration) if configuration.corruptions else recipes_without_corruptions(configuration)
+    made |= {
+        f"train_students {name}": recipes.train_students(configuration.distillation, name, [1, 2])
+        for name in ("baseline", "gkd")
+    }
+    wrong = [stage for stage, recipe in made.items() if not fits(json.loads(recipe.settings), type_of(stage))]
+    assert wrong == []
+
+
+def recipes_without_corruptions(configuration):
+    """Return the recipes that there are without corrupted images, and those that differ then."""
+    paper = read_paper(CONFIG / "paper.yaml", configuration)
+    return {
+        "train_teacher": recipes.train_teacher(configuration.distillation),
+        "evaluate_embedding": recipes.evaluate_embedding(configuration.embedding, None, "triplet", 0),
+        "evaluate_corruptions": recipes.evaluate_corruptions(configuration.robustness, None),
+        "assemble_table2": recipes.assemble_table2(configuration.embedding, None, paper),
+        "assemble_table3 table3": recipes.assemble_table3(configuration.robustness, None, "table3", paper),
+        "measure_times": recipes.measure_times(configuration),
+    }
+
+
+def test_a_misspelt_key_does_not_fit():
+    settings = json.loads(recipes_of(configured())["train_robust_network both"].settings)
+    assert fits(settings, recipe_types.TrainRobustNetwork)
+    settings["defences"][0]["optoins"] = settings["defences"][0].pop("options")
+    assert not fits(settings, recipe_types.TrainRobustNetwork)
 
 
 @pytest.mark.parametrize("stage", sorted(recipes_of(configured())))
@@ -705,6 +820,9 @@ EVERY = set(recipes_of(configured()))
 TABLES = {name for name in EVERY if name.startswith("assemble_")}
 FIGURES = {name for name in EVERY if name.startswith("draw_")}
 WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"}
+CONFIG_FILES = [
+    f"config.{path.stem}" for path in (digest.ROOT / "pipeline/config").glob("*.py") if path.stem != "__init__"
+]
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
@@ -718,11 +836,13 @@ MODULE_CHANGES = [
     ("lgg.losses.triplet", {"train_embedding triplet"}),
     ("lgg.losses.regularizer", REGULARIZED),
     ("lgg.losses.parseval", PARSEVAL),
+    # tables have a sentence of each defence, and are made again with the networks that an edit of it makes again
+    ("lgg.defences", DEFENDED - {"train_robust_network baseline"}),
+    ("lgg.defences.base", DEFENDED - {"train_robust_network baseline"}),
     ("lgg.defences.regularizer", REGULARIZED),
     ("lgg.defences.parseval", PARSEVAL),
-    ("lgg.defences.adversarial", {"train_robust_network adversarial"}),
-    *((module, TRAININGS) for module in ("lgg.defences", "lgg.defences.base")),
-    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *REGULARIZED, *PARSEVAL}),
+    ("lgg.defences.adversarial", ATTACKED),
+    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
     (
         "lgg.graph",
         {
@@ -881,15 +1001,15 @@ MODULE_CHANGES = [
         )
     ),
     ("lgg.pipeline.stages.assemble_table_a1", TABLE_A1),
-    # what runs before or beside the stages, or only where it is chosen; a loss of one's own is a row of its method
+    # what runs before or next to the stages, or only where it is chosen
     *(
         (f"lgg.{module}", set())
         for module in (
-            *("representations", "reporting.job_times", "reporting.overview"),
+            *("representations", "reporting.job_times", "reporting.overview", "reporting.measures"),
             *(
                 f"pipeline.{name}"
                 for name in (
-                    *("__main__", "config", "config.__main__", "config.overlays", "registry", "recipes", "digest"),
+                    *("__main__", "config", *CONFIG_FILES, "registry", "recipes", "recipe_types", "digest"),
                     *("provenance", "workflow", "rules", "ending", "interrupt", "metadata"),
                     *("environment", "gpus", "driver", "streams"),
                     *("stages.download_corruptions", "stages.train_students"),
@@ -941,7 +1061,7 @@ def test_the_network_of_the_teacher_counts_in_distillation(monkeypatch):
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-BESIDE = (".DS_Store", "Thumbs.db", "desktop.ini", "._train.npz", "._1.png", "readme.txt", "validation.npz")
+OTHERS = (".DS_Store", "Thumbs.db", "desktop.ini", "._train.npz", "._1.png", "readme.txt", "validation.npz")
 
 
 @pytest.fixture
@@ -958,7 +1078,7 @@ def opened(monkeypatch):
 
 
 def images_read(source, folder):
-    """Read a source of the user's own, and return the settings that say so."""
+    """Read a source of the user's own, and return its settings."""
     data = Data(source=source, path=str(folder))
     sources.load(data.model_dump(mode="json"))
     return data
@@ -973,7 +1093,7 @@ def strew(folder, names):
 def test_the_data_depend_on_the_arrays_that_are_read_and_on_no_other_file(tmp_path, opened):
     for split in ("train", "test"):
         np.savez(tmp_path / f"my-{split}.npz", images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.arange(2))
-    strew(tmp_path, [*BESIDE, "old/train.npz"])
+    strew(tmp_path, [*OTHERS, "old/train.npz"])
     data = images_read("arrays", tmp_path)
     assert opened == recipes.source_files(data) == [str(tmp_path / f"my-{one}.npz") for one in ("train", "test")]
 
@@ -984,7 +1104,7 @@ def test_the_data_depend_on_the_pictures_that_are_read_and_on_no_other_file(tmp_
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32)).save(tmp_path / name)
     for folder in ("", "train", "train/a", "test/b", ".hidden/a", "train/.hidden", "other/a"):
-        strew(tmp_path / folder, [*BESIDE, ".1.png", "1.png.part"])
+        strew(tmp_path / folder, [*OTHERS, ".1.png", "1.png.part"])
     strew(tmp_path, ["train/1.png", "other/a/1.png", "train/.hidden/1.png"])
     data = images_read("image_folder", tmp_path)
     assert opened == recipes.source_files(data) == [str(tmp_path / name) for name in names]
@@ -1017,8 +1137,9 @@ def test_a_timed_training_is_that_of_its_method_but_for_what_takes_no_time():
         timed, trained = timed_rows()[name]["recipe"], json.loads(recipe.settings)
         del trained["training"]["schedule"]
         for settings in (timed, trained):
-            for part in (settings, *(defence["options"] for defence in settings.get("defences", ()))):
-                part.pop("weight", None)
+            settings.pop("weight", None)
+            for defence in settings.get("defences", ()):
+                defence["options"].pop("weight", None)
         assert timed == trained
 
 
@@ -1027,10 +1148,10 @@ def test_only_students_with_a_teacher_have_one():
     assert teachers == {"distillation.rkd_d", "distillation.gkd"}
 
 
-def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_told_otherwise():
+def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_configured_otherwise():
     def steps(*overlays):
-        (defence,) = timed_rows(*overlays)["robustness.adversarial"]["recipe"]["defences"]
-        return defence["options"]["steps"]
+        (attack,) = timed_rows(*overlays)["robustness.adversarial"]["recipe"]["defences"]
+        return attack["options"]["steps"]
 
     assert configured().robustness.methods["adversarial"].adversarial.steps == 1
     assert steps() == 7

@@ -5,6 +5,7 @@ import torch
 from configurations import configured
 from torch import nn
 
+import lgg.defences
 import lgg.losses
 import lgg.models
 from lgg import losses
@@ -28,11 +29,12 @@ def test_every_loss_is_there_with_the_arguments_of_its_class():
         assert loss.__module__ == f"lgg.losses.{module}"
         own = inspect.signature(loss).parameters if "__init__" in vars(loss) else {}
         expected = {key: parameter.default is parameter.empty for key, parameter in own.items()}
-        assert registry.arguments(module) == expected
+        assert registry.loss_arguments(module) == expected
 
 
 FUNCTIONS = (
-    registry.losses, registry.networks, registry.arguments, registry.network_arguments, registry.network_layers
+    registry.losses, registry.defences, registry.networks, registry.loss_arguments, registry.defence_arguments,
+    registry.network_arguments, registry.network_layers,
 )  # fmt: skip
 
 
@@ -43,8 +45,13 @@ def forget():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Return an empty package with a loss and a network that are registered and not written yet."""
-    for folder, table in (("losses", '{"Toy": ".toy", "helper": ".toy"}'), ("models", '{"toy": ("toy", "Toy")}')):
+    """Return an empty package with a loss, a network and a defence that are registered and not written yet."""
+    tables = {
+        "losses": '{"Toy": ".toy", "helper": ".toy"}',
+        "models": '{"toy": ("toy", "Toy")}',
+        "defences": '{"Toy": ".toy", "Defence": ".base"}',
+    }
+    for folder, table in tables.items():
         (tmp_path / "lgg" / folder).mkdir(parents=True)
         (tmp_path / "lgg" / folder / "__init__.py").write_text(f"_EXPORTS = {table}\n")
     monkeypatch.setattr(registry, "PACKAGE", tmp_path / "lgg")
@@ -56,7 +63,7 @@ def package(tmp_path, monkeypatch):
 def test_arguments_of_any_kind_are_found(package):
     (package / "losses/toy.py").write_text("class Toy:\n    def __init__(self, a, /, b, c=1, *, d, e=2): ...\n")
     assert registry.losses() == {"toy": "Toy"}
-    assert registry.arguments("toy") == {"a": True, "b": True, "c": False, "d": True, "e": False}
+    assert registry.loss_arguments("toy") == {"a": True, "b": True, "c": False, "d": True, "e": False}
 
 
 @pytest.mark.parametrize(
@@ -64,23 +71,23 @@ def test_arguments_of_any_kind_are_found(package):
     [
         (None, "no file lgg/losses/toy.py"),
         ("class Tay: ...\n", "lgg/losses/toy.py has no class Toy"),
-        ("class Toy:\n    def forward(self:\n", r"lgg/losses/toy.py, line 2: this is no Python: "),
+        ("class Toy:\n    def forward(self:\n", r"lgg/losses/toy.py, line 2: this is not Python: "),
         ("x = 1\nclass Toy: é\udcff", r"lgg/losses/toy.py"),
         ("class Toy: \0", r"lgg/losses/toy.py"),
     ],
 )
-def test_what_is_registered_and_cannot_be_read_is_told(package, text, message):
+def test_what_is_registered_and_cannot_be_read_is_reported(package, text, message):
     if text:
         (package / "losses/toy.py").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
-        registry.arguments("toy")
+        registry.loss_arguments("toy")
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [("{'Toy': '.toy'", "line 1: this is no Python"), ("{'Toy': toy}", "line 1: _EXPORTS holds names in quotes")],
+    [("{'Toy': '.toy'", "line 1: this is not Python"), ("{'Toy': toy}", "line 1: _EXPORTS must hold names")],
 )
-def test_a_table_that_cannot_be_read_is_told(package, table, message):
+def test_a_table_that_cannot_be_read_is_reported(package, table, message):
     (package / "losses/__init__.py").write_text(f"_EXPORTS = {table}\n")
     with pytest.raises(ValueError, match=f"lgg/losses/__init__.py, {message}"):
         registry.losses()
@@ -123,7 +130,7 @@ def loss_of(text):
 
 
 class Network:
-    """Stands in for a teacher and a student of one representation."""
+    """A stand-in for a teacher and a student of one representation."""
 
     layers = ("one",)
 
@@ -173,9 +180,9 @@ def test_a_loss_is_refused_just_where_no_training_can_call_it(package, check, tr
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        ("(self)", "asks for nothing by name"),
-        ("(self, *rest)", "asks for nothing by name"),
-        ("(self, student_reps=None)", "asks for nothing by name"),
+        ("(self)", "takes none of what it is given"),
+        ("(self, *rest)", "takes none of what it is given"),
+        ("(self, student_reps=None)", "takes none of what it is given"),
         ("(student_logits, labels)", "line 5: forward lacks `self`"),
     ],
 )
@@ -185,7 +192,7 @@ def test_a_loss_that_a_training_could_call_in_vain_is_refused(package, forward, 
         registry.check_distillation_loss("toy")
 
 
-def test_names_that_there_are_not_are_told_with_those_that_there_are(package):
+def test_names_that_there_are_not_are_reported_with_those_that_there_are(package):
     (package / "losses/toy.py").write_text(written("(self, student_reps, labels, epoch)"))
     with pytest.raises(ValueError, match="'student_reps', 'epoch'") as caught:
         registry.check_distillation_loss("toy")
@@ -228,7 +235,7 @@ def test_decorators_change_no_names_but_of_a_static_forward(package, decorator, 
         ("class Toy(nn.Module):\n    x = 1\n", "Toy has no forward"),
     ],
 )
-def test_a_forward_that_is_none_is_told(package, text, message):
+def test_a_forward_that_is_none_is_reported(package, text, message):
     (package / "losses/toy.py").write_text(text)
     for check in (registry.check_distillation_loss, registry.check_embedding_loss):
         with pytest.raises(ValueError, match=message):
@@ -252,13 +259,13 @@ def test_what_is_inherited_within_the_package_is_found(package, line):
     )
     (package / "losses/base.py").write_text(base)
     (package / "losses/toy.py").write_text(f"{line}\n\nclass Toy(Base): ...\n")
-    assert registry.arguments("toy") == {"a": True}
+    assert registry.loss_arguments("toy") == {"a": True}
     with pytest.raises(ValueError, match="'who'"):
         registry.check_distillation_loss("toy")
 
 
 @pytest.mark.parametrize("text", ["class Toy(elsewhere.Loss): ...\n", "class Toy(nn.Module):\n    forward = call\n"])
-def test_what_the_files_do_not_say_is_let_pass(package, text):
+def test_what_the_files_do_not_show_is_accepted(package, text):
     (package / "losses/toy.py").write_text(text)
     registry.check_distillation_loss("toy")
     registry.check_embedding_loss("toy")
@@ -321,15 +328,62 @@ SMALL = {"wide_resnet": {"depth": 10, "width": 0.0625}, "preact_resnet18": {"bas
         ("layers = names()", "needs a line `layers = "),
     ],
 )
-def test_a_network_that_cannot_be_made_is_told(package, body, message):
+def test_a_network_that_cannot_be_made_is_reported(package, body, message):
     (package / "models/toy.py").write_text(f"class Toy(Base):\n    {body}\n")
     with pytest.raises(ValueError, match=f"lgg/models/toy.py: .*{message}"):
         registry.network_arguments("toy")
         registry.network_layers("toy")
 
 
+@pytest.mark.parametrize("line", ['layers = ("a", "b")', 'layers: tuple[str, ...] = ("a", "b")'])
+def test_layers_are_read_with_and_without_a_type(package, line):
+    (package / "models/base.py").write_text("class Base:\n    layers: tuple[str, ...]\n")
+    (package / "models/toy.py").write_text(f"from lgg.models.base import Base\n\nclass Toy(Base):\n    {line}\n")
+    assert registry.network_layers("toy") == ("a", "b")
+
+
+# --- defences ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_defence_is_there_with_the_arguments_of_its_class():
+    assert set(registry.defences()) >= {"regularizer", "parseval", "adversarial"}
+    for module, name in registry.defences().items():
+        defence = getattr(lgg.defences, name)
+        assert defence.__module__ == f"lgg.defences.{module}"
+        own = inspect.signature(defence).parameters
+        expected = {key: parameter.default is parameter.empty for key, parameter in own.items()}
+        assert registry.defence_arguments(module) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("class Toy(Defence):\n    def __init__(self, strength, steps=1): ...\n", {"strength": True, "steps": False}),
+        ("class Toy(Defence): ...\n", {}),
+        ("@dataclass\nclass Toy(Defence):\n    strength: float\n", None),  # whose __init__ is written by its decorator
+        ("class Toy(Defence):\n    def __init__(self, **given): ...\n", None),
+    ],
+)
+def test_arguments_of_a_defence_are_those_of_its_class(package, text, expected):
+    (package / "defences/base.py").write_text("class Defence: ...\n")
+    (package / "defences/toy.py").write_text(f"from lgg.defences.base import Defence\n\n{text}")
+    assert registry.defences() == {"toy": "Toy"}
+    assert registry.defence_arguments("toy") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "no file lgg/defences/toy.py"), ("x = 1\n", "lgg/defences/toy.py has no class Toy")],
+)
+def test_a_defence_that_cannot_be_read_is_reported(package, text, message):
+    if text:
+        (package / "defences/toy.py").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        registry.defence_arguments("toy")
+
+
 def test_a_digest_names_a_file_that_is_no_python(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("x = (\n")
     monkeypatch.setattr("lgg.pipeline.digest.ROOT", tmp_path)
-    with pytest.raises(ValueError, match=r"broken\.py, line 1: this is no Python"):
+    with pytest.raises(ValueError, match=r"broken\.py, line 1: this is not Python"):
         import_closure("lgg.broken")

@@ -84,14 +84,14 @@ NEW_SEED = {
 CONFIGURATION_CHANGES = {
     # methods
     "{distillation: {methods: {gkd: {weight: 5}}}, geometry: {k: 3}, "
-    "embedding: {methods: {label_variation: {weight: 2}}}, robustness: {methods: {both: {smoothness: {weight: 1}}}}}": (
+    "embedding: {methods: {label_variation: {weight: 2}}}, robustness: {methods: {both: {defences: [{name: regularizer}]}}}}": (
         retrained(SETTINGS, "gkd")
         | FIGURE2
         | retrained_embeddings(SETTINGS, "label_variation")
         | retrained_defences(SETTINGS, "both")
     ),
     "{distillation: {methods: {gkd_inter: {edges: intra}}}, geometry: {draws: 6}, "
-    "embedding: {figure: {epochs: [2]}}, robustness: {methods: {adversarial: {adversarial: {steps: 2}}}}}": (
+    "embedding: {figure: {epochs: [2]}}, robustness: {methods: {adversarial: {defences: [{name: adversarial}]}}}}": (
         retrained(SETTINGS, "gkd_inter") | FIGURE2 | PLANES | retrained_defences(SETTINGS, "adversarial")
     ),
     "{distillation: {methods: {hinton: {temperature: 2}}}, geometry: {training: {batch_size: 50}}, "
@@ -99,7 +99,7 @@ CONFIGURATION_CHANGES = {
         HINTON | GEOMETRY | TABLE2 | EMBEDDING_ERRORS | ATTACKED
     ),
     "{distillation: {methods: {gkd_k: {label: GKD 5, loss: graph_distillation, k: 5}}}, "
-    "embedding: {dimensions: 3}, robustness: {methods: {baseline: {parseval: {}}}}}": (
+    "embedding: {dimensions: 3}, robustness: {methods: {baseline: {defences: [{name: parseval}]}}}}": (
         {"distill_student gkd_k": 2}
         | evaluations(SETTINGS, "gkd_k")
         | TABLE1
@@ -124,9 +124,6 @@ CONFIGURATION_CHANGES = {
         | TABLE_A1
         | TRAINING_FIGURES
     ),
-    # of Section 4.3's three tables the supplement alone has the adversarial row
-    "{distillation: {methods: {gkd: {paper_error: 9.7}}}, embedding: {methods: {label_variation: {paper_clean_error: 5}}}, "
-    "robustness: {methods: {adversarial: {paper_clean_error: 20}}}}": TABLE1 | TABLE2 | {"assemble_table3": 1},
     "{distillation: {methods: {gkd_inter: null}}, embedding: {methods: {label_variation: null}, figure: null}, "
     "robustness: {methods: {both: null}}}": (
         TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TIMES | TRAINING_FIGURES
@@ -150,9 +147,9 @@ CONFIGURATION_CHANGES = {
     # networks and training
     "{distillation: {training: {schedule: [{epochs: 2, learning_rate: 0.05}]}}, "
     "robustness: {architecture: {base_width: 5}}}": DISTILLATION | DEFENDED | TIMES,
-    "{distillation: {training: {momentum: 0.8}}, embedding: {training: {momentum: 0.6}}}": DISTILLATION
-    | EMBEDDED
-    | TIMES,
+    "{distillation: {training: {optimizer: {momentum: 0.8}}}, embedding: {training: {optimizer: {momentum: 0.6}}}}": (
+        DISTILLATION | EMBEDDED | TIMES
+    ),
     "{distillation: {teacher: {seed: 7}}, geometry: {seed: 1}, embedding: {figure: {seed: 1}}}": (
         TEACHER | DISTILLED | evaluations(SETTINGS, *METHODS) | GEOMETRY | PLANES
     ),
@@ -176,7 +173,7 @@ CONFIGURATION_CHANGES = {
     "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
     "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}, checkpoints: {minutes: 1, epochs: 2}}": {},
     # the same values in other words
-    "{data: {class_names: null}, distillation: {training: {weight_decay: 5e-4, nesterov: false}}, "
+    "{data: {class_names: null}, distillation: {training: {optimizer: {weight_decay: 5e-4, nesterov: false}}}, "
     "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
     # rows of Table 1 stay in their order
     "distillation: {methods: {gkd: {weight: 25, power: 1, k: null}}}": {},

@@ -15,12 +15,15 @@ from lgg.pipeline import machine
 from lgg.pipeline import metadata as made
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
+from lgg.pipeline.config import read_paper
 from lgg.pipeline.interrupt import heed_signals
 from lgg.pipeline.rules import asks, each, files, in_groups, one_of, stage
 from lgg.pipeline.workflow import gpus_of_jobs, start, starts_jobs
 
 try:
     settings = start(config, ROOT, workflow.config_settings)
+    PAPER = read_paper(ROOT / "config" / "paper.yaml", settings)
+    PAPER = read_paper(ROOT / "config" / "paper.yaml", settings)
 except LggError as error:
     raise WorkflowError(str(error))
 heed_signals()

@@ -125,7 +125,7 @@ if settings.distillation:
             job="assemble_table1",
         localrule: True
         params:
-            **stage(recipes.assemble_table1(settings.distillation)),
+            **stage(recipes.assemble_table1(settings.distillation, PAPER)),
 
     use rule light as draw_distillation_training with:
         input:

@@ -68,7 +68,7 @@ if settings.embedding:
             job="assemble_table2",
         localrule: True
         params:
-            **stage(recipes.assemble_table2(settings.embedding, settings.corruptions)),
+            **stage(recipes.assemble_table2(settings.embedding, settings.corruptions, PAPER)),
 
     if settings.corruptions:
 

@@ -71,7 +71,7 @@ if settings.robustness:
             table=one_of(ROBUSTNESS_TABLES),
         localrule: True
         params:
-            **stage(lambda wc: recipes.assemble_table3(settings.robustness, settings.corruptions, wc.table)),
+            **stage(lambda wc: recipes.assemble_table3(settings.robustness, settings.corruptions, wc.table, PAPER)),
 
     if settings.corruptions:
 

@@ -33,4 +33,4 @@ if settings.timed_methods:
             job="assemble_tableA1",
         localrule: True
         params:
-            **stage(recipes.assemble_table_a1(settings)),
+            **stage(recipes.assemble_table_a1(settings, PAPER)),

@@ -3,29 +3,27 @@
 Imports neither torch nor torchvision.
 """
 
-import difflib
 import re
-import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
+
+from lgg.pipeline.config.annotations import KINDS, branches, child, is_model, tags, takes_none
+from lgg.pipeline.config.messages import nearest
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 #: what YAML 1.2 takes for a number and YAML 1.1, which Snakemake reads, for text
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
-#: keys that say which kind an entry is, where there are several with keys of their own
-KINDS = ("name", "loss")
 
 
 @dataclass(frozen=True)
 class Plain:
     """A word of the command line without quotes: its text, and the number, truth value or null that a file would hold.
 
-    Which of the two is meant, its key decides: a run may be called 007.
+    Its key decides which of the two it is: a run may be called 007.
     """
 
     text: str
@@ -103,7 +101,7 @@ def as_declared(value: Any, annotation: Any) -> Any:
         if value.value is not None and (taken == {str} or value.text in words):
             return value.text
         value = value.value
-    if not isinstance(value, str) or value in words or (taken == {str} and not _takes_none(annotation)):
+    if not isinstance(value, str) or value in words or (taken == {str} and not takes_none(annotation)):
         return value
     return _from_text(value, taken)
 
@@ -113,8 +111,8 @@ def _may_be_text(value: Any) -> bool:
 
 
 def _from_text(text: str, taken: set[Any]) -> Any:
-    """Return what `text` stands for where one of the types `taken`, or null, is wanted."""
-    if str in taken and len(taken) > 1:  # an argument of any type: what a file holds as text is meant as such
+    """Return the value that `text` writes out, of one of the types `taken`, or null."""
+    if str in taken and len(taken) > 1:  # an argument of any type: text in a file stays text
         return float(text) if EXPONENT.fullmatch(text) else text
     if text == "null":
         return None
@@ -188,75 +186,3 @@ def _declared(key: Any, entry: Mapping[str, Any], options: Sequence[Any]) -> boo
 
 def _is_section(option: Any) -> bool:
     return get_origin(option) is dict and any(map(is_model, branches(get_args(option)[-1])))
-
-
-# --- types ------------------------------------------------------------------------------------------------------------
-
-
-def is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-#: by identity, since not every annotation can be hashed; with each, so that no other takes its place
-_BRANCHES: dict[int, tuple[Any, list[Any]]] = {}
-
-
-def branches(annotation: Any) -> list[Any]:
-    """Return the branches of an annotation without Annotated, Union and None."""
-    if id(annotation) not in _BRANCHES:
-        _BRANCHES[id(annotation)] = (annotation, _branches(annotation))
-    return _BRANCHES[id(annotation)][1]
-
-
-def _branches(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Annotated:
-        return _branches(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [branch for option in get_args(annotation) for branch in _branches(option)]
-    return [] if annotation is type(None) else [annotation]
-
-
-def _takes_none(annotation: Any) -> bool:
-    if get_origin(annotation) is Annotated:
-        return _takes_none(get_args(annotation)[0])
-    return get_origin(annotation) in (Union, types.UnionType) and any(
-        option is type(None) or _takes_none(option) for option in get_args(annotation)
-    )
-
-
-def child(options: Sequence[Any], part: Any) -> Any:
-    """Return the annotation of the key or entry `part` of one of `options`."""
-    for option in options:
-        if is_model(option) and part in option.model_fields:
-            return option.model_fields[part].annotation
-        if get_origin(option) in (dict, list):
-            return get_args(option)[-1]
-    return Any
-
-
-def tags(model: type[BaseModel]) -> set[str]:
-    """Return the words by which a union chooses `model`."""
-    return {tag for key in KINDS if key in model.model_fields for tag in get_args(model.model_fields[key].annotation)}
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-#: what people call a key in papers and in other code
-_SYNONYMS = {
-    "lambda": "weight",
-    "lamda": "weight",
-    "lr": "learning_rate",
-    "T": "temperature",
-    "p": "power",
-    "dataset": "source",
-}
-
-
-def nearest(word: Any, valid: Sequence[str] | Mapping[str, Any]) -> str:
-    """Return a question after the word of `valid` that is nearest to `word`, or a full stop where none is near."""
-    names = [str(name) for name in valid]
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    close = close or [name for name in names if str(word).lower() in name][:1]
-    if _SYNONYMS.get(str(word)) in names:
-        close = [_SYNONYMS[str(word)]]
-    return f"; did you mean {close[0]!r}?" if close else "."

@@ -12,17 +12,17 @@ import pytest
 import yaml
 from configurations import CONFIG, OVERLAYS, configured, content, overlaid, read
 
-from lgg import attacks, losses
+from lgg import attacks, defences, losses
 from lgg.data import corruption_names
 from lgg.errors import ConfigError
 from lgg.graph import Similarity
 from lgg.models.preact_resnet import PreActResNet18
 from lgg.models.wide_resnet import WideResNet
 from lgg.pipeline import config as declared
-from lgg.pipeline.config import json_schema, keys_table, load, plan
+from lgg.pipeline.config import json_schema, keys_table, load, networks, plan
 from lgg.training.fit import fit
 
-#: words of the library that validates, not of the person who wrote the configuration
+#: words of the validating library, which mean nothing to the user
 JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation error|NoneType", re.IGNORECASE)
 
 #: the sections of the paper that have tables and figures of their own
@@ -50,7 +50,7 @@ MISTAKES = [
     ("distillation: {methods: {baseline: {weight: 3}}}", "distillation.methods.baseline.weight:", "no such key"),
     ("seeds: [1000]", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
     ("robustness: {seeds: [1000]}", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
-    ("embedding: {seeds: [4, 4]}", "embedding.seeds: 4 stands there twice", "every seed counts once"),
+    ("embedding: {seeds: [4, 4]}", "embedding.seeds: 4 is there twice", "every seed counts once"),
     ("distillation: {seeds: []}", "distillation.seeds:", "at least 1"),
     # words that do not exist
     ("data: {source: cifar}", "data.source:", "'cifar10'"),
@@ -60,8 +60,8 @@ MISTAKES = [
     ("resources: {device: GPU}", "resources.device:", "did you mean 'cuda'?"),
     ("resources: {device: CUDA}", "resources.device:", "did you mean 'cuda'?"),
     ("resources: {device: nvidia}", "resources.device:", "did you mean 'cuda'?"),
-    ("resources: {device: 'cuda:1'}", "resources.device:", "say 'cuda', and which", "CUDA_VISIBLE_DEVICES"),
-    ("resources: {device: 0}", "resources.device:", "say 'cuda', and which", "CUDA_VISIBLE_DEVICES"),
+    ("resources: {device: 'cuda:1'}", "resources.device:", "write 'cuda', and choose", "CUDA_VISIBLE_DEVICES"),
+    ("resources: {device: 0}", "resources.device:", "write 'cuda', and choose", "CUDA_VISIBLE_DEVICES"),
     ("resources: {device: mps}", "resources.device:", "CPUs, or on GPUs"),
     ("resources: {device: cup}", "resources.device:", "did you mean 'cpu'?"),
     ("resources: {device: true}", "resources.device:", "auto, cpu, cuda"),
@@ -95,11 +95,29 @@ MISTAKES = [
     ("resources: {train: {threads: two}}", "resources.train.threads:", "'two'"),
     ("geometry: {classes: 1}", "geometry.classes:", "found 1"),
     ("geometry: {draws: 0}", "geometry.draws:", "found 0"),
-    ("distillation: {training: {nesterov: 'yes'}}", "distillation.training.nesterov:", "'yes'"),
-    ("distillation: {training: {momentum: 1}}", "distillation.training.momentum:", "less than 1"),
+    ("distillation: {training: {optimizer: {nesterov: 'yes'}}}", "distillation.training.optimizer.nesterov:", "'yes'"),
+    (
+        "distillation: {training: {optimizer: {momentum: 1}}}",
+        "distillation.training.optimizer.momentum:",
+        "less than 1",
+    ),
+    ("distillation: {training: {optimizer: {name: adam}}}", "training.optimizer.name:", "'adamw'", "sgd, adamw"),
+    ("distillation: {training: {optimizer: adamw}}", "training.optimizer:", "section", "'adamw'"),
+    (
+        "geometry: {training: {optimizer: {name: adamw, momentum: 0.9}}}",
+        "training.optimizer.momentum:",
+        "betas, epsilon",
+    ),
+    ("geometry: {training: {optimizer: {name: adamw, betas: [0.9]}}}", "training.optimizer.betas:", "two", "not 1"),
+    (
+        "geometry: {training: {optimizer: {name: adamw, betas: [0.9, 1]}}}",
+        "training.optimizer.betas[1]:",
+        "less than 1",
+    ),
+    ("geometry: {training: {optimizer: {name: adamw, epsilon: 0}}}", "training.optimizer.epsilon:", "greater than 0"),
     ("distillation: {training: {batch_size: 1}}", "distillation.training.batch_size:", "found 1"),
-    ("distillation: {training: {weight_decay: .inf}}", "distillation.training.weight_decay:", "finite"),
-    ("distillation: {training: {weight_decay: .nan}}", "distillation.training.weight_decay:", "nan"),
+    ("distillation: {training: {optimizer: {weight_decay: .inf}}}", "training.optimizer.weight_decay:", "finite"),
+    ("distillation: {training: {optimizer: {weight_decay: .nan}}}", "training.optimizer.weight_decay:", "nan"),
     (
         "distillation: {training: {schedule: [{epochs: 1, learning_rate: fast}]}}",
         "distillation.training.schedule[0].learning_rate:",
@@ -107,7 +125,6 @@ MISTAKES = [
     ),
     ("distillation: {methods: {gkd: {weight: heavy}}}", "distillation.methods.gkd.weight:", "number", "'heavy'"),
     ("distillation: {methods: {gkd: {label: 3}}}", "distillation.methods.gkd.label:", "found 3"),
-    ("distillation: {methods: {gkd: {paper_error: 130}}}", "distillation.methods.gkd.paper_error:", "100"),
     ("distillation: {methods: {gkd: {k: 0}}}", "distillation.methods.gkd.k:", "found 0"),
     ("distillation: {methods: {gkd: {power: 0}}}", "distillation.methods.gkd.power:", "found 0"),
     ("distillation: {methods: {gkd: {layers: pool}}}", "distillation.methods.gkd.layers:", "list"),
@@ -204,7 +221,7 @@ MISTAKES = [
         "learning_rate",
         "[first, last]",
     ),
-    ("distillation: {training: {momentum: 0, nesterov: true}}", "distillation.training", "nesterov", "momentum"),
+    ("distillation: {training: {optimizer: {momentum: 0}}}", "distillation.training.optimizer.nesterov:", "momentum"),
     # corruptions
     ("corruptions: {severity: [1]}", "corruptions.severity:", "'severities'"),
     ("timing: {methods: [parseval]}", "timing.methods:", "'parseval'", "SECTION.METHOD"),
@@ -291,45 +308,96 @@ MISTAKES = [
     ("embedding: {training: {batch_size: 2001}}", "embedding.training.batch_size:", "2000|2,000"),
     # robustness
     (
-        "robustness: {methods: {regularizer: {smoothness: {weigth: 1}}}}",
-        "robustness.methods.regularizer.smoothness.weigth:",
+        "robustness: {methods: {regularizer: {defences: [{name: regularizer, weigth: 1}]}}}",
+        "robustness.methods.regularizer.defences[0].weigth:",
         "'weight'",
     ),
     (
-        "robustness: {methods: {regularizer: {smoothness: {lambda: 1}}}}",
-        "robustness.methods.regularizer.smoothness.lambda:",
+        "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, lambda: 1}]}}}",
+        "robustness.methods.both.defences[1].lambda:",
         "'weight'",
     ),
-    ("robustness: {methods: {regularizer: {smoothnes: {}}}}", "methods.regularizer.smoothnes:", "'smoothness'"),
-    ("robustness: {methods: {parseval: {parseval: 0.01}}}", "methods.parseval.parseval:", "section", "found 0.01"),
-    ("robustness: {methods: {parseval: {parseval: {beta: 0.6}}}}", "methods.parseval.parseval.beta:", "0.5"),
+    ("robustness: {methods: {both: {defence: []}}}", "robustness.methods.both.defence:", "'defences'"),
+    ("robustness: {methods: {both: {defences: [{beta: 0.01}]}}}", "both.defences[0]: the key 'name' is needed"),
+    ("robustness: {methods: {both: {defences: [{name: regulariser}]}}}", "both.defences[0].name:", "'regularizer'"),
+    ("robustness: {methods: {both: {defences: [parseval]}}}", "both.defences[0]:", "section", "found 'parseval'"),
+    ("robustness: {methods: {both: {defences: parseval}}}", "both.defences:", "list", "found 'parseval'"),
+    ("robustness: {methods: {both: {defences: {name: parseval}}}}", "both.defences:", "list", "found a section"),
+    ("robustness: {methods: {both: {defences: null}}}", "both.defences:", "list", "found nothing"),
+    (
+        "robustness: {methods: {both: {defences: [{name: parseval}, {name: parseval}]}}}",
+        "both.defences: 'parseval' is there twice",
+        "every defence counts once",
+    ),
+    (
+        "robustness: {methods: {both: {defences: [{name: parseval}, {name: other, module: parseval}]}}}",
+        "both.defences: 'parseval' is there twice",
+    ),
+    (
+        "robustness: {methods: {both: {defences: [{name: other}]}}}",
+        "defences[0].module: this key is needed and missing",
+    ),
+    (
+        "robustness: {methods: {both: {defences: [{name: other, module: parsval}]}}}",
+        "defences[0].module: 'parsval' is not registered; did you mean 'parseval'",
+        "lgg/defences/__init__.py",
+    ),
+    (
+        "robustness: {methods: {both: {defences: [{name: other, module: parseval, arguments: {bta: 1}}]}}}",
+        "defences[0].arguments.bta:",
+        "did you mean 'beta'",
+    ),
+    ("robustness: {methods: {parseval: {defences: [{name: parseval, beta: 0.6}]}}}", "defences[0].beta:", "0.5"),
     ("robustness: {methods: {parseval: {loss: none}}}", "robustness.methods.parseval.loss:", "no such key"),
     (
-        "robustness: {methods: {adversarial: {adversarial: {steps: 0}}}}",
-        "robustness.methods.adversarial.adversarial.steps:",
+        "robustness: {methods: {adversarial: {defences: [{name: adversarial, steps: 0}]}}}",
+        "robustness.methods.adversarial.defences[0].steps:",
         "found 0",
     ),
     # 8 of 255 in units of [0, 1]
     (
-        "robustness: {methods: {adversarial: {adversarial: {epsilon: 8}}}}",
-        "robustness.methods.adversarial.adversarial.epsilon:",
+        "robustness: {methods: {adversarial: {defences: [{name: adversarial, epsilon: 8}]}}}",
+        "robustness.methods.adversarial.defences[0].epsilon:",
         "equal to 1",
     ),
     (
-        "robustness: {methods: {regularizer: {smoothness: {k: 101}}}}",
-        "robustness.methods.regularizer.smoothness.k:",
+        "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, k: 101}]}}}",
+        "robustness.methods.both.defences[1].k:",
         "101",
         "100",
     ),
+    ("timing: {adversarial: {name: adversarial}}", "timing.adversarial.name:", "no such key"),
+    # keys that have moved
+    *(
+        (f"geometry: {{training: {{{key}: {value}}}}}", f"geometry.training.{key}: ", f"{{name: sgd, {key}: …}}")
+        for key, value in (("momentum", 0.9), ("nesterov", "true"), ("weight_decay", "null"))
+    ),
+    *(
+        (f"robustness: {{methods: {{both: {{{key}: {value}}}}}}}", f"methods.both.{key}: ", f"[{{name: {name}, …}}]")
+        for key, name, value in (
+            ("smoothness", "regularizer", "{weight: 1}"),
+            ("parseval", "parseval", "null"),
+            ("adversarial", "adversarial", "{}"),
+        )
+    ),
+    *(
+        (
+            f"{section}: {{methods: {{{method}: {{{key}: 1}}}}}}",
+            f"{section}.methods.{method}.{key}: ",
+            "config/paper.yaml",
+        )
+        for section, method, keys in (
+            ("distillation", "gkd", ("paper_error", "paper_gain")),
+            ("embedding", "triplet", ("paper_clean_error", "paper_relative_mce")),
+            ("robustness", "both", ("paper_fgsm_error", "paper_epoch_seconds", "published")),
+        )
+        for key in keys
+    ),
+    ("distillation: {teacher: {paper_error: 7}}", "distillation.teacher.paper_error: ", "config/paper.yaml"),
     ("robustness: {methods: {parseval: {label: Baseline}}}", "robustness.methods.baseline.label:", "'Baseline'"),
     ("robustness: {baseline: base}", "robustness", "baseline", "did you mean 'baseline'"),
     ("robustness: {methods: {baseline: null}}", "robustness", "baseline", "no entry"),
     ("robustness: {methods: {baseline: {supplement: true}}}", "robustness.methods.baseline.supplement:", "Table 3"),
-    (
-        "robustness: {methods: {baseline: {published: {fgsm: 3}}}}",
-        "robustness.methods.baseline.published.fgsm:",
-        "'fgsm_pixels'",
-    ),
     ("robustness: {training: {batch_size: 2001}}", "robustness.training.batch_size:", "2000|2,000"),
     ("robustness: {tests: {images: 1001}}", "robustness.tests.images:", "1001", "1000 test images"),
     ("robustness: {tests: {images: 9}}", "robustness.tests.images:", "9 images", "10 classes"),
@@ -345,7 +413,7 @@ MISTAKES = [
 
 
 def message(*overlays: str | dict[str, Any]) -> str:
-    """Return what a person is told who lays `overlays` over config/config.yaml."""
+    """Return the message for `overlays` laid over config/config.yaml."""
     with pytest.raises(ConfigError) as caught:
         configured(*overlays)
     return str(caught.value)
@@ -364,7 +432,7 @@ def test_each_committed_configuration_has_its_own_run():
     assert len({configured(*map(read, names)).run for names in ([], *([name] for name in OVERLAYS))}) == 3
 
 
-def test_the_paper_s_settings_stand_in_its_configuration():
+def test_the_paper_s_settings_are_in_its_configuration():
     paper = configured(read("cifar10.yaml"))
     assert len(paper.seeds) == 10
     assert paper.distillation is not None and paper.distillation.teacher is not None
@@ -385,8 +453,8 @@ def test_the_paper_s_settings_stand_in_its_configuration():
     ]
     assert paper.robustness.training.batch_size == 100
     both = paper.robustness.active_methods["both"]
-    assert both.smoothness is not None and both.parseval is not None
-    assert (both.smoothness.weight, both.smoothness.power, both.parseval.beta) == (1e-4, 2, 0.01)
+    parseval, regularizer = both.defences
+    assert (regularizer.weight, regularizer.power, parseval.beta) == (1e-4, 2, 0.01)
     assert paper.robustness.tests.fgsm_snr == 33.0
     assert len(paper.corruptions.names) == 15
     assert paper.corruptions.severities == [1, 2, 3, 4, 5]
@@ -419,7 +487,7 @@ def test_a_new_method_is_a_new_row():
 def test_rows_are_taken_away_and_added_in_every_section():
     configuration = configured(
         "embedding: {methods: {triplet: null, soft: {label: Soft, loss: triplet, margin: soft}}}",
-        "robustness: {methods: {both: null, new: {label: New, adversarial: {}}}}",
+        "robustness: {methods: {both: null, new: {label: New, defences: [{name: adversarial}]}}}",
     )
     assert configuration.embedding is not None and configuration.robustness is not None
     assert list(configuration.embedding.active_methods) == ["cross_entropy", "label_variation", "soft"]
@@ -428,23 +496,23 @@ def test_rows_are_taken_away_and_added_in_every_section():
     assert list(defences)[-1] == "new"
 
 
-def test_a_supplement_s_rows_do_not_stand_in_table_3():
+def test_a_supplement_s_rows_are_not_in_table_3():
     robustness = configured("robustness: {methods: {both: {supplement: true}}}").robustness
     assert robustness is not None
     assert robustness.active_methods.keys() - robustness.table_methods.keys() >= {"both"}
     assert not any(method.supplement for method in robustness.table_methods.values())
 
 
-def test_a_sweep_is_the_baseline_and_the_regulariser_alone_and_alike_but_for_its_weight():
+def test_a_sweep_is_the_baseline_and_the_regularizer_alone_and_alike_but_for_its_weight():
     methods = """
-      low: {label: Low, smoothness: {weight: 0.001}}
-      high: {label: High, smoothness: {weight: 0.1}, supplement: true}
-      power: {label: Power, smoothness: {weight: 0.01, power: 1}}
-      with_parseval: {label: With, smoothness: {weight: 0.2}, parseval: {}}
-      attacked: {label: Attacked, smoothness: {weight: 0.3}, adversarial: {}}
+      low: {label: Low, defences: [{name: regularizer, weight: 0.001}]}
+      high: {label: High, defences: [{name: regularizer, weight: 0.1}], supplement: true}
+      power: {label: Power, defences: [{name: regularizer, weight: 0.01, power: 1}]}
+      with_parseval: {label: With, defences: [{name: regularizer, weight: 0.2}, {name: parseval}]}
+      attacked: {label: Attacked, defences: [{name: adversarial}, {name: regularizer, weight: 0.3}]}
       without: {label: Without}
-      nothing: {label: Nothing, smoothness: {weight: 0}}
-      again: {label: Again, smoothness: {weight: 0.1}}
+      nothing: {label: Nothing, defences: [{name: regularizer, weight: 0}]}
+      again: {label: Again, defences: [{name: regularizer, weight: 0.1}]}
     """
     raw = read()
     raw["robustness"] |= {"baseline": "without", "methods": yaml.safe_load(methods)}
@@ -452,6 +520,25 @@ def test_a_sweep_is_the_baseline_and_the_regulariser_alone_and_alike_but_for_its
     robustness = load(raw).robustness
     assert robustness is not None
     assert robustness.sweep == {"without": 0.0, "low": 0.001, "high": 0.1}
+
+
+def test_an_overlay_s_defences_replace_the_whole_list():
+    robustness = configured("robustness: {methods: {both: {defences: [{name: adversarial, steps: 3}]}}}").robustness
+    (only,) = robustness.active_methods["both"].defences
+    assert (only.name, only.steps, only.epsilon) == ("adversarial", 3, 8 / 255)
+    undefended = configured("robustness: {methods: {both: {defences: []}}}").robustness.active_methods["both"]
+    assert undefended.defences == []
+
+
+def test_another_optimizer_has_its_own_keys_and_defaults():
+    adamw = configured("geometry: {training: {optimizer: {name: adamw}}}").geometry.training.optimizer
+    assert adamw.model_dump() == {"name": "adamw", "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.01}
+    back = configured(
+        "geometry: {training: {optimizer: {name: adamw}}}", "geometry: {training: {optimizer: {name: sgd}}}"
+    ).geometry.training.optimizer
+    assert back == declared.Sgd(name="sgd") and not back.nesterov
+    kept = configured("geometry: {training: {optimizer: {name: sgd, weight_decay: 0.1}}}").geometry.training.optimizer
+    assert kept.nesterov  # the same kind again keeps the others
 
 
 def test_rows_of_table_a1_go_with_their_methods_and_bring_their_baselines():
@@ -509,7 +596,7 @@ def test_the_archive_goes_with_cifar10_however_it_is_read(source):
         "corruptions: {images: 10}",
         "robustness: {tests: {images: 1000, deepfool_images: 10}}",
         "robustness: {tests: {deepfool_images: 0}}",
-        "robustness: {methods: {regularizer: {smoothness: {k: 50}}}}",
+        "robustness: {methods: {regularizer: {defences: [{name: regularizer, k: 50}]}}}",
         "embedding: {methods: {label_variation: {k: 32, normalize: true, self_loops: true}}}",
     ],
 )
@@ -527,16 +614,15 @@ def test_bounds_are_inside(overlay):
         ("data.path", "null", None),
         ("seeds", ["0", "5"], [0, 5]),
         ("geometry.draws", "10", 10),
-        ("distillation.training.momentum", "0.5", 0.5),
-        ("distillation.training.weight_decay", "5e-4", 5e-4),
-        ("distillation.training.weight_decay", "1", 1.0),
-        ("distillation.training.weight_decay", ".1E-2", 1e-3),
-        ("distillation.training.nesterov", "true", True),
-        ("distillation.training.nesterov", "False", False),
+        ("distillation.training.optimizer.momentum", "0.5", 0.5),
+        ("distillation.training.optimizer.weight_decay", "5e-4", 5e-4),
+        ("distillation.training.optimizer.weight_decay", "1", 1.0),
+        ("distillation.training.optimizer.weight_decay", ".1E-2", 1e-3),
+        ("distillation.training.optimizer.nesterov", "true", True),
+        ("distillation.training.optimizer.nesterov", "False", False),
         ("distillation.methods.gkd.k", "null", None),
         ("distillation.methods.gkd.k", "12", 12),
         ("distillation.methods.gkd.normalize", "false", False),
-        ("distillation.methods.gkd.paper_error", "9.5", 9.5),
         ("distillation.methods.gkd", "null", None),
         ("geometry", "null", None),
         ("resources.train.threads", "2", 2),
@@ -552,9 +638,6 @@ def test_bounds_are_inside(overlay):
         ("embedding.methods.triplet.margin", "0.5", 0.5),
         ("embedding.methods.label_variation.rbf_scale", "1", 1.0),
         ("embedding.methods.label_variation.self_loops", "false", False),
-        ("robustness.methods.regularizer.smoothness.weight", "1e-3", 1e-3),
-        ("robustness.methods.regularizer.smoothness", "null", None),
-        ("robustness.methods.parseval.parseval.beta", "0.5", 0.5),
         ("robustness.methods.both.supplement", "true", True),
         ("robustness.tests.curve_snrs", ["30", "-3.5"], [30.0, -3.5]),
         ("robustness.tests.deepfool_images", "0", 0),
@@ -584,9 +667,16 @@ def test_numbers_of_a_schedule_may_be_text():
     assert [phase.learning_rate for phase in schedule] == [[0.0, 0.1], 0.1]
 
 
+def test_numbers_of_a_list_s_sections_may_be_text():
+    defences = [{"name": "regularizer", "weight": "1e-3", "k": "null"}, {"name": "parseval", "beta": ".5"}]
+    robustness = configured({"robustness": {"methods": {"both": {"defences": defences}}}}).robustness
+    regularizer, parseval = robustness.active_methods["both"].defences
+    assert (regularizer.weight, regularizer.k, parseval.beta) == (1e-3, None, 0.5)
+
+
 @pytest.mark.parametrize("text", ["1e", "0x10", "1_000", "1,5", "", "nan", "inf", "one"])
 def test_text_that_is_no_number_is_refused(text):
-    assert repr(text) in message({"distillation": {"training": {"momentum": text}}})
+    assert repr(text) in message({"distillation": {"training": {"optimizer": {"momentum": text}}}})
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -618,7 +708,7 @@ def test_a_mistake_is_named_with_its_key_and_what_would_be_right(overlay, fragme
         ("robustness: {tests: {curve_snrs: []}}", "robustness.tests.curve_snrs"),
     ],
 )
-def test_lengths_and_missing_values_are_told_in_plain_words(overlay, path):
+def test_lengths_and_missing_values_are_described_in_plain_words(overlay, path):
     text = message(overlay)
     assert f"{path}: " in text
     assert not JARGON.search(text)
@@ -679,27 +769,27 @@ def test_an_empty_configuration_names_all_it_lacks():
         load({})
 
 
-def test_every_mistake_of_a_section_is_told_at_once():
+def test_every_mistake_of_a_section_is_reported_at_once():
     text = message(
         """
         data: {path: here, mean: [0.5], train_images: 2005, class_names: [a, a]}
-        distillation: {teacher: null, baseline: base, methods: {gkd: {k: 99}}, training: {nesterov: true, momentum: 0}}
+        distillation: {teacher: null, baseline: base, methods: {gkd: {k: 99}}, training: {optimizer: {momentum: 0}}}
         corruptions: {path: x, names: [fog, fog]}
         """
     )
-    told = [line.split(":")[0].strip() for line in text.split("\n")[1:-1]]
-    assert sorted(told) == sorted(
+    reported = [line.split(":")[0].strip() for line in text.split("\n")[1:-1]]
+    assert sorted(reported) == sorted(
         ["data.path", "data.std", "data.mean", "data.train_images", "data.class_names", "data.class_names"]
-        + ["distillation.baseline", "distillation.methods.gkd.k", "distillation.training.nesterov"]
+        + ["distillation.baseline", "distillation.methods.gkd.k", "distillation.training.optimizer.nesterov"]
         + [f"distillation.methods.{name}" for name in ("hinton", "rkd_d", "gkd", "gkd_inter")]
         + ["corruptions.path", "corruptions.names"]
     )
 
 
-def test_what_is_wrong_with_other_sections_is_told_beside_a_key_that_cannot_be_read():
-    told = message("geometry: {k: many}", "distillation: {teacher: null}", "corruptions: {images: 5000}")
+def test_mistakes_in_other_sections_are_reported_with_a_key_that_cannot_be_read():
+    reported = message("geometry: {k: many}", "distillation: {teacher: null}", "corruptions: {images: 5000}")
     for path in ("geometry.k", "distillation.methods.hinton", "corruptions.images"):
-        assert f"\n  {path}: " in told
+        assert f"\n  {path}: " in reported
 
 
 @pytest.mark.parametrize("label", ["''", "'  '", '"\\t"', '"\\u200b"'])
@@ -723,11 +813,11 @@ def test_a_label_shows_something(path, label):
 
 @pytest.mark.parametrize("name", ["GKD", " GKD ", "GKD\u2003"])
 def test_labels_that_read_the_same_are_refused_the_teacher_s_among_them(name):
-    told = message({"distillation": {"teacher": {"label": name}}})
-    assert "distillation.methods.gkd.label: two rows are labelled 'GKD'" in told
-    assert "hinton" not in told
-    told = message({"distillation": {"methods": {"hinton": {"label": "GKD  (inter-class\u2003edges)"}}}})
-    assert "methods.hinton.label" in told and "methods.gkd_inter.label" in told
+    reported = message({"distillation": {"teacher": {"label": name}}})
+    assert "distillation.methods.gkd.label: two rows are labelled 'GKD'" in reported
+    assert "hinton" not in reported
+    reported = message({"distillation": {"methods": {"hinton": {"label": "GKD  (inter-class\u2003edges)"}}}})
+    assert "methods.hinton.label" in reported and "methods.gkd_inter.label" in reported
 
 
 def test_two_mistakes_are_reported_together():
@@ -779,7 +869,7 @@ def planned(folder, *overlays):
 
 
 def refusal(folder, *overlays):
-    """Return the mistakes that a person is told who would run `overlays` in `folder`."""
+    """Return the mistakes that are reported when `overlays` are run in `folder`."""
     with pytest.raises(ConfigError) as caught:
         planned(folder, *overlays)
     first, *lines, last = str(caught.value).split("\n")
@@ -817,7 +907,7 @@ def test_folders_are_relative_to_the_one_given_or_absolute(tmp_path):
     planned(tmp_path / "elsewhere", {"data": {"source": "arrays", "path": str(tmp_path / "images")}})
 
 
-def test_all_that_pictures_are_too_few_for_is_told_at_once_and_other_mistakes_with_it(tmp_path):
+def test_all_that_pictures_are_too_few_for_is_reported_at_once_with_other_mistakes(tmp_path):
     draw_pictures(tmp_path / "mine", train=40, test=20)
     settings = """
       seeds: [1, 1]
@@ -828,10 +918,10 @@ def test_all_that_pictures_are_too_few_for_is_told_at_once_and_other_mistakes_wi
       embedding: {figure: null, training: {schedule: [{epochs: 0.001, learning_rate: 0}, {epochs: 0.999, learning_rate: 0}]}}
     """
     lines = refusal(tmp_path, settings)
-    told = {line.partition(":")[0]: line for line in lines}
-    assert len(told) == len(lines)
+    reported = {line.partition(":")[0]: line for line in lines}
+    assert len(reported) == len(lines)
     # of a section that cannot be read, robustness here, what does not go together is left to the next round
-    assert set(told) == {
+    assert set(reported) == {
         "seeds",
         "robustness.methods.both.label",
         "data.test_images",
@@ -850,7 +940,7 @@ def test_all_that_pictures_are_too_few_for_is_told_at_once_and_other_mistakes_wi
         "geometry.images_per_class": "41 is more than the 40 training",
         "embedding.training.schedule": "phase 0: an epoch has 4 steps",
     }.items():
-        assert words in told[key]
+        assert words in reported[key]
 
 
 def test_enough_pictures_are_accepted(tmp_path):
@@ -949,9 +1039,9 @@ def test_no_run_is_written_where_results_are_a_file(tmp_path):
         ({"steps": 20, "restarts": 1, "epsilon": 0.02}, True),
     ],
 )
-def test_the_stronger_attack_is_stronger_in_a_run_that_is_to_come(attack, accepted, tmp_path):
+def test_the_stronger_attack_must_be_stronger_in_a_run_to_come(attack, accepted, tmp_path):
     overlay = {"robustness": {"tests": {"strong_pgd": attack}}}
-    configured(overlay)  # a run of the past may have had it so
+    configured(overlay)  # as a finished run may have been configured
     if accepted:
         planned(tmp_path, overlay)
     else:
@@ -991,7 +1081,9 @@ def test_the_schema_accepts_every_committed_file(name, schema):
         {"geometry": None},
         {"embedding": {"methods": {"triplet": {"margin": "soft"}}}},
         {"embedding": {"figure": {"epochs": [1]}}},
-        {"robustness": {"methods": {"regularizer": {"smoothness": {"k": 5}}}}},
+        {"robustness": {"methods": {"regularizer": {"defences": [{"name": "regularizer", "k": 5}]}}}},
+        {"geometry": {"training": {"optimizer": {"nesterov": False}}}},
+        {"geometry": {"training": {"optimizer": {"name": "adamw", "betas": [0.8, 0.9]}}}},
         {"robustness": {"tests": {"strong_pgd": {"restarts": 5}}}},
         {"corruptions": {"names": ["fog"], "keep": True}},
     ],
@@ -1023,7 +1115,8 @@ def test_the_schema_accepts_an_overlay_that_several_methods_could_be(schema):
         {"corruptions": {"severities": [6]}},
         {"corruptions": {"names": ["gausian_noise"]}},
         {"embedding": {"methods": {"triplet": {"loss": "triplet", "margin": "hard"}}}},
-        {"robustness": {"methods": {"parseval": {"parseval": {"beta": 0.6}}}}},
+        {"robustness": {"methods": {"parseval": {"defences": [{"name": "parseval", "beta": 0.6}]}}}},
+        {"geometry": {"training": {"momentum": 0.9}}},
     ],
     ids=str,
 )
@@ -1073,19 +1166,31 @@ def test_reading_the_workflow_imports_no_torch(module):
 
 
 def test_layers_are_those_of_the_networks():
-    assert WideResNet.layers == declared.WIDE_RESNET_LAYERS
-    assert PreActResNet18.layers == declared.PREACT_RESNET18_LAYERS
+    assert networks.WideResNet(name="wide_resnet", depth=10, width=1).layers == WideResNet.layers
+    assert networks.PreActResNet18(name="preact_resnet18").layers == PreActResNet18.layers
+    assert len(PreActResNet18.layers) == 17
 
 
-def test_training_settings_are_arguments_of_fit_with_the_same_defaults():
+def test_settings_of_training_are_what_fit_and_batches_are_given():
+    keywords = {
+        name
+        for name, parameter in inspect.signature(fit).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    settings = set(declared.Training.model_fields) - {"optimizer", "batch_size", "augmentation"}
+    assert settings <= keywords
     parameters = inspect.signature(fit).parameters
-    fields = declared.Training.model_fields
-    settings = set(fields) - {"batch_size", "augmentation", "momentum", "nesterov", "weight_decay"}
-    keywords = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
-    keywords -= {"optimizer", "after_step", "recorder", "checkpoints"}  # objects that a stage makes
-    assert settings == keywords
     for name in settings - {"schedule"}:
-        assert fields[name].default == parameters[name].default
+        assert declared.Training.model_fields[name].default == parameters[name].default
+
+
+@pytest.mark.parametrize(("section", "optimizer"), [(declared.Sgd, "SGD"), (declared.AdamW, "AdamW")])
+def test_keys_of_an_optimizer_are_arguments_of_its_class_with_the_same_defaults(section, optimizer):
+    optimizers = pytest.importorskip("lgg.training.optimizers")
+    parameters = inspect.signature(getattr(optimizers, optimizer)).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+    given = section(name=optimizer.lower()).model_dump(exclude={"name"})
+    assert given == {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
 
 
 @pytest.mark.parametrize("name", ["hinton", "rkd_d", "gkd", "gkd_inter"])
@@ -1115,15 +1220,12 @@ def test_cross_entropy_has_no_options():
     assert declared.CrossEntropyEmbedding(label="x", loss="cross_entropy").options == {}
 
 
-def test_the_regulariser_s_keys_are_its_weight_and_the_arguments_of_its_loss_with_the_same_defaults():
-    options = declared.Smoothness().model_dump()
-    del options["weight"]
-    parameters = inspect.signature(type(losses.build("regularizer", **options))).parameters
+@pytest.mark.parametrize("section", [declared.Regularizer, declared.Parseval, declared.AdversarialTraining])
+def test_keys_of_a_defence_are_arguments_of_its_class_with_the_same_defaults(section):
+    (name,) = get_args(section.model_fields["name"].annotation)
+    options = section(name=name).options
+    parameters = inspect.signature(type(defences.build(name, **options))).parameters
     assert options == {option: parameter.default for option, parameter in parameters.items()}
-
-
-def test_parseval_s_key_is_an_argument_of_the_retraction():
-    assert {"model", *declared.Parseval.model_fields} == set(inspect.signature(losses.parseval_retract_).parameters)
 
 
 @pytest.mark.parametrize("section", [declared.AdversarialTraining, declared.PgdTest])
@@ -1133,7 +1235,7 @@ def test_keys_of_pgd_are_arguments_of_the_attack(section):
         for name, parameter in inspect.signature(attacks.pgd).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    assert set(section.model_fields) <= keywords
+    assert set(section.model_fields) - {"name"} <= keywords
     required = {name for name in keywords if inspect.signature(attacks.pgd).parameters[name].default is inspect._empty}
     assert required <= set(section.model_fields)
 
@@ -1165,21 +1267,13 @@ def test_choices_of_graph_distillation_are_those_of_its_loss(name):
     assert get_args(declared.GraphMethod.model_fields[name].annotation) == choices
 
 
-@pytest.mark.parametrize("section", [declared.GraphMethod, declared.Smoothness])
+@pytest.mark.parametrize("section", [declared.GraphMethod, declared.Regularizer])
 def test_choices_of_similarity_are_those_of_graphs(section):
     assert get_args(section.model_fields["similarity"].annotation) == get_args(Similarity)
 
 
 def test_choices_of_what_an_attack_raises_are_those_of_attacks():
     assert get_args(declared.PgdTest.model_fields["loss"].annotation) == get_args(attacks.Loss)
-
-
-def test_choices_of_the_regulariser_are_those_of_its_loss():
-    from lgg.losses import regularizer
-
-    assert set(get_args(declared.Smoothness.model_fields["reduction"].annotation)) == set(
-        get_args(regularizer.Reduction)
-    )
 
 
 def test_classifiers_are_those_of_the_evaluation():
@@ -1191,8 +1285,8 @@ def test_classifiers_are_those_of_the_evaluation():
 
 
 def test_corruptions_are_those_that_can_be_made():
-    assert get_args(declared.CorruptionName) == (*corruption_names.NAMES, *corruption_names.EXTRA_NAMES)
-    assert declared.BENCHMARK_CORRUPTIONS == corruption_names.NAMES
+    names = [*corruption_names.NAMES, *corruption_names.EXTRA_NAMES]
+    assert configured({"corruptions": {"names": names}}).corruptions.names == names
 
 
 @pytest.mark.parametrize("option", ["edges", "neighbours", "order"])
@@ -1217,13 +1311,13 @@ def test_overlays_are_merged_key_by_key():
         ("{module: hinton}", "HintonDistillation needs temperature"),
     ],
 )
-def test_a_loss_of_one_s_own_is_checked_before_anything_runs(entry, message):
+def test_a_loss_of_your_own_is_checked_before_anything_runs(entry, message):
     own = {"label": "Own", "loss": "other"} | yaml.safe_load(entry)
     with pytest.raises(ConfigError, match=message):
         configured({"distillation": {"methods": {"own": own}}})
 
 
-def test_a_loss_of_one_s_own_is_made_with_its_arguments():
+def test_a_loss_of_your_own_is_made_with_its_arguments():
     own = {"label": "Own", "loss": "other", "module": "graph_distillation", "arguments": {"power": 2, "edges": "inter"}}
     for section, arguments in (
         ("distillation", {}),
@@ -1272,49 +1366,13 @@ def test_any_other_label_is_taken_as_it_is(text):
     assert configured({"distillation": {"methods": {"gkd": {"label": text}}}}).distillation.methods["gkd"].label == text
 
 
-# --- the paper's figures ----------------------------------------------------------------------------------------------
-
-OWN = ["{source: arrays, path: x}", "{source: image_folder, path: x}", "{source: cifar100}"]
-THE_PAPERS = [
-    "{source: photo_patches}",
-    "{source: digits}",
-    "{source: cifar10}",
-    "{source: arrays, path: x, cifar10: true}",
-]
-
-
-def paper_s_figures(node):
-    """Return all of them in a configuration that was written out."""
-    if not isinstance(node, dict):
-        return []
-    own = [value for key, value in node.items() if key.startswith("paper_") or key == "published"]
-    return [one for one in own if one is not None] + [one for value in node.values() for one in paper_s_figures(value)]
-
-
-@pytest.mark.parametrize("data", OWN)
-@pytest.mark.parametrize("base", ["config.yaml", "cifar10.yaml", "cifar10-cpu.yaml"])
-def test_your_own_images_have_none_of_the_paper_s_figures(data, base):
-    all_images = {
-        "corruptions": {"source": "generated", "images": None},
-        "robustness": {"tests": {"images": None, "deepfool_images": 0}},
-    }
-    settings = configured(read(base), all_images, {"data": yaml.safe_load(data)})
-    assert paper_s_figures(settings.model_dump(mode="json")) == []
-    assert not settings.data.beside_the_paper
-    assert load(settings.model_dump(mode="json")) == settings
-
-
-@pytest.mark.parametrize("data", THE_PAPERS)
-def test_cifar_10_and_the_demonstration_keep_them(data):
-    settings = configured({"data": yaml.safe_load(data)})
-    expected = paper_s_figures(read())
-    assert len(paper_s_figures(settings.model_dump(mode="json"))) == len(expected) > 20
-    assert settings.data.beside_the_paper
+def test_a_defence_of_your_own_is_made_with_its_arguments():
+    own = {"name": "other", "module": "adversarial", "arguments": {"steps": 2}}
+    robustness = configured({"robustness": {"methods": {"own": {"label": "Own", "defences": [own]}}}}).robustness
+    (defence,) = robustness.active_methods["own"].defences
+    assert (defence.module, defence.options) == ("adversarial", {"steps": 2})
+    assert defences.build(defence.module, **defence.options).steps == 2
 
 
 def test_what_no_file_of_yours_is_read_for_holds_no_cifar_10():
     assert "source photo_patches reads others" in message("data: {cifar10: true}")
-
-
-def test_a_mistaken_figure_is_refused_whatever_the_images():
-    assert "paper_error" in message("{data: {source: arrays, path: x}, distillation: {teacher: {paper_error: many}}}")

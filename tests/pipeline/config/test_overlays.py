@@ -1,4 +1,4 @@
-"""One configuration over another: kinds, null, and texts that stand for something else."""
+"""One configuration over another: kinds, null, and texts that are numbers or words."""
 
 import copy
 from typing import Any
@@ -13,11 +13,11 @@ from snakemake.utils import update_config
 
 from lgg.errors import ConfigError
 from lgg.pipeline.config import Config, load
-from lgg.pipeline.config.overlays import Plain, as_declared, lay_over, nearest, read_arguments
+from lgg.pipeline.config.messages import nearest
+from lgg.pipeline.config.overlays import Plain, as_declared, lay_over, read_arguments
 
 # --- kinds --------------------------------------------------------------------------------------------------------
 
-PAPER = ("paper_error", "paper_gain")
 INTER = {"loss", "label", "weight"}
 
 
@@ -25,8 +25,8 @@ INTER = {"loss", "label", "weight"}
     ("overlays", "path", "keys"),
     [
         (["distillation: {student: {architecture: {name: preact_resnet18}}}"], "student.architecture", {"name"}),
-        (["distillation: {methods: {gkd: {loss: none}}}"], "methods.gkd", {"loss", "label", *PAPER}),
-        (["distillation: {methods: {gkd: {loss: none, weight: null}}}"], "methods.gkd", {"loss", "label", *PAPER}),
+        (["distillation: {methods: {gkd: {loss: none}}}"], "methods.gkd", {"loss", "label"}),
+        (["distillation: {methods: {gkd: {loss: none, weight: null}}}"], "methods.gkd", {"loss", "label"}),
         (["distillation: {methods: {hinton: {loss: relational}}}"], "methods.hinton", {"loss", "label", "weight"}),
         # the same kind again is no other
         (["distillation: {methods: {gkd_inter: {loss: graph_distillation}}}"], "methods.gkd_inter", {*INTER, "edges"}),
@@ -75,7 +75,7 @@ def test_a_source_a_network_or_a_loss_can_be_changed_by_its_name_alone(overlays)
         ("{data: {source: cifar10}, corruptions: {source: cifar10_c, images: null, keep: true}}", "corruptions.keep"),
     ],
 )
-def test_what_the_user_wrote_beside_another_kind_is_refused(overlay, key):
+def test_keys_of_the_former_kind_next_to_another_are_refused(overlay, key):
     with pytest.raises(ConfigError, match=key):
         load(read(), content(overlay))
 
@@ -93,7 +93,7 @@ def test_what_the_user_wrote_beside_another_kind_is_refused(overlay, key):
         ("geometri: null", "geometri: there is no such key; did you mean 'geometry'"),
         ("distillation: {student: {architecture: {dept: null}}}", "architecture.dept: there is no such key.*'depth'"),
         ("distillation: {methods: {gkd: {lambda: null}}}", "methods.gkd.lambda: there is no such key.*'weight'"),
-        ("robustness: {methods: {both: {smothness: null}}}", "both.smothness: there is no such key.*'smoothness'"),
+        ("robustness: {methods: {both: {defenses: null}}}", "both.defenses: there is no such key.*'defences'"),
         ("robustness: {tests: {pgdd: null}}", "tests.pgdd: there is no such key.*'pgd'"),
     ],
 )
@@ -109,7 +109,7 @@ def test_null_for_what_is_not_there_is_refused_with_what_is_meant(overlay, line)
         ["distillation: {methods: {new: {label: New, loss: none}}}", "distillation: {methods: {new: null}}"],
         ["distillation: {methods: {gkd: {edges: null, loss: hinton}}}"],  # of the former kind
         ["geometry: null", "geometry: null"],
-        ["robustness: {methods: {both: {smoothness: null}}}"],
+        ["geometry: {training: {optimizer: {name: adamw, nesterov: null}}}"],
     ],
 )
 def test_null_takes_away_what_is_there(overlays):
@@ -184,7 +184,7 @@ WORDS = ["007", "1e3", "5e-4", "yes", "no", "null", "~", "0x10", "1_000", "12:30
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.sampled_from([*WORDS, *(f"'{word}'" for word in WORDS)]), min_size=1)
 )
-def test_arguments_of_one_s_own_loss_are_what_a_file_would_hold(arguments):
+def test_arguments_of_your_own_loss_are_what_a_file_would_hold(arguments):
     text = ", ".join(f"{key}: {value}" for key, value in arguments.items())
     text = f"{{methods: {{own: {{arguments: {{{text}}}}}}}}}"
     in_a_file = as_declared({"distillation": yaml.safe_load(text)}, Config)

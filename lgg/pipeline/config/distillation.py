@@ -1,0 +1,167 @@
+"""Section 4.1: distillation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lgg.pipeline import registry
+from lgg.pipeline.config.messages import nearest
+from lgg.pipeline.config.methods import (
+    IN_PAPER_YAML,
+    SIMILARITY_OF_LAYERS,
+    Comparison,
+    LossMethod,
+    OtherLoss,
+    neighbour_problems,
+)
+from lgg.pipeline.config.networks import Architecture
+from lgg.pipeline.config.types import Count, Label, NonNegative, Positive, Problem, Section, Seed
+
+#: the teacher's name: of its row in Table 1 and of its folder below results/RUN/distillation/
+TEACHER = "teacher"
+
+
+class _DistillationMethod(LossMethod):
+    @property
+    def compared_layers(self) -> list[str] | None:
+        """Names of the representations that are compared; None: all."""
+        return None
+
+
+class _LayerMethod(_DistillationMethod):
+    weight: NonNegative = Field(
+        default=25.0, description="λ, the weight of the distillation term next to cross-entropy"
+    )
+    layers: Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="names of the representations compared; null: all of the network's"
+    )
+
+    @property
+    def compared_layers(self) -> list[str] | None:
+        return self.layers
+
+
+class NoDistillation(_DistillationMethod):
+    """Cross-entropy alone."""
+
+    loss: Literal["none"]
+
+
+class Hinton(_DistillationMethod):
+    """Softened class probabilities (Hinton et al. 2015)."""
+
+    loss: Literal["hinton"]
+    weight: NonNegative = Field(default=1.0, description="λ; the term is multiplied by λT²")
+    temperature: Positive = Field(default=4.0, description="T, divides both networks' logits")
+
+
+class Relational(_LayerMethod):
+    """RKD-D: relative pairwise distances (Park et al. 2019)."""
+
+    loss: Literal["relational"]
+
+
+class GraphMethod(_LayerMethod):
+    """GKD: latent geometry graphs (the paper, Section 4.1)."""
+
+    loss: Literal["graph_distillation"]
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    edges: Literal["all", "inter", "intra"] = Field(
+        default="all", description="compare all edges, those between classes, or those within one"
+    )
+    power: Count = Field(default=1, description="p: compare the matrix power Aᵖ")
+    normalize: bool = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
+    neighbours: Literal["teacher", "own"] = Field(
+        default="teacher", description="with k: keep the teacher's edges in the student's graph too, or let each choose"
+    )
+    order: Literal["threshold_first", "normalize_first", "published"] = Field(
+        default="threshold_first",
+        description="with k, or with edges and power above 1: threshold_first (paper): neighbours, normalisation, power, "
+        "edges; normalize_first: normalisation, neighbours, power, edges; published (code): normalisation, edges, "
+        "neighbours among these, power",
+    )
+    similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
+
+
+class OtherDistillation(_LayerMethod, OtherLoss):
+    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
+
+    def _check_call(self) -> None:
+        registry.check_distillation_loss(self.module)
+
+
+DistillationMethod = Annotated[
+    NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation, Field(discriminator="loss")
+]
+
+
+class Teacher(Section):
+    """The network that students learn from."""
+
+    former: ClassVar[Mapping[str, str]] = {"paper_error": IN_PAPER_YAML}
+
+    architecture: Architecture
+    seed: Seed = Field(default=0, description="of its weights and batches; one teacher serves all students")
+    label: Label = Field(default="Teacher", description="name of its row")
+
+
+class Student(Section):
+    """The small network."""
+
+    architecture: Architecture
+
+
+class Distillation(Comparison[DistillationMethod]):
+    """Section 4.1: Table 1."""
+
+    table: ClassVar[str] = "Table 1"
+
+    teacher: Teacher | None = Field(description="null: no teacher, and no method that needs one")
+    student: Student
+    seeds_per_job: Count = Field(
+        default=1,
+        description="students of one method that a job trains at once; more than 1 is for GPUs, which one small student "
+        "does not fill. Results differ by rounding",
+    )
+
+    @property
+    def other_labels(self) -> list[str]:
+        return [self.teacher.label] if self.teacher else []
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        methods, teacher = self.active_methods, self.teacher
+        networks = {TEACHER: teacher.architecture, "student": self.student.architecture} if teacher else {}
+        if any(True for network in networks.values() for _ in network.problems()):
+            networks = {}  # whose layers are not known
+        if TEACHER in methods:
+            yield f"methods.{TEACHER}", "that name is taken by the teacher itself; take another"
+        for name, method in methods.items():
+            if method.loss != "none" and teacher is None:
+                yield (
+                    f"methods.{name}",
+                    f"it learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null",
+                )
+            if isinstance(method, _LayerMethod) and networks:
+                yield from ((f"methods.{name}.layers", text) for text in _layer_problems(method.layers, networks))
+            if isinstance(method, GraphMethod):
+                yield from neighbour_problems(f"methods.{name}.k", method.k, self.training)
+
+
+def _layer_problems(layers: Sequence[str] | None, networks: "Mapping[str, Architecture]") -> Iterator[str]:
+    """Yield why the representations `layers`, or all, of the two networks cannot be compared."""
+    if layers is None:
+        if len({network.layers for network in networks.values()}) > 1:
+            yield "teacher and student have different layers; name those that both have"
+        return
+    for role, network in networks.items():
+        for layer in dict.fromkeys(layers):
+            if layer not in network.layers:
+                yield (
+                    f"the {role}, a {network.built_with['name']}, has no layer {layer!r}{nearest(layer, network.layers)} "
+                    f"Its layers: {', '.join(network.layers)}"
+                )
+    if len(set(layers)) != len(layers):
+        yield "a layer is there twice"

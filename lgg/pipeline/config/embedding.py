@@ -1,0 +1,154 @@
+"""Section 4.2: embeddings."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from lgg.pipeline import registry
+from lgg.pipeline.config.messages import nearest
+from lgg.pipeline.config.methods import Comparison, LossMethod, OtherLoss, neighbour_problems
+from lgg.pipeline.config.networks import PreActResNet18
+from lgg.pipeline.config.types import Count, CountOrNone, Positive, Problem, Section, Seed
+
+Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"]
+
+
+class CrossEntropyEmbedding(LossMethod):
+    """Cross-entropy; the logits are the embedding."""
+
+    loss: Literal["cross_entropy"]
+    classifier: Literal["own", "nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"] = Field(
+        default="own", description="whose error is in Table 2; own: the class of the largest logit"
+    )
+
+
+class _MetricEmbedding(LossMethod):
+    weight: Positive = Field(default=1.0, description="factor of the loss")
+    classifier: Classifier = Field(
+        default="nearest_neighbours",
+        description="whose error is in Table 2; all are in its supplement. nearest_neighbours: 10 of them; "
+        "svm: support vector machine with an RBF kernel",
+    )
+
+
+class _NormalizableEmbedding(_MetricEmbedding):
+    normalize_embeddings: bool = Field(
+        default=False, description="scale embeddings to length one, in the loss and for classifiers"
+    )
+
+
+def _not_cosine(value: Any) -> Any:
+    if value == "cosine":
+        raise ValueError(
+            "cosine is for values that cannot be negative, and the embeddings are outputs of a linear layer: take rbf or "
+            "rbf_squared (Section 3.3)"
+        )
+    return value
+
+
+class LabelVariationEmbedding(_NormalizableEmbedding):
+    """Label variation of the graph of the embeddings (the paper, Section 4.2)."""
+
+    loss: Literal["label_variation"]
+    similarity: Annotated[Literal["rbf", "rbf_squared"], BeforeValidator(_not_cosine)] = Field(
+        default="rbf",
+        description="rbf: exp(−α·distance); rbf_squared: exp(−α·distance²). Not cosine: the embeddings, outputs of a linear "
+        "layer, can be negative",
+    )
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels")
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    normalize: bool = Field(default=False, description="normalise the graph, D^-1/2 A D^-1/2")
+    self_loops: bool = Field(default=False, description="with normalize: count each vertex's similarity with itself")
+    power: Count = Field(default=1, description="p of tr(VᵀLᵖV)")
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="sum: tr(VᵀLᵖV); mean: divided by the edges between classes, each counted in both directions",
+    )
+
+
+class TripletEmbedding(_NormalizableEmbedding):
+    """Triplets (Hermans, Beyer, Leibe 2017)."""
+
+    loss: Literal["triplet"]
+    triplets: Literal["hard", "all"] = Field(
+        default="hard",
+        description="hard: the hardest of each input, which can collapse all embeddings to one point; all: all of a batch",
+    )
+    margin: Positive | Literal["soft"] = Field(
+        default=0.2,
+        description="how much farther inputs of other classes should be than those of the same one; soft: as far as "
+        "possible, by a softplus",
+    )
+
+
+class OtherEmbedding(_MetricEmbedding, OtherLoss):
+    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
+
+    def _check_call(self) -> None:
+        registry.check_embedding_loss(self.module)
+
+
+EmbeddingMethod = Annotated[
+    CrossEntropyEmbedding | LabelVariationEmbedding | TripletEmbedding | OtherEmbedding, Field(discriminator="loss")
+]
+
+
+class EmbeddingFigure(Section):
+    """Figure A1: embeddings of the training images in the plane while networks learn."""
+
+    methods: Annotated[list[str], Field(min_length=1)] = Field(
+        description="rows of the figure, from the top; cross-entropy gets a layer of 2 units before its classifier, "
+        "others 2 outputs. A row goes with its method where an overlay takes that away"
+    )
+    epochs: Annotated[list[CountOrNone], Field(min_length=1)] = Field(
+        description="panels between the initialisation and the end, which are always drawn: numbers of epochs trained"
+    )
+    seed: Seed = Field(default=0, description="of weights and batches")
+
+
+class Embedding(Comparison[EmbeddingMethod]):
+    """Section 4.2: Table 2 and Figure A1."""
+
+    table: ClassVar[str] = "Table 2"
+
+    baseline: str = Field(default="cross_entropy", description="the method that relative MCE and differences refer to")
+    architecture: PreActResNet18
+    dimensions: Count | None = Field(
+        default=None,
+        description="of the embeddings; null: the number of classes. Cross-entropy always has one logit per class",
+    )
+    figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
+
+    @property
+    def figure_methods(self) -> list[str]:
+        """Rows of Figure A1: a row goes with its method; where there is none, there is no figure."""
+        return [name for name in (self.figure.methods if self.figure else []) if name in self.active_methods]
+
+    @property
+    def figure_epochs(self) -> list[int]:
+        """Epochs after which Figure A1 is drawn, 0 and the last included."""
+        return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        for name, method in self.active_methods.items():
+            if isinstance(method, LabelVariationEmbedding):
+                yield from neighbour_problems(f"methods.{name}.k", method.k, self.training)
+                if method.self_loops and not method.normalize:
+                    yield (
+                        f"methods.{name}.self_loops",
+                        "it changes degrees only, which nothing divides by unless `normalize` is true",
+                    )
+        if self.figure:
+            yield from self._figure_problems(self.figure)
+
+    def _figure_problems(self, figure: EmbeddingFigure) -> Iterator[Problem]:
+        for name in dict.fromkeys(figure.methods):
+            if name not in self.methods:
+                yield "figure.methods", f"{name!r} is no entry of `methods`{nearest(name, self.active_methods)}"
+        if len(set(figure.methods)) != len(figure.methods):
+            yield "figure.methods", "a method is there twice"
+        trained = not any(key == "schedule" for key, _ in self.training.problems())
+        if trained and max(figure.epochs) > self.training.epochs:
+            yield "figure.epochs", f"{max(figure.epochs)} is after the last epoch, {self.training.epochs}"

@@ -1,0 +1,161 @@
+"""Messages for mistakes: where the mistake is, what is wrong, and the nearest valid word."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from lgg.pipeline.config.annotations import branches, child, is_model, tags
+
+
+def merge(lines: Iterable[str]) -> Iterator[str]:
+    """Yield `lines`, with what the branches of a union expect at one key joined; a mistake deeper inside it is clearer."""
+    expected: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        match = re.fullmatch(r"(.*?)(: expected )(.*)(, found .*)", line, re.DOTALL)
+        if match is None:
+            yield line
+        else:
+            expected.setdefault((match[1], match[4]), []).append(match[3])
+    places = {place for place, _ in expected}
+    for (place, found), wanted in expected.items():
+        if not any(other.startswith(f"{place}[") for other in places):
+            yield f"{place}: expected {' or '.join(dict.fromkeys(wanted))}{found}"
+
+
+def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
+    """Return one line for one of pydantic's errors: where in `raw`, what is wrong, what would be right.
+
+    Args:
+        error: of pydantic.
+        raw: the configuration that was read.
+        whole: its model.
+    """
+    path, annotation = _locate(error["loc"], raw, whole)
+    # a key with a line break or the like would tear the message apart
+    where = ".".join(part if part.isprintable() and part else repr(part) for part in path) if path else "configuration"
+    where = re.sub(r"\.(\d+)", r"[\1]", where)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        if moved := _moved(path[-1], annotation):
+            return f"{where}: {moved}"
+        valid = _fields(annotation)
+        return f"{where}: there is no such key{nearest(path[-1], valid)} Valid keys here: {', '.join(valid)}"
+    if kind == "missing":
+        return f"{where}: this key is needed and missing"
+    if kind == "union_tag_not_found":
+        return f"{where}: the key {error['ctx']['discriminator']} is needed and missing{_entry_meant(path, raw)}"
+    if kind in ("literal_error", "union_tag_invalid"):
+        context = error["ctx"]
+        valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        if str(error["loc"][-1]).startswith("literal["):  # a branch of a union: the others have a line each too
+            return f"{where}: expected {' or '.join(map(repr, valid))}, found {shown(error['input'])}"
+        given = context.get("tag", error["input"])
+        suffix = f".{context['discriminator'].strip(chr(39))}" if kind == "union_tag_invalid" else ""
+        question = nearest(given, valid) if isinstance(given, str) else "."
+        return f"{where}{suffix}: {shown(given)} is not a valid choice{question} Valid: {', '.join(valid)}"
+    if kind == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"{where}: expected a section of keys and values, found {shown(error['input'])}"
+    if kind == "string_pattern_mismatch":
+        return f"{where}: {shown(error['input'])} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
+    if kind == "too_short":
+        return f"{where}: the list needs at least {error['ctx']['min_length']} entry"
+    if kind == "string_too_long":
+        return f"{where}: the text is longer than {error['ctx']['max_length']} characters"
+    if kind == "invalid_key":
+        return f"{where}: names of keys are text, put {shown(error['input'])} in quotes"
+    message = error["msg"].removeprefix("Input should be ")
+    return f"{where}: expected {message}, found {shown(error['input'])}"
+
+
+def _moved(key: str, annotation: Any) -> str | None:
+    """Return where the value of a key goes that a model once had; None of a key that it never had."""
+    models = filter(is_model, branches(annotation))
+    return next((model.former[key] for model in models if key in getattr(model, "former", ())), None)
+
+
+def _entry_meant(path: Sequence[str], raw: Any) -> str:
+    """Return a question: which existing entry is meant by one that is new and lacks its kind."""
+    for part in path[:-1]:
+        raw = raw[part] if _holds(raw, part) else {}
+    others = [name for name in raw if name != path[-1]] if isinstance(raw, Mapping) and len(path) > 1 else []
+    question = nearest(path[-1], others)
+    return f" in this new entry{question}" if question != "." else ""
+
+
+def shown(given: Any) -> str:
+    """Return a value as messages quote it."""
+    if given is None or isinstance(given, Mapping):
+        return "nothing" if given is None else "a section"
+    try:
+        text = repr(given)
+    except ValueError:  # a whole number of more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _pattern_in_words(pattern: str) -> str:
+    if pattern.startswith("^[a-z]"):
+        return "use lower-case letters, digits and underscores, a letter first"
+    return "use letters, digits, dots, hyphens and underscores, a letter or digit first; no slashes"
+
+
+def _locate(location: Sequence[Any], raw: Any, whole: type[BaseModel]) -> tuple[list[str], Any]:
+    """Return the path of a key as the user wrote it, and the model that the key belongs to.
+
+    Pydantic mixes the tags of unions into its locations; the configuration itself shows which parts are real.
+    """
+    path: list[str] = []
+    annotation: Any = whole
+    owner: Any = whole
+    value: Any = raw
+    for part in location:
+        if part == "[key]":
+            continue
+        options = branches(annotation)
+        tagged = [m for m in options if is_model(m) and part in tags(m)]
+        inside = value[part] if _holds(value, part) else None
+        if tagged and not _holds(value, part):
+            annotation = tagged[0]
+            continue
+        if not _holds(value, part) and not any(is_model(m) and part in m.model_fields for m in options):
+            continue  # the name of a union's branch
+        path.append(str(part))
+        owner, annotation = annotation, child(options, part)
+        value = inside
+    return path, owner
+
+
+def _holds(value: Any, part: Any) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int) and part < len(value)
+
+
+def _fields(annotation: Any) -> list[str]:
+    return [name for model in branches(annotation) if is_model(model) for name in model.model_fields]
+
+
+#: names of keys in papers and in other code
+_SYNONYMS = {
+    "lambda": "weight",
+    "lamda": "weight",
+    "lr": "learning_rate",
+    "T": "temperature",
+    "p": "power",
+    "dataset": "source",
+}
+
+
+def nearest(word: Any, valid: Sequence[str] | Mapping[str, Any]) -> str:
+    """Return a question: is the word of `valid` nearest to `word` meant? A full stop where none is near."""
+    names = [str(name) for name in valid]
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    close = close or [name for name in names if str(word).lower() in name][:1]
+    if _SYNONYMS.get(str(word)) in names:
+        close = [_SYNONYMS[str(word)]]
+    return f"; did you mean {close[0]!r}?" if close else "."

@@ -1,0 +1,165 @@
+"""Section 4.3: robustness."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lgg.pipeline.config.defences import IN_DEFENCES, AdversarialTraining, Defence, Regularizer
+from lgg.pipeline.config.methods import Comparison, Method, neighbour_problems
+from lgg.pipeline.config.networks import PreActResNet18
+from lgg.pipeline.config.types import (
+    Count,
+    CountOrNone,
+    Decibels,
+    NonNegative,
+    Problem,
+    Section,
+    Seed,
+    Share,
+    StepSize,
+    repeated_words,
+)
+
+
+class RobustMethod(Method):
+    """A row of Table 3: cross-entropy with any number of defences."""
+
+    former: ClassVar[Mapping[str, str]] = {
+        **Method.former,
+        "smoothness": IN_DEFENCES.format(name="regularizer"),
+        "parseval": IN_DEFENCES.format(name="parseval"),
+        "adversarial": IN_DEFENCES.format(name="adversarial"),
+    }
+
+    defences: list[Defence] = Field(
+        default=[],
+        description="each once, in the order in which they act; a list in an overlay replaces the whole list",
+    )
+    supplement: bool = Field(
+        default=False, description="true: only in Table 3's supplement, without corruptions; for sweeps"
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        if repeated := repeated_words(defence.module for defence in self.defences):
+            yield "defences", f"{', '.join(map(repr, repeated))} is there twice; every defence counts once"
+
+    @property
+    def regularizers(self) -> list[Regularizer]:
+        """The regularizer, where it is one of the defences."""
+        return [defence for defence in self.defences if isinstance(defence, Regularizer)]
+
+    @property
+    def adversarial(self) -> AdversarialTraining | None:
+        """The attack that the networks are trained under, where there is one."""
+        return next((defence for defence in self.defences if isinstance(defence, AdversarialTraining)), None)
+
+
+class PgdTest(Section):
+    """Projected gradient descent within an L∞ ball."""
+
+    epsilon: Share = Field(default=0.01, description="largest change of a value in [0, 1]")
+    step_size: StepSize = Field(default=0.002, description="change of a value in one step")
+    steps: Count = Field(default=20, description="steps of a start")
+    restarts: Count = Field(
+        default=1, description="starts, the first at the image, the others at random; the worst counts"
+    )
+    loss: Literal["cross_entropy", "logit_difference"] = Field(
+        default="cross_entropy",
+        description="what the attack raises; the gradient of logit_difference, the largest other logit minus the true "
+        "class's, does not vanish where a network is very sure",
+    )
+    stop_at_success: bool = Field(
+        default=False,
+        description="leave an image as it is once it is misclassified (published code); false: the last step counts",
+    )
+
+
+class RobustnessTests(Section):
+    """What networks are tested with, in addition to corruptions."""
+
+    images: Count | None = Field(
+        default=None, description="test images under attack, drawn evenly from all classes; null: all"
+    )
+    seed: Seed = Field(default=0, description="of noise, dropout, random starts and the choice of images")
+    transfer_seed: Seed = Field(
+        default=1000,
+        description="of one more baseline network, none of those evaluated: transferred attacks are crafted on it",
+    )
+    fgsm_snr: Decibels = Field(default=33.0, description="signal-to-noise ratio of FGSM, in dB")
+    curve_snrs: Annotated[list[Decibels], Field(min_length=1)] = Field(
+        default=[60.0, 50.0, 45.0, 40.0, 36.0, 33.0, 30.0, 25.0, 20.0],
+        description="signal-to-noise ratios of the curve of accuracy under FGSM, in dB",
+    )
+    noise_std: NonNegative = Field(default=0.1, description="standard deviation of Gaussian noise on values in [0, 1]")
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.25, description="of dropout after each block")
+    weight_bits: Annotated[int, Field(ge=2, le=16)] = Field(default=5, description="to which weights are cut")
+    pgd: PgdTest = Field(
+        default=PgdTest(), description="with the published code's constants; for all of it set `stop_at_success` too"
+    )
+    strong_pgd: PgdTest = Field(
+        default=PgdTest(steps=50, restarts=3), description="more steps and restarts: a check for gradient masking"
+    )
+    deepfool_images: CountOrNone = Field(
+        default=100, description="images for DeepFool, one at a time slow; 0: without DeepFool"
+    )
+
+    def strength_problems(self) -> Iterator[Problem]:
+        """Yield why `strong_pgd` does not check `pgd`. For runs to come: a finished one may have been configured so."""
+        keys = ("epsilon", "steps", "restarts")
+        plain, strong = ([getattr(attack, key) for key in keys] for attack in (self.pgd, self.strong_pgd))
+        if plain == strong or any(one > other for one, other in zip(plain, strong, strict=True)):
+            yield (
+                "robustness.tests.strong_pgd",
+                "it is not stronger than `pgd`, which it is to check: give it more steps or restarts, and no less of "
+                f"{', '.join(keys)} ({', '.join(map(str, plain))}; found {', '.join(map(str, strong))})",
+            )
+
+
+class Robustness(Comparison[RobustMethod]):
+    """Section 4.3: Table 3 and the second robustness table."""
+
+    table: ClassVar[str] = "Table 3"
+
+    architecture: PreActResNet18
+    tests: RobustnessTests = Field(default=RobustnessTests(), description="attacks and other tests")
+
+    @property
+    def table_methods(self) -> dict[str, RobustMethod]:
+        """The methods in Table 3 itself."""
+        return {name: method for name, method in self.active_methods.items() if not method.supplement}
+
+    @property
+    def watched_methods(self) -> dict[str, RobustMethod]:
+        """The baseline, and the methods of Table 3 with the regularizer: whose label variation is drawn."""
+        return {
+            name: method
+            for name, method in self.active_methods.items()
+            if name == self.baseline or (method.regularizers and not method.supplement)
+        }
+
+    @property
+    def sweep(self) -> dict[str, float]:
+        """γ of the baseline, zero, and of methods that are the regularizer alone and alike but for γ; one method per γ."""
+        alone = {
+            name: method.regularizers[0]
+            for name, method in self.active_methods.items()
+            if name != self.baseline and method.regularizers and len(method.defences) == 1
+        }
+        kinds = [regularizer.model_copy(update={"weight": 0.0}) for regularizer in alone.values()]
+        by_weight: dict[float, str] = {}
+        for (name, regularizer), kind in zip(alone.items(), kinds, strict=True):
+            if kind == kinds[0] and regularizer.weight > 0:
+                by_weight.setdefault(regularizer.weight, name)
+        return {self.baseline: 0.0} | {name: weight for weight, name in by_weight.items()}
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        methods = self.active_methods
+        if self.baseline in methods and methods[self.baseline].supplement:
+            yield f"methods.{self.baseline}.supplement", "the baseline must be in Table 3 itself"
+        for name, method in methods.items():
+            for number, defence in enumerate(method.defences):
+                if isinstance(defence, Regularizer):
+                    key = f"methods.{name}.defences[{number}].k"
+                    yield from neighbour_problems(key, defence.k, self.training)

@@ -1,0 +1,118 @@
+"""Training: the schedule, and what happens in a step."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from lgg.errors import ConfigError
+from lgg.pipeline.config.types import AtLeast2, NonNegative, Positive, Problem, Section
+from lgg.training.schedule import boundaries, total_epochs
+
+
+class Phase(Section):
+    """A stretch of training. Phases follow one another; together they are the learning-rate schedule."""
+
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        description="length, in passes over the training images; parts of an epoch are allowed, from a step on. Phases "
+        "begin with the step that is nearest to the sum of the lengths before them"
+    )
+    learning_rate: NonNegative | list[NonNegative] = Field(
+        description="one value, or [first, last] to change it at every step"
+    )
+    shape: Literal["linear", "cosine"] = Field(
+        default="linear", description="how it goes from the first to the last value"
+    )
+    fresh_optimizer: bool = Field(
+        default=False, description="forget the momentum, or AdamW's running averages, when the phase begins"
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        if isinstance(self.learning_rate, list) and len(self.learning_rate) != 2:
+            yield "learning_rate", f"one number or [first, last] is needed, not {self.learning_rate}"
+
+
+class Sgd(Section):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.9, description="share of the step before that is kept"
+    )
+    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum")
+    weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on every parameter")
+
+    def problems(self) -> Iterator[Problem]:
+        if self.nesterov and self.momentum == 0:
+            yield "nesterov", "it needs a `momentum` above 0"
+
+
+class AdamW(Section):
+    """AdamW (Loshchilov and Hutter 2019)."""
+
+    name: Literal["adamw"]
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=[0.9, 0.999], description="decay of the running averages of the gradient and of its square"
+    )
+    epsilon: Positive = Field(default=1e-8, description="added to the denominator")
+    weight_decay: NonNegative = Field(default=0.01, description="decoupled from the gradient, of every parameter")
+
+    def problems(self) -> Iterator[Problem]:
+        if len(self.betas) != 2:
+            yield "betas", f"two numbers are needed, of the gradient and of its square, not {len(self.betas)}"
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
+_IN_OPTIMIZER = "it is a key of `optimizer` now: `optimizer: {{name: sgd, {key}: …}}`"
+
+
+class Training(Section):
+    """How networks are trained."""
+
+    former: ClassVar[Mapping[str, str]] = {
+        key: _IN_OPTIMIZER.format(key=key) for key in ("momentum", "nesterov", "weight_decay")
+    }
+
+    schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
+        description="the phases: constant ones are a multi-step schedule, [0, peak] then [peak, 0] is a one-cycle schedule"
+    )
+    batch_size: AtLeast2 = Field(default=128, description="images a step")
+    optimizer: Optimizer = Field(default=Sgd(name="sgd"), description="sgd, or adamw with keys of its own")
+    augmentation: Literal["crop_and_flip", "none"] = Field(
+        default="crop_and_flip", description="crop_and_flip: random crops after a padding of 4 pixels, and mirroring"
+    )
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        default="float32",
+        description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on others; "
+        "auto: bfloat16 where it is fast, float32 elsewhere",
+    )
+    compilation: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
+        default="none",
+        description="mode of torch.compile for the network; reduce-overhead and max-autotune replay CUDA graphs on a GPU. "
+        "Needs a C++ compiler on the CPU, and takes a minute before the first step",
+    )
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that the phases make together."""
+        return total_epochs(self._phases)
+
+    @property
+    def _phases(self) -> list[dict[str, Any]]:
+        return [{"epochs": phase.epochs} for phase in self.schedule]
+
+    def problems(self) -> Iterator[Problem]:
+        try:
+            total_epochs(self._phases)
+        except ConfigError as error:
+            yield "schedule", str(error)
+
+    def count_problems(self, images: int) -> Iterator[Problem]:
+        """Yield what does not go together with a number of training images."""
+        if self.batch_size > images:
+            yield "batch_size", f"{self.batch_size} is more than the {images} training images"
+        try:
+            boundaries(self._phases, -(-images // self.batch_size))
+        except ConfigError as error:
+            if not any(key == "schedule" for key, _ in self.problems()):
+                yield "schedule", str(error)
