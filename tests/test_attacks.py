@@ -161,7 +161,7 @@ def test_pixels_are_clamped_and_normalized_images_are_not():
 
 
 @pytest.mark.parametrize("form", ["pixels", "normalized"])
-def test_infinite_ratio_leaves_the_images(form):
+def test_infinite_ratio_does_not_change_the_images(form):
     images, labels = draw()
     assert torch.equal(fgsm(network(), images, labels, math.inf, form=form), images)
 
@@ -193,11 +193,11 @@ def test_fgsm_is_that_of_foolbox(foolbox):
 
 def test_unknown_form_is_refused():
     images, labels = draw()
-    with pytest.raises(ValueError, match="no form 'unclamped' of FGSM; there are pixels, normalized"):
+    with pytest.raises(ValueError, match="form must be one of pixels, normalized, not 'unclamped'"):
         fgsm(network(), images, labels, form="unclamped")
 
 
-def test_normalized_form_needs_the_constants_of_the_network():
+def test_normalized_form_needs_the_network_s_constants():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).double()
     images, labels = draw(side=4)
     assert fgsm(model, images, labels).shape == images.shape
@@ -363,8 +363,8 @@ def test_random_starts_without_a_generator_come_from_torch():
     [
         ({"epsilon": -0.1}, "at least 0, not -0.1"),
         ({"epsilon": math.nan}, "at least 0, not nan"),
-        ({"step_size": 0}, "step_size must be larger than 0, not 0"),
-        ({"step_size": math.nan}, "step_size must be larger than 0, not nan"),
+        ({"step_size": 0}, "step_size must be positive, not 0"),
+        ({"step_size": math.nan}, "step_size must be positive, not nan"),
         ({"steps": 0}, "at least 1, not 0 and 1"),
         ({"restarts": 0}, "at least 1, not 4 and 0"),
     ],
@@ -379,7 +379,7 @@ def test_bad_arguments_of_pgd_are_refused(wrong, message):
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_network_is_left_as_it_was(attack):
+def test_the_network_is_not_changed(attack):
     model = network().train()
     # a part that is kept in evaluation mode while the rest is trained
     model.blocks[0].eval()
@@ -402,7 +402,7 @@ def test_network_is_left_as_it_was(attack):
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_modes_come_back_after_an_error(attack):
+def test_modes_are_restored_after_an_error(attack):
     model = network().train()
     images, labels = draw()
     with pytest.raises((IndexError, RuntimeError)):
@@ -431,7 +431,7 @@ def test_evaluation_mode_nests():
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_attacks_work_where_gradients_are_off(attack):
+def test_attacks_work_with_gradients_disabled(attack):
     model = network()
     images, labels = draw()
     torch.manual_seed(0)
@@ -451,7 +451,7 @@ def test_memory_format_and_type_are_kept(attack, layout):
     assert attacked.dtype == torch.float32
 
 
-def test_pgd_can_leave_an_image_as_it_is_once_it_is_misclassified():
+def test_pgd_can_stop_once_an_image_is_misclassified():
     """By the iterates themselves: those of n steps are the images after n steps."""
     model = network()
     images, labels = draw(count=40)
@@ -504,7 +504,7 @@ def test_gradient_of_a_difference_of_logits_is_that_of_the_two_rows():
         pytest.param(lambda *given, loss: pgd(*given, **SEARCH, restarts=2, loss=loss), id="pgd_restarts"),
     ],
 )
-def test_larger_logits_of_the_same_classes_deceive_cross_entropy_but_not_the_difference_of_logits(attack):
+def test_scaled_logits_hide_the_gradient_of_cross_entropy_but_not_of_the_logit_difference(attack):
     model = network(base_width=4).float()
     images = draw(count=40)[0].float()
     with torch.no_grad():
@@ -522,7 +522,7 @@ def test_larger_logits_of_the_same_classes_deceive_cross_entropy_but_not_the_dif
 def test_unknown_loss_is_refused():
     images, labels = draw()
     for attack in (fgsm, loss_gradient, lambda *given, **more: pgd(*given, **SEARCH, **more)):
-        with pytest.raises(ValueError, match="no loss 'hinge' to attack; there are cross_entropy, logit_difference"):
+        with pytest.raises(ValueError, match="loss must be one of cross_entropy, logit_difference, not 'hinge'"):
             attack(network(), images, labels, loss="hinge")
 
 
@@ -553,7 +553,7 @@ def test_images_that_pass_through_the_network_are_counted():
         assert seen == expected
 
 
-def test_starts_do_not_depend_on_what_became_of_other_images():
+def test_starts_do_not_depend_on_the_success_of_other_images():
     model = network()
     images, _ = draw(count=8)
     with torch.no_grad():
@@ -594,7 +594,7 @@ def test_gradients_of_the_weights_are_not_computed():
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_training_under_autocast_goes_on_after_an_attack(attack):
+def test_training_under_autocast_works_after_an_attack(attack):
     """Autocast keeps the weights it has cast; those kept by the attack must still lead back to the weights."""
     images, labels = draw()
     images = images.float()

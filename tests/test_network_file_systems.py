@@ -132,7 +132,7 @@ def network(tmp_path_factory):
 
 
 @pytest.mark.parametrize("answer", ["ENOSYS", "ENOLCK"])
-def test_everything_is_written_and_read_without_locks_and_without_mapping(network, tmp_path, answer):
+def test_files_work_without_locks_and_memory_mapping(network, tmp_path, answer):
     folder = tmp_path / "network"
     folder.mkdir()
     variables = network | {"FLOCK_ANSWERS": str(getattr(errno, answer)), "XDG_RUNTIME_DIR": str(folder)}
@@ -143,7 +143,7 @@ def test_everything_is_written_and_read_without_locks_and_without_mapping(networ
     assert done.returncode == 0, done.stderr
 
 
-def test_no_module_maps_files():
+def test_no_module_memory_maps_files():
     for path in (ROOT / "lgg").rglob("*.py"):
         found = re.findall(r"\b(safe_open|load_file|memmap|mmap_mode|mmap)\b", path.read_text(encoding="utf-8"))
         assert not found, f"{path}: {found}"

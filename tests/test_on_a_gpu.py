@@ -195,12 +195,12 @@ def same(one, other):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("training", TRAININGS)
-def test_a_training_gives_the_same_bits_again(training, precision, gpu):
+def test_training_is_reproducible_bit_for_bit(training, precision, gpu):
     assert same(train(training, gpu, precision), train(training, gpu, precision))
 
 
 @pytest.mark.parametrize("training", ["regulariser", "attacked", "together"])
-def test_an_interrupted_training_goes_on_to_the_same_bits(training, gpu, tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_bits(training, gpu, tmp_path):
     whole = train(training, gpu, "bfloat16")
 
     def checkpoints():

@@ -83,7 +83,7 @@ def test_a_type_checker_finds_the_package_s_types(tmp_path):
 
 
 @pytest.mark.parametrize("package", ["lgg", "lgg.losses", "lgg.data.corruptions"])
-def test_names_that_are_not_loaded_yet_are_listed(package):
+def test_names_that_are_not_loaded_are_listed(package):
     """As tab completion and `help` ask for them, before any of them was used."""
     program = (
         f"import {package} as package; public, loaded = set(package._EXPORTS), set(vars(package)); "

@@ -54,7 +54,7 @@ def test_unknown_layer_is_refused(network, images):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_separate_clusters_are_told_apart(name):
+def test_separate_clusters_are_classified_correctly(name):
     points, labels = clusters(spread=0.05)
     queries, truth = clusters(spread=0.05, seed=1)
     predicted = fit(name, points, labels, 0).predict(queries)
@@ -150,17 +150,17 @@ def test_unknown_classifier_is_refused():
 
 
 @pytest.mark.parametrize(("features_shape", "labels_shape"), [((4,), (4,)), ((4, 2), (3,)), ((4, 2), (4, 1))])
-def test_features_and_labels_that_do_not_belong_together_are_refused(features_shape, labels_shape):
-    with pytest.raises(ValueError, match="these have shapes"):
+def test_features_and_labels_of_different_lengths_are_refused(features_shape, labels_shape):
+    with pytest.raises(ValueError, match=r"features must be \(N, d\)"):
         fit("svm", np.zeros(features_shape), np.zeros(labels_shape, dtype=np.int64), 0)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_class_without_a_training_image_is_refused(name):
     points, labels = clusters(classes=3)
-    with pytest.raises(DataError, match="no training image has class 1, so"):
+    with pytest.raises(DataError, match="there are no training images of class 1;"):
         fit(name, points[labels != 1], labels[labels != 1], 0)
-    with pytest.raises(DataError, match="no training image has class 3, 4, so"):
+    with pytest.raises(DataError, match="there are no training images of class 3, 4;"):
         fit(name, points, labels, 0, num_classes=5)
 
 

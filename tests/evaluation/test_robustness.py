@@ -109,7 +109,7 @@ def test_predictions_are_those_for_the_attacked_images(attack):
         assert torch.equal(predict_under_attack(model, images, labels, attack, batch_size=batch_size), expected)
 
 
-def test_transfer_attacks_one_network_and_asks_the_other():
+def test_transfer_attacks_one_network_and_evaluates_the_other():
     source, target, images = network(0), network(1), draw()
     labels = labels_for(images)
     attacked_with = []
@@ -126,7 +126,7 @@ def test_transfer_attacks_one_network_and_asks_the_other():
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e3, 1e4])
-def test_images_without_a_gradient_are_those_that_the_softmax_is_sure_of(factor):
+def test_images_without_a_gradient_are_those_with_a_saturated_softmax(factor):
     """The gradient of a linear network is Wᵀ(p − one-hot), zero just where p is the true class's one-hot in float32."""
     model, images = linear(), draw(side=5)
     with torch.no_grad():
@@ -178,7 +178,7 @@ def test_noise_does_not_depend_on_the_batch_size():
     assert not torch.equal(whole.all_seen(), other.all_seen())
 
 
-def test_noise_has_the_deviation_asked_for():
+def test_noise_has_the_given_deviation():
     images = draw(count=40, lowest=120, highest=136)
     model = linear(side=16)
     predict_with_noise(model, images, std=0.1, seed=0)
@@ -357,11 +357,11 @@ def test_weights_of_zero_stay_zero():
 
 @pytest.mark.parametrize("bits", [1, 0, -3])
 def test_too_few_bits_are_refused(bits):
-    with pytest.raises(ValueError, match=f"at least 2 bits .*, not {bits}"):
+    with pytest.raises(ValueError, match=f"bits must be at least 2, .*, not {bits}"):
         quantize(torch.ones(2, 2), bits)
 
 
-def test_quantized_copy_has_coarse_weights_and_the_network_its_own():
+def test_quantisation_does_not_change_the_original_network():
     model = network()
     state = state_of(model)
     for name, parameter in quantized(model, 4).named_parameters():
@@ -405,7 +405,7 @@ def test_deepfool_of_a_linear_network_is_the_distance_to_the_nearest_border():
         assert found[image].item() == pytest.approx(1.02 * (distance + 1e-4) / norm, rel=1e-3)
 
 
-def test_deepfool_leaves_out_images_that_are_wrong():
+def test_deepfool_skips_misclassified_images():
     model, images = network(), draw(count=12)
     predictions = predict(model, images)
     labels = predictions.clone()
@@ -421,7 +421,7 @@ def test_deepfool_leaves_out_images_that_are_wrong():
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
-def test_deepfool_that_finds_nothing_is_infinite():
+def test_deepfool_is_infinite_if_it_finds_nothing():
     model, images = linear(), draw(count=3, side=5)
     labels = predict(model, images)
     assert (deepfool_norms(model, images, labels, steps=0) == math.inf).all()

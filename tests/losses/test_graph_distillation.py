@@ -217,7 +217,7 @@ def test_k_larger_than_a_small_last_batch_is_accepted():
 
 
 @pytest.mark.parametrize("options", [{}, {"k": 2}, {"power": 2}, {"normalize": False, "k": 3, "neighbours": "own"}])
-def test_edges_between_and_within_classes_make_up_all(options):
+def test_edges_between_and_within_classes_add_up_to_all(options):
     student, teacher, labels = layers(8, 0), layers(8, 1, of_teacher=True), labels_of(8)
     whole, between, within = (
         GraphDistillation(edges=edges, **options)(student, teacher, labels).item()
@@ -347,11 +347,11 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype, options):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"edges": "none"}, "edges is one of all, inter, intra, not 'none'"),
-        ({"neighbours": "student"}, "neighbours is one of teacher, own, not 'student'"),
-        ({"order": "first"}, "order is one of threshold_first, normalize_first, published, not 'first'"),
-        ({"similarity": "euclidean"}, "similarity is one of cosine, rbf, rbf_squared, not 'euclidean'"),
-        ({"rbf_scale": 0}, "a positive number, not 0"),
+        ({"edges": "none"}, "edges must be one of all, inter, intra, not 'none'"),
+        ({"neighbours": "student"}, "neighbours must be one of teacher, own, not 'student'"),
+        ({"order": "first"}, "order must be one of threshold_first, normalize_first, published, not 'first'"),
+        ({"similarity": "euclidean"}, "similarity must be one of cosine, rbf, rbf_squared, not 'euclidean'"),
+        ({"rbf_scale": 0}, "must be positive, not 0"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"k": -2}, "k must be at least 1, not -2"),
         ({"power": 0}, "power must be at least 1, not 0"),
@@ -373,13 +373,13 @@ def test_unknown_options_are_refused(option, message):
         ([torch.ones(4)], [torch.ones(4)], r"shape \(B, \.\.\.\)"),
     ],
 )
-def test_representations_that_do_not_pair_up_are_refused(student, teacher, message):
+def test_representations_that_do_not_match_are_refused(student, teacher, message):
     with pytest.raises(ValueError, match=message):
         GraphDistillation()(student, teacher, labels_of(4))
 
 
 @pytest.mark.parametrize("similarity", ["rbf", "rbf_squared"])
-def test_kernels_have_no_unit(similarity):
+def test_kernels_are_scale_invariant(similarity):
     """α serves a layer whatever its scale, and shifts and signs do not matter."""
     student, teacher, labels = layers(7, 0), layers(7, 1, of_teacher=True), labels_of(7)
     loss = GraphDistillation(similarity=similarity)
@@ -387,7 +387,7 @@ def test_kernels_have_no_unit(similarity):
     assert loss(moved, teacher, labels).item() == pytest.approx(loss(student, teacher, labels).item())
 
 
-def test_kernels_keep_signed_layers_from_gradients_that_drown_the_task():
+def test_kernels_bound_the_gradients_of_signed_layers():
     """Cosines of signed layers have degrees about zero, which the graph is divided by; kernels do not."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(128, 512, generator=generator) for _ in range(2))

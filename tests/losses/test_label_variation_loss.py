@@ -260,7 +260,7 @@ def test_training_under_autocast_reaches_the_weights():
 
 
 @pytest.mark.parametrize(("dimensions", "separates"), [(2, False), (10, True)])
-def test_points_free_to_move_separate_but_on_a_circle(dimensions, separates):
+def test_free_points_separate_except_on_a_circle(dimensions, separates):
     """On a circle a point reaches its class only past the others, who repel it: descent halts with classes mixed."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(10).repeat_interleave(6)
@@ -284,12 +284,12 @@ def test_points_free_to_move_separate_but_on_a_circle(dimensions, separates):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"similarity": "euclidean"}, "similarity is one of cosine, rbf, rbf_squared, not 'euclidean'"),
-        ({"reduction": "none"}, "reduction is one of mean, sum, not 'none'"),
+        ({"similarity": "euclidean"}, "similarity must be one of cosine, rbf, rbf_squared, not 'euclidean'"),
+        ({"reduction": "none"}, "reduction must be one of mean, sum, not 'none'"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"power": 0}, "power must be at least 1, not 0"),
-        ({"rbf_scale": 0.0}, "a positive number, not 0.0"),
-        ({"rbf_scale": math.nan}, "a positive number, not nan"),
+        ({"rbf_scale": 0.0}, "must be positive, not 0.0"),
+        ({"rbf_scale": math.nan}, "must be positive, not nan"),
     ],
 )
 def test_unknown_options_are_refused(option, message):

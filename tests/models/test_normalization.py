@@ -68,7 +68,7 @@ def test_it_is_batch_normalisation(size, training, monkeypatch):
     size=st.tuples(st.integers(2, 6), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6)),
     seed=st.integers(0, 2**16),
 )
-def test_groups_of_pixels_divide_their_number_and_come_back_in_place(size, seed):
+def test_groups_divide_the_number_of_pixels_and_are_restored_in_place(size, seed):
     x = images(size, seed)
     groups = normalization._groups(x)
     pixels = size[0] * size[2] * size[3]
@@ -108,7 +108,7 @@ def test_gradient_of_the_input_alone():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_half_precision_is_as_exact_as_its_type(size):
+def test_half_precision_is_as_accurate_as_its_type(size):
     plain, ours = layers(size[1], torch.float32)
     exact = copy.deepcopy(plain).double()
     x = images(size, dtype=torch.bfloat16)
@@ -120,7 +120,7 @@ def test_half_precision_is_as_exact_as_its_type(size):
     assert outcome(ours, x)[0].dtype == outcome(plain, x)[0].dtype == torch.bfloat16
 
 
-def test_many_channels_and_other_layouts_are_left_to_pytorch(monkeypatch):
+def test_many_channels_and_other_layouts_use_pytorch(monkeypatch):
     monkeypatch.setattr(normalization._WideBatchNorm, "apply", lambda *_: pytest.fail("not for these"))
     for x in (images((2, normalization.WIDE, 4, 4)), images((2, 8, 4, 4)).contiguous()):
         plain, ours = layers(x.shape[1])
@@ -136,7 +136,7 @@ def test_one_value_of_a_channel_has_no_spread():
         ours(images((1, 8, 1, 1)))
 
 
-def test_torch_func_takes_the_gradient_that_autograd_takes():
+def test_torch_func_gives_the_gradient_of_autograd():
     """In evaluation mode: in training PyTorch itself refuses running statistics that change."""
     _, layer = layers(8)
     layer.eval()

@@ -674,7 +674,7 @@ def test_a_teacher_that_is_null_has_no_recipe():
 TIMED_CODE = {
     *(
         f"lgg.losses{name}"
-        for name in ("", ".relational", ".graph_distillation", "._pairs", "._signs", ".label_variation")
+        for name in ("", ".relational", ".graph_distillation", "._options", "._pairs", "._signs", ".label_variation")
     ),
     *(f"lgg.losses.{name}" for name in ("smoothness", "parseval")),
     *(
@@ -710,6 +710,7 @@ MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
     ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
+    ("lgg.losses._options", {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION}),
     ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
     (
         "lgg.losses._signs",

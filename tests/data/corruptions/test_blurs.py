@@ -33,7 +33,7 @@ def pictures():
 
 @every_severity
 @pytest.mark.parametrize("name", BLURS)
-def test_an_image_of_one_colour_stays_as_it_is(name, severity):
+def test_a_uniform_image_is_not_changed(name, severity):
     levels = np.arange(256, dtype=np.uint8)
     images = np.broadcast_to(np.stack([levels, 255 - levels, levels], axis=1)[:, None, None], (256, 16, 16, 3))
     assert np.array_equal(corrupt(images, name, severity), images)
@@ -91,7 +91,7 @@ def test_motion_kernels_are_half_a_gaussian(radius, sigma):
 
 @given(st.floats(-180, 180), st.integers(1, 14))
 @settings(max_examples=50, deadline=None)
-def test_motion_goes_straight_on(angle, radius):
+def test_motion_offsets_are_on_a_straight_line(angle, radius):
     offsets = motion_offsets(radius, np.array([angle]))[0]
     steps = np.arange(2 * radius + 1)[:, None]
     line = steps * [np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))]
@@ -146,7 +146,7 @@ def test_motion_blur_is_a_weighted_sum_along_a_line(pictures):
             assert np.allclose(result[row, column], expected, atol=ROUNDING)
 
 
-def test_eight_bits_are_those_that_imagemagick_gives_back():
+def test_eight_bits_are_those_of_imagemagick():
     # made by MagickMotionBlurImage(2, 1, 30) of ImageMagick 6.9.11 with 16 bits, read back from its PNG
     rows, columns = np.indices((8, 8))
     image = ((71 * rows + 113 * columns + 29 * rows * columns) % 256).astype(np.uint8)

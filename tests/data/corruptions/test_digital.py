@@ -104,7 +104,7 @@ def test_constants_are_relative_to_the_side():
     assert digital.ELASTIC[0][:2] == (0, 0)
 
 
-def test_elastic_moves_the_middle_of_a_white_dot_by_little():
+def test_elastic_moves_the_centre_of_a_white_dot_only_a_little():
     dots = np.zeros((200, 32, 32, 3), dtype=np.uint8)
     dots[:, 15:18, 15:18] = 255
     weights = corrupt(dots, "elastic_transform", 1)[..., 0].astype(float)

@@ -38,7 +38,7 @@ def test_normal_noise_is_drawn_for_every_pixel_and_channel():
         assert abs((noisy * shifted).mean() / noisy.var()) < STANDARD_ERRORS / np.sqrt(COUNT)
 
 
-def test_speckle_leaves_black_alone():
+def test_speckle_does_not_change_black():
     assert not corrupt(flat(0), "speckle_noise", 5).any()
 
 
@@ -60,7 +60,7 @@ def test_the_weakest_shot_noise_has_500_photons():
     assert noisy.std() == pytest.approx(deviation, rel=0.02)
 
 
-def test_poisson_numbers_have_the_means_asked_for():
+def test_poisson_numbers_have_the_given_means():
     means = np.tile(np.array([0.0, 0.5, 7.0, 400.0]), (20_000, 1))
     counts = Streams(0, "shot_noise", 1, np.arange(20_000)).poisson(means)
     assert (counts[:, 0] == 0).all()

@@ -51,7 +51,7 @@ def test_fog_over_one_grey_spans_its_formula(severity, level):
     assert np.abs(foggy.min(axis=(1, 2, 3)) - 255 * x**2 / (x + thickness)).max() <= 1.01
 
 
-def test_fog_leaves_black_black():
+def test_fog_does_not_change_black():
     assert not corrupt(flat(0), "fog", 5).any()
 
 
@@ -103,7 +103,7 @@ def test_frost_weighs_the_image_and_the_texture(severity):
     assert on_black.max() <= 255 * of_frost
 
 
-def test_frost_is_a_piece_of_a_texture():
+def test_frost_is_a_crop_of_a_texture():
     streams = Streams(0, "frost", 5, np.arange(12))
     choice, corner = streams.integers(COUNT), streams.integers((SIDES - 1) * 32, 2)
     assert len(set(choice)) > 1 and len(np.unique(corner, axis=0)) == 12
