@@ -202,9 +202,7 @@ def synthetic_images(count: int) -> NDArray[np.uint8]:
 def main() -> None:
     """Print the time of each corruption, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--images", type=Path, help=".npz file with `images` (N, S, S, 3) uint8; default: smooth noise"
-    )
+    parser.add_argument("--images", type=Path, help=".npz file with `images` (N, S, S, 3) uint8; default: smooth noise")
     parser.add_argument("--count", type=int, default=10_000, help="number of images")
     parser.add_argument("--loop-images", type=int, default=40, help="number of images in the plain loop")
     arguments = parser.parse_args()

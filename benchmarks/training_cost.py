@@ -65,7 +65,7 @@ def robust_trials(base_width: int, precision: str) -> dict[str, Trial]:
     return {
         "baseline": trial(plain, CrossEntropy(), 100, precision),
         "Parseval": trial(partial(plain, parseval=True), CrossEntropy(), 100, precision, beta=0.01),
-        "regulariser": trial(plain, Robust(regularizer, 1e-6), 100, precision),
+        "regularizer": trial(plain, Robust(regularizer, 1e-6), 100, precision),
         "PGD-7": trial(plain, Robust(attack=attack), 100, precision),
     }
 
@@ -100,8 +100,8 @@ COMPARISONS: list[tuple[str, Callable[[], dict[str, Trial]], str, dict[str, floa
             goals,
         )
         for width, precision, goals in (
-            (64, "bfloat16", {"Parseval": 1.05, "regulariser": 1.10, "PGD-7": 8.0}),
-            (16, "bfloat16", {"Parseval": 1.05, "regulariser": 1.20, "PGD-7": 8.0}),
+            (64, "bfloat16", {"Parseval": 1.05, "regularizer": 1.10, "PGD-7": 8.0}),
+            (16, "bfloat16", {"Parseval": 1.05, "regularizer": 1.20, "PGD-7": 8.0}),
             (16, "float32", {"Parseval": 1.05, "PGD-7": 8.0}),
         )
     ),

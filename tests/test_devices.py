@@ -68,7 +68,7 @@ def test_automatic_precision_is_float32_if_capabilities_are_unknown(monkeypatch)
 
 
 def in_a_fresh_process(code):
-    """Run `code` after `prepare` and return what it prints."""
+    """Run `code` after `prepare` and return its output."""
     code = f"from lgg.devices import prepare\nprepare(0, 1)\n{code}"
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 
@@ -88,7 +88,7 @@ def test_preparing_does_not_import_the_compiler():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_freed_memory_is_reused_without_the_kernel():
-    """Tensors of one size, each freed before the next, soon come without pages that have to be faulted in."""
+    """Tensors of one size, each freed before the next, soon need no new pages."""
     faults = in_a_fresh_process(
         "import resource, torch\n"
         "for _ in range(12):\n"

@@ -122,7 +122,7 @@ def test_two_writers_do_not_share_a_temporary_file(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return the clock of `lgg.files`, which stands still but for what a test adds to `now`."""
+    """Return the clock of `lgg.files`, which advances only when a test adds to `now`."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("lgg.files.time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
@@ -215,7 +215,7 @@ def test_canonical_json_refuses_non_finite_numbers(number):
 
 
 def test_canonical_json_is_fixed():
-    # every recipe of every earlier run was written so: another spelling would run everything again
+    # recipes of earlier runs were written this way: another format would run everything again
     content = {"b": [1, 0.0005, 25.0, None, True], "a": {"µ": "x y"}}
     assert canonical_json(content) == '{"a":{"\\u00b5":"x y"},"b":[1,0.0005,25.0,null,true]}'
 
@@ -250,7 +250,7 @@ def test_the_hash_of_a_file_is_that_of_all_its_bytes(tmp_path, size):
 
 @pytest.fixture
 def full_disk():
-    """Let no file of this process grow beyond 4,096 bytes, which fails as a full disk does."""
+    """Limit files of this process to 4,096 bytes, which fails like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield

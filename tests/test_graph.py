@@ -1,4 +1,4 @@
-"""Graphs, Laplacians and variations, each against its definition."""
+"""Graphs, Laplacians and variations, compared with their definitions."""
 
 import importlib
 import math
@@ -78,7 +78,7 @@ def matrix_label_variation(adjacency, labels, power):
 
 
 def rounding_of_power(size, power):
-    """What float64 may lose in tr(Vᵀ Lᵖ V) where ‖L‖ ≤ 2·B and V has B ones."""
+    """Rounding error of tr(Vᵀ Lᵖ V) in float64, with ‖L‖ ≤ 2·B and B ones in V."""
     return 1e-14 * size * (2.0 * size) ** power
 
 
@@ -629,7 +629,7 @@ def test_gradients_have_the_precision_of_their_layers():
 
 # Precision
 
-# In half precision each of these would be off by a thousandth or more.
+# In half precision, the error of each of these would be a thousandth or more.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -671,7 +671,7 @@ def test_gradient_in_half_precision_is_as_accurate_as_its_type(power, dtype, dig
     for rows in (x, exact):
         lgg.cosine_label_variation(rows, labels, power=power).backward()
     assert x.grad.dtype == dtype
-    # the class sums, their weights, the projection and the sum of both are each rounded to 2^-digits of their size
+    # the class sums, their weights, the projection and the sum of both are each rounded to a relative 2^-digits
     assert (x.grad.double() - exact.grad).norm() <= 4 * 2**-digits * exact.grad.norm()
 
 
@@ -682,7 +682,7 @@ def test_autocast_changes_nothing(name, dtype):
     outside = COMPUTATIONS[name](x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = COMPUTATIONS[name](x)
-        assert (x.float() @ x.float().T).dtype == torch.bfloat16  # autocast is on again
+        assert (x.float() @ x.float().T).dtype == torch.bfloat16  # autocast is enabled again
     assert inside.dtype == torch.float32
     assert_close(inside, outside, **FLOAT32)
 
@@ -694,7 +694,7 @@ def test_float64_keeps_its_precision(name):
     assert value.dtype == torch.float64
     single = COMPUTATIONS[name](x.float()).double()
     assert_close(value, single, rtol=1e-4, atol=1e-5)
-    assert (value - single).abs().max() > 1e-12  # a detour through float32 would make them equal
+    assert (value - single).abs().max() > 1e-12  # they would be equal if computed through float32
 
 
 def test_keyword_arguments_work_inside_autocast():
@@ -729,7 +729,7 @@ def test_eigenmaps_solve_the_generalised_eigenproblem_by_smallest_eigenvalue(siz
     degrees = adjacency.sum(1)
     matrix = torch.diag(degrees) - adjacency
     y = lgg.laplacian_eigenmaps(adjacency, dimensions)
-    # Rayleigh quotients, since every column has D^1/2 y of length one
+    # Rayleigh quotients, since D^1/2 y has unit length for every column
     values = (y * (matrix @ y)).sum(0)
     assert_close(matrix @ y, degrees[:, None] * y * values, atol=1e-10)
     assert_close(y.T @ (degrees[:, None] * y), torch.eye(dimensions), atol=1e-10)
@@ -881,7 +881,9 @@ def test_signals_of_another_number_of_vertices_are_refused():
 
 @pytest.mark.parametrize("dimensions", [0, 4])
 def test_eigenmaps_in_too_few_or_too_many_dimensions_are_refused(dimensions):
-    with pytest.raises(ValueError, match=f"dimensions must be between 1 and 3 for a graph of 4 vertices, not {dimensions}"):
+    with pytest.raises(
+        ValueError, match=f"dimensions must be between 1 and 3 for a graph of 4 vertices, not {dimensions}"
+    ):
         lgg.laplacian_eigenmaps(SQUARE, dimensions)
 
 

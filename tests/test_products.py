@@ -16,7 +16,7 @@ def _by_loops(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _laid_out(matrix: Tensor, layout: str) -> Tensor:
-    """The same values, differently in memory."""
+    """The same values in another memory layout."""
     if layout == "transposed":
         return matrix.T.contiguous().T
     if layout == "with gaps":
@@ -36,7 +36,7 @@ def test_the_product_is_that_of_the_definition_in_every_layout(
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(n, k, generator=generator), torch.randn(k, m, generator=generator)
     found = product(_laid_out(a, layout_a), _laid_out(b, layout_b))
-    # float32 rounds each of k terms by at most 2^-23 of their magnitudes
+    # float32 rounds each of k terms by at most 2^-23 of its magnitude
     bound = (k + 1) * 2.0**-23 * _by_loops(a.abs(), b.abs())
     assert found.shape == (n, m)
     assert ((found.double() - _by_loops(a, b)).abs() <= bound + 1e-30).all()

@@ -15,7 +15,7 @@ from lgg.losses import GraphDistillation, LabelVariationSmoothness
 
 
 class Branches(nn.Module):
-    """One layer runs twice, one only on demand, one gives a pair."""
+    """One layer runs twice, one only on demand, and one returns a pair."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ X, LABELS = torch.linspace(-1, 1, 24).reshape(8, 3), torch.arange(8) % 2
 
 
 def by_hand(model, x):
-    """Return the output of each module of a network of layers one after the other, by its name."""
+    """Return the output of each module of a sequential network by name."""
     outputs = {}
     for name, module in model.named_children():
         outputs |= {f"{name}.{inner}": value for inner, value in by_hand(module, x).items()}
@@ -125,7 +125,7 @@ def test_an_overwritten_output_is_refused():
         assert representations[1].min() == 0
         with pytest.raises(RuntimeError, match="layer '0' was overwritten"):
             representations[0]
-        with torch.inference_mode():  # where PyTorch does not count
+        with torch.inference_mode():  # in which PyTorch does not count modifications
             model(X)
             assert len(list(representations)) == 2
 
@@ -159,7 +159,7 @@ def test_a_tapped_network_and_its_copies_can_be_written_and_read(made):
             assert len(other._forward_pre_hooks) == 1
         assert representations[0] is first
     assert read(X).shape == (8, 2)
-    # what was copied can be tapped itself
+    # a copy can be tapped itself
     with lgg.tap(read, ["1"]) as representations:
         read(X)
         assert torch.equal(representations[0], first)
@@ -167,14 +167,14 @@ def test_a_tapped_network_and_its_copies_can_be_written_and_read(made):
 
 @pytest.fixture
 def group():
-    """A group of this process alone."""
+    """A process group of this process only."""
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
 
 
 class Sharded(nn.Module):
-    """Keeps a network under the name that FSDP, which needs a GPU, keeps it under."""
+    """Wraps a network under the name used by FSDP, which needs a GPU."""
 
     def __init__(self, model):
         super().__init__()
@@ -354,7 +354,7 @@ def test_compiled_networks_give_the_same_representations(tapped_first):
             with pytest.raises(RuntimeError, match=r"torch.compiler.reset\(\)"):
                 representations[0]
             torch.compiler.reset()
-        for scale in (1.0, 2.0):  # the second pass runs what the first has compiled
+        for scale in (1.0, 2.0):  # the second pass runs the code compiled in the first
             compiled(X * scale)
             expected = by_hand(model, X * scale)
             assert all(torch.equal(a, expected[n]) for a, n in zip(representations, ["1", "2.0"], strict=True))

@@ -17,18 +17,18 @@ def batches(batch_size=8, seed=0, **options):
 
 
 def whole_epoch(source, number=0):
-    """Return all images and labels of an epoch, one after the other."""
+    """Return all images and labels of an epoch, concatenated."""
     images, labels = zip(*source.epoch(number), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
 def pixels(images):
-    """Return model inputs as they were: (N, H, W, 3) uint8."""
+    """Return model inputs converted back to (N, H, W, 3) uint8."""
     return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def padded_crop(image, top, left, mirrored):
-    """Return one crop, pixel by pixel: zeros around the image, then the window, then the mirror."""
+    """Return one crop, pixel by pixel: zero padding, then the window, then mirroring."""
     height, width, _ = image.shape
     crop = torch.zeros_like(image)
     for row in range(height):
@@ -114,7 +114,7 @@ def test_every_crop_in_a_batch_has_its_own_corner_and_mirror():
 
 
 def corners_and_mirrors(source, epochs):
-    """Return top, left and mirror of every crop of many epochs, found by comparing with all that are possible."""
+    """Return top, left and mirroring of every crop of many epochs, found by comparison with all possible ones."""
     images = random_images(height=5, width=5)
     possible = {
         (index, padded_crop(images[index], top, left, mirrored).numpy().tobytes()): (top, left, mirrored)
@@ -150,7 +150,7 @@ def test_an_image_is_cropped_differently_in_each_epoch():
     assert len(views) >= 9
 
 
-# --- repeatable ---------------------------------------------------------------------------------------------------
+# --- reproducible -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
@@ -195,12 +195,12 @@ def test_in_order_keeps_the_order(batch_size):
     assert all(part.is_contiguous(memory_format=torch.channels_last) for part in parts)
 
 
-# --- where they are kept --------------------------------------------------------------------------------------------
+# --- where images are stored ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
 def test_images_that_stay_in_main_memory_give_the_same_batches(augmentation):
-    """The meta device stands for a GPU: a batch arrives there, with the shape and type it has here."""
+    """The meta device represents a GPU: a batch arrives there with the same shape and type."""
     here = batches(augmentation=augmentation)
     away = batches(augmentation=augmentation, device="meta", resident=False)
     assert away.images.device == away.labels.device == torch.device("cpu")

@@ -52,7 +52,7 @@ GOOD = {
 }
 
 
-# --- written and read again ---------------------------------------------------------------------------------------
+# --- writing and reading ------------------------------------------------------------------------------------------
 
 
 def test_images_read_are_those_of_corrupt(file, images):
@@ -129,7 +129,7 @@ def test_severities_are_1_to_5(file, severity):
         CorruptionArchive(file).images("fog", severity)
 
 
-# --- files that cannot be used ------------------------------------------------------------------------------------
+# --- invalid files ------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_archive_is_named(tmp_path):
@@ -210,7 +210,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """A server of CONTENT that closes connections after `cut` bytes and keeps what it was asked for."""
+    """A server of CONTENT that closes connections after `cut` bytes and records requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -386,6 +386,6 @@ def test_a_disk_that_fills_up_is_reported(server, path, monkeypatch):
 
 def test_the_official_archive_is_named():
     assert corruption_archive.ARCHIVE_URL.startswith("https://zenodo.org/records/2535967/")
-    # 19 corruptions, each of 50,000 images and a header, and the labels, padded to tar's blocks
+    # 19 corruptions of 50,000 images and a header each, and the labels, padded to tar's blocks
     assert 0 < corruption_archive.ARCHIVE_BYTES - 19 * 50_000 * 32 * 32 * 3 < 1_000_000
     assert len(corruption_archive.ARCHIVE_MD5) == 32

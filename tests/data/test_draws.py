@@ -9,7 +9,7 @@ from lgg.errors import DataError
 
 @st.composite
 def draws(draw):
-    """Labels of every class, a count that can show them all, and a seed."""
+    """Labels of every class, a count that can cover them all, and a seed."""
     sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=6))
     labels = draw(st.permutations([label for label, size in enumerate(sizes) for _ in range(size)]))
     count = draw(st.integers(len(sizes), len(labels)))
@@ -33,7 +33,7 @@ def test_classes_differ_by_at_most_one_image_unless_exhausted(given_draw):
     drawn = np.bincount(labels[draw_evenly(labels, count, seed, "key")], minlength=labels.max() + 1)
     used_up = drawn == np.bincount(labels)
     assert (drawn >= 1).all()
-    # a class with images left has as many as the largest, or one fewer
+    # a class with images left has as many as the largest class, or one fewer
     assert (drawn[~used_up] >= drawn.max() - 1).all()
 
 
@@ -44,7 +44,7 @@ def test_draws_are_reproducible_and_larger_ones_contain_smaller_ones(given_draw)
     positions = draw_evenly(labels, count, seed, "key")
     assert np.array_equal(positions, draw_evenly(labels.copy(), count, seed, "another key"))
     if count < len(labels):
-        # no image is given up when another one is added, so that what was computed on it stays
+        # adding images keeps those drawn before, so results computed on them remain valid
         assert set(positions) <= set(draw_evenly(labels, count + 1, seed, "key"))
 
 
@@ -58,7 +58,7 @@ def test_all_images_of_a_class_are_equally_likely():
     times = np.zeros(12)
     for seed in range(2000):
         times[draw_evenly(labels, 4, seed, "key")] += 1
-    # two of six in each of 2,000 draws: a binomial with deviation √(2000 · 1/3 · 2/3) = 21, here five of them
+    # two of six in each of 2,000 draws: a binomial with deviation √(2000 · 1/3 · 2/3) = 21; five deviations are allowed
     assert np.abs(times - 2000 / 3).max() < 5 * 21.1
 
 

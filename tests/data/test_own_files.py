@@ -11,7 +11,7 @@ from lgg.errors import DataError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Return a folder of two classes in both splits, of one empty file each."""
+    """Return a folder with two classes in both splits, with one empty file each."""
     for name in ("train/cat/1.png", "train/dog/2.jpg", "test/cat/3.png", "test/dog/4.webp"):
         add(tmp_path / name)
     return tmp_path
@@ -123,7 +123,7 @@ def test_all_mistakes_in_a_folder_are_reported_at_once(pictures):
     add(pictures / "test/empty/notes.heic")
     add(pictures / "train/only/5.png")
     add(pictures / "test/alone/6.png")
-    (pictures / "train/hollow").mkdir()  # empty, and in one split alone
+    (pictures / "train/hollow").mkdir()  # empty, and in one split only
     lines = lines_of(pictures)
     assert len(lines) == 4
     assert "train/empty has no pictures" in lines[0]
@@ -137,7 +137,7 @@ def test_all_mistakes_in_a_folder_are_reported_at_once(pictures):
 @pytest.mark.parametrize("classes", [0, 1])
 def test_fewer_than_two_classes_are_refused(tmp_path, classes):
     for split in ("train", "test"):
-        add(tmp_path / split / "1.png")  # of no class
+        add(tmp_path / split / "1.png")  # without a class
         for name in "ab"[:classes]:
             add(tmp_path / split / name / "1.png")
     assert lines_of(tmp_path) == [
@@ -180,7 +180,7 @@ def test_the_state_changes_with_every_picture_and_with_nothing_else(pictures):
     assert states == [state(pictures)]
     one = pictures / "train/cat/1.png"
     for change in (
-        lambda: os.utime(one, ns=(0, one.stat().st_mtime_ns - 1)),  # older than what was made of it
+        lambda: os.utime(one, ns=(0, one.stat().st_mtime_ns - 1)),  # older than what was derived from it
         lambda: (one.write_bytes(b"1"), os.utime(one, ns=(0, 0))),
         lambda: (one.write_bytes(b"12"), os.utime(one, ns=(0, 0))),
         lambda: one.rename(one.with_name("{x}\n.png")),

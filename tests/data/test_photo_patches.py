@@ -27,7 +27,7 @@ def splits():
 
 @pytest.fixture(scope="session")
 def places():
-    """Return for each photograph the places of training and of test crops, drawn as for seed 0."""
+    """Return the places of training and test crops of each photograph for seed 0."""
     return [
         tuple(crop_places(photograph, np.random.default_rng([0, index])))
         for index, photograph in enumerate(PHOTOGRAPHS)
@@ -38,7 +38,7 @@ pixels_of = cache(read_photograph)
 
 
 def covered(photograph, corners):
-    """Return a mask of the pixels that lie in a crop at any of `corners`."""
+    """Return a mask of the pixels in crops at `corners`."""
     mask = np.zeros(pixels_of(photograph).shape[:2], dtype=bool)
     for top, left in corners:
         mask[top : top + SIDE, left : left + SIDE] = True
@@ -165,7 +165,7 @@ def test_the_number_of_places_is_that_assumed_by_the_configuration(split, places
     assert min(len(corners[part]) for corners in places) >= most // len(PHOTOGRAPHS)
 
 
-# --- repeatable ---------------------------------------------------------------------------------------------------
+# --- reproducible -------------------------------------------------------------------------------------------------
 
 
 def test_another_seed_gives_other_crops(splits):

@@ -42,7 +42,7 @@ def test_every_suffix_is_one_of_a_format_that_is_read():
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.TIFF", "a.gif", "a.webp", "a.ppm", "a.tga", "a.jp2"])
 def test_lossless_formats_are_read_unchanged(read, name):
-    picture = Image.fromarray(colours() // 64 * 64).quantize(64).convert("RGB")  # as many colours as a GIF can hold
+    picture = Image.fromarray(colours() // 64 * 64).quantize(64).convert("RGB")  # few enough colours for a GIF
     np.testing.assert_array_equal(read(picture, name, lossless=True), np.asarray(picture))
 
 
@@ -142,7 +142,7 @@ def test_a_transparent_colour_is_white(read, picture, hidden, kind):
     assert (shown[~SQUARES] < 255).any(axis=-1).all()
 
 
-# --- which way up -------------------------------------------------------------------------------------------------
+# --- orientation --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
@@ -156,7 +156,7 @@ def test_pictures_are_rotated_by_their_exif_orientation(read, tmp_path, orientat
 
 
 def test_an_invalid_make_in_exif_does_not_prevent_rotation(tmp_path):
-    # two entries of EXIF: Make as a float where text belongs, and Orientation 6
+    # two EXIF entries: Make as a float instead of text, and Orientation 6
     entries = struct.pack("<HHIf", 0x010F, 11, 1, 1.5) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
     plain, turned = tmp_path / "plain.jpg", tmp_path / "turned.jpg"
@@ -171,7 +171,7 @@ def test_a_picture_with_invalid_exif_is_not_rotated(read):
     np.testing.assert_array_equal(read(Image.fromarray(colours()), "b.jpg", exif=exif), straight)
 
 
-# --- what cannot be read ------------------------------------------------------------------------------------------
+# --- unreadable pictures ------------------------------------------------------------------------------------------
 
 
 def test_a_header_of_too_many_pixels_is_refused(tmp_path):
@@ -202,7 +202,7 @@ def check_only_data_errors(path):
 
 
 def damaged(content, chance):
-    """Return `content` cut off, with bytes changed, or with a piece put in or taken out."""
+    """Return `content` truncated, with bytes changed, or with a piece inserted or removed."""
     damage = bytearray(content)
     place = chance.randrange(len(damage))
     match chance.randrange(4):
@@ -213,7 +213,7 @@ def damaged(content, chance):
         case 2:
             del damage[place : place + chance.randrange(1, 9)]
     for _ in range(chance.randrange(1, 9) if damage else 0):
-        # most of what can be misread is at the beginning
+        # most of the structure is at the beginning
         damage[chance.randrange(min(len(damage), chance.choice((64, 300, 10**6))))] = chance.randrange(256)
     return bytes(damage)
 

@@ -15,7 +15,7 @@ from lgg.pipeline.config import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
 
 
 def load(source, path=None, **settings):
-    """Load what a configuration with these settings asks for."""
+    """Load the images specified by a configuration with these settings."""
     data = Data(source=source, path=None if path is None else str(path), **settings)
     return sources.load(data.model_dump(mode="json"))
 
@@ -28,14 +28,14 @@ def labels(count, classes=3):
     return np.arange(count) % classes
 
 
-# --- folders of people's own data ---------------------------------------------------------------------------------
+# --- folders of the user's own data -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def arrays(tmp_path):
     """Return a function that writes train.npz and test.npz and returns their folder.
 
-    Its arguments take the place of the usual arrays of a split; None leaves one out.
+    Its arguments replace the default arrays of a split; None omits one.
     """
 
     def write(train=None, test=None):
@@ -62,7 +62,7 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def cifar(monkeypatch):
-    """Let torchvision give 200 and 100 random images instead of an archive; return what it was asked for."""
+    """Replace torchvision's archives by 200 and 100 random images; return the recorded requests."""
     asked = []
 
     def pretend(self, root, train, download):
@@ -107,7 +107,9 @@ def test_class_names_can_be_set(arrays):
 
 @pytest.mark.parametrize("names", [["red", "green"], ["red", "green", "blue", "white"], []])
 def test_a_wrong_number_of_class_names_is_refused(arrays, names):
-    with pytest.raises(DataError, match=rf"data\.class_names: {len(names)} names are given, but the data have 3 classes"):
+    with pytest.raises(
+        DataError, match=rf"data\.class_names: {len(names)} names are given, but the data have 3 classes"
+    ):
         load("arrays", arrays(), class_names=names)
 
 
@@ -161,7 +163,9 @@ def test_cifar_is_kept_in_downloads_by_default(cifar):
 
 @pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), URLError("no route"), OSError("full")])
 @pytest.mark.parametrize(("source", "file"), [("cifar10", "cifar-10-python"), ("cifar100", "cifar-100-python")])
-def test_a_failed_download_of_cifar_is_reported_with_two_alternatives(cifar, monkeypatch, tmp_path, error, source, file):
+def test_a_failed_download_of_cifar_is_reported_with_two_alternatives(
+    cifar, monkeypatch, tmp_path, error, source, file
+):
     def fail(self, root, train, download):
         raise error
 
@@ -403,7 +407,7 @@ def test_pictures_that_are_not_square_are_cropped_to_their_centre(pictures, size
 
 
 def test_large_pictures_are_averaged(pictures):
-    fine = np.indices((320, 320)).sum(axis=0) % 2 * 255  # a chessboard of single pixels is grey from afar
+    fine = np.indices((320, 320)).sum(axis=0) % 2 * 255  # a checkerboard of single pixels averages to grey
     Image.fromarray(fine.astype(np.uint8)).save(pictures / "train" / "cat" / "0.png")
     assert abs(load("image_folder", pictures)[0].images[0].astype(int) - 127).max() <= 3
 

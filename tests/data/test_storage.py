@@ -25,7 +25,7 @@ def file(tmp_path):
 
 
 def flip(path, position):
-    """Turn the last bit of one byte of the tensors; the smaller one, the labels, comes first in the file."""
+    """Flip the last bit of one byte of the tensors; the smaller one, the labels, comes first in the file."""
     content = bytearray(path.read_bytes())
     start = 8 + struct.unpack("<Q", content[:8])[0]
     content[start + position] ^= 1
@@ -192,7 +192,7 @@ def test_a_folder_is_refused(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     def fail(path):
-        raise OSError(errno.EIO, "Input/output error")  # as a failed read: without a name
+        raise OSError(errno.EIO, "Input/output error")  # like a failed read, without a name
 
     path = tmp_path / "train.safetensors"
     write_images(path, image_set())

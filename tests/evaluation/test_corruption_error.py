@@ -1,4 +1,4 @@
-"""Relative and plain MCE against arithmetic written out."""
+"""Relative and plain MCE compared with explicit arithmetic."""
 
 import math
 
@@ -75,9 +75,9 @@ def test_order_of_rows_and_columns_does_not_matter():
 
 @st.composite
 def tables(draw):
-    """Errors and a baseline with the same corruptions and severities and with seeds of their own.
+    """Errors and a baseline with the same corruptions and severities but different seeds.
 
-    The baseline's errors on corrupted images lie above its clean errors.
+    The baseline's errors on corrupted images exceed its clean errors.
     """
     random = np.random.default_rng(draw(st.integers(0, 2**31)))
     names = ["fog", "snow", "frost"][: draw(st.integers(1, 3))]
@@ -102,7 +102,7 @@ def averaged_over_seeds(errors):
 
 
 def by_definition(errors, baseline, relative):
-    """The measure for one network against one network, from dictionaries."""
+    """The measure of one network relative to another, from dictionaries."""
     ours, theirs = (
         {(row.corruption, row.severity): row.error for row in frame.itertuples()} for frame in (errors, baseline)
     )
@@ -122,7 +122,7 @@ def test_mean_over_seeds_is_the_definition_for_errors_averaged_first(made, relat
     values = (relative_mce if relative else plain_mce)(errors, baseline)
     assert set(values) == set(errors["seed"])
     expected = by_definition(averaged_over_seeds(errors), averaged_over_seeds(baseline), relative)
-    # rises can cancel: percents of hundreds of percent
+    # rises can cancel, so values can be hundreds of percent
     assert sum(values.values()) / len(values) == pytest.approx(expected, rel=1e-9, abs=1e-9)
     for seed, value in values.items():
         alone = by_definition(errors[errors["seed"] == seed], averaged_over_seeds(baseline), relative)
@@ -156,7 +156,7 @@ def test_relative_measure_is_invariant_to_a_constant_added_to_all_errors():
 
 
 def test_no_rise_of_the_baseline_makes_the_relative_measure_undefined():
-    # brightness falls by 1 and rises by 1, to the digit of a float
+    # brightness falls by 1 and rises by 1, up to rounding
     flat = table({0: {"none": [0.3], "brightness": [0.1 + 0.1, 0.2 + 0.2], "fog": [3.0, 4.0], "snow": [0.1, 0.2]}})
     errors = table(
         {3: {"none": [1.0], "brightness": [2.0, 3.0], "fog": [3.0, 4.0], "snow": [3.0, 4.0]}}

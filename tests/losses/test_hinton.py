@@ -1,4 +1,4 @@
-"""Hinton's distillation loss against the sum that defines it."""
+"""Hinton's distillation loss compared with the sum that defines it."""
 
 import math
 

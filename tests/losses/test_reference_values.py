@@ -1,4 +1,4 @@
-"""Values that the published code of the source papers gives in float64, on inputs that a formula gives."""
+"""Values of the published code of the source papers in float64, for inputs given by a formula."""
 
 import math
 from itertools import pairwise
@@ -9,7 +9,7 @@ import torch
 import lgg
 from lgg.losses import GraphDistillation, LabelVariationSmoothness, RelationalDistillation
 
-WEIGHT = 25  # λ of both distillations in the paper
+WEIGHT = 25  # λ of both distillation losses in the paper
 LABEL_VARIATION = {
     (1, "S0"): 20.4239724401003,
     (1, "T1"): 37.0310614046608,
@@ -70,7 +70,7 @@ def test_graph_distillation_in_the_published_order(options, value):
         (2, 5, 52.30299955320943),
     ],
 )
-def test_k_of_the_published_regulariser_counts_the_vertex_itself(power, published_k, value):
+def test_k_of_the_published_regularizer_counts_the_vertex_itself(power, published_k, value):
     loss = LabelVariationSmoothness(power=power, k=published_k - 1)
     assert loss(STUDENT, LABELS).item() == exactly(value)
 
@@ -100,5 +100,5 @@ def test_smoothness_loss(power):
     # two gaps
     summed = LabelVariationSmoothness(power=power, reduction="sum")
     assert summed(STUDENT, LABELS).item() == exactly(2 * SMOOTHNESS[power])
-    # with every neighbour kept the graphs themselves are formed
+    # with all neighbours kept, the graphs themselves are computed
     assert LabelVariationSmoothness(power=power, k=11)(STUDENT, LABELS).item() == exactly(SMOOTHNESS[power])

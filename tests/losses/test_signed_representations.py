@@ -1,4 +1,4 @@
-"""Cosine graphs are for representations without negative values (Section 3.3)."""
+"""Cosine graphs need representations without negative values (Section 3.3)."""
 
 import pickle
 
@@ -14,14 +14,14 @@ LABELS = torch.arange(6) % 3
 POSITIVE = torch.rand(6, 4)
 SIGNED = POSITIVE - 0.5
 
-# a loss of two tensors, and how it names each
+# a loss of two tensors, and its names for them
 COSINE = {
     "GKD": (
         GraphDistillation(),
         lambda loss, a, b: loss([a], [b], LABELS),
         ("layer 0 of the student", "of the teacher"),
     ),
-    "regulariser": (
+    "regularizer": (
         LabelVariationSmoothness(),
         lambda loss, a, b: loss([a, b], LABELS),
         ("layer 0 has", "layer 1 has"),
@@ -93,7 +93,7 @@ def test_compiled_code_is_not_interrupted(name):
     ("name", "options"), [("wide_resnet", {"depth": 10, "width": 0.5}), ("preact_resnet18", {"base_width": 2})]
 )
 def test_no_comparable_layer_of_our_networks_is_signed(name, options):
-    """So cosine graphs of all of them are the paper's."""
+    """So all of them can have cosine graphs, as in the paper."""
     model = lgg.models.build(name, num_classes=3, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""The loss of hardest and of all triplets against the loops that define it."""
+"""The loss of hardest and of all triplets compared with the loops that define it."""
 
 import math
 import subprocess

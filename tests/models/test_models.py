@@ -1,4 +1,4 @@
-"""The networks: sizes, representations, normalisation, and their architecture written out a second time."""
+"""The networks: sizes, representations, normalisation, and comparison with a second implementation."""
 
 import math
 from itertools import pairwise
@@ -21,7 +21,7 @@ SMALL = [
 
 
 def build(name, seed=0, num_classes=10, **options):
-    """A network in float64, its batch normalisation away from the identity."""
+    """A network in float64 with batch normalisation that is not the identity."""
     torch.manual_seed(seed)
     model = models.build(name, num_classes=num_classes, **options).double().eval()
     for module in model.modules():
@@ -54,7 +54,7 @@ def test_networks_have_the_published_numbers_of_parameters():
 
 def test_student_has_the_published_share_of_operations_and_parameters():
     teacher, student = (models.build("wide_resnet", num_classes=10, depth=28, width=width) for width in (1, 0.5))
-    # Table 1 prints 27 %
+    # 27 % in Table 1
     assert round(100 * count_operations(student) / count_operations(teacher)) == 27
     assert round(100 * count_parameters(student) / count_parameters(teacher), 1) == 25.5
 
@@ -115,7 +115,7 @@ def test_preact_network_shows_the_outputs_of_all_seventeen_relus():
         "final.relu",
     )
     _, shown = model(images(2, 32), return_representations=True)
-    # (channels, side) of the two ReLUs of each block: the first sees the block's input, the second its own width
+    # (channels, side) of the two ReLUs of each block: the first has the shape of the input, the second that of the block
     expected = [(4, 32), (4, 32), (4, 32), (4, 32)]
     for channels, side in ((8, 16), (16, 8), (32, 4)):
         expected += [(channels // 2, side * 2), (channels, side), (channels, side), (channels, side)]
@@ -168,7 +168,7 @@ def test_wide_network_matches_its_description():
 def test_preact_network_matches_its_description(parseval, bottleneck):
     model = build("preact_resnet18", base_width=4, parseval=parseval, bottleneck=bottleneck, **NEUTRAL)
     x = images()
-    # the weights of filters of 3 × 3 pixels and of 1 × 1 are divided by √19 and √3
+    # weights of 3 × 3 and 1 × 1 filters are divided by √19 and √3
     by_size = {3: 1 / math.sqrt(2 * 3 * 3 + 1), 1: 1 / math.sqrt(2 * 1 * 1 + 1)} if parseval else {3: 1.0, 1: 1.0}
     part = 0.5 if parseval else 1.0
     h = F.conv2d(x, model.conv.weight, padding=1) * by_size[3]
@@ -221,7 +221,7 @@ def test_options_of_the_preact_network_add_no_parameters():
     assert plain.state_dict().keys() == parseval.state_dict().keys()
     assert narrow.state_dict().keys() - plain.state_dict().keys() == {"bottleneck.weight", "bottleneck.bias"}
     assert count_parameters(plain) == count_parameters(parseval)
-    # 32 pooled values to 2 units to 10 classes, with biases, in place of 32 to 10
+    # 32 pooled values to 2 units to 10 classes, with biases, instead of 32 to 10
     assert count_parameters(narrow) - count_parameters(plain) == (32 * 2 + 2 + 2 * 10 + 10) - (32 * 10 + 10)
     assert count_operations(plain) == count_operations(parseval)
     assert count_operations(narrow) - count_operations(plain) == (32 * 2 + 2 * 10) - 32 * 10

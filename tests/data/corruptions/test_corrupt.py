@@ -18,7 +18,7 @@ WITHOUT_CHANCE = {
     "gaussian_blur",
     "saturate",
 }
-# the published constants do not move these ever further from the clean image; their own tests say what they do
+# with the published constants, these need not move further from the clean image; their own tests state what they do
 NOT_MONOTONE = {"glass_blur", "motion_blur", "frost", "elastic_transform", "spatter", "saturate"}
 every_name = pytest.mark.parametrize("name", ALL)
 
@@ -92,7 +92,7 @@ def test_motion_blur_differs_by_chance_only_between_the_two_severities_of_one_de
         for severity in SEVERITIES
     ]
     assert distances[0] < distances[1] < min(distances[2:4])
-    assert distances[2] == pytest.approx(distances[3], rel=0.1)  # radius 6 and 8 hold all of a deviation of 2
+    assert distances[2] == pytest.approx(distances[3], rel=0.1)  # both radii, 6 and 8, cover a deviation of 2
     assert max(distances[2:4]) < distances[4]
 
 
