@@ -129,8 +129,8 @@ def test_all_mistakes_in_a_folder_are_reported_at_once(pictures):
     assert "train/empty has no pictures" in lines[0]
     assert lines[1].startswith("test/empty has no pictures (") and lines[1].endswith("but notes.heic")
     assert lines[2:] == [
-        "hollow, only: in train, but there is no such folder in test",
-        "alone: in test, but there is no such folder in train",
+        "hollow, only: in train, but not in test",
+        "alone: in test, but not in train",
     ]
 
 
