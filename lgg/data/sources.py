@@ -105,6 +105,20 @@ def _read_arrays(path: Path) -> ImageSet:
     It contains `images` (N, H, W, 3) or (N, H, W) uint8 and `labels` (N,), integers from 0. Optional are `classes`, names
     in the order of the labels, and `exact` (N,), false for images that are not exact copies of the originals.
     """
+    arrays = _load_arrays(path)
+    images = _rgb(path, arrays["images"])
+    labels = _labels(path, arrays["labels"], len(images))
+    numbered = [f"class {label}" for label in range(int(labels.max()) + 1)]
+    classes = _names(path, arrays["classes"]) if "classes" in arrays else numbered
+    notes = [f"{readable(path.name)}: {len(images):,} images"]
+    if "exact" in arrays and (inexact := _count_inexact(path, arrays["exact"], labels.shape)):
+        notes.append(
+            f"{readable(path.name)}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
+        )
+    return _checked(path, _resize_all(images), labels, tuple(classes), tuple(notes))
+
+
+def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "labels", "classes", "exact") if name in file}
@@ -118,35 +132,35 @@ def _read_arrays(path: Path) -> ImageSet:
             raise DataError(
                 f"{path}: the array {name!r} is missing; the file must contain images (N, H, W, 3) uint8 and labels (N,)"
             )
-    images, labels = arrays["images"], arrays["labels"]
-    if images.ndim == 3:
-        images = np.repeat(images[..., None], 3, axis=3)
+    return arrays
+
+
+def _rgb(path: Path, given: NDArray[Any]) -> NDArray[np.uint8]:
+    images = np.repeat(given[..., None], 3, axis=3) if given.ndim == 3 else given
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
         raise DataError(
-            f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {arrays['images'].shape} of {images.dtype}"
+            f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {given.shape} of {given.dtype}"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
-        raise DataError(f"{path}: labels must be {len(images)} integers, not {labels.shape} of {labels.dtype}")
-    labels = labels.astype(np.int64)
+    return images
+
+
+def _labels(path: Path, given: NDArray[Any], count: int) -> NDArray[np.int64]:
+    if not np.issubdtype(given.dtype, np.integer) or given.shape != (count,):
+        raise DataError(f"{path}: labels must be {count} integers, not {given.shape} of {given.dtype}")
+    labels = given.astype(np.int64)
     if labels.min() < 0:
         raise DataError(f"{path}: labels start at {labels.min()}; they must be 0, 1, 2, …")
-    if labels.max() >= len(labels):
+    if labels.max() >= count:
         raise DataError(
-            f"{path}: the largest label is {labels.max()}, but there are only {len(labels)} images; number the classes "
-            "0, 1, 2, …"
+            f"{path}: the largest label is {labels.max()}, but there are only {count} images; number the classes 0, 1, 2, …"
         )
-    numbered = [f"class {label}" for label in range(int(labels.max()) + 1)]
-    classes = _names(path, arrays["classes"]) if "classes" in arrays else numbered
-    notes = [f"{readable(path.name)}: {len(images):,} images"]
-    if "exact" in arrays and (arrays["exact"].shape != labels.shape or arrays["exact"].dtype.kind not in "biu"):
-        raise DataError(
-            f"{path}: exact must be {len(images)} Booleans, not {arrays['exact'].shape} of {arrays['exact'].dtype}"
-        )
-    if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
-        notes.append(
-            f"{readable(path.name)}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
-        )
-    return _checked(path, _resize_all(images), labels, tuple(classes), tuple(notes))
+    return labels
+
+
+def _count_inexact(path: Path, exact: NDArray[Any], shape: tuple[int, ...]) -> int:
+    if exact.shape != shape or exact.dtype.kind not in "biu":
+        raise DataError(f"{path}: exact must be {shape[0]} Booleans, not {exact.shape} of {exact.dtype}")
+    return int((~exact.astype(bool)).sum())
 
 
 def _names(path: Path, given: NDArray[Any]) -> list[str]:
