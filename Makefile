@@ -1,14 +1,14 @@
-# make demo   the whole workflow on embedded images, ends in results/demo/report.html
-# make resume goes on after a kill or a power cut, when no other Snakemake runs here; with ARGS as the killed run had them
-# make test   the tests
-# make lint   what developers check before a commit
-# make format rewrites files in the project's format, and what is generated from the configuration's models
-# make docs   the documentation as a site: site/index.html
-# make bench  what the library costs beside plain formulations: benchmarks/README.md
-# make clean  removes the environment and nothing else
+# make demo    run the whole workflow on embedded images; creates results/demo/report.html
+# make resume  resume after a kill or power failure, if no other Snakemake is running here; ARGS: arguments of the killed run
+# make test    run the tests
+# make lint    run all checks to make before a commit
+# make format  format the code, and regenerate files derived from the configuration's models
+# make docs    build the documentation: site/index.html
+# make bench   time the library against plain implementations: benchmarks/README.md
+# make clean   remove the environment and nothing else
 #
-# Variables: PYTHON=python3.13, the Python to make the environment with; VENV=DIR, another place for it, or one that exists;
-# CORES=8; TORCH=cpu, PyTorch's build without CUDA (or cu128, rocm6.4, ...: a folder of https://download.pytorch.org/whl/)
+# Variables: PYTHON=python3.13, the Python of the environment; VENV=DIR, its folder, new or existing; CORES=8;
+# TORCH=cpu, PyTorch's build without CUDA (or cu128, rocm6.4, ...: a folder of https://download.pytorch.org/whl/)
 .DELETE_ON_ERROR:
 .PHONY: demo resume test test-fast lint format docs bench clean
 
@@ -23,7 +23,7 @@ demo: $(VENV)/pipeline
 	$(BIN)/snakemake --cores $(CORES)
 	$(BIN)/snakemake --report results/demo/report.html
 
-# a killed Snakemake leaves its lock on the folder behind
+# a killed Snakemake leaves the folder locked
 resume: $(VENV)/pipeline
 	$(BIN)/snakemake --unlock $(ARGS)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
@@ -49,8 +49,8 @@ format: $(VENV)/dev
 	$(BIN)/python -m lgg.pipeline.config config
 	$(BIN)/python tools/drawings.py
 
-# An environment with the extra of this name; each includes the one before it. PyTorch that is there before (in VENV, or
-# where PYTHON is installed, as in containers) is kept: torch.txt names it, and its pins give way.
+# An environment with the extra of this name; each includes the previous one. A PyTorch that is already installed (in VENV,
+# or with PYTHON, as in containers) is kept: torch.txt lists it, and overrides the pinned version.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt
 $(VENV)/pipeline $(VENV)/test $(VENV)/dev: pyproject.toml envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lgg needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make demo PYTHON=python3.12")'

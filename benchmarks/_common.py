@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's line, tables as CSV, and two kinds of plots."""
+"""Shared by the benchmarks: a description of the machine, tables as CSV, and two kinds of plots."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def begin() -> int:
-    """Set up this process as a job's, print the machine's line, and return the number of its cores."""
+    """Set up this process like that of a job, print a description of the machine, and return its number of cores."""
     here = machine.describe()
     prepare(0, here["cores"])
     print(f"{here['processor']}, {here['cores']} cores, torch {torch.__version__}, {here['system']}", flush=True)
@@ -26,9 +26,9 @@ def begin() -> int:
 
 
 def relative(times: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return medians and ratios to `reference`, with the least and the largest ratio of a round.
+    """Return medians and ratios to `reference`, with the smallest and largest ratio of a round.
 
-    `times` has the columns `name`, `round` and `seconds_per_step`; a row comes back for each name, in their order.
+    `times` has the columns `name`, `round` and `seconds_per_step`; the result has one row per name, in their order.
     """
     by_round = times.pivot(index="round", columns="name", values="seconds_per_step")[times["name"].unique()]
     ratios = by_round.div(by_round[reference], axis=0)
@@ -52,14 +52,14 @@ def keep(table: pd.DataFrame, figure: Figure, name: str) -> None:
 
 
 def draw_cost(axis: Axes, costs: Mapping[str, pd.DataFrame], quantity: str, start: float) -> None:
-    """Draw seconds against `quantity` on log axes, with the exponent of the power law fitted from `start` on.
+    """Draw seconds against `quantity` on log axes, with the exponent of a power law fitted to values from `start`.
 
-    `costs` holds for each name a table with the columns `quantity` and `seconds`.
+    `costs` maps each name to a table with the columns `quantity` and `seconds`.
     """
     for place, (name, cost) in enumerate(costs.items()):
         large = cost[cost[quantity] >= start]
         exponent = np.polyfit(np.log(large[quantity]), np.log(large["seconds"]), 1)[0]
-        print(f"{name}: time grows as {quantity}^{exponent:.2f} from {quantity} = {start:,} on", flush=True)
+        print(f"{name}: time grows as {quantity}^{exponent:.2f} from {quantity} = {start:,}", flush=True)
         label = f"{name}, ∝ {quantity}$^{{{exponent:.2f}}}$"
         axis.loglog(cost[quantity], cost["seconds"], marker=MARKERS[place], color=PALETTE[place], label=label)
     axis.set(xlabel=quantity, ylabel="seconds")
@@ -67,7 +67,7 @@ def draw_cost(axis: Axes, costs: Mapping[str, pd.DataFrame], quantity: str, star
 
 
 def draw_ratios(table: pd.DataFrame, labels: Sequence[str], xlabel: str) -> Figure:
-    """Draw the column `ratio` as points on a log axis, their spread from `low` to `high`, and `goal` where there is one."""
+    """Draw the column `ratio` as points on a log axis with their range from `low` to `high`, and `goal` if there is one."""
     figure, axis = plt.subplots(figsize=(6.5, 0.9 + 0.22 * len(table)))
     places = np.arange(len(table))
     spread = [table["ratio"] - table["low"], table["high"] - table["ratio"]]

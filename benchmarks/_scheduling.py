@@ -1,6 +1,6 @@
-"""List scheduling: when each job of a graph runs on so many GPUs, and what no schedule can beat.
+"""List scheduling: when each job of a graph runs on a number of GPUs, and lower bounds of any schedule.
 
-Times are in seconds. CPU cores are not counted: a job without a GPU starts as soon as what it needs is there.
+Times are in seconds. CPU cores are not limited: a job without a GPU starts as soon as the jobs it needs have ended.
 """
 
 import heapq
@@ -14,7 +14,7 @@ NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Job:
-    """A job: its `seconds`, how many `gpus` it holds, the names of the jobs that it `needs`, and its `priority`."""
+    """A job: its `seconds`, the number of `gpus` it holds, the names of the jobs it `needs`, and its `priority`."""
 
     seconds: float
     gpus: int = 0
@@ -25,9 +25,9 @@ class Job:
 def schedule(jobs: Mapping[str, Job], gpus: int) -> dict[str, tuple[float, float]]:
     """Return when each job begins and ends on `gpus` GPUs.
 
-    Whenever something ends, every job that is ready and fits is started, the highest priority first, and among equals in
-    the order of `jobs`. A job that asks for more GPUs than there are gets all. Raises ValueError where jobs need one
-    another in a circle, or one that is not there.
+    Whenever a job ends, all jobs that are ready and fit are started, by priority and then in the order of `jobs`. A job that
+    requests more GPUs than there are gets all. Raises ValueError if jobs depend on each other in a cycle, or on an unknown
+    job.
     """
     followers = _followers(jobs)
     rank = {name: (-job.priority, place) for place, (name, job) in enumerate(jobs.items())}
@@ -56,22 +56,22 @@ def schedule(jobs: Mapping[str, Job], gpus: int) -> dict[str, tuple[float, float
                 if not missing[follower]:
                     ready.append((rank[follower], follower))
     if len(times) < len(jobs):
-        raise ValueError(f"these jobs need one another in a circle: {', '.join(sorted(set(jobs) - set(times)))}")
+        raise ValueError(f"these jobs depend on each other in a cycle: {', '.join(sorted(set(jobs) - set(times)))}")
     return times
 
 
 def wall_seconds(times: Mapping[str, tuple[float, float]]) -> float:
-    """Return when the last job ends, of what `schedule` returned."""
+    """Return when the last job ends, from the times returned by `schedule`."""
     return max((end for _, end in times.values()), default=0.0)
 
 
 def gpu_seconds(jobs: Iterable[Job], gpus: int) -> float:
-    """Return the sum over jobs of the time for which they hold GPUs, where there are `gpus`."""
+    """Return the sum of the GPU time that jobs hold on `gpus` GPUs."""
     return sum(job.seconds * min(job.gpus, gpus) for job in jobs)
 
 
 def seconds_to_the_end(jobs: Mapping[str, Job]) -> dict[str, float]:
-    """Return for each job how long it and the longest chain of jobs that wait for it take."""
+    """Return for each job the time of the job and of the longest chain of jobs that depend on it."""
     followers = _followers(jobs)
     left: dict[str, float] = {}
     for name in reversed(list(TopologicalSorter({name: job.needs for name, job in jobs.items()}).static_order())):
@@ -80,7 +80,7 @@ def seconds_to_the_end(jobs: Mapping[str, Job]) -> dict[str, float]:
 
 
 def critical_path(jobs: Mapping[str, Job]) -> list[str]:
-    """Return the names of the longest chain of jobs, the first one first: however many GPUs, it takes their sum."""
+    """Return the names of the longest chain of jobs, in order; its time is a lower bound for any number of GPUs."""
     left, followers = seconds_to_the_end(jobs), _followers(jobs)
     path: list[str] = []
     choice: Sequence[str] = [name for name, job in jobs.items() if not job.needs]
@@ -95,6 +95,6 @@ def _followers(jobs: Mapping[str, Job]) -> dict[str, list[str]]:
     for name, job in jobs.items():
         for need in job.needs:
             if need not in jobs:
-                raise ValueError(f"{name} needs {need}, and there is no such job")
+                raise ValueError(f"{name} needs the unknown job {need}")
             followers[need].append(name)
     return followers

@@ -1,9 +1,9 @@
-"""How much of this machine's arithmetic a training step uses, and where the rest of the time goes.
+"""The share of this machine's arithmetic performance that a training step reaches, and where the rest of the time goes.
 
     python benchmarks/arithmetic.py [--rounds 5]
 
-Counts the multiplications and additions of a step's convolutions and products, divides by its time, and compares with
-the fastest of several large convolutions. A profile shares the time out among kinds of operations. Writes
+Counts the multiplications and additions of a step's convolutions and products, divides them by its time, and compares
+with the fastest of several large convolutions. A profile splits the time by kind of operation. Writes
 benchmarks/results/arithmetic.csv and .png.
 """
 
@@ -41,7 +41,7 @@ KINDS = {
 
 
 def seconds(call: Callable[[], object], repeats: int) -> list[float]:
-    """Return how long each of `repeats` calls takes, in order of size, after two that are not counted."""
+    """Return the times of `repeats` calls, sorted, after two warm-up calls."""
     times = []
     for _ in range(repeats + 2):
         began = time.perf_counter()
@@ -51,7 +51,7 @@ def seconds(call: Callable[[], object], repeats: int) -> list[float]:
 
 
 def best_convolution(precision: str) -> float:
-    """Return the most operations a second that a large 3 × 3 convolution does, backward passes included."""
+    """Return the largest number of operations per second of large 3 × 3 convolutions, including backward passes."""
     rates = []
     for channels, side in ((64, 32), (128, 32), (256, 16), (512, 16)):
         kind = {"dtype": PRECISIONS[precision], "memory_format": torch.channels_last}
@@ -83,7 +83,7 @@ def build(name: str, precision: str) -> Trial:
 
 def shares(trial: Trial) -> dict[str, float]:
     """Return the share of each kind of operation in the time of a step."""
-    # a profile has the time of an operation in the thread that calls it; all others wait for it meanwhile
+    # a profile reports an operation's time in the calling thread, which waits for all other threads
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         trial.seconds(3)
     times = dict.fromkeys([*KINDS, "rest"], 0.0)
@@ -95,7 +95,7 @@ def shares(trial: Trial) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print rates and shares, and write them as a table and a plot."""
+    """Print rates and shares, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -123,14 +123,14 @@ def main() -> None:
                     "low": operations / times[-1] / best,
                     "high": operations / times[0] / best,
                     "goal": goal,
-                    # what the step would reach if only its convolutions took time
+                    # what the step would reach if only convolutions took time
                     "convolutions_alone": operations / (parts["convolutions"] * median) / best,
                     **{f"share_{kind}": share for kind, share in parts.items()},
                 }
             )
     table = pd.DataFrame(rows)
     columns = [column for column in table if not column.startswith("share_")]
-    show(table[columns], "operations of a step (10⁹), its rate and the best convolution's (10⁹ a second)")
+    show(table[columns], "operations of a step (10⁹), its rate and that of the best convolution (10⁹ per second)")
     portions = table.filter(like="share_").rename(columns=lambda column: column.removeprefix("share_"))
     labels = table["network"] + ", " + table["precision"]
     show(pd.concat([labels.rename(""), portions], axis=1), "shares of the time of a step")

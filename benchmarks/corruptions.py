@@ -1,11 +1,11 @@
-"""Times every corruption at its five severities, beside the same formulas applied to one image at a time.
+"""Time of every corruption at its five severities, compared with the same formulas applied to one image at a time.
 
     python benchmarks/corruptions.py [--images FILE.npz] [--count 10000] [--loop-images 40]
 
-The plain loop is written as the official generator is: image by image, with SciPy, scikit-image and Pillow, and in
-Python over the pixels of glass blur. It runs on a few images and is scaled up in proportion, which its columns say.
-Writes benchmarks/results/corruptions.csv and .png.
-ImageMagick and OpenCV are not asked for; where the official generator calls them, NumPy and SciPy do the same here.
+The plain loop follows the official generator: image by image, with SciPy, scikit-image and Pillow, and a Python loop over
+the pixels for glass blur. It runs on a few images, and its time is scaled up in proportion, as its columns state. Writes
+benchmarks/results/corruptions.csv and .png.
+ImageMagick and OpenCV are not needed: NumPy and SciPy replace them where the official generator calls them.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def motion_blur(x: Picture, severity: int) -> Picture:
 
 
 def read_back(x: Picture) -> Picture:
-    """Return what is left of intensities in ImageMagick's 8 bits: rounded to 16 bits, truncated to 8."""
+    """Return intensities in ImageMagick's 8 bits: rounded to 16 bits, then truncated to 8."""
     return np.floor(x * 65535 + 0.5) // 257 / 255
 
 
@@ -175,7 +175,7 @@ def jpeg_compression(x: Picture, severity: int) -> Picture:
 
 
 def loop_seconds(function: Callable[[Picture, int], Picture], images: NDArray[np.uint8]) -> float:
-    """Return the seconds that `function` takes for `images` at all severities, one after the other."""
+    """Return the time in seconds of `function` for all `images` at all severities, one by one."""
     start = time.perf_counter()
     for severity in SEVERITIES:
         for image in images:
@@ -184,7 +184,7 @@ def loop_seconds(function: Callable[[Picture, int], Picture], images: NDArray[np
 
 
 def our_seconds(name: str, images: NDArray[np.uint8], workers: int) -> float:
-    corrupt(images[:workers], name, 1)  # tables and textures are made once, before the clock starts
+    corrupt(images[:workers], name, 1)  # computes the tables and textures, which are cached, before timing
     start = time.perf_counter()
     for severity in SEVERITIES:
         corrupt(images, name, severity, workers=workers)
@@ -200,13 +200,11 @@ def synthetic_images(count: int) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Print the seconds of each corruption, and write the table and the plot."""
+    """Print the time of each corruption, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--images", type=Path, help=".npz file with `images` (N, S, S, 3) uint8; smooth noise if absent"
-    )
+    parser.add_argument("--images", type=Path, help=".npz file with `images` (N, S, S, 3) uint8; default: smooth noise")
     parser.add_argument("--count", type=int, default=10_000, help="number of images")
-    parser.add_argument("--loop-images", type=int, default=40, help="number of images of the plain loop")
+    parser.add_argument("--loop-images", type=int, default=40, help="number of images in the plain loop")
     arguments = parser.parse_args()
     workers = begin()
     if arguments.images:
@@ -228,10 +226,10 @@ def main() -> None:
     show(
         table,
         f"seconds for {len(images):,} images of {images.shape[1]} × {images.shape[2]} at {len(SEVERITIES)} severities, "
-        f"{workers} workers; the plain loop, which has one, ran on {len(few)} images",
+        f"{workers} workers; the plain loop, with one, ran on {len(few)} images",
     )
     bars = table.assign(low=table["ratio"], high=table["ratio"])
-    keep(table, draw_ratios(bars, list(table["corruption"]), "time ÷ that of the plain loop"), "corruptions")
+    keep(table, draw_ratios(bars, list(table["corruption"]), "time ÷ time of the plain loop"), "corruptions")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""An epoch of training by this engine beside the loop that people write first.
+"""An epoch of training by this engine, compared with a plain training loop.
 
     python benchmarks/engine.py [--rounds 3] [--batches 20]
 
-WideResNet28-1, batches of 128. The plain loop is kept here: a DataLoader of PIL transforms, the network as it is usually
-written, in float32 with channels first, torch.optim.SGD, and the loss read at every step. It is given no worker
-processes, and as many as there are cores. Each runs in processes of its own, by turns, the plain loop with PyTorch's
-settings. Writes benchmarks/results/engine.csv and .png.
+WideResNet28-1, batches of 128. The plain loop, defined here, is the usual one: a DataLoader of PIL transforms, a standard
+implementation of the network in channels-first float32, torch.optim.SGD, and the loss read at every step. It runs without
+worker processes and with one per core. Each variant runs in its own processes, interleaved, the plain loop with PyTorch's
+default settings. Writes benchmarks/results/engine.csv and .png.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def our_epochs(batches: Batches, precision: str) -> Callable[[], None]:
 
 
 def seconds_here(way: str, steps: int) -> float:
-    """Return how long a step takes in the second epoch of this process."""
+    """Return the time of a step in the second epoch of this process."""
     images, labels = random_images(steps)
     if way in PLAIN:
         epoch = plain_epochs(images, labels, PLAIN[way])
@@ -143,13 +143,13 @@ def seconds_here(way: str, steps: int) -> float:
 
 
 def seconds(way: str, steps: int) -> float:
-    """Return how long a step takes in a fresh process."""
+    """Return the time of a step in a new process."""
     command = [sys.executable, __file__, "--batches", str(steps), "--here", way]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def random_images(count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return images and labels of `count` batches."""
+    """Return random images and labels for `count` batches."""
     generator = np.random.default_rng(0)
     images = generator.integers(256, size=(count * BATCH, 32, 32, 3), dtype=np.uint8)
     return images, generator.integers(10, size=len(images))
@@ -161,7 +161,7 @@ def our_batches(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Batches
 
 
 def data_seconds(batches: Batches, epochs: int = 5) -> float:
-    """Return how long it takes to put a batch together, its augmentation included."""
+    """Return the time to assemble a batch, including augmentation."""
     for _ in batches.epoch(0):
         pass
     began = time.perf_counter()
@@ -175,8 +175,8 @@ def main() -> None:
     """Print the times and the share of the data, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=20, help="batches in an epoch")
-    parser.add_argument("--here", choices=[*PLAIN, *OURS], help="print the seconds of a step of this, and nothing else")
+    parser.add_argument("--batches", type=int, default=20, help="batches per epoch")
+    parser.add_argument("--here", choices=[*PLAIN, *OURS], help="only print the time of a step of this variant")
     arguments = parser.parse_args()
     if arguments.here:
         print(seconds_here(arguments.here, arguments.batches))
@@ -188,14 +188,14 @@ def main() -> None:
         for way in (*PLAIN, *OURS)
     ]
     times = pd.DataFrame(rows)
-    # the plain loop is taken as its user would, with the better number of workers
+    # the plain loop is used with the faster number of workers
     reference = min(PLAIN, key=lambda way: times.loc[times["name"] == way, "seconds_per_step"].median())
     table = relative(times, reference).assign(goal=lambda table: table["name"].map({"engine, bfloat16": 0.35}))
-    show(table, f"WideResNet28-1, batches of {BATCH}: seconds of a step, ratio to {reference}")
+    show(table, f"WideResNet28-1, batches of {BATCH}: seconds per step, ratio to {reference}")
     data = data_seconds(our_batches(*random_images(arguments.batches)))
     for way in OURS:
         share = data / table.loc[table["name"] == way, "seconds"].item()
-        print(f"{way}: data and augmentation are {100 * share:.1f} % of a step (goal 2 %)")
+        print(f"{way}: data and augmentation take {100 * share:.1f} % of a step (goal 2 %)")
     keep(table, draw_ratios(table, list(table["name"]), f"time of an epoch ÷ {reference}"), "engine")
 
 

@@ -1,10 +1,10 @@
-"""What the evaluation under corruptions costs beyond the network's forward passes.
+"""The cost of evaluation under corruptions beyond the network's forward passes.
 
     python benchmarks/evaluation.py [--images 10000]
 
-PreActResNet18 in float32 on all 75 sets, made as the pipeline makes them, by all cores; a network of base width 64 is
-slow, so it sees a twentieth of the images. The forward passes alone are timed on every fifth set, with the same images already
-there as tensors, each beside the set's whole evaluation. Writes benchmarks/results/evaluation.csv and .png.
+PreActResNet18 in float32 on all 75 sets, generated as in the pipeline on all cores; the slow network of base width 64 sees a
+twentieth of the images. The forward passes alone are timed on every fifth set, on the same images as tensors, right after
+the evaluation of the set. Writes benchmarks/results/evaluation.csv and .png.
 """
 
 import argparse
@@ -28,7 +28,7 @@ GOAL = 0.15
 
 
 def forward_seconds(model: ImageClassifier, images: torch.Tensor) -> float:
-    """Return how long the network takes for `images` once they are on its device in its format."""
+    """Return the time of the network's forward passes for `images`, already on its device in its format."""
     batches = list(in_order(images, BATCH))
     with torch.inference_mode():
         began = time.perf_counter()
@@ -38,7 +38,7 @@ def forward_seconds(model: ImageClassifier, images: torch.Tensor) -> float:
 
 
 def evaluate(width: int, count: int, workers: int) -> pd.DataFrame:
-    """Return a row for each set: seconds of making its images, of evaluating them, and of the forward passes alone."""
+    """Return one row per set: the times to generate its images, to evaluate them, and of the forward passes alone."""
     torch.manual_seed(0)
     model = models.build("preact_resnet18", num_classes=10, base_width=width).eval()
     images, labels = synthetic_images(count), torch.randint(10, (count,))
@@ -61,7 +61,7 @@ def evaluate(width: int, count: int, workers: int) -> pd.DataFrame:
 def main() -> None:
     """Print the overhead, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=10_000, help="images in a set")
+    parser.add_argument("--images", type=int, default=10_000, help="images per set")
     arguments = parser.parse_args()
     cores = begin()
     tables = [evaluate(16, arguments.images, cores), evaluate(64, max(BATCH, arguments.images // 20), cores)]
@@ -69,7 +69,7 @@ def main() -> None:
     for table in tables:
         width, count = table.loc[0, "width"], table.loc[0, "images"]
         both = table.dropna()
-        # the sets of which both are known say how much of the evaluation the forward passes are
+        # the share of the forward passes is measured on the sets for which both times are known
         forward = table["evaluating"].sum() * both["forward"].sum() / both["evaluating"].sum()
         whole = table["making"].sum() + table["evaluating"].sum()
         rows.append(

@@ -1,10 +1,10 @@
-"""Label variation of the full cosine graph, p = 2: the closed form beside the graph's matrices, forward and backward.
+"""Label variation of the full cosine graph, p = 2: the closed form compared with the graph's matrices, with gradients.
 
     python benchmarks/label_variation.py
 
-Prints time and peak memory at B = 8,192 and d = 4,096, each measured in a process of its own, and how the cost grows
-with the inputs in the batch B, their dimensions d, and the number of layers. Writes
-benchmarks/results/label_variation.csv and .png (log axes, with the fitted exponents).
+Prints time and peak memory at B = 8,192 and d = 4,096, each measured in a separate process, and how the cost grows with
+the batch size B, the dimensions d, and the number of layers. Writes benchmarks/results/label_variation.csv and .png (log
+axes, with the fitted exponents).
 """
 
 import argparse
@@ -22,7 +22,7 @@ FORMS = {
     "closed form": "lgg.graph.cosine_label_variations(xs, labels, power=2, num_classes=10).sum()",
     "matrices": "sum(lgg.label_variation(lgg.similarity_graph(x), labels, power=2) for x in xs)",
 }
-# the peak that a process has reached is never forgotten, so it is read before and after
+# a process's peak memory never decreases, so it is read before and after
 CODE = """
 import resource, time, torch, lgg, lgg.graph
 from lgg.devices import prepare
@@ -45,7 +45,7 @@ for _ in range({repeats} + 1):
 print(sorted(seconds[1:])[{repeats} // 2], peak() - before)
 """
 LARGE = {"B": 8192, "d": 4096, "layers": 1}
-#: what grows, what stays, up to where each form is taken, and from where on its exponent is fitted
+#: what grows, what is fixed, the largest value for each form, and the value from which its exponent is fitted
 GROWTHS: list[tuple[str, dict[str, int], dict[str, tuple[int, ...]], int]] = [
     (
         "B",
@@ -59,7 +59,7 @@ GROWTHS: list[tuple[str, dict[str, int], dict[str, tuple[int, ...]], int]] = [
 
 
 def run(form: str, size: dict[str, int], cores: int, repeats: int = 5) -> dict[str, Any]:
-    """Return seconds and additional peak memory in MB of a value with its gradient, in a fresh process."""
+    """Return the time in seconds and the additional peak memory in MB of a value with its gradient, in a new process."""
     named = {"batch": size["B"], "dimensions": size["d"], "layers": size["layers"]}
     code = CODE.format(form=FORMS[form], repeats=repeats, cores=cores, **named)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -68,7 +68,7 @@ def run(form: str, size: dict[str, int], cores: int, repeats: int = 5) -> dict[s
 
 
 def growth(cores: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each form and size, with what grew."""
+    """Yield one row per form and size, with the name of the quantity that grew."""
     for quantity, others, sizes, _ in GROWTHS:
         for form, values in sizes.items():
             for value in values:
@@ -76,7 +76,7 @@ def growth(cores: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print, and write the table and the plot."""
+    """Print the ratios, and write the table and the plot."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cores = begin()
     both = pd.DataFrame([run(form, LARGE, cores, repeats=3) for form in FORMS])

@@ -1,13 +1,13 @@
-"""What the paper's configuration has to compute: steps, operations, and the hours that they take on one GPU and on four.
+"""The computation in the paper's configuration: steps, operations, and the hours that they take on one GPU and on four.
 
     python benchmarks/operations.py [FILE.csv]
 
-The operations of a step of every training of config/cifar10.yaml are counted while it is done, by PyTorch's own formulas:
-those of convolutions and matrix products, forward and backward, 2 for a multiplication with an addition. Hours are told for
-two GPUs: on the paper's, by the rate that follows from its 47.4 s for an epoch of Table A1's baseline; on the one of
-results/published/step_times.csv, by what `step_times.py` measured there, one training at a time. On four GPUs trainings run
-side by side, none is longer than a quarter of the whole, and so hours divide by four. Evaluations are not counted:
-`spreading.py` has them. Writes benchmarks/results/operations.csv, or FILE.csv.
+The operations of one step of every training in config/cifar10.yaml are counted by PyTorch's formulas while it runs: those of
+convolutions and matrix products, forward and backward, 2 per multiply-add. Hours are given for two GPUs: for the paper's, by
+the rate that follows from its 47.4 s for an epoch of Table A1's baseline; for that of results/published/step_times.csv, by
+the step times measured there by `step_times.py`, one training at a time. On four GPUs training runs in parallel; none takes
+longer than a quarter of the whole, so hours are divided by four. Evaluations are not included (see `spreading.py`). Writes
+benchmarks/results/operations.csv, or FILE.csv.
 """
 
 import sys
@@ -35,7 +35,7 @@ RULES = {
 
 
 class Operations(TorchDispatchMode):
-    """Counts what is done meanwhile. PyTorch's `FlopCounterMode` does the same and more, but not inside an attack."""
+    """Counts operations while it is active. PyTorch's `FlopCounterMode` does so too, but not inside an attack."""
 
     total = 0
 
@@ -43,13 +43,13 @@ class Operations(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func._overloadpacket in flop_registry:
             self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        elif func.name() == "mkldnn::_linear_pointwise":  # `lgg.products` on CPUs; on GPUs a product as any other
+        elif func.name() == "mkldnn::_linear_pointwise":  # `lgg.products` on CPUs; on GPUs it is an ordinary product
             self.total += 2 * result.numel() * args[0].shape[-1]
         return result
 
 
 def operations_of_steps(config: Config) -> dict[str, int]:
-    """Return the operations of a step of every training, by SECTION.METHOD."""
+    """Return the number of operations of a step of every training, by SECTION.METHOD."""
     counts = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, trial in trials(config, some_images(Path(folder)), torch.device("cpu")).items():
@@ -95,7 +95,7 @@ def main() -> None:
     table["teraflops_paper"] = rate / 1e12
     table["teraflops_measured"] = table["gigaflop_a_step"] / table["seconds_measured"] / 1e3
     table["device_measured"] = times["device"].iloc[0]
-    show(table, "trainings of config/cifar10.yaml")
+    show(table, "training runs of config/cifar10.yaml")
     show(table.sum(numeric_only=True).to_frame("together").T[["networks", "petaflop", *table.filter(like="hours")]])
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "operations.csv"
     target.parent.mkdir(exist_ok=True)

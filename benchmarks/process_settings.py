@@ -1,7 +1,7 @@
-"""What `lgg.devices.prepare` sets for a job, timed beside PyTorch as it comes, each in fresh processes by turns.
+"""The settings of `lgg.devices.prepare` compared with PyTorch's defaults, each in new processes, interleaved.
 
-The start: importing torch and asking for deterministic algorithms. The step: forward and backward pass of
-PreActResNet18 on the CPU, one thread, where freed memory is kept for the next step or given back to the kernel. Writes
+Start: importing torch and enabling deterministic algorithms. Step: forward and backward pass of PreActResNet18 on the CPU
+with one thread, with freed memory kept for the next step or returned to the kernel. Writes
 benchmarks/results/process_settings.csv and .png.
 """
 
@@ -37,13 +37,13 @@ CLOCK = "import time; began = time.perf_counter(); {code}; print(time.perf_count
 
 
 def seconds(code: str) -> float:
-    """Return what `code` prints last, in a fresh process."""
+    """Return the number that `code` prints last in a new process."""
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
 def compare(codes: dict[str, str], rounds: int) -> pd.DataFrame:
-    """Time both codes by turns."""
+    """Return the times of both codes, interleaved."""
     rows = [
         {"name": name, "round": number, "seconds_per_step": seconds(code)}
         for number in range(rounds)
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base-width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=20, help="steps in each process")
+    parser.add_argument("--steps", type=int, default=20, help="steps per process")
     parser.add_argument("--rounds", type=int, default=5, help="processes of each kind")
     arguments = parser.parse_args()
     begin()
@@ -75,7 +75,7 @@ def main() -> None:
         tables.append(table.assign(comparison=title))
     table = pd.concat(tables, ignore_index=True)
     ours = table[table["name"] == "lgg"]
-    keep(table, draw_ratios(ours, list(ours["comparison"]), "time ÷ that with PyTorch's settings"), "process_settings")
+    keep(table, draw_ratios(ours, list(ours["comparison"]), "time ÷ time with PyTorch's settings"), "process_settings")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How the wall time of the paper's configuration falls with the number of GPUs: a simulation from measured times.
+"""How the wall time of the paper's configuration decreases with the number of GPUs: a simulation from measured times.
 
     python benchmarks/spreading.py [--rounds 3]
 
-Jobs, what they wait for, their GPUs and their priority are those that Snakemake plans for config/cifar10.yaml. What they
-take is an estimate: a step of every training and a pass of every network are timed on this machine at the paper's sizes,
-and scaled by the one factor that makes the baseline's epoch of Table A1 the paper's 47.4 s. A list schedule then gives
-the wall time on 1 to 64 GPUs. Writes benchmarks/results/spreading.csv and .png.
+Jobs, their dependencies, GPUs and priorities are those that Snakemake plans for config/cifar10.yaml. Their times are
+estimates: a step of every training and a pass of every network are timed on this machine at the paper's sizes, and scaled by
+the factor that makes the epoch of Table A1's baseline the paper's 47.4 s. A list schedule then gives the wall time on 1 to
+64 GPUs. Writes benchmarks/results/spreading.csv and .png.
 """
 
 import argparse
@@ -48,13 +48,13 @@ CLASSES, TRAIN_IMAGES, TEST_IMAGES = 10, 50_000, 10_000
 
 # --- assumptions, in seconds ------------------------------------------------------------------------------------------
 
-#: of a job before it works: a container or an allocation, the interpreter, PyTorch, CUDA
+#: start of a job: container or allocation, interpreter, PyTorch, CUDA
 START_UP = 15.0
-#: of the jobs that do not train or run networks: data, tables, figures
+#: jobs that do not train or run networks: data, tables, figures
 LIGHT = 10.0
-#: of the 2.9 GB of CIFAR-10-C
+#: download of the 2.9 GB of CIFAR-10-C
 DOWNLOAD = 300.0
-#: rounds of DeepFool, a gradient for each class in each, until a batch of images is led astray
+#: iterations of DeepFool, with one gradient per class, until a batch of images is misclassified
 DEEPFOOL_ROUNDS = 5
 
 HOUR = 3600
@@ -66,7 +66,7 @@ PLANNED = "in the workflow's order"
 
 @dataclass
 class Planned:
-    """A job as a dry run announces it: its `fields` as text."""
+    """A job as listed by a dry run: its `fields` as text."""
 
     rule: str
     fields: dict[str, str] = field(default_factory=dict)
@@ -101,7 +101,7 @@ def plan() -> list[Planned]:
 
 
 def as_jobs(planned: list[Planned], seconds_of: Callable[[Planned], float]) -> dict[str, Job]:
-    """Return the graph of the planned jobs, each with its GPUs, its priority and the time that `seconds_of` gives."""
+    """Return the graph of the planned jobs, each with its GPUs, its priority and its time by `seconds_of`."""
     makers = {path: job.name for job in planned for path in job.files("output")}
     return {
         job.name: Job(
@@ -122,9 +122,9 @@ def paper() -> Config:
 
 
 def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:
-    """Return the least time of a step of every training, by SECTION.METHOD, as Table A1's rule measures it.
+    """Return the shortest time of a step of every training, by SECTION.METHOD, measured as by Table A1's rule.
 
-    The least, here and below: what else the machine does only adds, and a ratio of two networks needs both undisturbed.
+    The shortest, here and below, since other load on the machine only adds to it, and ratios need both undisturbed.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -140,7 +140,7 @@ def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:
 
 
 def timing_recipe(config: Config, rounds: int) -> dict[str, Any]:
-    """Return what Table A1's rule is given to time every training of `config`, SECTION.METHOD, teacher and geometry."""
+    """Return the recipe of Table A1's rule that times every training of `config`: SECTION.METHOD, teacher and geometry."""
     methods = [
         f"{part}.{name}" for part in ("robustness", "distillation", "embedding") for name in _methods(config, part)
     ]
@@ -157,7 +157,7 @@ def timing_recipe(config: Config, rounds: int) -> dict[str, Any]:
 
 
 def some_images(folder: Path) -> Path:
-    """Write random training images into `folder`, and return the file."""
+    """Write random training images to a file in `folder` and return its path."""
     images = np.random.default_rng(0).integers(256, size=(512, 32, 32, 3), dtype=np.uint8)
     data = ImageSet(images, np.arange(512) % CLASSES, tuple(map(str, range(CLASSES))))
     write_images(folder / "train", data, {"mean": [0.5] * 3, "std": [0.25] * 3})
@@ -165,7 +165,7 @@ def some_images(folder: Path) -> Path:
 
 
 def trials(config: Config, images: Path, device: torch.device) -> dict[str, Trial]:
-    """Return every training of `config`, SECTION.METHOD, ready to take steps on `device` with the images of a file."""
+    """Return every training of `config` by SECTION.METHOD, ready to take steps on `device` with the images of a file."""
     data, header = read_images(images), read_header(images)
     rows = timing_recipe(config, rounds=2)["rows"]
     return {row["name"]: measure_times.make_trial(row, data, header, device) for row in rows}
@@ -177,7 +177,7 @@ def _methods(config: Config, section: str) -> Mapping[str, Any]:
 
 
 def pass_seconds(architecture: Any, rounds: int) -> tuple[float, float]:
-    """Return the least time of a prediction and of a gradient, of one image in a batch."""
+    """Return the shortest times of a prediction and of a gradient, per image of a batch."""
     torch.manual_seed(0)
     model = models.build(**architecture.model_dump(), num_classes=CLASSES).eval().requires_grad_(False)
     images = torch.randint(256, (100, 32, 32, 3), dtype=torch.uint8)
@@ -190,9 +190,9 @@ def pass_seconds(architecture: Any, rounds: int) -> tuple[float, float]:
 
 
 def classifier_seconds(threads: int) -> tuple[float, float]:
-    """Return how long the classifiers of Table 2 take to be fitted to the training set, and for one test image.
+    """Return the times to fit the classifiers of Table 2 to the training set, and to classify one test image.
 
-    The embeddings are clusters of ten classes in ten dimensions that overlap a little, as those of a trained network do.
+    The embeddings are slightly overlapping clusters of ten classes in ten dimensions, like those of a trained network.
     """
     generator = np.random.default_rng(0)
     labels = np.arange(TRAIN_IMAGES) % CLASSES
@@ -212,12 +212,12 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-# --- what a job takes -------------------------------------------------------------------------------------------------
+# --- the time of a job ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds: of a step by training; of an image's prediction by network, and of its gradient; of the classifiers."""
+    """Times in seconds: of a step of each training; of a prediction and a gradient of each network; of the classifiers."""
 
     step: Mapping[str, float]
     prediction: Mapping[str, float]
@@ -227,7 +227,7 @@ class Costs:
 
 
 def seconds_of(job: Planned, config: Config, costs: Costs) -> float:
-    """Return the estimated time of a job, its start included."""
+    """Return the estimated time of a job, including its start."""
     return START_UP + _work(job, config, costs) if job.resource("gpu") else _light(job)
 
 
@@ -286,7 +286,7 @@ def passes_under_tests(config: Config, method: str) -> tuple[float, float]:
     starts = sum(
         test.steps * (1 + (test.restarts - 1) * left) * attacked for test in (tests.pgd, tests.strong_pgd, tests.pgd)
     )
-    # as it is, noise, dropout, coarse weights; attacks on the network, then those that another network suffers
+    # clean images, noise, dropout, quantised weights; attacks on the network, then transfer attacks
     predictions = 4 * TEST_IMAGES + (1 + 2 * levels + 2 + 2) * attacked
     deepfool = DEEPFOOL_ROUNDS * tests.deepfool_images
     return predictions + deepfool, starts + 3 * attacked + deepfool * CLASSES
@@ -302,9 +302,9 @@ def paper_epoch_seconds(config: Config) -> float:
 
 
 def as_on_the_paper_s_gpu(costs: Costs, config: Config) -> tuple[Costs, float]:
-    """Return `costs` scaled to the paper's seconds for an epoch of the baseline, and the factor.
+    """Return `costs` scaled to the paper's time for an epoch of the baseline, and the factor.
 
-    The classifiers of Table 2 work on the CPU: theirs stay.
+    The classifiers of Table 2 run on the CPU, so their times are not scaled.
     """
     steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
     factor = paper_epoch_seconds(config) / (steps * costs.step[f"robustness.{config.robustness.baseline}"])
@@ -330,7 +330,7 @@ def measured(config: Config, rounds: int, threads: int) -> Costs:
 
 
 def longest_first(jobs: Mapping[str, Job]) -> dict[str, Job]:
-    """Return the jobs with what is left after them as their priority: the order that a critical path suggests."""
+    """Return the jobs with the length of the longest chain after them as priority: critical path first."""
     left = seconds_to_the_end(jobs)
     return {name: replace(job, priority=left[name]) for name, job in jobs.items()}
 
@@ -351,7 +351,7 @@ def simulate(jobs: Mapping[str, Job]) -> pd.DataFrame:
 
 
 def by_rule(planned: list[Planned], jobs: Mapping[str, Job]) -> pd.DataFrame:
-    """Return for each rule and method the number of jobs, hours of one and of all, and the limit that it asks for."""
+    """Return the number of jobs, the hours of one and of all, and the requested limit, for each rule and method."""
     rows = [
         {
             "job": f"{job.rule} {job.method}",
@@ -368,7 +368,7 @@ def by_rule(planned: list[Planned], jobs: Mapping[str, Job]) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw wall time on log axes above its bounds, and efficiency."""
+    """Draw wall time with its lower bounds on log axes, and efficiency."""
     figure, (walls, shares) = plt.subplots(1, 2, figsize=(7, 2.9))
     first = table[table["order"] == PLANNED]
     for place, (order, rows) in enumerate(table.groupby("order", sort=False)):
@@ -392,7 +392,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def main() -> None:
-    """Print what jobs take, the critical path and the wall times, and write the table and the plot."""
+    """Print the times of jobs, the critical path and the wall times, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -400,9 +400,9 @@ def main() -> None:
     config = paper()
     planned = plan()
     costs, factor = as_on_the_paper_s_gpu(measured(config, arguments.rounds, threads), config)
-    print(f"a second of this machine's networks counts as {factor:.3f} s; Table 2's classifiers take their own time")
+    print(f"times of networks are scaled by {factor:.3f}; those of Table 2's classifiers are not")
     jobs = as_jobs(planned, lambda job: seconds_of(job, config, costs))
-    show(by_rule(planned, jobs), f"hours of {len(jobs)} jobs, those with a GPU")
+    show(by_rule(planned, jobs), f"hours of the jobs with a GPU, of {len(jobs)} jobs")
     print(
         "\ncritical path: " + " → ".join(f"{name} ({jobs[name].seconds / HOUR:.2f} h)" for name in critical_path(jobs))
     )

@@ -1,10 +1,10 @@
-"""Seconds of a step of every training of the paper's configuration on a GPU, as Table A1's rule measures them.
+"""Time of a step of every training in the paper's configuration on a GPU, measured as by Table A1's rule.
 
     python benchmarks/step_times.py [--rounds 3] [--steps 20] [--device cuda] [--out FILE.csv]
 
-Trainings of config/cifar10.yaml, at the paper's sizes, by turns in one process with nothing else beside. Writes
-benchmarks/results/step_times.csv, or FILE.csv: a row for each training and round, and the device that it was measured on.
-`operations.py` makes the hours of the whole configuration of it.
+The training runs of config/cifar10.yaml, at the paper's sizes, are interleaved in one process with nothing else running.
+Writes benchmarks/results/step_times.csv, or FILE.csv: one row per training and round, with the device. `operations.py`
+computes the hours of the whole configuration from it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from lgg.training.timing import measure
 
 
 def main() -> None:
-    """Print the medians and write all times."""
+    """Print the medians, and write all times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
@@ -36,7 +36,7 @@ def main() -> None:
     times["precision"] = [timed[name].precision for name in times["name"]]
     times["device"], times["torch"] = name_of(device), torch.__version__
     found = times.groupby("name", sort=False)["seconds_per_step"].agg(["median", "min", "max"])
-    show(found.reset_index(), f"seconds of a step on {name_of(device)}")
+    show(found.reset_index(), f"seconds per step on {name_of(device)}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     times.to_csv(arguments.out, index=False, float_format="%.5g")
 

@@ -1,10 +1,10 @@
-"""Several students trained together by one process beside the same students in turn.
+"""Several students trained together in one process, compared with the same students in turn.
 
     python benchmarks/students_together.py [--rounds 3] [--batch-size 128] [--device cuda]
 
-A step of cross-entropy of 1 to 10 WideResNet28-0.5 (94,154 parameters each). What it is meant for is a GPU, which one of
-them does not fill; a CPU they fill. Writes benchmarks/results/students_together.csv and .png, with `--device cuda`
-students_together_cuda.
+A cross-entropy step of 1 to 10 WideResNet28-0.5 (94,154 parameters each). It is meant for GPUs, which a single student does
+not saturate, unlike a CPU. Writes benchmarks/results/students_together.csv and .png, or students_together_cuda with
+`--device cuda`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from lgg.training.optimizers import SGD
 from lgg.training.together import CrossEntropyTogether, Together
 
 COUNTS = (1, 2, 5, 10)
-#: of a round; on a GPU one would be too short to be timed
+#: steps per round; on a GPU a single step is too short to time
 STEPS = {"cpu": 1, "cuda": 10}
 
 
@@ -36,7 +36,7 @@ def students(count: int, device: torch.device) -> list[Any]:
 
 
 def stepper(model: Any, objective: Any, images: Tensor, labels: Tensor, precision: str) -> Callable[[], object]:
-    """Return a function that makes a step."""
+    """Return a function that takes a step."""
     optimizer = SGD(model.train().parameters(), momentum=0.9, weight_decay=5e-4)
     return lambda: train_step(model, objective, images, labels, optimizer, 0.01, precision, None)
 
@@ -57,7 +57,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def compare(count: int, batch_size: int, precision: str, rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """Return a row for each way and round."""
+    """Return one row per variant and round."""
     images = torch.rand(count, batch_size, 3, 32, 32, device=device)
     labels = torch.randint(10, (count, batch_size), device=device)
     ways = {
@@ -77,7 +77,7 @@ def compare(count: int, batch_size: int, precision: str, rounds: int, device: to
 
 
 def main() -> None:
-    """Print both for every number of students, and write the table and the plot."""
+    """Print both times for each number of students, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -95,7 +95,7 @@ def main() -> None:
     by_way = times.pivot(index=["precision", "students", "round"], columns="way", values="seconds")
     ratios = (by_way["together"] / by_way["in turn"]).groupby(["precision", "students"]).agg(["median", "min", "max"])
     medians = by_way.groupby(["precision", "students"]).median()
-    show(medians.join(ratios.add_prefix("ratio ")).reset_index(), "seconds of a step of all students")
+    show(medians.join(ratios.add_prefix("ratio ")).reset_index(), "seconds per step of all students")
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True)
     for axis, (precision, table) in zip(axes, medians.groupby("precision"), strict=True):
         costs = {way: table.reset_index().rename(columns={way: "seconds"}) for way in ("in turn", "together")}

@@ -1,10 +1,9 @@
-"""What the methods cost: a step of training with each of them beside a plain step, by turns in one process.
+"""The cost of the methods: a training step with each of them compared with a plain step, interleaved in one process.
 
     python benchmarks/training_cost.py [--rounds 5] [--steps 2]
 
-Prints ratios with their goals and writes benchmarks/results/training_cost.csv and .png. Images are random: they make no
-difference to the time. Base width 64 is the paper's network; bfloat16 needs a CPU with AMX or AVX-512 BF16, or a GPU, to
-be fast.
+Prints ratios with their goals, and writes benchmarks/results/training_cost.csv and .png. Images are random, which does not
+affect the time. Base width 64 is the paper's network; bfloat16 is fast only on CPUs with AMX or AVX-512 BF16 and on GPUs.
 """
 
 import argparse
@@ -27,7 +26,7 @@ CLASSES = 10
 
 
 class TeacherToo:
-    """Cross-entropy, and a forward pass of a teacher whose outputs nobody uses: what distillation cannot do without."""
+    """Cross-entropy and an unused forward pass of a teacher: the minimal cost of distillation."""
 
     def __init__(self, teacher: ImageClassifier) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
@@ -58,18 +57,18 @@ def trial(
 
 
 def robust_trials(base_width: int, precision: str) -> dict[str, Trial]:
-    """Return the trainings of Section 4.3 at the paper's batch of 100."""
+    """Return the training runs of Section 4.3 with the paper's batch size of 100."""
     plain = partial(network, "preact_resnet18", base_width=base_width)
     return {
         "baseline": trial(plain, CrossEntropy(), 100, precision),
         "Parseval": trial(partial(plain, parseval=True), Robust([Parseval(0.01)]), 100, precision),
-        "regulariser": trial(plain, Robust([Regularizer(1e-6)]), 100, precision),
+        "regularizer": trial(plain, Robust([Regularizer(1e-6)]), 100, precision),
         "PGD-7": trial(plain, Robust([Adversarial()]), 100, precision),
     }
 
 
 def distillation_trials(precision: str) -> dict[str, Trial]:
-    """Return the trainings of Section 4.1, WideResNet28-0.5 with a WideResNet28-1 beside, at its batch of 128."""
+    """Return the training runs of Section 4.1, WideResNet28-0.5 with a WideResNet28-1 teacher, with batch size 128."""
     student, teacher = (partial(network, "wide_resnet", depth=28, width=width) for width in (0.5, 1))
     return {
         "student and teacher's pass": trial(student, TeacherToo(teacher()), 128, precision),
@@ -79,7 +78,7 @@ def distillation_trials(precision: str) -> dict[str, Trial]:
 
 
 def embedding_trials(base_width: int, precision: str) -> dict[str, Trial]:
-    """Return the trainings of Section 4.2 at a batch of 128."""
+    """Return the training runs of Section 4.2 with batch size 128."""
     plain = partial(network, "preact_resnet18", base_width=base_width)
     label_variation = losses.LabelVariation(normalize_embeddings=True, reduction="mean")
     return {
@@ -88,7 +87,7 @@ def embedding_trials(base_width: int, precision: str) -> dict[str, Trial]:
     }
 
 
-#: what is compared: title, trainings, the one that the others are divided by, and goals
+#: comparisons: title, training runs, the one by which the others are divided, and goals
 COMPARISONS: list[tuple[str, Callable[[], dict[str, Trial]], str, dict[str, float]]] = [
     *(
         (
@@ -98,8 +97,8 @@ COMPARISONS: list[tuple[str, Callable[[], dict[str, Trial]], str, dict[str, floa
             goals,
         )
         for width, precision, goals in (
-            (64, "bfloat16", {"Parseval": 1.05, "regulariser": 1.10, "PGD-7": 8.0}),
-            (16, "bfloat16", {"Parseval": 1.05, "regulariser": 1.20, "PGD-7": 8.0}),
+            (64, "bfloat16", {"Parseval": 1.05, "regularizer": 1.10, "PGD-7": 8.0}),
+            (16, "bfloat16", {"Parseval": 1.05, "regularizer": 1.20, "PGD-7": 8.0}),
             (16, "float32", {"Parseval": 1.05, "PGD-7": 8.0}),
         )
     ),
@@ -120,7 +119,7 @@ def main() -> None:
     """Print each comparison, and write all as a table and a plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="steps timed together")
+    parser.add_argument("--steps", type=int, default=2, help="steps per measurement")
     arguments = parser.parse_args()
     begin()
     tables = []
@@ -133,7 +132,7 @@ def main() -> None:
     table = pd.concat(tables, ignore_index=True)
     ratios = table[table["seconds"].notna() & (table["ratio"] != 1)]
     labels = ratios["name"] + ", " + ratios["comparison"].str.replace("PreActResNet18, base", "ResNet18,")
-    keep(table, draw_ratios(ratios, list(labels), "time of a step ÷ that without"), "training_cost")
+    keep(table, draw_ratios(ratios, list(labels), "time of a step ÷ time without"), "training_cost")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Distils torchvision's ResNet-18 into a network of half its depth by graph knowledge distillation (GKD).
+"""Distil torchvision's ResNet-18 into a network of half its depth by graph knowledge distillation (GKD).
 
     python examples/distil_resnet18.py FOLDER [--epochs 20] [--teacher resnet18.pt]
 
-FOLDER has train/CLASS/*.png and test/CLASS/*.png (or .jpg). Without weights for it the teacher is trained first.
+FOLDER has train/CLASS/*.png and test/CLASS/*.png (or .jpg). The teacher is trained first unless its weights are given.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from torchvision import models
 import lgg
 from lgg.losses import GraphDistillation
 
-LAYERS = ["layer1", "layer2", "layer3", "layer4"]  # of the same names in both networks, of any size
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]  # in both networks; their sizes may differ
 
 
 def train(model, data, epochs, device, teacher=None):
-    """Train `model`, with a teacher to be like it."""
+    """Train `model`, by distillation if a teacher is given, and return it in evaluation mode."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     gkd, model = GraphDistillation(), model.to(device).train()
@@ -44,7 +44,7 @@ def train(model, data, epochs, device, teacher=None):
 
 @torch.no_grad()
 def accuracy(model, data, device):
-    """Return the percentage of images that get their class."""
+    """Return the percentage of images that are classified correctly."""
     right = [(model(images.to(device)).argmax(1).cpu() == labels).float() for images, labels in DataLoader(data, 256)]
     return 100 * torch.cat(right).mean().item()
 
@@ -52,8 +52,8 @@ def accuracy(model, data, device):
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
 parser.add_argument("--epochs", type=at_least(1), default=20)
-parser.add_argument("--size", type=at_least(32), default=64, help="images become squares of so many pixels")
-parser.add_argument("--teacher", type=Path, help="its state dict, as torch.save wrote it")
+parser.add_argument("--size", type=at_least(32), default=64, help="side in pixels to which images are resized")
+parser.add_argument("--teacher", type=Path, help="the teacher's state dict, saved by torch.save")
 arguments = parser.parse_args()
 training, test = read(parser, arguments.folder, arguments.size)
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -66,4 +66,4 @@ else:
     teacher = train(teacher, training, arguments.epochs, device)
 student = models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=len(training.classes))
 train(student, training, arguments.epochs, device, teacher)
-print(f"teacher: {accuracy(teacher, test, device):.1f} %, student: {accuracy(student, test, device):.1f} % right")
+print(f"accuracy: teacher {accuracy(teacher, test, device):.1f} %, student {accuracy(student, test, device):.1f} %")

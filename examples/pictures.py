@@ -1,4 +1,4 @@
-"""What the examples share: reading a folder of your own pictures, or reporting why it cannot be used."""
+"""Shared by the examples: reading a folder of your own pictures, or reporting why it is not usable."""
 
 import argparse
 from pathlib import Path
@@ -13,23 +13,23 @@ SHAPE = "FOLDER has train/CLASS/*.png and test/CLASS/*.png (or .jpg), the same c
 
 
 def at_least(least: int):
-    """Return what reads a whole number of at least `least` from the command line."""
+    """Return a parser of command-line integers that are at least `least`."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"takes a whole number of at least {least}, not {text!r}")
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, not {text!r}")
         return int(text)
 
     return number
 
 
 def read(parser: argparse.ArgumentParser, folder: Path, size: int, splits=("train", "test")):
-    """Return the pictures of each split as squares of `size` pixels; ends with a usage error where they cannot be used."""
+    """Return the pictures of each split, resized to `size` × `size` pixels; exits with a usage error if they are invalid."""
     square = transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor()])
     found = [_read_split(parser, folder / split, square) for split in splits]
     for data in found[1:]:
         if alone := sorted(set(data.classes) ^ set(found[0].classes)):
-            parser.error(f"{folder}: in one of {' and '.join(splits)} alone there is {', '.join(alone)}. {SHAPE}")
+            parser.error(f"{folder}: {' and '.join(splits)} differ in the classes {', '.join(alone)}. {SHAPE}")
     return found
 
 
@@ -38,30 +38,30 @@ def _read_split(parser, folder, transform):
         parser.error(f"there is no folder {folder}. {SHAPE}")
     try:
         data = datasets.ImageFolder(folder, transform)
-    except OSError as error:  # no classes, or one without pictures
+    except OSError as error:  # no classes, or a class without pictures
         parser.error(f"{folder}: {error}. {SHAPE}")
     if len(data.classes) < 2:
-        parser.error(f"{folder} has the class {data.classes[0]!r} alone, and two or more are needed. {SHAPE}")
+        parser.error(f"{folder} has only the class {data.classes[0]!r}, but at least two are needed. {SHAPE}")
     for path, _ in data.samples:
         try:
             with Image.open(path) as picture:
                 picture.load()
-        except Exception as error:  # Pillow's decoders raise many
-            parser.error(f"{path} is no picture that can be read ({error}): write it again, or take it away")
+        except Exception as error:  # Pillow's decoders raise many kinds
+            parser.error(f"{path} is not a readable picture ({error}): save it again, or remove it")
     return data
 
 
 def load_weights(parser: argparse.ArgumentParser, model: nn.Module, path: Path) -> None:
-    """Fill `model` from the state dict in `path`; ends with a usage error where it is another network's, or none."""
+    """Load the state dict in `path` into `model`; exits with a usage error if it is not one of this network."""
     try:
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except Exception as error:  # torch.load has many
+    except Exception as error:  # torch.load raises many kinds
         words = " ".join(str(error).split())
         parser.error(
-            f"{path} is no state dict of this network, as torch.save(model.state_dict(), …) writes it: {words:.300}"
+            f"{path} is not a state dict of this network, saved by torch.save(model.state_dict(), …): {words:.300}"
         )
 
 
 def batches(data, size: int) -> DataLoader:
-    """Return shuffled batches of `size` pictures, or of all where there are fewer; a smaller rest is left out."""
+    """Return shuffled batches of `size` pictures, or of all if there are fewer; a smaller last batch is dropped."""
     return DataLoader(data, min(size, len(data)), shuffle=True, drop_last=True)

@@ -1,4 +1,4 @@
-"""Trains an embedding of your own images by label variation alone, and reports how often the nearest neighbours are right.
+"""Train an embedding of your own images by label variation alone, and report the accuracy of nearest neighbours.
 
     python examples/train_embedding.py FOLDER [--epochs 20]
 
@@ -18,8 +18,8 @@ from lgg.losses import LabelVariation
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path)
 parser.add_argument("--epochs", type=at_least(1), default=20)
-parser.add_argument("--size", type=at_least(8), default=32, help="images become squares of so many pixels")
-parser.add_argument("--dimensions", type=at_least(1), default=16, help="of the embedding")
+parser.add_argument("--size", type=at_least(8), default=32, help="side in pixels to which images are resized")
+parser.add_argument("--dimensions", type=at_least(1), default=16, help="dimensions of the embedding")
 parser.add_argument("--width", type=at_least(1), default=16, help="channels of the network's first blocks")
 arguments = parser.parse_args()
 train, test = read(parser, arguments.folder, arguments.size)
@@ -40,7 +40,7 @@ for epoch in range(arguments.epochs):
 
 @torch.no_grad()
 def embedded(data):
-    """Return the embeddings of all images, scaled to length one, and their labels."""
+    """Return the embeddings of all images, scaled to unit length, and their labels."""
     model.eval()
     parts = [
         (torch.nn.functional.normalize(model(images.to(device))).cpu(), labels)
@@ -52,6 +52,5 @@ def embedded(data):
 known, labels = embedded(train)
 asked, truth = embedded(test)
 neighbours = (asked @ known.T).topk(min(10, len(known))).indices
-print(
-    f"{100 * (labels[neighbours].mode(dim=1).values == truth).float().mean().item():.1f} % right by 10 nearest neighbours"
-)
+accuracy = (labels[neighbours].mode(dim=1).values == truth).float().mean().item()
+print(f"accuracy: {100 * accuracy:.1f} % by 10 nearest neighbours")

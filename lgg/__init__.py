@@ -1,4 +1,4 @@
-"""Latent geometry graphs of deep neural networks (Lassance, Gripon, Ortega 2021): graphs, losses, training, results."""
+"""Latent geometry graphs of deep neural networks (Lassance, Gripon, Ortega 2021): graphs, losses, attacks, networks."""
 
 from typing import TYPE_CHECKING
 

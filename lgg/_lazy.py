@@ -1,4 +1,4 @@
-"""Names of a package that load their module on first use, so that importing `lgg` alone imports no torch."""
+"""Lazy attributes of packages, so that `import lgg` does not import torch."""
 
 import importlib
 import sys
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def lazy_attributes(package: str, exports: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` for `package`: each name of `exports` is loaded from the module it maps to.
+    """Return ``__getattr__`` and ``__dir__`` for `package`, which load each name of `exports` from its module on first use.
 
-    A name that maps to a module of the same name is that module. Names that are not loaded yet are listed as well.
+    A name that maps to a module of the same name is that module. ``dir`` lists the public names, loaded or not.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807 — the name that PEP 562 asks for
@@ -19,6 +19,7 @@ def lazy_attributes(package: str, exports: Mapping[str, str]) -> tuple[Callable[
         return module if exports[name] == f".{name}" else getattr(module, name)
 
     def __dir__() -> list[str]:  # noqa: N807
-        return sorted({*vars(sys.modules[package]), *exports})
+        names = vars(sys.modules[package])
+        return sorted({*names["__all__"], *(name for name in names if name.startswith("__"))})
 
     return __getattr__, __dir__

@@ -1,4 +1,4 @@
-"""The device a job works on, and settings under which the same work gives the same bits."""
+"""The device a job runs on, and settings for reproducible results."""
 
 import ctypes
 import os
@@ -17,33 +17,33 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def prepare(gpus: int, threads: int) -> torch.device:
-    """Return the device of this process: the first visible GPU, or the CPU with `threads` threads where `gpus` is 0.
+    """Return the device of this process: the first visible GPU, or the CPU with `threads` threads if `gpus` is 0.
 
-    Also asks for deterministic algorithms, and keeps freed memory for the next step. Raises LggError where a GPU was
-    promised but none can be used.
+    Also enables deterministic algorithms and reuse of freed memory. Raises LggError if a GPU was assigned but none can be
+    used.
     """
     torch.set_num_threads(threads)
     _keep_freed_memory()
-    # cuBLAS gives the same bits only with a fixed workspace, which must be set before its first use
+    # cuBLAS is deterministic only with a fixed workspace, which must be set before its first use
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # what use_deterministic_algorithms does but for the compiler, whose import would cost each job two seconds
+    # as use_deterministic_algorithms, but without importing the compiler, which takes each job two seconds
     torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and nothing here reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, and nothing here reads such memory
     if gpus == 0:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise LggError(
-            f"this job was given a GPU, but PyTorch {torch.__version__} finds none that it can use. Check the driver, "
-            "CUDA_VISIBLE_DEVICES and whether this PyTorch is for the CPU alone, or set resources.device to cpu."
+            f"this job was assigned a GPU, but PyTorch {torch.__version__} finds none that it can use. Check the driver, "
+            "CUDA_VISIBLE_DEVICES and whether this is a CPU-only build of PyTorch, or set resources.device to cpu."
         )
     return torch.device("cuda")
 
 
 def precision_on(device: torch.device, asked: Precision) -> Literal["float32", "bfloat16"]:
-    """Return the precision to train in on `device`: for "auto" bfloat16 where the hardware multiplies it, float32 elsewhere.
+    """Return the precision to train in on `device`: "auto" is bfloat16 if the hardware supports it, else float32.
 
-    Where it does not, PyTorch emulates bfloat16, on CPUs many times slower than float32. A PyTorch that cannot tell what
-    the CPU has trains in float32.
+    PyTorch emulates bfloat16 on other hardware, on CPUs many times slower than float32. If PyTorch cannot detect what the
+    CPU supports, "auto" is float32.
     """
     if asked != "auto":
         return asked
@@ -61,10 +61,10 @@ def name_of(device: torch.device) -> str:
 
 
 def _keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, up to 2 GB, for its next allocations.
+    """Let this process keep up to 2 GB of freed memory for its next allocations.
 
-    A training step frees and allocates the same large tensors again and again. glibc gives them back to the kernel each
-    time, and getting them again, zeroed page by page, took an eighth of a step on CPUs. Does nothing with other C libraries.
+    Every training step frees and allocates the same large tensors. By default glibc returns them to the kernel, and getting
+    them back, zeroed page by page, took an eighth of a step on CPUs. Does nothing with other C libraries.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,8 +1,8 @@
-"""The one error that people see without a traceback."""
+"""Errors that are shown without a traceback."""
 
 
 class LggError(Exception):
-    """A mistake that a person can mend: the message says what is wrong, where, and what to do next."""
+    """An error that the user can fix: the message states what is wrong, where, and what to do next."""
 
 
 class ConfigError(LggError):
@@ -10,15 +10,15 @@ class ConfigError(LggError):
 
 
 class DataError(LggError):
-    """A data set, or a file made from one, cannot be used."""
+    """A data set, or a file derived from one, cannot be used."""
 
 
 class SignedRepresentations(LggError, ValueError):
-    """A cosine graph was asked of representations with negative values."""
+    """A cosine graph was requested for representations with negative values."""
 
 
 class ModelFileError(LggError):
-    """A model file is damaged, or holds another network than the one expected."""
+    """A model file is damaged, or contains a different network than expected."""
 
 
 class TrainingDiverged(LggError):
@@ -26,4 +26,4 @@ class TrainingDiverged(LggError):
 
 
 class Interrupted(LggError):
-    """A training was asked to end, and has written where it was."""
+    """Training was asked to stop, and has saved a checkpoint."""

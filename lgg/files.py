@@ -1,7 +1,7 @@
-"""Files that are either whole or absent: everything is written under a temporary name and renamed.
+"""Atomic files: everything is written under a temporary name and then renamed.
 
-Locks and modes are courtesies, which some network file systems do not offer: without them everything goes on. No file is
-mapped into memory, which some refuse.
+File locks and modes are optional, since some network file systems do not support them. No file is memory-mapped, which
+some do not support either.
 """
 
 import contextlib
@@ -26,24 +26,24 @@ if sys.platform != "win32":
 
 _seconds_writing = 0.0
 
-# what fsync answers where there is nothing to wait for
+# errors of fsync on file systems that do not support it
 _NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
 def seconds_writing() -> float:
-    """Return how many seconds this process has spent in blocks of `atomic_path`, those of `not_writing` taken off."""
+    """Return how many seconds this process has spent in `atomic_path` blocks, excluding `not_writing` blocks."""
     return _seconds_writing
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix) that takes its place when the block ends without an error.
+    """Yield a temporary path next to `path` (same suffix) that replaces `path` when the block ends without an error.
 
-    The folder is made where it is missing. After an error nothing is left behind and an older file at `path` stays
-    as it was; a process that is killed leaves its temporary file, which the next one to write `path` removes where the
-    file system has locks. What the block and the renaming take counts as writing.
+    A missing folder is created. After an error nothing is left behind and an existing file at `path` is unchanged. A
+    process that is killed leaves its temporary file, which the next one to write `path` removes if the file system has
+    locks. The time of the block and of the renaming counts as writing.
 
-    Raises OSError, with the name of a file, where the file system refuses.
+    Raises OSError, with the name of the file, if the file system reports an error.
     """
     global _seconds_writing
     began = time.perf_counter()
@@ -60,35 +60,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             with temporary.open("rb") as written:
                 _sync(written.fileno())
             temporary.replace(path)
-        except SafetensorError as error:  # what its writer makes of a full disk
+        except SafetensorError as error:  # raised by safetensors when the disk is full
             raise OSError(f"{path}: {error}") from None
         finally:
             temporary.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # what was written is on the disk already
+            with contextlib.suppress(OSError):  # the content is already on disk
                 os.close(handle)
             _seconds_writing += time.perf_counter() - began
 
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Give an OSError of this block the name `path` where it has none, as that of a full disk or a failed read."""
+    """Add the name `path` to an OSError of this block that has none, as for a full disk or a failed read."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:  # else its text says all, which a name would take the place of
+        if error.errno is not None:  # otherwise the name would replace its message
             error.filename = error.filename or str(path)
         raise
 
 
 def _mark_as_used(handle: int) -> None:
-    """Lock a temporary file until this process ends, which keeps `_remove_left` of another writer away."""
+    """Lock a temporary file until this process ends, so that no other writer's `_remove_left` deletes it."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _make_readable(temporary: Path) -> None:
-    """Make a file of mkstemp, which is private, as readable as any other file of this user."""
+    """Give a file of mkstemp, which is private, the permissions of any other file of this user."""
     umask = os.umask(0)
     os.umask(umask)
     with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def _sync(handle: int) -> None:
 
 
 def _remove_left(path: Path) -> None:
-    """Remove the temporary files of `path` that no process writes any more."""
+    """Remove temporary files of `path` that no process is writing."""
     if sys.platform == "win32":
         return
     for left in path.parent.glob(f".{glob.escape(path.stem)}.????????{glob.escape(path.suffix)}"):
@@ -115,7 +115,7 @@ def _remove_left(path: Path) -> None:
 
 @contextlib.contextmanager
 def not_writing() -> Iterator[None]:
-    """Do not count as writing what this block takes, inside one of `atomic_path`: content that is made on the way."""
+    """Do not count the time of this block, inside `atomic_path`, as writing: for content that is computed meanwhile."""
     global _seconds_writing
     began = time.perf_counter()
     try:
@@ -138,7 +138,7 @@ def write_json(path: str | Path, content: Any) -> None:
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `rows`, at least one, to `path` as CSV, atomically.
 
-    Columns stand in the order in which they first come up; a cell is empty where a row has no such key, or None or NaN.
+    Columns are in the order in which their keys first appear; missing keys, None and NaN give empty cells.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -157,31 +157,31 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_tensors_metadata(path: str | Path) -> dict[str, str]:
-    """Return the texts in the header of a safetensors file, of which nothing else is read.
+    """Return the metadata in the header of a safetensors file, without reading its tensors.
 
-    Raises ValueError where `path` is no whole file of this kind, OSError where it cannot be read.
+    Raises ValueError if `path` is not a complete safetensors file, OSError if it cannot be read.
     """
     with naming(path), Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > size:
-            raise ValueError("no safetensors file, or one that is cut short")
+            raise ValueError("not a safetensors file, or truncated")
         text = file.read(length)
     try:
         header = json.loads(text)
         metadata: dict[str, str] = header.pop("__metadata__", {})
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise ValueError("no safetensors file, or its header is damaged") from None
+        raise ValueError("not a safetensors file, or its header is damaged") from None
     if end != size or not isinstance(metadata, dict):
-        raise ValueError(f"{size:,} bytes in place of {end:,}")
+        raise ValueError(f"{size:,} bytes instead of {end:,}")
     return metadata
 
 
 def canonical_json(content: Any) -> str:
-    """Return `content` as JSON in one spelling: sorted keys, no spaces, ASCII only.
+    """Return `content` as canonical JSON: sorted keys, no spaces, ASCII only.
 
-    Equal settings give equal strings, so a string comparison tells whether a stage has anything new to do.
+    Equal settings give equal strings, so comparing strings shows whether a stage must run again.
     """
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 

@@ -1,9 +1,8 @@
-"""Products of float32 matrices on the CPU by oneDNN.
+"""Products of float32 matrices by oneDNN on the CPU.
 
-PyTorch gives them to MKL, which keeps its AVX-512 kernels for Intel's processors: on others oneDNN, which PyTorch brings
-along too, takes half the time for square products and a third for thin ones. It is reached through the operator that
-PyTorch's own compiler uses for linear layers; where that is missing, and for other types and devices, these functions
-are PyTorch's.
+PyTorch uses MKL, whose AVX-512 kernels run on Intel processors only. On others oneDNN, which also ships with PyTorch,
+takes half the time for square products and a third for thin ones. It is called through the operator that PyTorch's
+compiler uses for linear layers. If that is missing, and for other types and devices, PyTorch's own product is used.
 """
 
 from collections.abc import Callable
@@ -24,13 +23,13 @@ _LINEAR = _onednn_linear()
 
 
 def is_wrapped(x: Tensor) -> bool:
-    """Return whether `x` is a wrapper of another tensor inside `torch.func.vmap` or `torch.func.grad`."""
-    # the question is one that torch.compile cannot trace
+    """Return whether `x` wraps another tensor inside `torch.func.vmap` or `torch.func.grad`."""
+    # torch.compile cannot trace this call
     return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """Return a b (n, m) for matrices a (n, k) and b (k, m) of one type, without a gradient."""
+    """Return the product a b (n, m) of matrices a (n, k) and b (k, m) of the same type, without a gradient."""
     if (
         _LINEAR is None
         or a.dtype != torch.float32
@@ -44,18 +43,18 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _dense(matrix: Tensor) -> Tensor:
-    """Return `matrix` without gaps between its rows or its columns, with which oneDNN takes a thousand times as long."""
+    """Return `matrix` without gaps between rows or columns, which slow oneDNN down a thousandfold."""
     return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
 
 
 def gram(rows: Tensor) -> Tensor:
-    """Return the products of all pairs of `rows` (n, d), shape (n, n), with a gradient that can be taken repeatedly."""
+    """Return the inner products of all pairs of `rows` (n, d), shape (n, n); can be differentiated repeatedly."""
     value: Tensor = _Gram.apply(rows)
     return value
 
 
 class _Gram(torch.autograd.Function):
-    """x xᵀ, whose gradient (G + Gᵀ) x is one product where autograd's, G x + Gᵀ x, are two."""
+    """x xᵀ, with the gradient (G + Gᵀ) x in one product; autograd computes G x + Gᵀ x in two."""
 
     generate_vmap_rule = True
 
@@ -71,5 +70,5 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (rows,) = ctx.saved_tensors
         both = gradient + gradient.T
-        # a gradient that is to be differentiated again needs products that have one
+        # a gradient that will be differentiated again needs differentiable products
         return both @ rows if torch.is_grad_enabled() else product(both, rows)

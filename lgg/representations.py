@@ -1,4 +1,4 @@
-"""Representations of named layers of any network, collected as it runs (for the losses of Sections 4.1 to 4.3)."""
+"""Representations of named layers of any network, collected by forward hooks (for the losses of Sections 4.1 to 4.3)."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,28 +9,30 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-#: by a layer's name: its output, and how often that had been written in place by then
+#: layer name: (output, the output's version when it was collected)
 _Found = dict[str, tuple[Tensor, int | None]]
 
-#: names under which PyTorch's wrappers keep what they wrap: torch.compile, FSDP, checkpointed activations
+#: names of wrapped modules inside PyTorch's wrappers: torch.compile, FSDP, checkpointed activations
 WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 class Tap(Sequence[Tensor]):
-    """The outputs of some layers of a network in its last forward pass, in the order in which the layers were named.
+    """The outputs of selected layers in a network's last forward pass, in the order in which the layers were named.
 
-    A sequence of tensors, one for each layer: it can be given to the losses as it is. Until the next forward pass begins it
-    holds the last one's tensors, with their graph. A layer that runs several times in a pass has the output of its last
-    run. Made by `tap`; ends with `close`, or at the end of a ``with`` block, and the network is as it was.
+    A sequence with one tensor per layer, which can be passed to the losses. It holds the tensors and their autograd graph
+    until the next forward pass begins. For a layer that runs several times in a pass it holds the last output. Created by
+    `tap`; `close`, or the end of a ``with`` block, removes it from the network.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
         network = _unwrapped(model)
         if any(isinstance(module, nn.DataParallel) for module in network.modules()):
-            raise ValueError("nn.DataParallel runs copies of a network in threads; use DistributedDataParallel")
+            raise ValueError(
+                "nn.DataParallel, which runs copies of a network, is not supported; use DistributedDataParallel"
+            )
         if isinstance(layers, str):
-            raise ValueError(f"layers are a list of names; put {layers!r} in a list")
-        # as in the network itself, as in what wraps it, and without the wrappers inside it
+            raise ValueError(f"layers must be a list of names; put {layers!r} in a list")
+        # names without the wrappers inside the network, as in the wrapped model, and as in the network itself
         modules = {_bare(name): module for name, module in reversed([*network.named_modules()])}
         modules |= dict(model.named_modules()) | dict(network.named_modules())
         if unknown := [name for name in layers if name not in modules]:
@@ -59,8 +61,8 @@ class Tap(Sequence[Tensor]):
         output, version = self._found[name]
         if version is not None and output._version != version:
             raise RuntimeError(
-                f"what follows layer {name!r} has overwritten its output, as nn.ReLU(inplace=True) does; "
-                "name the layer that follows, or make that one not work in place"
+                f"the output of layer {name!r} was overwritten by the layer after it, as nn.ReLU(inplace=True) does; "
+                "tap the layer after it instead, or make that one work out of place"
             )
         return output
 
@@ -69,13 +71,13 @@ class Tap(Sequence[Tensor]):
             return f"the tap of {', '.join(self.layers)} is closed; use its representations inside the `with` block"
         if not self._found:
             return (
-                "no forward pass has gone through the tapped network yet. Where it was compiled and run before it was tapped, "
-                "the compiled code does not know of the tap: call torch.compiler.reset() after tapping"
+                "the tapped network has not run yet. If it was compiled and run before it was tapped, the compiled code "
+                "does not include the tap: call torch.compiler.reset() after tapping"
             )
-        return f"layer {name!r} took no part in the last forward pass"
+        return f"layer {name!r} did not run in the last forward pass"
 
     def close(self) -> None:
-        """Take the hooks off the network and let go of the tensors."""
+        """Remove the hooks from the network and release the tensors."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -89,10 +91,10 @@ class Tap(Sequence[Tensor]):
 
 
 def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
-    """Return what collects the outputs of `layers` whenever `model` runs, without changing either.
+    """Return a `Tap`, a sequence of the outputs of `layers` in the last forward pass of `model`.
 
     Works with any network, autocast, DistributedDataParallel and `torch.compile` (tap before the first run, or call
-    ``torch.compiler.reset()`` after tapping). Gradients flow through what is collected.
+    ``torch.compiler.reset()`` after tapping). Outputs are not changed, and gradients flow through them.
 
         with lgg.tap(student, ["layer1", "layer4"]) as ours, lgg.tap(teacher, ["layer1", "layer4"]) as theirs:
             for images, labels in batches:
@@ -102,27 +104,27 @@ def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
 
     Args:
         model: any network.
-        layers: names as in ``model.named_modules()``, in the order in which their representations are wanted. Those of a
-            network that is compiled, distributed or sharded may be given as in the network itself: "layer1" for
-            "module.layer1" or "_orig_mod.layer1". Their outputs must be tensors (B, ...).
+        layers: names as in ``model.named_modules()``, in the order of the returned representations. For a compiled,
+            distributed or sharded network, names may omit the wrapper: "layer1" for "module.layer1" or
+            "_orig_mod.layer1". Their outputs must be tensors (B, ...).
 
-    A copy of a tapped network is not tapped. Both can be written to a file; loading such a file as a whole network, rather
-    than a state dict, needs this package.
+    A copy of a tapped network is not tapped. Both can be saved; loading a file with a whole network, rather than a state
+    dict, requires this package.
 
-    Raises ValueError for a layer that is not there, with the nearest names, and for nn.DataParallel. A layer whose output is
-    no tensor, or a nested one, raises TypeError when it runs. Asking for the representation of a layer that did not run
-    raises RuntimeError, and so does one that the next layer has overwritten, which goes unnoticed only under
-    `torch.compile` and inference mode.
+    Raises ValueError for an unknown layer, with the closest names, and for nn.DataParallel. A layer whose output is not a
+    tensor, or is nested, raises TypeError when it runs. Reading the representation of a layer that did not run, or that the
+    next layer has overwritten in place, raises RuntimeError; under `torch.compile` and in inference mode overwriting is not
+    detected.
     """
     return Tap(model, layers)
 
 
 @dataclass(frozen=True, eq=False)
 class _Hook:
-    """What a tap hangs on one module.
+    """A hook of a tap on one module.
 
-    A copy of the network, in memory or in a file, takes its hooks along, and must neither take the tensors with it (which
-    autograd refuses) nor write into the tap of the original: there a hook becomes `_nothing`.
+    Copying or saving a network copies its hooks. A copied hook must neither contain the tensors, which autograd does not
+    allow, nor write into the tap of the original, so it becomes `_nothing`.
     """
 
     module: nn.Module
@@ -133,7 +135,7 @@ class _Hook:
 
 @dataclass(frozen=True, eq=False)
 class _Forget(_Hook):
-    """Empties `found` before a pass of `module`."""
+    """Clears `found` before a forward pass of `module`."""
 
     found: _Found
 
@@ -144,7 +146,7 @@ class _Forget(_Hook):
 
 @dataclass(frozen=True, eq=False)
 class _Keep(_Hook):
-    """Puts the output of `module` into `found` by its name."""
+    """Stores the output of `module` in `found` under `name`."""
 
     name: str
     found: _Found
@@ -154,12 +156,12 @@ class _Keep(_Hook):
             return
         if not isinstance(output, Tensor):
             raise TypeError(
-                f"layer {self.name!r} gives a {type(output).__name__}, not a tensor; name a layer inside it or after it"
+                f"layer {self.name!r} returns a {type(output).__name__}, not a tensor; tap a layer inside it or after it"
             )
         if output.is_nested:
             raise TypeError(
-                f"layer {self.name!r} gives a nested tensor, whose inputs have different lengths: nn.TransformerEncoder "
-                "does so in evaluation mode where it is given a padding mask. Make it with enable_nested_tensor=False"
+                f"layer {self.name!r} returns a nested tensor, whose inputs have different lengths: nn.TransformerEncoder "
+                "does so in evaluation mode if it is given a padding mask. Create it with enable_nested_tensor=False"
             )
         self.found[self.name] = output, _version(output)
 
@@ -173,7 +175,7 @@ def _nothing(*_: Any) -> None:
 
 
 def _version(output: Tensor) -> int | None:
-    """Return how often `output` has been written in place; None where PyTorch does not count."""
+    """Return how often `output` has been modified in place; None if PyTorch does not count."""
     return None if torch.compiler.is_compiling() or output.is_inference() else output._version
 
 
@@ -188,11 +190,11 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _bare(name: str) -> str:
-    """Return a module's name without those of the wrappers on the way to it."""
+    """Return a module's name without the names of wrappers in it."""
     return ".".join(part for part in name.split(".") if part not in WRAPPED)
 
 
 def _no_such_layer(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, cutoff=0.4)
-    hint = f"near to it are {', '.join(near)}; " if near else ""
-    return f"the network has no layer {name!r}; {hint}print(*dict(model.named_modules())) shows all"
+    hint = f"the closest names are {', '.join(near)}; " if near else ""
+    return f"the network has no layer {name!r}; {hint}print(*dict(model.named_modules())) lists all"

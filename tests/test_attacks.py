@@ -1,4 +1,4 @@
-"""FGSM and PGD: against closed forms, their definitions written out, and foolbox."""
+"""FGSM and PGD compared with closed forms, explicit definitions and foolbox."""
 
 import math
 
@@ -19,7 +19,7 @@ SEARCH = {"epsilon": 0.03, "step_size": 0.01, "steps": 4}
 
 
 class Linear(ImageClassifier):
-    """Logits that are linear in the pixels, so that gradients and the worst image of a ball have a closed form."""
+    """Logits that are linear in the pixels, so gradients and the worst image of a ball have a closed form."""
 
     layers = ()
 
@@ -37,7 +37,7 @@ def linear(classes=3):
 
 
 def network(seed=0, base_width=2):
-    """A network in float64, so that rounding turns no sign: batch normalisation is no identity, no class a favourite."""
+    """A float64 network, so that rounding flips no sign, with non-trivial batch normalisation and no dominant class."""
     torch.manual_seed(seed)
     model = models.build("preact_resnet18", num_classes=3, base_width=base_width).double().eval()
     for module in model.modules():
@@ -130,7 +130,7 @@ def decibels(signal, noise):
 @settings(max_examples=25, deadline=None)
 @given(snr=st.floats(20, 60), seed=st.integers(0, 1000))
 def test_signal_to_noise_ratio_is_exact(snr, seed):
-    """At 20 dB and more the noise is at most a tenth of the root mean square, so that these images are not clamped."""
+    """From 20 dB the noise is at most a tenth of the root mean square, so these images are not clamped."""
     model = linear()
     images, labels = draw(side=4, lowest=0.3, highest=0.7, seed=seed)
     assert (loss_gradient(model, images, labels) != 0).all()
@@ -161,7 +161,7 @@ def test_pixels_are_clamped_and_normalized_images_are_not():
 
 
 @pytest.mark.parametrize("form", ["pixels", "normalized"])
-def test_infinite_ratio_leaves_the_images(form):
+def test_infinite_ratio_does_not_change_the_images(form):
     images, labels = draw()
     assert torch.equal(fgsm(network(), images, labels, math.inf, form=form), images)
 
@@ -175,7 +175,7 @@ def foolbox(monkeypatch):
 
 
 def test_fgsm_is_that_of_foolbox(foolbox):
-    """Foolbox takes one radius for a batch, so each image is given to it alone."""
+    """Foolbox takes one radius per batch, so images are passed one by one."""
     model = network()
     images, labels = draw(count=12)
     with torch.no_grad():
@@ -193,11 +193,11 @@ def test_fgsm_is_that_of_foolbox(foolbox):
 
 def test_unknown_form_is_refused():
     images, labels = draw()
-    with pytest.raises(ValueError, match="no form 'unclamped' of FGSM; there are pixels, normalized"):
+    with pytest.raises(ValueError, match="form must be one of pixels, normalized, not 'unclamped'"):
         fgsm(network(), images, labels, form="unclamped")
 
 
-def test_normalized_form_needs_the_constants_of_the_network():
+def test_normalized_form_needs_the_network_s_constants():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).double()
     images, labels = draw(side=4)
     assert fgsm(model, images, labels).shape == images.shape
@@ -209,7 +209,7 @@ def test_normalized_form_needs_the_constants_of_the_network():
 
 
 def test_pgd_of_two_linear_classes_reaches_the_worst_image():
-    """The loss grows with w_other − w_true alone, so that the worst image of the ball is one of its corners."""
+    """The loss increases along w_other − w_true, so the worst image of the ball is one of its corners."""
     model = linear(classes=2)
     images, _ = draw(side=4)
     labels = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -218,7 +218,7 @@ def test_pgd_of_two_linear_classes_reaches_the_worst_image():
     worst = (images + 0.1 * direction).clamp(0, 1)
     found = pgd(model, images, labels, epsilon=0.1, step_size=0.03, steps=4)
     torch.testing.assert_close(found, worst)
-    # from anywhere in the ball its other side is at most 2ε away
+    # from anywhere in the ball, its opposite side is at most 2ε away
     found = pgd(model, images, labels, epsilon=0.1, step_size=0.03, steps=7, random_start=True)
     torch.testing.assert_close(found, worst)
 
@@ -229,7 +229,7 @@ def test_pgd_is_that_of_foolbox(foolbox, steps):
     images, labels = draw()
     theirs = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
     attack = foolbox.attacks.LinfPGD(abs_stepsize=0.01, steps=steps, random_start=False)
-    # foolbox gives images that are wrong already back as they are, so its search itself is compared
+    # foolbox returns images that are already misclassified unchanged, so its search itself is compared
     expected = attack.run(theirs, images, foolbox.criteria.Misclassification(labels), epsilon=0.03)
     found = pgd(model, images, labels, epsilon=0.03, step_size=0.01, steps=steps)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -271,10 +271,10 @@ def test_pgd_raises_the_loss():
 
 @pytest.mark.parametrize("random_start", [False, True])
 def test_restarts_choose_as_defined(random_start):
-    """The starts draw from the generator one after the other, so that each can be made on its own."""
+    """The starts draw from the generator one after another, so each can be reproduced separately."""
     model = network()
     images, labels = draw(count=24)
-    # all images are right at first, so that some starts fool the network where others do not
+    # all images are classified correctly at first, and only some starts fool the network
     with torch.no_grad():
         labels = model(images).argsort(dim=1)[:, -1]
     search = {"epsilon": 0.02, "step_size": 0.004, "steps": 1}
@@ -296,8 +296,8 @@ def test_restarts_choose_as_defined(random_start):
 
 
 def test_misclassification_is_preferred_to_loss():
-    """Logits depend on one value: below 0.5 class 0 barely wins among three, the loss is near log 3; above it class 0
-    barely loses to class 1 while class 2 is out, and the loss is near log 2 only.
+    """Logits depend on one value: below 0.5, class 0 barely wins among three and the loss is near log 3; above it, class 0
+    barely loses to class 1 while class 2 is excluded, and the loss is only near log 2.
     """
 
     class Valley(nn.Module):
@@ -335,7 +335,7 @@ def test_random_starts_come_from_the_generator():
 
 
 def test_random_starts_are_uniform_in_the_ball():
-    """Seen through a step of no size to speak of, on images that the ball does not bring to 0 or 1."""
+    """Observed after a negligible step, on images whose ball is inside [0, 1]."""
     images, labels = draw(count=60, side=4, lowest=0.3, highest=0.7)
     generator = torch.Generator().manual_seed(0)
     search = {"epsilon": 0.2, "step_size": 1e-12, "steps": 1}
@@ -363,8 +363,8 @@ def test_random_starts_without_a_generator_come_from_torch():
     [
         ({"epsilon": -0.1}, "at least 0, not -0.1"),
         ({"epsilon": math.nan}, "at least 0, not nan"),
-        ({"step_size": 0}, "step_size must be larger than 0, not 0"),
-        ({"step_size": math.nan}, "step_size must be larger than 0, not nan"),
+        ({"step_size": 0}, "step_size must be positive, not 0"),
+        ({"step_size": math.nan}, "step_size must be positive, not nan"),
         ({"steps": 0}, "at least 1, not 0 and 1"),
         ({"restarts": 0}, "at least 1, not 4 and 0"),
     ],
@@ -379,9 +379,9 @@ def test_bad_arguments_of_pgd_are_refused(wrong, message):
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_network_is_left_as_it_was(attack):
+def test_the_network_is_not_changed(attack):
     model = network().train()
-    # a part that is kept in evaluation mode while the rest is trained
+    # a module that stays in evaluation mode while the rest is trained
     model.blocks[0].eval()
     model.classifier.bias.requires_grad_(False)
     images, labels = draw()
@@ -402,7 +402,7 @@ def test_network_is_left_as_it_was(attack):
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_modes_come_back_after_an_error(attack):
+def test_modes_are_restored_after_an_error(attack):
     model = network().train()
     images, labels = draw()
     with pytest.raises((IndexError, RuntimeError)):
@@ -431,7 +431,7 @@ def test_evaluation_mode_nests():
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_attacks_work_where_gradients_are_off(attack):
+def test_attacks_work_with_gradients_disabled(attack):
     model = network()
     images, labels = draw()
     torch.manual_seed(0)
@@ -451,8 +451,8 @@ def test_memory_format_and_type_are_kept(attack, layout):
     assert attacked.dtype == torch.float32
 
 
-def test_pgd_can_leave_an_image_as_it_is_once_it_is_misclassified():
-    """By the iterates themselves: those of n steps are the images after n steps."""
+def test_pgd_can_stop_once_an_image_is_misclassified():
+    """Compared with the iterates, which are the results of fewer steps."""
     model = network()
     images, labels = draw(count=40)
     with torch.no_grad():
@@ -473,7 +473,7 @@ def test_pgd_can_leave_an_image_as_it_is_once_it_is_misclassified():
 
 
 class Scaled(nn.Module):
-    """A network of the same classes whose logits are so many times as large."""
+    """A network with the same predictions whose logits are scaled by a factor."""
 
     def __init__(self, model, factor):
         super().__init__()
@@ -504,7 +504,7 @@ def test_gradient_of_a_difference_of_logits_is_that_of_the_two_rows():
         pytest.param(lambda *given, loss: pgd(*given, **SEARCH, restarts=2, loss=loss), id="pgd_restarts"),
     ],
 )
-def test_larger_logits_of_the_same_classes_deceive_cross_entropy_but_not_the_difference_of_logits(attack):
+def test_scaled_logits_hide_the_gradient_of_cross_entropy_but_not_of_the_logit_difference(attack):
     model = network(base_width=4).float()
     images = draw(count=40)[0].float()
     with torch.no_grad():
@@ -522,12 +522,12 @@ def test_larger_logits_of_the_same_classes_deceive_cross_entropy_but_not_the_dif
 def test_unknown_loss_is_refused():
     images, labels = draw()
     for attack in (fgsm, loss_gradient, lambda *given, **more: pgd(*given, **SEARCH, **more)):
-        with pytest.raises(ValueError, match="no loss 'hinge' to attack; there are cross_entropy, logit_difference"):
+        with pytest.raises(ValueError, match="loss must be one of cross_entropy, logit_difference, not 'hinge'"):
             attack(network(), images, labels, loss="hinge")
 
 
 def test_images_that_pass_through_the_network_are_counted():
-    """Starts after the first are made for those images alone that are still right, each of 4 steps and one look."""
+    """Further starts process only images that are still classified correctly, in 4 steps and one evaluation each."""
     model = network()
     images, _ = draw()
     with torch.no_grad():
@@ -548,12 +548,12 @@ def test_images_that_pass_through_the_network_are_counted():
         (half, 3, 6 * 5 + 4 * 10),
     ):
         seen = 0
-        # a ball of one point, in which nothing is led astray
+        # a ball of one point, in which nothing is misclassified
         pgd(model, images, labels, **(SEARCH | {"epsilon": 0.0}), restarts=restarts)
         assert seen == expected
 
 
-def test_starts_do_not_depend_on_what_became_of_other_images():
+def test_starts_do_not_depend_on_the_success_of_other_images():
     model = network()
     images, _ = draw(count=8)
     with torch.no_grad():
@@ -569,7 +569,7 @@ def test_starts_do_not_depend_on_what_became_of_other_images():
 
 
 class Convolutions(TorchDispatchMode):
-    """Notes for each backward pass of a convolution whether it gives the gradients of input, weight and bias."""
+    """Records for each backward pass of a convolution whether it computes gradients of input, weight and bias."""
 
     def __init__(self):
         super().__init__()
@@ -594,8 +594,8 @@ def test_gradients_of_the_weights_are_not_computed():
 
 
 @pytest.mark.parametrize("attack", attacks())
-def test_training_under_autocast_goes_on_after_an_attack(attack):
-    """Autocast keeps the weights it has cast; those kept by the attack must still lead back to the weights."""
+def test_training_under_autocast_works_after_an_attack(attack):
+    """Autocast caches cast weights; gradients must still flow to the weights after those cached by the attack."""
     images, labels = draw()
     images = images.float()
     gradients = []

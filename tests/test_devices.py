@@ -16,25 +16,25 @@ def restore_torch_settings():
     torch.use_deterministic_algorithms(deterministic)
 
 
-def test_without_gpus_the_cpu_with_so_many_threads():
+def test_without_gpus_the_cpu_is_used_with_the_given_threads():
     assert prepare(0, 1) == torch.device("cpu")
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_promised_gpu_is_used(monkeypatch):
+def test_an_assigned_gpu_is_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert prepare(1, 1) == torch.device("cuda")
 
 
-def test_a_promised_gpu_that_is_not_there_is_an_error(monkeypatch):
+def test_an_assigned_gpu_that_is_missing_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(LggError, match=r"given a GPU, but PyTorch \S+ finds none.*resources\.device to cpu"):
+    with pytest.raises(LggError, match=r"assigned a GPU, but PyTorch \S+ finds none.*resources\.device to cpu"):
         prepare(1, 1)
 
 
 @pytest.mark.parametrize("asked", ["float32", "bfloat16"])
-def test_a_precision_that_is_asked_for_is_taken_everywhere(asked, monkeypatch):
+def test_an_explicit_precision_is_used_on_any_device(asked, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert precision_on(torch.device("cpu"), asked) == asked
 
@@ -49,26 +49,26 @@ def test_a_precision_that_is_asked_for_is_taken_everywhere(asked, monkeypatch):
     ],
     ids=str,
 )
-def test_automatic_precision_is_bfloat16_where_the_cpu_has_it(capabilities, expected, monkeypatch):
+def test_automatic_precision_is_bfloat16_if_the_cpu_supports_it(capabilities, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert precision_on(torch.device("cpu"), "auto") == expected
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_automatic_precision_is_bfloat16_where_the_gpu_does_not_emulate_it(supported, expected, monkeypatch):
+def test_automatic_precision_is_bfloat16_if_the_gpu_does_not_emulate_it(supported, expected, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or supported
     )
     assert precision_on(torch.device("cuda"), "auto") == expected
 
 
-def test_a_pytorch_that_cannot_tell_trains_in_float32(monkeypatch):
+def test_automatic_precision_is_float32_if_capabilities_are_unknown(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert precision_on(torch.device("cpu"), "auto") == "float32"
 
 
 def in_a_fresh_process(code):
-    """Run `code` after `prepare` and return what it prints."""
+    """Run `code` after `prepare` and return its output."""
     code = f"from lgg.devices import prepare\nprepare(0, 1)\n{code}"
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 
@@ -82,13 +82,13 @@ def test_operations_without_a_deterministic_form_are_refused():
     assert done == ["True"]
 
 
-def test_no_job_pays_for_the_compiler():
+def test_preparing_does_not_import_the_compiler():
     assert in_a_fresh_process("import sys\nprint('torch._dynamo' in sys.modules)") == ["False"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
-def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
-    """Tensors of one size, each freed before the next, soon come without pages that have to be faulted in."""
+def test_freed_memory_is_reused_without_the_kernel():
+    """Tensors of one size, each freed before the next, soon need no new pages."""
     faults = in_a_fresh_process(
         "import resource, torch\n"
         "for _ in range(12):\n"

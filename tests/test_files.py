@@ -75,14 +75,14 @@ def test_after_an_error_the_old_file_is_untouched_and_nothing_is_left_behind(tmp
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_after_an_error_no_file_is_there_that_was_not(tmp_path):
+def test_after_an_error_no_new_file_exists(tmp_path):
     with pytest.raises(RuntimeError), atomic_path(tmp_path / "table.csv"):
         raise RuntimeError
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["figure.pdf", "model.safetensors", "figure.v2.png"])
-def test_the_temporary_file_has_the_same_suffix_and_lies_beside(tmp_path, name):
+def test_the_temporary_file_has_the_same_suffix_and_folder(tmp_path, name):
     with atomic_path(tmp_path / name) as temporary:
         assert temporary.suffix == (tmp_path / name).suffix
         assert temporary.parent == tmp_path
@@ -101,12 +101,12 @@ def test_permissions_follow_the_umask(tmp_path, umask):
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~umask
 
 
-def test_missing_folders_are_made(tmp_path):
+def test_missing_folders_are_created(tmp_path):
     write_text(tmp_path / "a" / "b" / "c.txt", "text")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
 
 
-def test_a_path_may_be_text(tmp_path):
+def test_a_path_can_be_a_string(tmp_path):
     with atomic_path(str(tmp_path / "a.txt")) as temporary:
         temporary.write_text("text")
     assert names(tmp_path) == ["a.txt"]
@@ -122,13 +122,13 @@ def test_two_writers_do_not_share_a_temporary_file(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return the clock of `lgg.files`, which stands still but for what a test adds to `now`."""
+    """Return the clock of `lgg.files`, which advances only when a test adds to `now`."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr("lgg.files.time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
 
 
-def test_what_blocks_take_is_added_up(tmp_path, clock):
+def test_the_times_of_blocks_are_added_up(tmp_path, clock):
     before = seconds_writing()
     for seconds in (3, 2):
         with atomic_path(tmp_path / "a.txt"):
@@ -137,7 +137,7 @@ def test_what_blocks_take_is_added_up(tmp_path, clock):
     assert seconds_writing() - before == pytest.approx(5)
 
 
-def test_bringing_the_file_to_the_disk_counts(tmp_path, clock, monkeypatch):
+def test_syncing_the_file_counts(tmp_path, clock, monkeypatch):
     def slow(descriptor):
         clock.now += 7
 
@@ -147,7 +147,7 @@ def test_bringing_the_file_to_the_disk_counts(tmp_path, clock, monkeypatch):
     assert seconds_writing() - before == pytest.approx(7)
 
 
-def test_content_made_on_the_way_does_not_count(tmp_path, clock):
+def test_content_computed_meanwhile_does_not_count(tmp_path, clock):
     before = seconds_writing()
     with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.txt"):
         clock.now += 1
@@ -172,7 +172,7 @@ def test_rows_are_written_as_pandas_would(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == pd.DataFrame(rows).to_csv(index=False).encode()
 
 
-def test_rows_may_lack_columns(tmp_path):
+def test_rows_can_lack_columns(tmp_path):
     write_rows(tmp_path / "a.csv", [{"test": "clean"}, {"level": 33.0, "test": "fgsm"}, {"test": "pgd", "steps": 7}])
     assert (tmp_path / "a.csv").read_text() == "test,level,steps\nclean,,\nfgsm,33.0,\npgd,,7\n"
 
@@ -182,7 +182,7 @@ def test_rows_may_lack_columns(tmp_path):
 
 @few
 @given(SETTINGS)
-def test_canonical_json_says_what_it_was_given(content):
+def test_canonical_json_can_be_parsed_back(content):
     assert json.loads(canonical_json(content)) == content
 
 
@@ -209,13 +209,13 @@ def test_canonical_json_depends_on_the_order_of_lists(content):
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_canonical_json_refuses_what_is_no_number(number):
+def test_canonical_json_refuses_non_finite_numbers(number):
     with pytest.raises(ValueError, match="JSON"):
         canonical_json({"weight": [number]})
 
 
 def test_canonical_json_is_fixed():
-    # every recipe of every earlier run was written so: another spelling would run everything again
+    # recipes of earlier runs were written this way: another format would run everything again
     content = {"b": [1, 0.0005, 25.0, None, True], "a": {"µ": "x y"}}
     assert canonical_json(content) == '{"a":{"\\u00b5":"x y"},"b":[1,0.0005,25.0,null,true]}'
 
@@ -250,7 +250,7 @@ def test_the_hash_of_a_file_is_that_of_all_its_bytes(tmp_path, size):
 
 @pytest.fixture
 def full_disk():
-    """Let no file of this process grow beyond 4,096 bytes, which fails as a full disk does."""
+    """Limit files of this process to 4,096 bytes, which fails like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
         write_text(tmp_path / "results" / "table.csv", "")
 
 
-def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+def test_files_left_by_a_killed_process_are_removed_by_the_next_write(tmp_path):
     path = tmp_path / "a [1].csv"
     code = (
         "import os, signal, sys\n"

@@ -1,4 +1,4 @@
-"""Graphs, Laplacians and variations, each against its definition."""
+"""Graphs, Laplacians and variations, compared with their definitions."""
 
 import importlib
 import math
@@ -78,7 +78,7 @@ def matrix_label_variation(adjacency, labels, power):
 
 
 def rounding_of_power(size, power):
-    """What float64 may lose in tr(Vᵀ Lᵖ V) where ‖L‖ ≤ 2·B and V has B ones."""
+    """Rounding error of tr(Vᵀ Lᵖ V) in float64, with ‖L‖ ≤ 2·B and B ones in V."""
     return 1e-14 * size * (2.0 * size) ** power
 
 
@@ -201,7 +201,7 @@ def test_unit_rows_have_length_one_and_the_same_direction():
 
 @given(data=st.data(), size=st.integers(2, 12), similarity=st.sampled_from(SIMILARITIES), seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_edge_stays_where_either_end_has_the_other_among_its_nearest(data, size, similarity, seed):
+def test_edge_is_kept_if_either_end_is_a_nearest_neighbour_of_the_other(data, size, similarity, seed):
     k = data.draw(st.integers(1, size))
     x = representations(size, seed=seed)
     full = lgg.similarity_graph(x, similarity=similarity)
@@ -211,7 +211,7 @@ def test_edge_stays_where_either_end_has_the_other_among_its_nearest(data, size,
     assert ((graph > 0).sum(dim=1) >= min(k, size - 1)).all()
 
 
-def test_two_vertices_may_keep_an_edge_that_only_one_of_them_chose():
+def test_an_edge_chosen_by_one_end_is_kept():
     # 0 and 1 choose each other, 2 chooses 1, which does not choose it back
     line = torch.tensor([[0.0], [1.0], [2.5]], dtype=torch.float64)
     graph = lgg.similarity_graph(line, similarity="rbf", k=1)
@@ -621,7 +621,7 @@ def test_layers_together_have_the_label_variations_and_gradients_of_each(power, 
         assert_close(x.grad, own.grad, rtol=1e-9, atol=rounding_of_power(9, power))
 
 
-def test_layers_of_several_precisions_keep_their_own_in_the_gradient():
+def test_gradients_have_the_precision_of_their_layers():
     layers = [representations(9).to(dtype).requires_grad_() for dtype in (torch.bfloat16, torch.float32, torch.float64)]
     cosine_label_variations(layers, random_labels(9), power=2).sum().backward()
     assert [x.grad.dtype for x in layers] == [torch.bfloat16, torch.float32, torch.float64]
@@ -629,7 +629,7 @@ def test_layers_of_several_precisions_keep_their_own_in_the_gradient():
 
 # Precision
 
-# In half precision each of these would be off by a thousandth or more.
+# In half precision, the error of each of these would be a thousandth or more.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}
 
 
@@ -664,14 +664,14 @@ def test_half_precision_is_computed_in_float32(name, dtype):
 
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
-def test_gradient_of_half_precision_is_as_exact_as_its_type(power, dtype, digits):
+def test_gradient_in_half_precision_is_as_accurate_as_its_type(power, dtype, digits):
     x = representations(24, 400).to(dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
     labels = random_labels(24)
     for rows in (x, exact):
         lgg.cosine_label_variation(rows, labels, power=power).backward()
     assert x.grad.dtype == dtype
-    # the class sums, their weights, the projection and the sum of both are each rounded to 2^-digits of their size
+    # the class sums, their weights, the projection and the sum of both are each rounded to a relative 2^-digits
     assert (x.grad.double() - exact.grad).norm() <= 4 * 2**-digits * exact.grad.norm()
 
 
@@ -682,7 +682,7 @@ def test_autocast_changes_nothing(name, dtype):
     outside = COMPUTATIONS[name](x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = COMPUTATIONS[name](x)
-        assert (x.float() @ x.float().T).dtype == torch.bfloat16  # autocast is on again
+        assert (x.float() @ x.float().T).dtype == torch.bfloat16  # autocast is enabled again
     assert inside.dtype == torch.float32
     assert_close(inside, outside, **FLOAT32)
 
@@ -694,7 +694,7 @@ def test_float64_keeps_its_precision(name):
     assert value.dtype == torch.float64
     single = COMPUTATIONS[name](x.float()).double()
     assert_close(value, single, rtol=1e-4, atol=1e-5)
-    assert (value - single).abs().max() > 1e-12  # a detour through float32 would make them equal
+    assert (value - single).abs().max() > 1e-12  # they would be equal if computed through float32
 
 
 def test_keyword_arguments_work_inside_autocast():
@@ -729,7 +729,7 @@ def test_eigenmaps_solve_the_generalised_eigenproblem_by_smallest_eigenvalue(siz
     degrees = adjacency.sum(1)
     matrix = torch.diag(degrees) - adjacency
     y = lgg.laplacian_eigenmaps(adjacency, dimensions)
-    # Rayleigh quotients, since every column has D^1/2 y of length one
+    # Rayleigh quotients, since D^1/2 y has unit length for every column
     values = (y * (matrix @ y)).sum(0)
     assert_close(matrix @ y, degrees[:, None] * y * values, atol=1e-10)
     assert_close(y.T @ (degrees[:, None] * y), torch.eye(dimensions), atol=1e-10)
@@ -750,7 +750,7 @@ def test_eigenmaps_place_two_dimensions_by_default():
     assert lgg.laplacian_eigenmaps(adjacency).shape == (6, 2)
 
 
-def test_first_eigenmap_tells_the_two_parts_of_a_disconnected_graph_apart():
+def test_first_eigenmap_separates_the_parts_of_a_disconnected_graph():
     part = torch.tensor([0, 0, 0, 0, 1, 1, 1])
     adjacency = torch.where(part[:, None] == part[None, :], random_adjacency(7) + 0.1, 0.0).fill_diagonal_(0)
     y = lgg.laplacian_eigenmaps(adjacency, 1)[:, 0]
@@ -761,7 +761,7 @@ def test_first_eigenmap_tells_the_two_parts_of_a_disconnected_graph_apart():
 
 
 @pytest.mark.parametrize("isolated", [0, 5])
-def test_eigenmaps_place_an_isolated_vertex_at_the_origin_and_the_others_as_without_it(isolated):
+def test_isolated_vertices_are_at_the_origin_and_do_not_move_others(isolated):
     others = [i for i in range(6) if i != isolated]
     adjacency = torch.zeros(6, 6, dtype=torch.float64)
     smaller = random_adjacency(5)
@@ -796,7 +796,7 @@ def test_eigenmaps_keep_the_type_of_the_graph_and_cut_the_gradient():
     assert_close(y, lgg.laplacian_eigenmaps(adjacency.detach().double()).float(), rtol=1e-5, atol=1e-6)
 
 
-def test_eigenmaps_leave_the_graph_that_they_are_given_alone():
+def test_eigenmaps_do_not_modify_the_graph():
     adjacency = random_adjacency(6) + torch.eye(6, dtype=torch.float64)
     before = adjacency.clone()
     lgg.laplacian_eigenmaps(adjacency)
@@ -843,7 +843,7 @@ def test_nested_and_sparse_batches_are_refused(function):
 @pytest.mark.parametrize("k", [0, -1, 5])
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_k_outside_the_batch_is_refused(k, similarity):
-    with pytest.raises(ValueError, match=f"from 1 to 4, not {k}"):
+    with pytest.raises(ValueError, match=f"between 1 and 4, not {k}"):
         lgg.similarity_graph(representations(4), similarity=similarity, k=k)
 
 
@@ -855,7 +855,7 @@ def test_unknown_similarity_is_refused():
 @pytest.mark.parametrize("similarity", ["rbf", "rbf_squared"])
 @pytest.mark.parametrize("scale", [0, -1.0, math.nan])
 def test_rbf_scale_that_is_not_positive_is_refused(similarity, scale):
-    with pytest.raises(ValueError, match=f"a positive number, not {scale}"):
+    with pytest.raises(ValueError, match=f"must be positive, not {scale}"):
         lgg.similarity_graph(representations(4), similarity=similarity, rbf_scale=scale)
 
 
@@ -870,18 +870,20 @@ def test_rbf_scale_that_is_not_positive_is_refused(similarity, scale):
     ],
 )
 def test_adjacency_that_is_not_square_is_refused(function):
-    with pytest.raises(ValueError, match=r"shape \(B, B\); this one has \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(B, B\), not \(4, 3\)"):
         function(TALL)
 
 
 def test_signals_of_another_number_of_vertices_are_refused():
-    with pytest.raises(ValueError, match="one row for each of the 4 vertices; these have 3"):
+    with pytest.raises(ValueError, match="one row for each of the 4 vertices, not 3"):
         lgg.total_variation(SQUARE, torch.zeros(3, 2))
 
 
 @pytest.mark.parametrize("dimensions", [0, 4])
 def test_eigenmaps_in_too_few_or_too_many_dimensions_are_refused(dimensions):
-    with pytest.raises(ValueError, match=f"4 vertices can be placed in 1 to 3 dimensions, not {dimensions}"):
+    with pytest.raises(
+        ValueError, match=f"dimensions must be between 1 and 3 for a graph of 4 vertices, not {dimensions}"
+    ):
         lgg.laplacian_eigenmaps(SQUARE, dimensions)
 
 
@@ -895,7 +897,7 @@ def test_labels_that_are_not_one_integer_for_each_input_are_refused(function, la
 @pytest.mark.parametrize("power", [0, -1, 1.5, True])
 @pytest.mark.parametrize("function", [lgg.label_variation, lgg.cosine_label_variation])
 def test_power_that_is_not_a_whole_number_from_one_is_refused(function, power):
-    with pytest.raises(ValueError, match=f"a whole number from 1, not {power!r}"):
+    with pytest.raises(ValueError, match=f"a positive integer, not {power!r}"):
         function(SQUARE, FOUR, power=power)
 
 
@@ -933,7 +935,7 @@ def test_tiny_rows_have_a_finite_gradient():
     assert torch.isfinite(x.grad).all()
 
 
-def test_close_rows_far_from_the_others_keep_the_digits_of_their_distances():
+def test_distances_of_close_rows_are_accurate_far_from_the_others():
     generator = torch.Generator().manual_seed(0)
     rows = 10 * torch.eye(10).repeat_interleave(5, dim=0) + 1e-4 * torch.randn(50, 10, generator=generator)
     exact = torch.cdist(rows.double(), rows.double(), compute_mode="donot_use_mm_for_euclid_dist")
@@ -950,7 +952,7 @@ def test_equal_rows_have_distance_zero(dimensions):
 
 
 @pytest.mark.parametrize("squared", [True, False])
-def test_both_ways_to_compute_distances_agree(squared, monkeypatch):
+def test_both_computations_of_distances_agree(squared, monkeypatch):
     rows = torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     subtracted = pairwise_distances(rows, squared=squared)
     monkeypatch.setattr("lgg.graph.MOST_DIMENSIONS_SUBTRACTED", 0)

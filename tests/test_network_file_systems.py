@@ -1,6 +1,6 @@
-"""Files in a folder whose file system has no locks and maps nothing into memory, as some of Lustre, NFS and FUSE.
+"""Files in a folder whose file system has no locks and no memory mapping, as some of Lustre, NFS and FUSE.
 
-The C library's functions answer as theirs do. Everything is written and read in one process.
+Replaced functions of the C library return the errors of such file systems. All files are written and read in one process.
 """
 
 import errno
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.system  # a compiler
+pytestmark = pytest.mark.system  # needs a compiler
 
 LIBRARY = r"""
 #define _GNU_SOURCE
@@ -72,7 +72,7 @@ def refused(call):
 
 write_json(folder / "a.json", [1])
 assert read_json(folder / "a.json") == [1]
-with (folder / "a.json").open("r+b") as file:  # the file system is as this test means it
+with (folder / "a.json").open("r+b") as file:  # the file system behaves as intended
     assert refused(lambda: fcntl.flock(file, fcntl.LOCK_EX))
     assert refused(lambda: mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -120,10 +120,10 @@ assert not [path for path in folder.rglob(".*")], "temporary files are left"
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """Return the variables under which a folder `network` is on such a file system."""
+    """Return environment variables under which a folder `network` is on such a file system."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or sys.platform != "linux":
-        pytest.skip("no C compiler here, or no Linux")
+        pytest.skip("needs a C compiler and Linux")
     folder = tmp_path_factory.mktemp("library")
     (folder / "network.c").write_text(LIBRARY)
     built = [compiler, "-shared", "-fPIC", "-o", folder / "network.so", folder / "network.c"]
@@ -132,7 +132,7 @@ def network(tmp_path_factory):
 
 
 @pytest.mark.parametrize("answer", ["ENOSYS", "ENOLCK"])
-def test_everything_is_written_and_read_without_locks_and_without_mapping(network, tmp_path, answer):
+def test_files_work_without_locks_and_memory_mapping(network, tmp_path, answer):
     folder = tmp_path / "network"
     folder.mkdir()
     variables = network | {"FLOCK_ANSWERS": str(getattr(errno, answer)), "XDG_RUNTIME_DIR": str(folder)}
@@ -143,7 +143,7 @@ def test_everything_is_written_and_read_without_locks_and_without_mapping(networ
     assert done.returncode == 0, done.stderr
 
 
-def test_no_module_maps_files():
+def test_no_module_memory_maps_files():
     for path in (ROOT / "lgg").rglob("*.py"):
         found = re.findall(r"\b(safe_open|load_file|memmap|mmap_mode|mmap)\b", path.read_text(encoding="utf-8"))
         assert not found, f"{path}: {found}"

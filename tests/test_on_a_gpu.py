@@ -1,4 +1,4 @@
-"""What a GPU computes, where there is one: what the CPU computes but for rounding, and the same bits each time."""
+"""Results on a GPU, if there is one: equal to those of the CPU up to rounding, and reproducible bit for bit."""
 
 import copy
 import os
@@ -29,7 +29,7 @@ SCHEDULE = [{"epochs": 2, "learning_rate": [0.0, 0.05]}]
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
-    """Work as jobs do, but without TF32, which rounds products to three digits."""
+    """Use the settings of jobs, but without TF32, which rounds products to three digits."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield prepare(1, 1)
@@ -89,7 +89,7 @@ def test_loss_and_gradient_are_those_of_the_cpu(objective, gpu):
     loss, gradient = loss_and_gradient(objective, gpu)
     expected_loss, expected_gradient = loss_and_gradient(objective, torch.device("cpu"))
     torch.testing.assert_close(loss, expected_loss, rtol=1e-4, atol=1e-6)
-    # through ten layers in float32; a wrong term would be of the gradient's own size
+    # through ten layers in float32; a wrong term would be as large as the gradient
     assert (gradient - expected_gradient).norm() <= 1e-2 * expected_gradient.norm()
 
 
@@ -121,7 +121,7 @@ def test_fgsm_moves_by_its_ratio_of_signal_to_noise(form, gpu):
     images, labels = images_of(4)
     attacked = attacks.fgsm(model.to(gpu), images.to(gpu), labels.to(gpu), 20.0, form=form).cpu()
     expected = attacks.fgsm(model.cpu(), images, labels, 20.0, form=form)
-    # where a gradient is next to zero, its sign may be the other one
+    # the sign of a gradient near zero may differ
     assert ((attacked - expected).abs() > 1e-5).float().mean() < 1e-3
 
 
@@ -149,7 +149,7 @@ def test_batches_are_those_of_the_cpu(resident, gpu):
     assert there.home.type == ("cuda" if resident else "cpu")
     for (images, labels), (expected, expected_labels) in zip(there.epoch(3), here.epoch(3), strict=True):
         assert torch.equal(labels.cpu(), expected_labels)
-        # a GPU divides by 255 in its own way: a unit in the last place
+        # division by 255 on a GPU differs by a unit in the last place
         torch.testing.assert_close(images.cpu(), expected, rtol=2**-22, atol=0)
 
 
@@ -195,12 +195,12 @@ def same(one, other):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("training", TRAININGS)
-def test_a_training_gives_the_same_bits_again(training, precision, gpu):
+def test_training_is_reproducible_bit_for_bit(training, precision, gpu):
     assert same(train(training, gpu, precision), train(training, gpu, precision))
 
 
 @pytest.mark.parametrize("training", ["regularizer", "attacked", "together", "adamw"])
-def test_an_interrupted_training_goes_on_to_the_same_bits(training, gpu, tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_bits(training, gpu, tmp_path):
     whole = train(training, gpu, "bfloat16")
 
     def checkpoints():

@@ -16,7 +16,7 @@ def _by_loops(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _laid_out(matrix: Tensor, layout: str) -> Tensor:
-    """The same values, differently in memory."""
+    """The same values in another memory layout."""
     if layout == "transposed":
         return matrix.T.contiguous().T
     if layout == "with gaps":
@@ -36,14 +36,14 @@ def test_the_product_is_that_of_the_definition_in_every_layout(
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(n, k, generator=generator), torch.randn(k, m, generator=generator)
     found = product(_laid_out(a, layout_a), _laid_out(b, layout_b))
-    # float32 rounds each of k terms by at most 2^-23 of their magnitudes
+    # float32 rounds each of k terms by at most 2^-23 of its magnitude
     bound = (k + 1) * 2.0**-23 * _by_loops(a.abs(), b.abs())
     assert found.shape == (n, m)
     assert ((found.double() - _by_loops(a, b)).abs() <= bound + 1e-30).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
-def test_other_types_are_left_to_torch(dtype: torch.dtype) -> None:
+def test_other_types_use_torch(dtype: torch.dtype) -> None:
     a, b = torch.arange(6).view(2, 3).to(dtype), torch.arange(12).view(3, 4).to(dtype)
     assert product(a, b).dtype == dtype
     assert torch.equal(product(a, b), a @ b)
@@ -54,7 +54,7 @@ def test_matrices_without_entries(n: int, k: int, m: int) -> None:
     assert torch.equal(product(torch.ones(n, k), torch.ones(k, m)), torch.zeros(n, m))
 
 
-def test_without_the_operator_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_operator_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = torch.randn(20, 30), torch.randn(30, 10)
     by_onednn = product(a, b)
     monkeypatch.setattr(products, "_LINEAR", None)
@@ -72,12 +72,12 @@ def test_the_product_has_no_gradient() -> None:
 
 
 @given(SIZES, SIZES, st.integers(0, 99))
-def test_gram_holds_the_products_of_all_pairs(n: int, d: int, seed: int) -> None:
+def test_gram_contains_the_products_of_all_pairs(n: int, d: int, seed: int) -> None:
     rows = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(gram(rows), rows @ rows.T)
 
 
-def test_the_gradient_of_gram_is_right_and_can_be_taken_again() -> None:
+def test_the_gradient_of_gram_is_right_and_differentiable() -> None:
     rows = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(gram, (rows,))
     assert torch.autograd.gradgradcheck(gram, (rows,))

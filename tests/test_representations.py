@@ -15,7 +15,7 @@ from lgg.losses import GraphDistillation, LabelVariationRegularizer
 
 
 class Branches(nn.Module):
-    """One layer runs twice, one only on demand, one gives a pair."""
+    """One layer runs twice, one only on demand, and one returns a pair."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ X, LABELS = torch.linspace(-1, 1, 24).reshape(8, 3), torch.arange(8) % 2
 
 
 def by_hand(model, x):
-    """Return the output of each module of a network of layers one after the other, by its name."""
+    """Return the output of each module of a sequential network by name."""
     outputs = {}
     for name, module in model.named_children():
         outputs |= {f"{name}.{inner}": value for inner, value in by_hand(module, x).items()}
@@ -48,7 +48,7 @@ def by_hand(model, x):
 
 
 @given(st.lists(st.sampled_from(NAMES[1:]), min_size=1))
-def test_it_holds_the_outputs_of_the_named_layers_in_their_order(layers):
+def test_it_contains_the_outputs_of_the_named_layers_in_order(layers):
     model = network()
     expected = by_hand(model, X)
     with lgg.tap(model, layers) as representations:
@@ -62,7 +62,7 @@ def test_it_holds_the_outputs_of_the_named_layers_in_their_order(layers):
 @pytest.mark.parametrize(
     "options", [("preact_resnet18", {"base_width": 4}), ("wide_resnet", {"depth": 10, "width": 0.5})]
 )
-def test_it_agrees_with_the_representations_that_our_networks_give(options):
+def test_it_agrees_with_the_representations_of_our_networks(options):
     name, sizes = options
     model = lgg.models.build(name, num_classes=3, **sizes).eval()
     images = torch.rand(4, 3, 16, 16)
@@ -74,7 +74,7 @@ def test_it_agrees_with_the_representations_that_our_networks_give(options):
             assert torch.equal(found, ours[model.layers.index(layer)])
 
 
-def test_the_network_is_as_it_was():
+def test_closing_removes_all_hooks():
     model = network()
     before, state = model(X), copy.deepcopy(model.state_dict())
     tap = lgg.tap(model, NAMES[1:])
@@ -94,7 +94,7 @@ def test_gradients_flow_through_what_is_collected():
     assert model[3].weight.grad is None  # after the last layer
 
 
-def test_a_new_pass_takes_the_place_of_the_last_and_nothing_is_kept_after_the_end():
+def test_a_new_pass_replaces_the_last_and_closing_releases_it():
     model = network()
     with lgg.tap(model, ["1"]) as representations:
         model(X)
@@ -118,19 +118,19 @@ def test_taps_do_not_disturb_each_other_and_end_with_an_error_too():
         assert sum(len(module._forward_hooks) for module in model.modules()) == 1
 
 
-def test_an_output_that_the_next_layer_overwrites_is_not_given_as_that_layer_s():
+def test_an_overwritten_output_is_refused():
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
     with lgg.tap(model, ["0", "1"]) as representations:
         model(X)
         assert representations[1].min() == 0
-        with pytest.raises(RuntimeError, match="'0' has overwritten its output"):
+        with pytest.raises(RuntimeError, match="layer '0' was overwritten"):
             representations[0]
-        with torch.inference_mode():  # where PyTorch does not count
+        with torch.inference_mode():  # in which PyTorch does not count modifications
             model(X)
             assert len(list(representations)) == 2
 
 
-def test_a_copy_made_meanwhile_has_nothing_to_do_with_the_tap():
+def test_a_copy_is_independent_of_the_tap():
     model = network()
     with lgg.tap(model, ["0"]) as representations:
         model(X)
@@ -159,7 +159,7 @@ def test_a_tapped_network_and_its_copies_can_be_written_and_read(made):
             assert len(other._forward_pre_hooks) == 1
         assert representations[0] is first
     assert read(X).shape == (8, 2)
-    # what was copied can be tapped itself
+    # a copy can be tapped itself
     with lgg.tap(read, ["1"]) as representations:
         read(X)
         assert torch.equal(representations[0], first)
@@ -167,14 +167,14 @@ def test_a_tapped_network_and_its_copies_can_be_written_and_read(made):
 
 @pytest.fixture
 def group():
-    """A group of this process alone."""
+    """A process group of this process only."""
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
 
 
 class Sharded(nn.Module):
-    """Keeps a network under the name that FSDP, which needs a GPU, keeps it under."""
+    """Wraps a network under the name used by FSDP, which needs a GPU."""
 
     def __init__(self, model):
         super().__init__()
@@ -229,7 +229,7 @@ def test_layers_of_wrapped_networks_have_the_names_of_the_network_and_of_the_wra
     torch.compiler.reset()
 
 
-def test_an_own_module_of_a_wrapper_s_name_keeps_it():
+def test_a_module_named_like_a_wrapper_keeps_its_name():
     model = nn.ModuleDict({"module": nn.Sequential(nn.Linear(3, 5), nn.ReLU())})
     with lgg.tap(model["module"], ["1"]) as inner, lgg.tap(model, ["module.1"]) as outer:
         out = model["module"](X)
@@ -273,37 +273,37 @@ def test_a_layer_that_runs_twice_has_its_last_output():
 def test_a_layer_that_did_not_run_is_named():
     model = Branches()
     with lgg.tap(model, ["first", "rare"]) as representations:
-        with pytest.raises(RuntimeError, match="no forward pass has gone through"):
+        with pytest.raises(RuntimeError, match="has not run yet"):
             representations[0]
         model(torch.rand(2, 4), rare=True)
         assert len(list(representations)) == 2
         model(torch.rand(2, 4))
-        with pytest.raises(RuntimeError, match="'rare' took no part in the last forward pass"):
+        with pytest.raises(RuntimeError, match="'rare' did not run in the last forward pass"):
             list(representations)
     with pytest.raises(RuntimeError, match="closed"):
         representations[0]
 
 
-def test_a_layer_that_gives_no_tensor_is_named():
+def test_a_layer_that_returns_no_tensor_is_named():
     model = nn.Sequential(nn.LSTM(4, 4))
-    with lgg.tap(model, ["0"]), pytest.raises(TypeError, match="'0' gives a tuple"):
+    with lgg.tap(model, ["0"]), pytest.raises(TypeError, match="'0' returns a tuple"):
         model(torch.rand(2, 4))
 
 
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (["2.2"], r"no layer '2.2'; near to it are 2.*named_modules"),
+        (["2.2"], r"no layer '2.2'; the closest names are 2.*named_modules"),
         ("21", "put '21' in a list"),
         (["layer9"], "no layer"),
     ],
 )
-def test_names_that_are_not_there_are_refused_with_the_nearest(layers, message):
+def test_unknown_names_are_refused_with_the_closest_ones(layers, message):
     with pytest.raises(ValueError, match=message):
         lgg.tap(network(), layers)
 
 
-def test_copies_in_threads_are_refused():
+def test_data_parallel_is_refused():
     with pytest.raises(ValueError, match="DistributedDataParallel"):
         lgg.tap(nn.DataParallel(network()), ["0"])
 
@@ -354,7 +354,7 @@ def test_compiled_networks_give_the_same_representations(tapped_first):
             with pytest.raises(RuntimeError, match=r"torch.compiler.reset\(\)"):
                 representations[0]
             torch.compiler.reset()
-        for scale in (1.0, 2.0):  # the second pass runs what the first has compiled
+        for scale in (1.0, 2.0):  # the second pass runs the code compiled in the first
             compiled(X * scale)
             expected = by_hand(model, X * scale)
             assert all(torch.equal(a, expected[n]) for a, n in zip(representations, ["1", "2.0"], strict=True))

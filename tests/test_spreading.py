@@ -1,4 +1,4 @@
-"""The simulation of benchmarks/spreading.py: bounds that hold for every list schedule (Graham 1969), and its jobs."""
+"""The simulation of benchmarks/spreading.py: bounds for every list schedule (Graham 1969), and its jobs."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -14,11 +14,11 @@ GPUS, HELD = st.integers(1, 8), st.integers(0, 3)
 
 @st.composite
 def graphs(draw, gpus=HELD):
-    """Draw up to 12 jobs, each of which may need any before it, listed in any order."""
+    """Draw up to 12 jobs in any order, each of which may need any of those drawn before it."""
     jobs = {}
     for number in range(draw(st.integers(1, 12))):
         needs = frozenset(draw(st.sets(st.sampled_from(sorted(jobs))))) if jobs else frozenset()
-        # whole seconds, so that sums are exact
+        # integer seconds, so that sums are exact
         jobs[f"job{number}"] = Job(draw(st.integers(0, 9)), draw(gpus), needs, draw(st.integers(0, 2)))
     return {name: jobs[name] for name in draw(st.permutations(sorted(jobs)))}
 
@@ -49,7 +49,7 @@ def test_no_more_gpus_are_held_than_there_are(jobs, gpus):
 
 
 @given(graphs(), GPUS)
-def test_neither_the_critical_path_nor_the_work_is_beaten(jobs, gpus):
+def test_critical_path_and_work_are_lower_bounds(jobs, gpus):
     assert wall_seconds(schedule(jobs, gpus)) >= max(length(jobs), gpu_seconds(jobs.values(), gpus) / gpus)
 
 
@@ -60,7 +60,7 @@ def test_a_list_schedule_stays_within_graham_s_bound(jobs, gpus):
 
 
 @given(graphs(gpus=st.integers(0, 1)), GPUS)
-def test_jobs_without_gpu_cost_at_most_a_critical_path_more(jobs, gpus):
+def test_jobs_without_a_gpu_add_at_most_a_critical_path(jobs, gpus):
     assert wall_seconds(schedule(jobs, gpus)) <= gpu_seconds(jobs.values(), gpus) / gpus + length(jobs) + 1e-9
 
 
@@ -70,7 +70,7 @@ def test_one_gpu_takes_the_sum(jobs):
 
 
 @given(graphs())
-def test_gpus_for_all_take_the_critical_path(jobs):
+def test_with_enough_gpus_the_critical_path_decides(jobs):
     assert wall_seconds(schedule(jobs, sum(job.gpus for job in jobs.values()) + 1)) == length(jobs)
 
 
@@ -83,7 +83,7 @@ def test_the_critical_path_is_a_chain_and_the_longest_one(jobs):
 
 
 @given(graphs(gpus=st.just(1)))
-def test_what_is_ready_starts_in_the_order_of_priority(jobs):
+def test_ready_jobs_start_in_order_of_priority(jobs):
     ready = {name: replace(job, needs=frozenset()) for name, job in jobs.items()}
     times = schedule(ready, 1)
     # a job of no seconds begins when the next one does
@@ -91,23 +91,23 @@ def test_what_is_ready_starts_in_the_order_of_priority(jobs):
     assert [ready[name].priority for name in started] == sorted((job.priority for job in jobs.values()), reverse=True)
 
 
-def test_equals_start_in_the_order_given():
+def test_jobs_of_equal_priority_start_in_the_order_given():
     assert schedule({"b": Job(2, 1), "a": Job(3, 1)}, 1) == {"b": (0, 2), "a": (2, 5)}
 
 
-def test_a_job_that_wants_all_gpus_waits_for_them_and_holds_no_one_up():
+def test_a_job_that_needs_all_gpus_waits_without_blocking_others():
     jobs = {"short": Job(1, 1), "all": Job(5, 64), "long": Job(3, 1)}
     assert schedule(jobs, 2) == {"short": (0, 1), "long": (0, 3), "all": (3, 8)}
 
 
-def test_a_circle_is_refused():
+def test_a_cycle_is_refused():
     jobs = {"first": Job(1), "a": Job(1, needs=frozenset({"b"})), "b": Job(1, needs=frozenset({"a"}))}
-    with pytest.raises(ValueError, match=r"in a circle: a, b$"):
+    with pytest.raises(ValueError, match=r"in a cycle: a, b$"):
         schedule(jobs, 1)
 
 
-def test_a_job_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="a needs b, and there is no such job"):
+def test_an_unknown_job_is_named():
+    with pytest.raises(ValueError, match="a needs the unknown job b"):
         schedule({"a": Job(1, needs=frozenset({"b"}))}, 1)
 
 

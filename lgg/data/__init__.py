@@ -1,1 +1,1 @@
-"""Images: where they come from, the files they are kept in, and the batches that training reads."""
+"""Images: data sources, storage, corruptions, and batches for training."""

@@ -1,4 +1,4 @@
-"""Batches of images, cropped and mirrored a whole batch at once, on the device itself where the images fit there."""
+"""Batches of images, augmented a whole batch at a time, on the device itself if the images fit in its memory."""
 
 import copy
 from collections.abc import Iterator
@@ -7,27 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PADDING = 4  # pixels on each side from which a random crop is taken
-LARGEST_SHARE = 0.5  # of a GPU's free memory, up to which the images are kept there
+PADDING = 4  # pixels added on each side before a random crop
+LARGEST_SHARE = 0.5  # largest share of a GPU's free memory that the images may fill
 
 
 class Batches:
-    """The training images on a device, in a new order every epoch.
+    """The training images in batches on a device, shuffled in every epoch.
 
-    Order, crops and mirroring depend on the seed and the epoch's number alone, not on the device, so an epoch can be
-    repeated without those before it. The last batch of an epoch may be smaller.
+    Order, crops and mirroring depend only on the seed and the number of the epoch, not on the device, so an epoch can be
+    repeated without the ones before. The last batch of an epoch may be smaller.
 
     Args:
         images: (N, H, W, 3) uint8.
         labels: (N,) integers.
-        batch_size: images in a batch.
-        seed: of order and augmentation.
-        augmentation: "crop_and_flip", crops after a padding of 4 pixels of zeros and mirroring of every other image by
-            chance, or "none".
-        device: where batches are wanted.
-        resident: whether the images are kept there, and batches are made there. Otherwise they stay in main memory and
-            each batch is copied, without the device waiting for it. None keeps them there where they fill at most half of
-            a GPU's free memory. Batches are the same either way.
+        batch_size: images per batch.
+        seed: seed of order and augmentation.
+        augmentation: "crop_and_flip" for random crops after zero-padding by 4 pixels and mirroring with probability 1/2,
+            or "none".
+        device: device of the batches.
+        resident: whether to keep the images on the device and assemble batches there. Otherwise they stay in main memory
+            and each batch is copied asynchronously. None keeps them there if they fill at most half of a GPU's free
+            memory. Batches are the same either way.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Batches:
         padding = (0, 0, PADDING, PADDING, PADDING, PADDING) if self.augment else (0, 0)
         images = F.pad(images, padding)
         self.device = torch.device(device)
-        #: where the images are and batches are put together
+        #: where the images are stored and batches are assembled
         self.home = torch.device("cpu")
         if resident or (resident is None and _fits(images, self.device)):
             self.home = self.device
@@ -56,17 +56,17 @@ class Batches:
         self.seed = seed
 
     def with_seed(self, seed: int) -> "Batches":
-        """Return batches of the same images, which are not copied, by another seed."""
+        """Return batches of the same images, without copying them, with another seed."""
         other = copy.copy(self)
         other.seed = seed
         return other
 
     def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
+        """Return the number of batches per epoch."""
         return -(-len(self.labels) // self.batch_size)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images (B, 3, H, W) float32 in [0, 1], channels last in memory, and labels (B,), from batch `first` on."""
+        """Yield images (B, 3, H, W) float32 in [0, 1], channels-last in memory, and labels (B,), starting at batch `first`."""
         count = len(self.labels)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(count, generator=generator).to(self.home)
@@ -85,7 +85,7 @@ class Batches:
     def _delivered(self, batch: Tensor) -> Tensor:
         if self.home == self.device:
             return batch
-        # from pinned memory the copy runs beside what the device is still doing
+        # copies from pinned memory run while the device is computing
         return (batch.pin_memory() if self.device.type == "cuda" else batch).to(self.device, non_blocking=True)
 
     def _crops(self, chosen: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
@@ -104,11 +104,11 @@ def _fits(images: Tensor, device: torch.device) -> bool:
 
 
 def to_model_input(pixels: Tensor) -> Tensor:
-    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float32 in [0, 1]; channels stay last in memory."""
+    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float32 in [0, 1], channels-last in memory."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
 
 
 def in_order(images: Tensor, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Yield all images (N, H, W, 3) uint8 in their order as batches for a model."""
+    """Yield all images (N, H, W, 3) uint8, in order, as batches for a model."""
     for start in range(0, len(images), batch_size):
         yield to_model_input(images[start : start + batch_size].to(device))

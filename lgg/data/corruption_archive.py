@@ -1,8 +1,8 @@
-"""Corrupted test sets in one file: the official CIFAR-10-C.tar, or the same layout with sets generated here.
+"""Archives of corrupted test sets: the official CIFAR-10-C.tar, or generated sets in the same layout.
 
-The tar is not compressed and holds `CIFAR-10-C/NAME.npy` (5N, H, W, 3) uint8, the N images at severity 1, then 2, … 5,
-and `CIFAR-10-C/labels.npy` (5N,), the N labels five times over. Pixels are read in place, without unpacking, one corruption at
-one severity at a time.
+The uncompressed tar contains `CIFAR-10-C/NAME.npy` (5N, H, W, 3) uint8, the N images at severities 1 to 5 in turn, and
+`CIFAR-10-C/labels.npy` (5N,), the N labels repeated five times. Pixels are read in place, without unpacking, one corruption
+at one severity at a time.
 """
 
 import errno
@@ -34,11 +34,11 @@ ARCHIVE_BYTES = 2_918_471_680
 FOLDER = "CIFAR-10-C"
 LABELS = "labels"
 
-ATTEMPTS = 5  # in a row without a new byte
-PAUSE = 2.0  # seconds before another attempt
-TIMEOUT = 60.0  # seconds without a byte
+ATTEMPTS = 5  # consecutive attempts without progress
+PAUSE = 2.0  # seconds between attempts
+TIMEOUT = 60.0  # seconds without data
 BLOCK = 1 << 20  # bytes
-IMAGES_AT_ONCE = 2_000  # while an archive is written
+IMAGES_AT_ONCE = 2_000  # when writing an archive
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -46,15 +46,15 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def download(path: str | Path, *, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, size: int = ARCHIVE_BYTES) -> None:
-    """Put the file at `url`, of `size` bytes and hexadecimal `md5`, at `path`; go on where an earlier call was cut off.
+    """Download the file at `url`, of `size` bytes and hexadecimal `md5`, to `path`, resuming an interrupted download.
 
-    What has come so far lies in PATH.part. A file already at `path` is checked and kept. Raises DataError where the
-    network or the disk does not allow it, and where the file is not the one expected.
+    A partial download is kept in PATH.part. An existing file at `path` is verified and kept. Raises DataError if the
+    network or the disk fails, or if the file is not the expected one.
     """
     path = Path(path)
     if path.exists():
         if path.stat().st_size != size or _md5(path) != md5:
-            raise DataError(f"{path}: not the file expected (MD5 {md5}). Remove it and run again.")
+            raise DataError(f"{path}: not the expected file (MD5 {md5}). Remove it and run again.")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -62,61 +62,61 @@ def download(path: str | Path, *, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5
     if (found := _md5(part)) != md5:
         part.unlink()
         raise DataError(
-            f"{path}: what came from {url} has the MD5 {found}, not {md5}. It was removed; run again, or put the right "
-            f"file at {path.absolute()} yourself."
+            f"{path}: the download from {url} has the MD5 {found}, not {md5}. It was removed; run again, or save the right "
+            f"file as {path.absolute()} yourself."
         )
     part.replace(path)
 
 
 def _fetch(part: Path, path: Path, url: str, size: int) -> None:
-    """Fill `part` up to `size` bytes, in as many attempts as bring it further."""
-    yourself = f"Or fetch it elsewhere and put it at {path.absolute()} yourself."
+    """Fill `part` up to `size` bytes, retrying as long as attempts make progress."""
+    yourself = f"Or download it elsewhere and save it as {path.absolute()}."
     failures, reason = 0, "the connection was closed"
     while (held := _size(part)) != size:
         if held > size:
             part.unlink()
             raise DataError(
-                f"{path}: {url} sent more than the {size:,} bytes expected. They were removed; run again. {yourself}"
+                f"{path}: {url} sent more than the expected {size:,} bytes. They were removed; run again. {yourself}"
             )
         if (free := shutil.disk_usage(part.parent).free) < size - held:
             raise DataError(
-                f"{path}: {size - held:,} bytes are missing, but the disk has only {free:,} free. Make room and run "
-                "again; the download goes on where it was."
+                f"{path}: {size - held:,} bytes are missing, but the disk has only {free:,} free. Free some space and run "
+                "again; the download will resume."
             )
         try:
             _fetch_once(part, held, url, size)
         except HTTPError as error:
             reason = str(error)
             if error.code < 500 and error.code not in (408, 416, 429):
-                raise DataError(f"{path}: {url} answers {error}. Check the address. {yourself}") from None
-            if error.code == 416:  # the server knows no such range: what we hold is of another file
+                raise DataError(f"{path}: {url} responded with {error}. Check the address. {yourself}") from None
+            if error.code == 416:  # the server has no such range: the partial file is of another file
                 part.unlink(missing_ok=True)
         except (OSError, HTTPException) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise DataError(
-                    f"{path}: the disk is full. Make room and run again; the download goes on where it was."
+                    f"{path}: the disk is full. Free some space and run again; the download will resume."
                 ) from None
             reason = str(error) or type(error).__name__
         failures = 0 if _size(part) > held else failures + 1
         if failures >= ATTEMPTS:
             raise DataError(
-                f"{path}: could not be downloaded from {url} ({reason}); {_size(part):,} of {size:,} bytes are there. "
-                f"Check the network and run again to go on. {yourself}"
+                f"{path}: could not be downloaded from {url} ({reason}); {_size(part):,} of {size:,} bytes were received. "
+                f"Check the network and run again to resume. {yourself}"
             )
         if _size(part) < size:
             time.sleep(PAUSE)
 
 
 def _fetch_once(part: Path, held: int, url: str, size: int) -> None:
-    """Append to `part` what one connection sends from the byte `held` on."""
+    """Append to `part` what one connection sends, starting at byte `held`."""
     request = Request(url, headers={"Range": f"bytes={held}-"} if held else {})
     with urlopen(request, timeout=TIMEOUT) as response:
         goes_on = bool(held) and response.status == 206 and _begins_at(response, held)
-        # a page of a proxy or of a server in trouble, which a later call would go on from
+        # a page of a proxy or an error page, which must not be saved as the start of the file
         if (kind := response.headers.get_content_type()) == "text/html":
             raise DataError(
-                f"{part.with_suffix('')}: {url} answers with a page ({kind}) in place of the file. Open the address in a "
-                "browser to see what it says, and run again later. Or put the file there yourself."
+                f"{part.with_suffix('')}: {url} responded with a web page ({kind}) instead of the file. Open the address in "
+                "a browser to see what it says, and run again later, or save the file there yourself."
             )
         with (
             part.open("ab" if goes_on else "wb") as file,
@@ -150,7 +150,7 @@ def _md5(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Member:
-    """Where the numbers of one .npy file lie: byte offset in the archive, shape and type."""
+    """The array of one .npy file: its byte offset in the archive, shape and type."""
 
     offset: int
     shape: tuple[int, ...]
@@ -158,13 +158,13 @@ class _Member:
 
 
 class CorruptionArchive:
-    """An archive of corrupted images, of which only what is used is read.
+    """An archive of corrupted images, read lazily.
 
-    Raises DataError where `path` is missing, damaged, cut short, or holds something else.
+    Raises DataError if `path` is missing, damaged or truncated, or not such an archive.
 
     Attributes:
-        names: the corruptions it holds, in the paper's order.
-        labels: (N,), of the N images that every corruption has at every severity.
+        names: the corruptions it contains, in the paper's order.
+        labels: (N,), of the N images that each corruption has at each severity.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -175,28 +175,28 @@ class CorruptionArchive:
         self.names: tuple[str, ...] = (*known, *sorted(set(members) - set(known)))
         if labels is None or not self.names:
             what = f"{FOLDER}/{LABELS}.npy" if labels is None else f"a corruption, {FOLDER}/NAME.npy"
-            raise DataError(f"{self._path}: does not hold {what}. {self._advice}")
+            raise DataError(f"{self._path}: does not contain {what}. {self._advice}")
         if len(labels.shape) != 1 or labels.shape[0] % len(SEVERITIES) or not np.issubdtype(labels.dtype, np.integer):
-            raise self._wrong(LABELS, f"labels are whole numbers (5N,), not {labels.shape} of {labels.dtype}")
+            raise self._wrong(LABELS, f"labels must be integers (5N,), not {labels.shape} of {labels.dtype}")
         everything = self._read(labels, 0, labels.shape[0]).astype(np.int64).reshape(len(SEVERITIES), -1)
         if (everything != everything[0]).any():
-            raise self._wrong(LABELS, "the labels differ from severity to severity")
+            raise self._wrong(LABELS, "the labels differ between severities")
         self.labels: NDArray[np.int64] = everything[0]
         for name, member in members.items():
             if member.dtype != np.uint8 or len(member.shape) != 4 or member.shape[0] != everything.size:
                 raise self._wrong(
                     name,
-                    f"images are ({everything.size}, H, W, 3) of uint8, for as many labels, not {member.shape} of "
+                    f"images must be ({everything.size}, H, W, 3) of uint8, one for each label, not {member.shape} of "
                     f"{member.dtype}",
                 )
             if member.shape[3] != 3:
-                raise self._wrong(name, f"images have 3 channels, not {member.shape[3]}")
+                raise self._wrong(name, f"images must have 3 channels, not {member.shape[3]}")
         self._images = members
 
     def images(self, name: str, severity: int) -> NDArray[np.uint8]:
-        """Return (N, H, W, 3) uint8 of one corruption at one severity.
+        """Return the images (N, H, W, 3) uint8 of one corruption at one severity.
 
-        Raises DataError where the archive has no such corruption, or severity is not 1 to 5.
+        Raises DataError if the archive has no such corruption, or the severity is not 1 to 5.
         """
         if name not in self._images:
             raise DataError(f"{self._path}: {unknown_name(name, self.names)}")
@@ -207,13 +207,13 @@ class CorruptionArchive:
 
     @property
     def _advice(self) -> str:
-        return "Remove it and run again, or put a whole one there."
+        return "Remove it and run again, or replace it by a complete one."
 
     def _wrong(self, name: str, reason: str) -> DataError:
         return DataError(f"{self._path}: {FOLDER}/{name}.npy cannot be used: {reason}. {self._advice}")
 
     def _read(self, member: _Member, start: int, count: int) -> NDArray[Any]:
-        """Return `count` rows of a .npy file from the row `start` on."""
+        """Return `count` rows of a .npy file, starting at row `start`."""
         in_a_row = int(np.prod(member.shape[1:], dtype=object))
         offset = member.offset + start * in_a_row * member.dtype.itemsize
         with naming(self._path):
@@ -221,9 +221,9 @@ class CorruptionArchive:
         return values.reshape(count, *member.shape[1:])
 
     def _members(self) -> dict[str, _Member]:
-        """Return the .npy files of the archive by their names, after reading nothing but headers."""
+        """Return the .npy files of the archive by name, reading only their headers."""
         if not self._path.is_file():
-            raise DataError(f"{self._path}: there is no such file")
+            raise DataError(f"{self._path}: file not found")
         length = self._path.stat().st_size
         found = {}
         try:
@@ -234,20 +234,20 @@ class CorruptionArchive:
                     name = Path(entry.name)
                     if entry.isfile() and name.suffix == ".npy":
                         found[name.stem] = self._member(file, entry, name.stem)
-                # a file that is cut off between two members, or whose next header is damaged, reads as a shorter one
+                # tarfile reads a file that is truncated between members, or has a damaged header, as a shorter archive
                 file.seek(end)
                 whole = end < length and not any(file.read(tarfile.BLOCKSIZE))
         except (tarfile.TarError, OSError, EOFError) as error:
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: of a damaged offset
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: from a damaged offset
                 error.filename = str(self._path)
-                raise  # that it could not be read says nothing about its content
-            raise DataError(f"{self._path}: damaged, cut short, or no tar file ({error}). {self._advice}") from None
+                raise  # a failed read does not mean that the content is wrong
+            raise DataError(f"{self._path}: damaged, truncated, or not a tar file ({error}). {self._advice}") from None
         if not whole:
-            raise DataError(f"{self._path}: damaged or cut short after byte {end:,}. {self._advice}")
+            raise DataError(f"{self._path}: damaged or truncated after byte {end:,}. {self._advice}")
         return found
 
     def _member(self, file: BinaryIO, entry: tarfile.TarInfo, name: str) -> _Member:
-        """Return where the numbers of the .npy file `entry` lie; DataError where it holds no plain array."""
+        """Return the place of the array in the .npy file `entry`; DataError if it is not a plain array."""
         file.seek(entry.offset_data)
         try:
             version = np.lib.format.read_magic(file)
@@ -256,17 +256,17 @@ class CorruptionArchive:
                 (2, 0): np.lib.format.read_array_header_2_0,
             }
             if version not in readers:
-                raise self._wrong(name, f"it is of the unknown .npy version {version}")
+                raise self._wrong(name, f"it has the unknown .npy version {version}")
             shape, fortran_order, dtype = readers[version](file)
         except ValueError as error:
             raise self._wrong(name, str(error)) from None
         if dtype.hasobject:
-            raise self._wrong(name, "it holds Python objects, which are not read")
+            raise self._wrong(name, "it contains Python objects, which are not read")
         if fortran_order and len(shape) > 1:
-            raise self._wrong(name, "its numbers are in column order")
+            raise self._wrong(name, "its array is in column-major order")
         header = file.tell() - entry.offset_data
         if header + int(np.prod(shape, dtype=object)) * dtype.itemsize != entry.size:
-            raise self._wrong(name, f"it has {entry.size - header:,} bytes, which do not make {shape} of {dtype}")
+            raise self._wrong(name, f"it has {entry.size - header:,} bytes, which do not match {shape} of {dtype}")
         return _Member(file.tell(), shape, dtype)
 
 
@@ -282,15 +282,17 @@ def write_archive(
     seed: int = 0,
     workers: int = 1,
 ) -> None:
-    """Write an archive of `images` (N, S, S, 3) under every one of `names` at every severity, atomically.
+    """Write an archive of `images` (N, S, S, 3) under each corruption of `names` at each severity, atomically.
 
-    Pixels are those of `corrupt`; they go to the file in parts, so that memory holds one part of one set. Raises
-    DataError as `corrupt` does, ValueError where there are not as many labels as images.
+    Pixels are those of `corrupt`, written in parts so that only one part of one set is in memory. Raises DataError as
+    `corrupt` does, ValueError if the numbers of labels and images differ.
     """
     if labels.shape != images.shape[:1] or not len(images):
-        raise ValueError(f"{len(images)} images need as many labels and at least one, not {labels.shape}")
+        raise ValueError(
+            f"images and labels must have the same length, at least 1, not {len(images)} and {labels.shape}"
+        )
     for name in names:
-        corrupt(images[:1], name, 1)  # a wrong name or image is told before hours of work, not after
+        corrupt(images[:1], name, 1)  # reject a wrong name or image before hours of work
     shape = (len(SEVERITIES) * len(images), *images.shape[1:])
     with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
         everything = np.tile(labels.astype(np.int64), len(SEVERITIES))
@@ -316,7 +318,7 @@ def _add(
     dtype: np.dtype[Any],
     parts: Iterator[NDArray[Any]],
 ) -> None:
-    """Add `FOLDER`/`name`.npy, an array of `shape` and `dtype` that comes in `parts`."""
+    """Add `FOLDER`/`name`.npy, an array of `shape` and `dtype` given in `parts`."""
     header = io.BytesIO()
     description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, description)
@@ -326,14 +328,14 @@ def _add(
 
 
 class _Parts(io.BufferedIOBase):
-    """A file to read from whose content is made while it is read."""
+    """A readable file whose content is generated while it is read."""
 
     def __init__(self, start: bytes, parts: Iterator[NDArray[Any]]) -> None:
         self._held = memoryview(start)
         self._parts = parts
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next `size` bytes, fewer only at the end."""
+        """Return the next `size` bytes, or fewer at the end."""
         taken = bytearray()
         while size is None or size < 0 or len(taken) < size:
             if not self._held:

@@ -1,4 +1,4 @@
-"""The names of the corruptions of CIFAR-10-C; nothing else is imported, so that a configuration may be checked by them."""
+"""Names and severities of the corruptions of CIFAR-10-C, without further imports, so that planning can check them."""
 
 import difflib
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ NAMES = (
     "pixelate",
     "jpeg_compression",
 )
-EXTRA_NAMES = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # held out of the paper's mean
+EXTRA_NAMES = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # not in the paper's mean
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def unknown_name(name: object, valid: Sequence[str]) -> str:
-    """Return what to tell a person who asked for the corruption `name`, which is none of `valid`."""
+    """Return the message for a corruption `name` that is not one of `valid`."""
     close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
     meant = f"; did you mean {close[0]!r}?" if close else "."
     return f"there is no corruption {name!r}{meant} Valid: {', '.join(valid)}"
 
 
 def unknown_severity(severity: object) -> str:
-    """Return what to tell a person who asked for a severity that does not exist."""
-    return f"there is no severity {severity!r}; severities are the whole numbers {SEVERITIES[0]} to {SEVERITIES[-1]}"
+    """Return the message for a severity that does not exist."""
+    return f"there is no severity {severity!r}; severities are the integers {SEVERITIES[0]} to {SEVERITIES[-1]}"

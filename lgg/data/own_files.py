@@ -1,6 +1,6 @@
-"""Your own pictures and arrays: which files a source reads, and what is known of them before anything runs.
+"""Your own pictures and arrays: which files a source reads, and what is known about them before they are read.
 
-One list of suffixes and one rule about hidden files, for planning and for reading. Imports neither torch nor numpy.
+Planning and reading share the list of suffixes and the rule for hidden files. Imports neither torch nor numpy.
 """
 
 import ast
@@ -17,13 +17,13 @@ from typing import IO
 
 from lgg.errors import DataError
 
-#: the ends of the names, in small letters, of what Pillow reads by itself
+#: lower-case suffixes of the formats that Pillow reads without other programs
 PICTURES = (
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-TEST_FOLDERS = ("test", "val", "valid", "validation")  # "test" where it is there, else the only one of the others
-NAMED = 5  # as many files or classes are named in a message
+TEST_FOLDERS = ("test", "val", "valid", "validation")  # "test" if it exists, else the only one of the others
+NAMED = 5  # most files or classes named in a message
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Pictures:
     """The files of one split of a folder of pictures.
 
     Attributes:
-        folder: of the split.
-        classes: by class, in the order of their names, its pictures, also those in folders of its own.
-        others: files that are no pictures.
+        folder: folder of the split.
+        classes: the pictures of each class, including those in subfolders; classes are sorted by name.
+        others: files that are not pictures.
     """
 
     folder: Path
@@ -42,8 +42,8 @@ class Pictures:
 
 
 def readable(name: str | Path) -> str:
-    """Return a file's name as it can be printed: bytes that are no UTF-8, line breaks and the like as escapes."""
-    # a byte that is no UTF-8 is one of these letters in Python's names of files
+    """Return a printable form of a file's name: invalid UTF-8, line breaks and the like are escaped."""
+    # Python represents an invalid byte in a file's name by one of these characters
     bytes_ = {letter: f"\\x{letter - 0xDC00:02x}" for letter in range(0xDC80, 0xDD00)}
     return "".join(
         letter if letter.isprintable() else bytes_.get(ord(letter), ascii(letter)[1:-1]) for letter in str(name)
@@ -51,7 +51,7 @@ def readable(name: str | Path) -> str:
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Return the first few of `names` in a line, and how many more there are."""
+    """Return the first few of `names` on one line, and the number of the others."""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
@@ -60,23 +60,23 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def picture_splits(folder: Path) -> tuple[Pictures, Pictures]:
-    """Return the pictures for training and those for testing, in `folder`/train/CLASS/ and `folder`/test/CLASS/.
+    """Return the training and test pictures, in `folder`/train/CLASS/ and `folder`/test/CLASS/.
 
-    Raises DataError, with all mistakes, where a split or a class is missing or has no picture.
+    Raises DataError, listing all mistakes, if a split or a class is missing or has no pictures.
     """
     splits = train, test = _split(folder, "train"), _split(folder, _test_folder(folder))
     mistakes = []
     for split in splits:
         if len(split.classes) < 2:
-            mistakes.append(f"{readable(split.folder)} must hold a folder for each of at least two classes")
-        # one that only this split has is told below
+            mistakes.append(f"{readable(split.folder)} must contain a folder for each of at least two classes")
+        # classes that only this split has are reported below
         shared = train.classes.keys() & test.classes.keys()
         empty = [name for name, files in split.classes.items() if not files and name in shared]
-        mistakes += [f"{readable(split.folder / name)} has no picture{_seen(split, name)}" for name in empty]
+        mistakes += [f"{readable(split.folder / name)} has no pictures{_seen(split, name)}" for name in empty]
     for split, other in ((train, test), (test, train)):
         if alone := [readable(name) for name in split.classes if name not in other.classes]:
             where = readable(other.folder)
-            mistakes.append(f"{shortened(alone)}: in {readable(split.folder)}, but there is no such folder in {where}")
+            mistakes.append(f"{shortened(alone)}: in {readable(split.folder)}, but not in {where}")
     if mistakes:
         raise DataError(_all(mistakes))
     return train, test
@@ -93,7 +93,7 @@ def _test_folder(folder: Path) -> str:
         return found[0]
     if found:
         raise DataError(
-            f"data.path: {readable(folder)} has {', '.join(found)}, but no folder test. Call the one to test on test."
+            f"data.path: {readable(folder)} has {', '.join(found)}, but no folder `test`. Rename the one to test on to `test`."
         )
     return "test"
 
@@ -103,8 +103,8 @@ def _split(folder: Path, name: str) -> Pictures:
     if not inside.is_dir():
         there = [readable(entry.name) for entry in _entries(folder)]
         raise DataError(
-            f"data.path: there is no folder {readable(inside)}. {readable(folder)} must hold train/CLASS/ and test/CLASS/ "
-            f"with the pictures of each class; it holds {shortened(there) or 'nothing'}."
+            f"data.path: there is no folder {readable(inside)}. {readable(folder)} must contain train/CLASS/ and test/CLASS/ "
+            f"with the pictures of each class; it contains {shortened(there) or 'nothing'}."
         )
     classes, others = {}, []
     for entry in _entries(inside):
@@ -127,7 +127,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _below(folder: Path, above: frozenset[str]) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in and below `folder` and is no folder; links are followed, but not in circles."""
+    """Yield everything below `folder` except folders; links are followed, but not in cycles."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -139,7 +139,7 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[os.DirEntry[str]]:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """Return what a question about an entry answers; no for a link that leads nowhere, or where nobody may look."""
+    """Return `kind()`, or False for a broken link or an entry that may not be read."""
     try:
         return kind()
     except OSError:
@@ -147,7 +147,7 @@ def _is(kind: Callable[[], bool]) -> bool:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in `folder`, sorted by name, without what is hidden: the names that begin with a dot."""
+    """Return the entries of `folder`, sorted by name, except hidden ones (names that begin with a dot)."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(".")]
@@ -157,13 +157,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _seen(split: Pictures, name: str) -> str:
-    """Return what is in the folder of a class instead of pictures, for a message."""
+    """Return a message about what the folder of a class contains instead of pictures."""
     inside = [readable(path.name) for path in split.others if (split.folder / name) in path.parents]
     return f" ({', '.join(PICTURES)}), but {shortened(inside)}" if inside else ""
 
 
 def _left_out(folder: Path, splits: tuple[Pictures, Pictures]) -> list[str]:
-    """Return a line for each split of a folder of pictures with files that are not read, and for a split not read."""
+    """Return a line for each split of a folder of pictures that has files which are not read, and for splits not read."""
     lines = [
         f"{readable(split.folder)}: {len(split.others):,} other files are not read: "
         + shortened([readable(path.relative_to(split.folder)) for path in split.others])
@@ -172,7 +172,7 @@ def _left_out(folder: Path, splits: tuple[Pictures, Pictures]) -> list[str]:
     ]
     unused = [name for name in TEST_FOLDERS if (folder / name).is_dir() and name != splits[1].folder.name]
     if unused:
-        lines.append(f"{readable(folder)}: {', '.join(unused)} is not read; the test images are those in test")
+        lines.append(f"{readable(folder)}: {', '.join(unused)} is not read; the test images are those in `test`")
     return lines
 
 
@@ -180,7 +180,7 @@ def _left_out(folder: Path, splits: tuple[Pictures, Pictures]) -> list[str]:
 
 
 def array_files(folder: Path) -> tuple[Path, Path]:
-    """Return the file *train*.npz and the file *test*.npz in `folder`; DataError where it has not one of each."""
+    """Return the files *train*.npz and *test*.npz in `folder`; DataError unless there is exactly one of each."""
     return _the_one_file(folder, "train"), _the_one_file(folder, "test")
 
 
@@ -188,22 +188,22 @@ def _the_one_file(folder: Path, split: str) -> Path:
     names = [entry.name for entry in _entries(folder) if entry.name.endswith(".npz") and split in entry.name[:-4]]
     if len(names) != 1:
         found = shortened([readable(name) for name in names]) or "none"
-        raise DataError(f"data.path: {readable(folder)} must hold exactly one file *{split}*.npz; found: {found}")
+        raise DataError(f"data.path: {readable(folder)} must contain exactly one file *{split}*.npz; found: {found}")
     return folder / names[0]
 
 
 def _labels_of(path: Path) -> Counter[int] | None:
-    """Return how many images each label has; None where reading the file as a whole must tell what is wrong with it."""
+    """Return the number of images of each label, or None if the file is invalid, which reading it will report."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("labels.npy") as file:
             counts = Counter(_whole_numbers(file))
             return counts if 0 <= min(counts) <= max(counts) < counts.total() else None
-    except Exception:  # a damaged file can raise anything
+    except Exception:  # a damaged file can raise many kinds
         return None
 
 
 def _whole_numbers(file: IO[bytes]) -> "array[int]":
-    """Return the numbers of a file of NumPy's format, of one axis; an error where it is none of whole numbers."""
+    """Return the numbers of a one-dimensional integer array in NumPy's file format; raises an error for other content."""
     assert file.read(6) == b"\x93NUMPY"
     version = file.read(2)[0]
     header = ast.literal_eval(file.read(int.from_bytes(file.read(2 if version == 1 else 4), "little")).decode("utf-8"))
@@ -220,17 +220,17 @@ def _whole_numbers(file: IO[bytes]) -> "array[int]":
 
 
 def source_files(source: str, folder: Path) -> list[Path]:
-    """Return the files that a source of your own reads; DataError where it cannot work with what is there."""
+    """Return the files that a source of your own data reads; DataError if they are not usable."""
     if source == "arrays":
         return list(array_files(folder))
     return [path for split in picture_splits(folder) for files in split.classes.values() for path in files]
 
 
 def state_of(files: Iterable[Path]) -> str:
-    """Return a digest of the names, sizes and times of change of `files`.
+    """Return a digest of the names, sizes and modification times of `files`.
 
-    In place of the files as inputs of a rule: Snakemake would print all their names, takes braces in them for wildcards, and
-    does not see that a file was replaced by an older one.
+    It replaces the files as inputs of a rule: Snakemake would print all names, interpret braces in them as wildcards, and
+    not notice that a file was replaced by an older one.
     """
     digest = hashlib.sha256()
     for path in files:
@@ -241,11 +241,11 @@ def state_of(files: Iterable[Path]) -> str:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of your own files before they are read.
+    """What is known about your own files before they are read.
 
     Attributes:
-        counts: number of images of each class, for training and for testing; None where only reading them tells.
-        notices: lines for the user: which files are not read.
+        counts: number of images of each class, for training and for testing; None if the files must be read to know.
+        notices: lines for the user about files that are not read.
     """
 
     counts: tuple[list[int], list[int]] | None
@@ -253,7 +253,7 @@ class Survey:
 
 
 def survey(source: str, folder: Path) -> Survey:
-    """Return what is known of the files of a source of your own; DataError where it cannot work with what is there."""
+    """Return what is known about the files of a source of your own data; DataError if they are not usable."""
     if source == "arrays":
         return Survey(_count_arrays(folder), [])
     splits = picture_splits(folder)
@@ -271,7 +271,7 @@ def _count_arrays(folder: Path) -> tuple[list[int], list[int]] | None:
     for path, found in zip(files, counts, strict=True):
         if missing := [str(number) for number in numbers if not found[number]]:
             raise DataError(
-                f"data.path: {readable(path)} has no image with the label {shortened(missing)}. Both files need images of "
+                f"data.path: {readable(path)} has no images with the label {shortened(missing)}. Both files need images of "
                 "every class, numbered 0, 1, 2, …"
             )
     return counts[0], counts[1]

@@ -1,8 +1,7 @@
-"""The embedded data set: 32 × 32 crops of ten photographs that ship inside Python packages, one class a photograph.
+"""The embedded data set: 32 × 32 crops of ten photographs that ship with Python packages, one class per photograph.
 
-It is texture and object recognition by photograph: a network tells which picture a small crop comes from. Every
-photograph is divided into square blocks, each block belongs either to training or to test, and a crop never leaves its
-block, so no pixel is in both splits.
+The task is to recognise which photograph a small crop comes from. Every photograph is divided into square blocks, each of
+which belongs to either training or test, and crops do not extend beyond their block, so no pixel is in both splits.
 """
 
 import importlib.util
@@ -22,16 +21,16 @@ from lgg.files import sha256_of_file
 SIDE = 32  # pixels of a crop
 BLOCK = 48  # pixels of a block
 TEST_SHARE = 5  # every fifth block is a test block
-LEAST_CONTRAST = 6.0  # standard deviation of the grey values below which a crop is empty sky or black frame
+LEAST_CONTRAST = 6.0  # standard deviation of grey values below which a crop is plain sky or black frame
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture inside an installed package.
+    """A picture in an installed package.
 
     Attributes:
-        reduce: number of pixels, each way, that become one by averaging before crops are cut.
-        sha256: of the file, so that another release of the package cannot change the data unnoticed.
+        reduce: factor by which the picture is downsampled, by averaging, before it is cropped.
+        sha256: hash of the file, so that another release of the package cannot change the data unnoticed.
     """
 
     name: str
@@ -127,10 +126,10 @@ PHOTOGRAPHS = (
 
 
 def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Return the training and the test crops, 2,000 and 1,000 unless told otherwise, equally many of each class.
+    """Return the training and test crops, 2,000 and 1,000 by default, with the same number for each class.
 
-    The same arguments give the same crops everywhere. Raises DataError where a package is missing, ships another
-    picture, or has too few places for so many crops.
+    The same arguments give the same crops on every machine. Raises DataError if a package is missing or ships a different
+    picture, or if there are fewer crops than requested.
     """
     counts = [
         (number or default) // len(PHOTOGRAPHS) for number, default in ((train_images, 2000), (test_images, 1000))
@@ -141,14 +140,14 @@ def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[
         for crops, count, chosen in zip(splits, counts, crop_places(photograph, random), strict=True):
             if count > len(chosen):
                 raise DataError(
-                    f"data: {count} crops of {photograph.name} are asked for, but only {len(chosen)} different ones exist; "
-                    "lower data.train_images or data.test_images"
+                    f"data: {count} crops of {photograph.name} are requested, but only {len(chosen)} different ones exist; "
+                    "reduce data.train_images or data.test_images"
                 )
             places = chosen[random.choice(len(chosen), count, replace=False)]
             windows = sliding_window_view(read_photograph(photograph), (SIDE, SIDE), axis=(0, 1))
             crops.append(windows[places[:, 0], places[:, 1]].transpose(0, 2, 3, 1))
     notes = (
-        "Crops of ten photographs; the class is the photograph. Training and test crops come from disjoint blocks.",
+        "Crops of ten photographs, one class per photograph. Training and test crops come from disjoint blocks.",
         *(f"{photograph.name}: {photograph.credit}" for photograph in PHOTOGRAPHS),
     )
     classes = tuple(photograph.name for photograph in PHOTOGRAPHS)
@@ -160,17 +159,17 @@ def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[
 
 
 def read_photograph(photograph: Photograph) -> NDArray[np.uint8]:
-    """Return the pixels (H, W, 3) of a photograph, reduced as it says; DataError where it is not the expected file."""
+    """Return the pixels (H, W, 3) of a photograph, downsampled by its factor; DataError if it is not the expected file."""
     spec = importlib.util.find_spec(photograph.package)
     if spec is None or not spec.submodule_search_locations:
         raise DataError(
-            f"data: photo_patches needs the package {photograph.package}. Install the extra `pipeline`: in the clone, "
-            "pip install '.[pipeline]'"
+            f"data: photo_patches needs the package {photograph.package}. Install the extra `pipeline`: run "
+            "pip install '.[pipeline]' in the clone"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / photograph.file
     if not path.is_file() or sha256_of_file(path) != photograph.sha256:
         raise DataError(
-            f"data: {path} is missing or not the expected picture; install the versions of envs/constraints.txt, "
+            f"data: {path} is missing or not the expected picture; install the versions in envs/constraints.txt, "
             "or use another data.source"
         )
     with Image.open(path) as image:
@@ -179,7 +178,7 @@ def read_photograph(photograph: Photograph) -> NDArray[np.uint8]:
 
 
 def crop_places(photograph: Photograph, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield, for training and then for test, all places (n, 2) of upper left corners of crops that are not empty."""
+    """Yield the upper left corners (n, 2) of all crops with enough contrast, for training and then for test."""
     pixels = read_photograph(photograph)
     rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
     blocks = random.permutation(rows * columns)
@@ -192,7 +191,7 @@ def crop_places(photograph: Photograph, random: np.random.Generator) -> Iterator
 
 
 def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the standard deviation of the grey values of every crop, by its upper left corner."""
+    """Return the standard deviation of the grey values of each crop, indexed by its upper left corner."""
     grey = pixels.astype(np.float64).mean(axis=2)
 
     def window_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""One picture of any kind that Pillow reads, as 32 × 32 pixels of RGB."""
+"""Pictures in any format that Pillow reads, as 32 × 32 RGB pixels."""
 
 import warnings
 from pathlib import Path
@@ -12,7 +12,7 @@ from lgg.errors import DataError
 
 SIDE = 32
 
-# what is inside a file decides, not its name; these need no other program, as PostScript would
+# the content of a file decides, not its name; these formats need no external program, unlike PostScript
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,12 +26,12 @@ TURNS = {
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return the picture in `path` (32, 32, 3): turned as its EXIF says, over white, its middle square resized.
+    """Return the picture in `path` (32, 32, 3): rotated as its EXIF data say, on white, its central square resized.
 
-    Of a moving picture that is the first frame. Where EXIF cannot be read, the picture is taken as it is stored. 16 bits
+    For an animation this is the first frame. If EXIF data cannot be read, the picture is not rotated. 16 bits per channel
     are rounded to 8; colour profiles are not applied.
 
-    Raises DataError, with the file's name and what to do, where there is no such picture to be read.
+    Raises DataError, with the file's name and what to do, if the picture cannot be read.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_formats()) as image:
@@ -40,16 +40,16 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except DataError as error:
         raise DataError(f"{readable(path)}: {error}") from None
     except Image.DecompressionBombError:
-        raise DataError(f"{readable(path)}: has too many pixels to be read. Save it smaller, or remove it.") from None
-    except Exception as error:  # what Pillow raises for a damaged file depends on the damage
+        raise DataError(f"{readable(path)}: has too many pixels. Save it at a smaller size, or remove it.") from None
+    except Exception as error:  # Pillow raises different errors for different kinds of damage
         reason = readable(str(error).replace(str(path), path.name)) or type(error).__name__
         raise DataError(
-            f"{readable(path)}: cannot be read as a picture ({reason}). Save it again with another program, or remove it."
+            f"{readable(path)}: not a readable picture ({reason}). Save it again with another program, or remove it."
         ) from None
 
 
 def resize(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an RGB picture as (32, 32, 3): the middle square, resampled with antialiasing."""
+    """Return the central square of an RGB picture as (32, 32, 3), resampled with antialiasing."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
@@ -64,7 +64,7 @@ def _formats() -> list[str]:
 def _orientation(image: Image.Image) -> Image.Transpose | None:
     try:
         number = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # EXIF is written by every camera in its own way
+    except Exception:  # cameras write many kinds of invalid EXIF data
         return None
     return TURNS.get(number) if isinstance(number, int) else None
 
@@ -74,11 +74,11 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 
 def _of_eight_bits(image: Image.Image) -> Image.Image:
-    """Return a picture with 8 bits a channel, DataError where what its numbers stand for is not known."""
+    """Return the picture with 8 bits per channel; DataError if the range of its values is unknown."""
     if not image.mode.startswith(("I", "F")):
         return image
     if not image.mode.startswith("I;16") and image.format not in ("PNG", "PPM"):
-        raise DataError(f"has 32 bits a channel ({image.mode}), of an unknown range. Save it with 8 or 16 bits.")
+        raise DataError(f"has 32 bits per channel ({image.mode}), of an unknown range. Save it with 8 or 16 bits.")
     sixteen = np.asarray(image).astype(np.int64)
     eight = Image.fromarray(((sixteen + 128) // 257).clip(0, 255).astype(np.uint8))
     hidden = image.info.get("transparency")

@@ -1,4 +1,4 @@
-"""Every data source behind one function, each giving RGB images of 32 × 32 pixels, 8 bits a channel."""
+"""All data sources behind one function; each returns RGB images of 32 × 32 pixels with 8 bits per channel."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,9 +19,9 @@ from lgg.errors import DataError
 
 
 def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
-    """Return the training and the test images that the `data` section of a configuration asks for.
+    """Return the training and test images specified by the `data` section of a configuration.
 
-    Raises DataError, with the file and what to do, where images cannot be had.
+    Raises DataError, with the file and what to do, if they cannot be loaded.
     """
     if data["source"] == "photo_patches":
         splits = photo_patches.load(data["train_images"], data["test_images"], data["seed"])
@@ -43,21 +43,21 @@ def load(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
     if data["class_names"] is None:
         if splits[0].classes != splits[1].classes:
             raise DataError(
-                f"data: training has the classes {splits[0].classes}, test has {splits[1].classes}; data.class_names can "
-                "name them for both"
+                f"data: training has the classes {splits[0].classes}, test has {splits[1].classes}; set data.class_names to "
+                "name them in both"
             )
         return splits
     for split in splits:
         if len(data["class_names"]) != len(split.classes):
             raise DataError(
-                f"data.class_names: {len(data['class_names'])} names are given, the data have {len(split.classes)} classes"
+                f"data.class_names: {len(data['class_names'])} names are given, but the data have {len(split.classes)} classes"
             )
     train, test = (replace(split, classes=tuple(data["class_names"])) for split in splits)
     return train, test
 
 
 def _digits(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
-    """Scikit-learn's 1,797 handwritten digits, 8 × 8 pixels enlarged four times; one in five is a test image."""
+    """Return scikit-learn's 1,797 handwritten digits, 8 × 8 pixels enlarged four times; one in five is a test image."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -67,13 +67,13 @@ def _digits(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
     labels = digits.target.astype(np.int64)
     parts = train_test_split(np.arange(len(labels)), test_size=359, stratify=labels, random_state=data["seed"])
     classes = tuple(str(name) for name in digits.target_names)
-    notes = ("Handwritten digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), enlarged four times.",)
+    notes = ("Handwritten digits from scikit-learn (UCI, Alpaydin and Kaynak 1998), enlarged four times.",)
     train, test = (ImageSet(images[part], labels[part], classes, notes) for part in map(np.sort, parts))
     return train, test
 
 
 def _cifar(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), downloaded by torchvision, which checks the archive's MD5."""
+    """Return CIFAR-10 or CIFAR-100 (Krizhevsky 2009), downloaded by torchvision, which verifies the archive's MD5."""
     from torchvision.datasets import CIFAR10, CIFAR100
 
     kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[data["source"]]
@@ -82,8 +82,8 @@ def _cifar(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
         archives = [kind(folder, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
-            f"{kind.filename} could not be downloaded from {kind.url} ({error}). Either put that file into {folder.resolve()} "
-            "yourself and run again, or unpack the images into .npz files and set data.source to arrays."
+            f"{kind.filename} could not be downloaded from {kind.url} ({error}). Either save that file in {folder.resolve()} "
+            "yourself and run again, or convert the images to .npz files and set data.source to arrays."
         ) from None
     notes = (f"{data['source']} (Krizhevsky 2009), {kind.filename}, MD5 {kind.tgz_md5}",)
     train, test = (
@@ -94,7 +94,7 @@ def _cifar(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 
 
 def _arrays(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
-    """Your own arrays: one *train*.npz and one *test*.npz in a folder."""
+    """Return your own arrays: one *train*.npz and one *test*.npz in a folder."""
     train, test = map(_read_arrays, array_files(Path(data["path"])))
     return train, test
 
@@ -102,67 +102,82 @@ def _arrays(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
 def _read_arrays(path: Path) -> ImageSet:
     """Return the images of an .npz file.
 
-    It holds `images` (N, H, W, 3) or (N, H, W) uint8 and `labels` (N,) whole numbers from 0. `classes`, names in the
-    order of the labels, and `exact` (N,), false where an image is not the original, may be there too.
+    It contains `images` (N, H, W, 3) or (N, H, W) uint8 and `labels` (N,), integers from 0. Optional are `classes`, names
+    in the order of the labels, and `exact` (N,), false for images that are not exact copies of the originals.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "labels", "classes", "exact") if name in file}
-    except Exception as error:  # what NumPy raises for a damaged file depends on the damage
-        reason = str(error) or type(error).__name__
-        raise DataError(
-            f"{path}: not an .npz file of plain arrays ({reason}). Write it again by numpy.savez."
-        ) from None
-    for name in ("images", "labels"):
-        if name not in arrays:
-            raise DataError(
-                f"{path}: the array {name!r} is missing; it must hold images (N, H, W, 3) uint8 and labels (N,)"
-            )
-    images, labels = arrays["images"], arrays["labels"]
-    if images.ndim == 3:
-        images = np.repeat(images[..., None], 3, axis=3)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
-        raise DataError(
-            f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {arrays['images'].shape} of {images.dtype}"
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
-        raise DataError(f"{path}: labels must be {len(images)} whole numbers, not {labels.shape} of {labels.dtype}")
-    labels = labels.astype(np.int64)
-    if labels.min() < 0:
-        raise DataError(f"{path}: labels start at {labels.min()}; they must be 0, 1, 2, …")
-    if labels.max() >= len(labels):
-        raise DataError(
-            f"{path}: labels go up to {labels.max()}, more than there are images; number the classes 0, 1, 2, …"
-        )
+    arrays = _load_arrays(path)
+    images = _rgb(path, arrays["images"])
+    labels = _labels(path, arrays["labels"], len(images))
     numbered = [f"class {label}" for label in range(int(labels.max()) + 1)]
     classes = _names(path, arrays["classes"]) if "classes" in arrays else numbered
     notes = [f"{readable(path.name)}: {len(images):,} images"]
-    if "exact" in arrays and (arrays["exact"].shape != labels.shape or arrays["exact"].dtype.kind not in "biu"):
-        raise DataError(
-            f"{path}: exact must be {len(images)} truth values, not {arrays['exact'].shape} of {arrays['exact'].dtype}"
-        )
-    if "exact" in arrays and (inexact := int((~arrays["exact"].astype(bool)).sum())):
+    if "exact" in arrays and (inexact := _count_inexact(path, arrays["exact"], labels.shape)):
         notes.append(
             f"{readable(path.name)}: {inexact} of {len(images):,} images are marked as not exact copies of the originals"
         )
     return _checked(path, _resize_all(images), labels, tuple(classes), tuple(notes))
 
 
+def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "labels", "classes", "exact") if name in file}
+    except Exception as error:  # NumPy raises different errors for different kinds of damage
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{path}: not an .npz file of plain arrays ({reason}). Write it again with numpy.savez."
+        ) from None
+    for name in ("images", "labels"):
+        if name not in arrays:
+            raise DataError(
+                f"{path}: the array {name!r} is missing; the file must contain images (N, H, W, 3) uint8 and labels (N,)"
+            )
+    return arrays
+
+
+def _rgb(path: Path, given: NDArray[Any]) -> NDArray[np.uint8]:
+    images = np.repeat(given[..., None], 3, axis=3) if given.ndim == 3 else given
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise DataError(
+            f"{path}: images must be (N, H, W, 3) or (N, H, W) of uint8, not {given.shape} of {given.dtype}"
+        )
+    return images
+
+
+def _labels(path: Path, given: NDArray[Any], count: int) -> NDArray[np.int64]:
+    if not np.issubdtype(given.dtype, np.integer) or given.shape != (count,):
+        raise DataError(f"{path}: labels must be {count} integers, not {given.shape} of {given.dtype}")
+    labels = given.astype(np.int64)
+    if labels.min() < 0:
+        raise DataError(f"{path}: labels start at {labels.min()}; they must be 0, 1, 2, …")
+    if labels.max() >= count:
+        raise DataError(
+            f"{path}: the largest label is {labels.max()}, but there are only {count} images; number the classes 0, 1, 2, …"
+        )
+    return labels
+
+
+def _count_inexact(path: Path, exact: NDArray[Any], shape: tuple[int, ...]) -> int:
+    if exact.shape != shape or exact.dtype.kind not in "biu":
+        raise DataError(f"{path}: exact must be {shape[0]} Booleans, not {exact.shape} of {exact.dtype}")
+    return int((~exact.astype(bool)).sum())
+
+
 def _names(path: Path, given: NDArray[Any]) -> list[str]:
-    """Return the names of classes that a file gives; DataError where they are none."""
+    """Return the class names of a file; DataError if they are not valid."""
     try:
         names = [str(name) for name in np.atleast_1d(given).astype(str).tolist()]
     except UnicodeDecodeError:
         raise DataError(f"{path}: classes are bytes that are not ASCII; give them as text") from None
     if given.ndim > 1 or given.dtype.kind not in "USiu" or len(set(names)) < len(names):
         raise DataError(
-            f"{path}: classes must be one text for each class, all different, not {given.shape} of {given.dtype}"
+            f"{path}: classes must be distinct names, one for each class, not {given.shape} of {given.dtype}"
         )
     return names
 
 
 def _image_folder(data: Mapping[str, Any]) -> tuple[ImageSet, ImageSet]:
-    """Your own pictures: train/CLASS/ and test/CLASS/ with the same classes."""
+    """Return your own pictures: train/CLASS/ and test/CLASS/ with the same classes."""
     train, test = map(_read_folder, picture_splits(Path(data["path"])))
     return train, test
 
@@ -191,22 +206,22 @@ def _resize_all(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _subset(data: ImageSet, count: int | None, seed: int, key: str) -> ImageSet:
-    """Return `count` images, as evenly from all classes as they allow, in their old order; all where count is None."""
+    """Return `count` images, drawn as evenly from all classes as possible, in order; all images if `count` is None."""
     if count is None or count == len(data.labels):
         return data
     chosen = draw_evenly(data.labels, count, seed, key)
-    notes = (*data.notes, f"{count:,} of {len(data.labels):,} images, drawn evenly from the classes (seed {seed})")
+    notes = (*data.notes, f"{count:,} of {len(data.labels):,} images, drawn evenly from all classes (seed {seed})")
     return replace(data, images=data.images[chosen], labels=data.labels[chosen], notes=notes)
 
 
 def _held_out(train: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Return the training images without `count` of them, drawn as evenly from all classes as they allow, and these."""
+    """Return the remaining and the `count` held-out training images, drawn as evenly from all classes as possible."""
     key = "data.validation_images"
     if count >= len(train.labels):
-        raise DataError(f"{key}: {count} images are asked for, which leaves none of {len(train.labels)} to train on")
+        raise DataError(f"{key}: {count} images are requested, which leaves none of {len(train.labels)} to train on")
     held_out = np.zeros(len(train.labels), dtype=bool)
     held_out[draw_evenly(train.labels, count, seed, key)] = True
-    note = f"{count:,} of {len(held_out):,} training images held out, in place of the test images (seed {seed})"
+    note = f"{count:,} of {len(held_out):,} training images are held out and replace the test images (seed {seed})"
     train, validation = (
         replace(train, images=train.images[part], labels=train.labels[part], notes=(*train.notes, note))
         for part in (~held_out, held_out)

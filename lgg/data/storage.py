@@ -1,6 +1,6 @@
-"""One file per split, read without unpickling anything.
+"""Image sets in files, one per split, read without unpickling.
 
-The format is safetensors: `images` (N, H, W, 3) uint8 and `labels` (N,) int64, and a header that says shape, type,
+The format is safetensors: `images` (N, H, W, 3) uint8 and `labels` (N,) int64, with a header that states shape, type,
 classes, notes on the origin, and a SHA-256 over pixels and labels.
 """
 
@@ -24,10 +24,10 @@ class ImageSet:
     """Images of one split.
 
     Attributes:
-        images: (N, H, W, 3), 8 bits a channel, RGB.
+        images: (N, H, W, 3) RGB, 8 bits per channel.
         labels: (N,), 0 to C − 1.
         classes: the C class names.
-        notes: what a reader of a result must know about these images: origin, licences, inexact copies.
+        notes: what readers of results must know about the images: origin, licences, inexact copies.
     """
 
     images: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         shape = self.images.shape
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
-            raise DataError(f"images are (N, H, W, 3) of 8 bits; these are {shape} of {self.images.dtype}")
+            raise DataError(f"images must be (N, H, W, 3) of uint8, not {shape} of {self.images.dtype}")
         if self.labels.shape != shape[:1] or self.labels.dtype != np.int64:
             raise DataError(
                 f"there are {shape[0]} images, but labels of shape {self.labels.shape} and type {self.labels.dtype}"
@@ -46,10 +46,10 @@ class ImageSet:
         missing = sorted(set(range(len(self.classes))) - set(self.labels.tolist()))
         if missing:
             names = ", ".join(self.classes[label] for label in missing[:5])
-            raise DataError(f"a class has no image in this split: {names}. Every class needs images in both splits.")
+            raise DataError(f"classes without images in this split: {names}. Every class needs images in both splits.")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
             raise DataError(
-                f"labels run from {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} classes, "
+                f"labels range from {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} classes, "
                 f"0 to {len(self.classes) - 1}"
             )
 
@@ -63,7 +63,7 @@ class ImageSet:
 
 
 def write_images(path: str | Path, data: ImageSet, extra: dict[str, Any] | None = None) -> None:
-    """Write one split to `path`, atomically; `extra` is kept in the header."""
+    """Write one split to `path`, atomically; `extra` is added to the header."""
     header = {
         "format": "lgg-images-1",
         "shape": data.images.shape,
@@ -82,28 +82,28 @@ def write_images(path: str | Path, data: ImageSet, extra: dict[str, Any] | None 
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Return what the file says of itself, without reading its pixels; DataError where it is no such file.
+    """Return the header of an image file, without reading its pixels; DataError if it is not a valid image file.
 
-    Raises OSError where it cannot be read, which says nothing about its content.
+    Raises OSError if the file cannot be read.
     """
     try:
         header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
     except (FileNotFoundError, IsADirectoryError):
-        raise DataError(f"{path}: there is no such file") from None
+        raise DataError(f"{path}: file not found") from None
     except ValueError as error:
         raise DataError(
-            f"{path}: damaged, or no file of images ({error}). Remove it and run the pipeline again."
+            f"{path}: damaged, or not an image file of lgg ({error}). Remove it and run the pipeline again."
         ) from None
     if header.get("format") != "lgg-images-1":
-        raise DataError(f"{path}: not a file of images written by lgg. Remove it and run the pipeline again.")
+        raise DataError(f"{path}: not an image file of lgg. Remove it and run the pipeline again.")
     return dict(header)
 
 
 def read_images(path: str | Path, *, verify: bool = False) -> ImageSet:
-    """Return the split in `path`; with `verify`, its SHA-256 is checked first.
+    """Return the split in `path`; with `verify`, its SHA-256 is checked.
 
-    Raises DataError where the file is missing, damaged, of another kind, or does not have the SHA-256 it states, OSError
-    where it cannot be read.
+    Raises DataError if the file is missing, damaged, of another kind, or does not match the SHA-256 in its header, OSError
+    if it cannot be read.
     """
     header = read_header(path)
     advice = "Remove it and run the pipeline again."
@@ -115,5 +115,5 @@ def read_images(path: str | Path, *, verify: bool = False) -> ImageSet:
     except (SafetensorError, KeyError, DataError) as error:
         raise DataError(f"{path}: damaged ({error}). {advice}") from None
     if changed:
-        raise DataError(f"{path}: the pixels are not those that were written. {advice}")
+        raise DataError(f"{path}: the pixels do not match the SHA-256 in the header. {advice}")
     return data

@@ -1,1 +1,1 @@
-"""What is measured on trained networks."""
+"""Evaluation of trained networks."""

@@ -1,4 +1,4 @@
-"""Predictions of a network, its error, and how often two networks agree."""
+"""Predictions and error of a network, and the agreement of two networks."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ def predict(
 ) -> Tensor:
     """Return the predicted class of each image, (N,) int64 on the CPU.
 
-    `images` are (N, H, W, 3) uint8; `model` lies on `device` and is put into evaluation mode.
+    `images` are (N, H, W, 3) uint8; `model` is on `device` and is put into evaluation mode.
     """
     model.eval()
     with torch.inference_mode():
@@ -21,10 +21,10 @@ def predict(
 
 
 def error_percent(predictions: Tensor, labels: Tensor) -> float:
-    """Return the share of wrong predictions, in percent; both have shape (N,)."""
+    """Return the percentage of wrong predictions; both arguments have shape (N,)."""
     return 100.0 * (predictions != labels).double().mean().item()
 
 
 def agreement_percent(predictions: Tensor, others: Tensor) -> float:
-    """Return the share of images that two networks give the same class, in percent; both have shape (N,)."""
+    """Return the percentage of images for which two networks predict the same class; both arguments have shape (N,)."""
     return 100.0 * (predictions == others).double().mean().item()

@@ -1,4 +1,4 @@
-"""The corrupted test images on which networks are evaluated, in a stream: never more than one set in memory."""
+"""The corrupted test images on which networks are evaluated, one set at a time."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ CLEAN = "none"
 
 
 def choose_images(labels: NDArray[np.int64], settings: Mapping[str, Any]) -> NDArray[np.int64]:
-    """Return the positions (n,) of the test images that `settings` (`images`, `seed`) evaluate, in order."""
+    """Return the positions (n,), sorted, of the test images to evaluate, drawn by `settings` (`images`, `seed`)."""
     return draw_evenly(labels, settings["images"], settings["seed"], "corruptions.images")
 
 
@@ -29,16 +29,16 @@ def corrupted_images(
     archive: Path | None = None,
     workers: int = 1,
 ) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
-    """Yield corruption, severity and images (n, H, W, 3): first the clean ones ("none", 0), then each set of `settings`.
+    """Yield corruption, severity and images (n, H, W, 3): first the clean images ("none", 0), then each set of `settings`.
 
     Args:
         data: the test images.
-        positions: (n,) which of them.
+        positions: (n,), the positions of the images used.
         settings: `names`, `severities` and `seed` of the corruptions.
-        archive: read the images from this file instead of making them.
-        workers: CPU workers that make them.
+        archive: read the corrupted images from this file instead of generating them.
+        workers: number of CPU threads that generate them.
 
-    Raises DataError where the archive does not belong to these test images.
+    Raises DataError if the archive does not belong to these test images.
     """
     images = np.ascontiguousarray(data.images[positions])
     yield CLEAN, 0, images
@@ -56,13 +56,13 @@ def _open(path: Path, data: ImageSet) -> CorruptionArchive:
     archive = CorruptionArchive(path)
     if not np.array_equal(archive.labels, data.labels):
         raise DataError(
-            f"{path}: its labels are not those of the {len(data.labels):,} test images. It belongs to other images, or to "
-            "another order of them; remove it, or set corruptions.source to generated."
+            f"{path}: its labels are not those of the {len(data.labels):,} test images. It is of other images, or in another "
+            "order; remove it, or set corruptions.source to generated."
         )
     own, other = data.images.shape[1:], archive.images(archive.names[0], 1).shape[1:]
     if own != other:
         raise DataError(
-            f"{path}: its images are {other[0]} × {other[1]}, the test images {own[0]} × {own[1]}. It belongs to other "
-            "images; remove it, or set corruptions.source to generated."
+            f"{path}: its images are {other[0]} × {other[1]}, the test images {own[0]} × {own[1]}. It is of other images; "
+            "remove it, or set corruptions.source to generated."
         )
     return archive

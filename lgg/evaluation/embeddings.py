@@ -15,7 +15,7 @@ from lgg.models.base import ImageClassifier
 
 CLASSIFIERS = ("nearest_neighbours", "svm", "logistic_regression", "nearest_centroid")
 NEIGHBOURS = 10
-# megabytes of kernel rows kept by the support vector machine
+# cache for kernel rows of the support vector machine, in MB
 KERNEL_CACHE = 1000
 
 
@@ -28,10 +28,10 @@ def features(
     batch_size: int = 500,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
-    """Return the output of the network for each image, or its representation `layer` flattened, (N, d) on the CPU.
+    """Return the network's output for each image, or its flattened representation `layer`, (N, d) on the CPU.
 
-    With `unit_length` each row is scaled to length one. `images` are (N, H, W, 3) uint8; `model` lies on `device` and is
-    put into evaluation mode. Raises ValueError for a layer that the model does not have.
+    With `unit_length` each row is scaled to unit length. `images` are (N, H, W, 3) uint8; `model` is on `device` and is put
+    into evaluation mode. Raises ValueError for a layer that the model does not have.
     """
     if layer is not None and layer not in model.layers:
         raise ValueError(f"the network has no layer {layer!r}; it has {', '.join(model.layers)}")
@@ -47,7 +47,7 @@ def features(
 
 @dataclass(frozen=True)
 class EmbeddingClassifier:
-    """A classifier with the mean (d,) and the spread of its training features, by which it sees others too."""
+    """A classifier with the mean (d,) and the spread of its training features, by which it centres and scales its inputs."""
 
     mean: NDArray[np.float64]
     spread: float
@@ -70,36 +70,36 @@ def fit(
 ) -> EmbeddingClassifier:
     """Return the classifier `name`, fitted to the features (N, d) of training images and their labels (N,).
 
-    The features are centred and divided by one number, the root of the mean of their variances. They are not
-    standardised one by one: label variation shapes distances, which that would distort, and a feature that hardly
-    varies among training images would be blown up and outweigh all others on corrupted ones. One scale for all keeps
-    every neighbourhood, and gives the constants of the support vector machine (C = 1, kernel exp(−‖xi − xj‖²/d)) and of
-    logistic regression (C = 1) the same meaning whatever the size of the embeddings. Where all features are the same,
-    the classifier gives the most frequent class.
+    The features are centred and divided by a single scale, the root of the mean of their variances. They are not
+    standardised separately: that would distort the distances which label variation shapes, and a feature that hardly
+    varies on training images would be amplified and dominate on corrupted ones. A common scale preserves neighbourhoods,
+    and gives the constants of the support vector machine (C = 1, kernel exp(−‖xi − xj‖²/d)) and of logistic regression
+    (C = 1) the same meaning for embeddings of any scale. If all features are equal, the classifier predicts the most
+    frequent class.
 
     Args:
-        name: "nearest_neighbours", the most frequent class among the 10 nearest (all, where there are fewer);
+        name: "nearest_neighbours", the most frequent class among the 10 nearest images (or all, if there are fewer);
             "svm", a support vector machine with an RBF kernel; "logistic_regression"; or "nearest_centroid".
         features: (N, d).
         labels: (N,) integers from 0.
-        seed: of what a classifier leaves to chance. The same seed gives the same predictions.
+        seed: random seed of the classifier. The same seed gives the same predictions.
         num_classes: number of classes; None is the largest label plus one.
-        workers: threads of the search for nearest neighbours, without effect on the predictions.
+        workers: threads of the nearest-neighbour search, without effect on the predictions.
 
     Raises:
-        ValueError: for an unknown name, or features and labels that do not belong together.
-        DataError: where a class has no training image, there are fewer than two classes, or features are not finite.
+        ValueError: for an unknown name, or if the shapes of features and labels do not match.
+        DataError: if a class has no training images, there are fewer than two classes, or features are not finite.
     """
     from sklearn.dummy import DummyClassifier
 
     if name not in CLASSIFIERS:
         raise ValueError(f"there is no classifier {name!r}; there are {', '.join(CLASSIFIERS)}")
     if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise ValueError(f"features are (N, d) and labels (N,); these have shapes {features.shape} and {labels.shape}")
+        raise ValueError(f"features must be (N, d) and labels (N,), not {features.shape} and {labels.shape}")
     _check_training_set(features, labels, num_classes)
     mean = features.mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(features.var(axis=0, dtype=np.float64).mean()))
-    # a network whose training has collapsed gives all images one embedding: what is left is to name one class
+    # a network that has collapsed in training maps all images to one embedding, for which one class is predicted
     collapsed = spread <= np.finfo(np.float32).eps * np.abs(features).max()
     scale = 1.0 if collapsed else spread
     estimator = (
@@ -112,22 +112,22 @@ def _check_training_set(features: NDArray[Any], labels: NDArray[np.int64], num_c
     present = np.unique(labels)
     classes = num_classes if num_classes is not None else int(present.max(initial=-1)) + 1
     if classes < 2:
-        raise DataError("embedding: a classifier tells at least two classes apart; give training images of two or more")
+        raise DataError("embedding: a classifier needs training images of at least two classes")
     missing = sorted(set(range(classes)) - set(present.tolist()))
     if missing:
         raise DataError(
-            f"embedding: no training image has class {', '.join(map(str, missing))}, so no classifier can learn it; "
-            "give training images of every class"
+            f"embedding: there are no training images of class {', '.join(map(str, missing))}; add training images of every "
+            "class"
         )
     if not np.isfinite(features).all():
         raise DataError(
-            "embedding: the network's features of the training images are not all finite; train it anew, with a lower "
+            "embedding: the network's features of the training images are not all finite; train it again with a lower "
             "learning rate"
         )
 
 
 def _estimator(name: str, count: int, seed: int, workers: int) -> Any:
-    """Return the unfitted scikit-learn classifier; each import here, so that only the one used is paid for."""
+    """Return the unfitted scikit-learn classifier; imports are local, so that only the one used is loaded."""
     if name == "nearest_neighbours":
         from sklearn.neighbors import KNeighborsClassifier
 

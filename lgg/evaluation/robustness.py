@@ -1,6 +1,6 @@
-"""Predictions of a network that is disturbed: attacks, noise, dropout, coarse weights, DeepFool (Section 4.3).
+"""Predictions under perturbations: attacks, noise, dropout, quantised weights, DeepFool (Section 4.3).
 
-Networks lie on `device` and are put into evaluation mode; images are (N, H, W, 3) uint8, labels (N,). Predictions are
+Networks are on `device` and are put into evaluation mode; images are (N, H, W, 3) uint8, labels (N,). Predictions are
 classes, (N,) int64 on the CPU.
 """
 
@@ -18,7 +18,7 @@ from lgg.data.batches import in_order
 from lgg.evaluation.accuracy import predict
 from lgg.models.base import ImageClassifier
 
-#: takes a network, images (B, 3, H, W) in [0, 1] and labels (B,), and returns attacked images in pixel units
+#: takes a network, images (B, 3, H, W) in [0, 1] and labels (B,); returns attacked images in pixel units
 Attack = Callable[[ImageClassifier, Tensor, Tensor], Tensor]
 
 
@@ -32,7 +32,7 @@ def predict_under_attack(
     batch_size: int = 500,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return the predictions for images after `attack` on `model`, made by `target` where there is one (transfer)."""
+    """Return the predictions for images after `attack` on `model`, by `target` if it is given (transfer attack)."""
     judge = model if target is None else target
     model.eval()
     judge.eval()
@@ -53,9 +53,9 @@ def fgsm_curve(
     batch_size: int = 500,
     device: torch.device | str = "cpu",
 ) -> dict[float, Tensor]:
-    """Return the predictions under `lgg.attacks.fgsm` for each signal-to-noise ratio in decibels, in their order.
+    """Return the predictions under `lgg.attacks.fgsm` for each signal-to-noise ratio in decibels, in order.
 
-    One gradient serves all ratios. Raises ValueError as `fgsm` does.
+    The gradient is computed once for all ratios. Raises ValueError as `fgsm` does.
     """
     model.eval()
     predicted: dict[float, list[Tensor]] = {snr: [] for snr in snrs}
@@ -74,9 +74,9 @@ def without_gradient(
     batch_size: int = 500,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return for which images the gradient of the cross-entropy is zero everywhere, (N,) bool on the CPU.
+    """Return whether the gradient of the cross-entropy is zero everywhere, for each image, (N,) bool on the CPU.
 
-    Attacks along its sign do not move them, so the error under attack may be too low by as much as their share.
+    Attacks along its sign do not change such images, so the error under attack may be underestimated by their share.
     """
     model.eval()
     still = [
@@ -98,18 +98,18 @@ def predict_with_noise(
 ) -> Tensor:
     """Return the predictions for images with Gaussian noise of standard deviation `std`, in pixel units of [0, 1].
 
-    The sum is clamped to [0, 1] unless `clamp` is False. The noise of an image depends on the seed and on its position
-    alone, not on the batch size or the device.
+    The sum is clamped to [0, 1] unless `clamp` is False. The noise of an image depends only on the seed and the image's
+    position, not on the batch size or the device.
 
-    Raises ValueError where `std` is negative.
+    Raises ValueError if `std` is negative.
     """
     if not std >= 0:
-        raise ValueError(f"std is a standard deviation: at least 0, not {std}")
+        raise ValueError(f"std must be at least 0, not {std}")
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     predicted = []
     for batch in in_order(images, batch_size, device):
-        # one draw an image: torch draws large tensors in groups of 16, so that joint draws would depend on the batch
+        # one draw per image: torch draws large tensors in groups of 16, so a joint draw would depend on the batch
         noise = torch.stack([torch.randn(batch.shape[1:], generator=generator) for _ in batch]).to(batch.device)
         noisy = batch + std * noise
         predicted.append(_classes(model, noisy.clamp(0, 1) if clamp else noisy))
@@ -125,13 +125,13 @@ def predict_with_dropout(
     batch_size: int = 500,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return the predictions of a network whose blocks each lose a share `rate` of their output values.
+    """Return the predictions of a network with dropout of `rate` after each of its blocks.
 
-    Every value of the output of every module in `model.blocks` is set to zero with probability `rate`, and otherwise
-    divided by 1 − rate. What an image loses depends on the seed and on its position alone, not on the batch size or
-    the device.
+    Each value of the output of each module in `model.blocks` is set to zero with probability `rate`, and otherwise divided
+    by 1 − rate. Which values of an image are dropped depends only on the seed and the image's position, not on the batch
+    size or the device.
 
-    Raises ValueError where `rate` is not in [0, 1) or the network has no `blocks`.
+    Raises ValueError if `rate` is not in [0, 1) or the network has no `blocks`.
     """
     with _dropout_after_blocks(model, rate, seed):
         return predict(model, images, batch_size=batch_size, device=device)
@@ -145,14 +145,14 @@ def predict_with_quantized_weights(
     batch_size: int = 500,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return the predictions of a copy of the network with weights of `bits` bits; see `quantized`."""
+    """Return the predictions of a copy of the network with weights quantised to `bits` bits (see `quantized`)."""
     return predict(quantized(model, bits), images, batch_size=batch_size, device=device)
 
 
 def quantized(model: ImageClassifier, bits: int) -> ImageClassifier:
-    """Return a copy of the network whose weights with more than one axis are rounded to `bits` bits.
+    """Return a copy of the network whose weights with more than one axis are quantised to `bits` bits (see `quantize`).
 
-    Biases and batch normalisation keep theirs. See `quantize` for the levels.
+    Biases and batch normalisation are not changed.
     """
     coarse = copy.deepcopy(model)
     with torch.no_grad():
@@ -163,18 +163,18 @@ def quantized(model: ImageClassifier, bits: int) -> ImageClassifier:
 
 
 def quantize(weight: Tensor, bits: int) -> Tensor:
-    """Return `weight`, of any shape, as fixed-point numbers of `bits` bits, a sign among them, cut towards zero.
+    """Return `weight`, of any shape, as fixed-point numbers of `bits` bits including the sign, truncated towards zero.
 
-    The step is the power of two that max|weight| is at least 2^(bits − 2) and less than 2^(bits − 1) times as large as,
-    so that there are at most 2^bits − 1 levels, zero among them. This is the cut of the paper's published code, where
-    no weight is as large as 2.
+    The step is the power of two for which max|weight| ÷ step is at least 2^(bits − 2) and less than 2^(bits − 1), so there
+    are at most 2^bits − 1 levels, including zero. This equals the truncation of the paper's published code, where all
+    weights are below 2.
 
-    Raises ValueError where `bits` is less than 2.
+    Raises ValueError if `bits` is less than 2.
     """
     if bits < 2:
-        raise ValueError(f"weights need at least 2 bits to have a level on either side of zero, not {bits}")
+        raise ValueError(f"bits must be at least 2, for a level on either side of zero, not {bits}")
     _, exponent = torch.frexp(weight.abs().amax())
-    # powers of two, so that nothing is rounded but by the cut; an all-zero weight stays zero
+    # a power of two, so that the division is exact; an all-zero weight stays zero
     step = torch.ldexp(torch.ones((), dtype=weight.dtype, device=weight.device), exponent - (bits - 1))
     return (weight / step).trunc() * step
 
@@ -192,29 +192,29 @@ def deepfool_norms(
 ) -> Tensor:
     """Return ‖r‖₂ / ‖image‖₂ of the perturbation r that DeepFool finds, (N,) float32 on the CPU, in pixel units.
 
-    Its mean over images is ρ_adv (Moosavi-Dezfooli et al. 2016, Eq. 15); larger is more robust. It is NaN for images
-    that the network gets wrong without it, and infinite where DeepFool finds nothing in `steps` steps. Attacked images
-    stay in [0, 1].
+    The mean over images is ρ_adv (Moosavi-Dezfooli et al. 2016, Eq. 15); larger is more robust. The value is NaN for images
+    that are misclassified without perturbation, and infinite if DeepFool finds none in `steps` steps. Attacked images are
+    in [0, 1].
 
     Args:
         model: the network.
-        images, labels: (N, H, W, 3) uint8 and (N,) the true classes.
-        steps: the most linearisations of the network.
-        candidates: how many of the likeliest classes are considered.
-        overshoot: the share by which the perturbation is lengthened to cross the border.
-        batch_size: images attacked together; no image's value depends on it beyond rounding.
-        device: where the network lies.
+        images, labels: (N, H, W, 3) uint8, and (N,) the true classes.
+        steps: maximal number of linearisations of the network.
+        candidates: number of most likely classes considered.
+        overshoot: factor by which the perturbation is extended to cross the decision boundary.
+        batch_size: number of images attacked together; it affects the values only by rounding.
+        device: device of the network.
 
-    Needs the package foolbox (ImportError without it).
+    Requires the package foolbox (ImportError without it).
     """
-    # foolbox imports GitPython, which without this refuses to be imported where there is no program git
+    # foolbox imports GitPython, whose import fails without this if git is not installed
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from foolbox.attacks.deepfool import L2DeepFoolAttack
     from foolbox.models.pytorch import PyTorchModel
 
     labels = labels.cpu()
     right = (predict(model, images, batch_size=batch_size, device=device) == labels).nonzero()[:, 0]
-    # foolbox adds to the gradients of every weight that wants one
+    # otherwise foolbox would accumulate gradients of the weights
     frozen = copy.deepcopy(model).requires_grad_(False)
     network = PyTorchModel(frozen, bounds=(0, 1), device=device)
     attack = L2DeepFoolAttack(steps=steps, candidates=candidates, overshoot=overshoot)
@@ -248,11 +248,12 @@ def _classes(model: ImageClassifier, images: Tensor) -> Tensor:
 @contextmanager
 def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Iterator[None]:
     if not 0 <= rate < 1:
-        raise ValueError(f"rate is the share of values dropped: at least 0 and less than 1, not {rate}")
+        raise ValueError(f"rate, the share of values dropped, must be at least 0 and less than 1, not {rate}")
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise ValueError(
-            f"dropout goes after the modules of `blocks`, which {type(model).__name__} does not have; use preact_resnet18"
+            f"dropout is applied after the modules in `blocks`, which {type(model).__name__} does not have; use "
+            "preact_resnet18"
         )
     hooks = [
         block.register_forward_hook(_dropout(rate, torch.Generator().manual_seed(seed * 1_000_003 + number)))
@@ -266,10 +267,10 @@ def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Ite
 
 
 def _dropout(rate: float, generator: torch.Generator) -> Callable[..., Any]:
-    """Return a hook that drops values of a block's output, alone or followed by others in a tuple."""
+    """Return a hook that drops values of a block's output, or of its first output if it returns a tuple."""
 
     def drop(x: Tensor) -> Tensor:
-        # drawn in the order of the images, on the CPU, so that batch size and device make no difference
+        # drawn on the CPU in the order of the images, so the result does not depend on batch size or device
         kept = torch.rand(x.shape, generator=generator) >= rate
         return x * kept.to(x.device) / (1 - rate)
 

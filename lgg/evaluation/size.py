@@ -1,4 +1,4 @@
-"""How large a network is: parameters, operations for one image, shapes of its blocks."""
+"""The size of a network: number of parameters, operations per image, shapes of its blocks."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def count_parameters(model: ImageClassifier) -> int:
-    """Return the number of trained parameters."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_operations(model: ImageClassifier, side: int = 32) -> int:
-    """Return the multiply-accumulate operations of convolutions and linear layers for one image of `side` pixels."""
+    """Return the number of multiply-accumulate operations of convolutions and linear layers for one image of side `side`."""
     operations = 0
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
         nonlocal operations
         weight = module.weight
-        # each output value is a sum over one filter, or one row of the matrix
+        # each output value is a sum over one filter or matrix row
         operations += output[0].numel() * weight[0].numel()  # type: ignore[index]
 
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -38,7 +38,7 @@ def count_operations(model: ImageClassifier, side: int = 32) -> int:
 
 
 def block_shapes(model: "PreActResNet18", side: int = 32) -> list[tuple[str, tuple[int, ...]]]:
-    """Return name and output shape, without the batch, of each step of Figure 1 for one image of `side` pixels."""
+    """Return the name and the output shape, without the batch axis, of each step of Figure 1 for one image of side `side`."""
     steps = [("image", torch.zeros(1, 3, side, side))]
     with torch.no_grad():
         steps.append(("conv", model.conv(steps[-1][1])))

@@ -1,4 +1,4 @@
-"""What the losses over pairs of layers share."""
+"""Pairing of student and teacher layers, shared by the distillation losses."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,16 +10,16 @@ from lgg.graph import batch_size
 def paired_layers(
     student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (student, teacher) for each compared layer, the teacher's cut off from the gradient.
+    """Yield (student, teacher) for each compared layer, the teacher's detached.
 
-    Raises ValueError where there are no layers, or not the same number, or batches of different sizes.
+    Raises ValueError if there are no layers, their numbers differ, or their batches have different sizes.
     """
     if any(isinstance(given, Tensor) for given in (student_representations, teacher_representations)):
-        raise ValueError("representations are a list of tensors, one for each layer; put a single tensor in a list")
+        raise ValueError("representations must be a list with one tensor per layer; put a single tensor in a list")
     if len(student_representations) != len(teacher_representations) or not student_representations:
         raise ValueError(
-            "student and teacher are compared layer by layer: they need the same number of representations, at least "
-            f"one, not {len(student_representations)} and {len(teacher_representations)}"
+            "student and teacher must have the same number of representations, at least one, not "
+            f"{len(student_representations)} and {len(teacher_representations)}"
         )
     for layer, (student, teacher) in enumerate(zip(student_representations, teacher_representations, strict=True)):
         sizes = batch_size(student), batch_size(teacher)

@@ -1,4 +1,4 @@
-"""The check that cosine graphs are made of representations without negative values (Section 3.3)."""
+"""Check that representations of cosine graphs have no negative values (Section 3.3)."""
 
 from collections.abc import Sequence
 
@@ -10,25 +10,25 @@ from lgg.products import is_wrapped
 
 
 def layer_name(representations: Sequence[Tensor], place: int) -> str:
-    """Return how to call a layer: by its name where `lgg.tap` collected it, else by its place from 0."""
+    """Return a layer's name for messages: its name if `lgg.tap` collected it, else its position from 0."""
     names = getattr(representations, "layers", None)
     return f"layer {place if names is None else repr(names[place])}"
 
 
 class SignCheck:
-    """Refuses representations with negative values, at the first batch of each layer alone.
+    """Rejects representations with negative values, checking only the first batch of each layer.
 
-    Whether a layer's outputs can be negative is a matter of the layer: one that ends in a ReLU has none in any batch, and
-    any other has some in its first. So one look is enough, and no later step waits for the device. A layer is known by
-    its name and by the shape of its representations; looking needs values, so it is left out while `torch.compile` traces
-    and while a CUDA graph is captured.
+    Whether outputs can be negative depends on the layer: one that ends in a ReLU never has negative outputs, and any other
+    has some in its first batch. A single check is thus enough, and later steps do not wait for the device. Layers are
+    identified by name and shape. The check reads values, so it is skipped while `torch.compile` traces or a CUDA graph is
+    captured.
     """
 
     def __init__(self) -> None:
         self._passed: set[tuple[str, tuple[int, ...]]] = set()
 
     def __call__(self, x: Tensor, layer: str) -> None:
-        """Raise SignedRepresentations where `x` (B, ...) has a negative value, unless `layer` was seen before."""
+        """Raise SignedRepresentations if `x` (B, ...) has a negative value, unless `layer` was checked before."""
         if torch.compiler.is_compiling():
             return
         kind = (layer, tuple(x.shape[1:]))
@@ -40,8 +40,8 @@ class SignCheck:
             return
         if x.numel() and x.detach().amin() < 0:
             raise SignedRepresentations(
-                f"{layer} has negative values: cosines can then be negative, and degrees, which graphs are normalised by, "
-                "pass through zero. Cosine graphs are for representations that cannot be negative, as after a ReLU "
-                "(Section 3.3): take similarity='rbf', or compare the output of the ReLU that follows"
+                f"{layer} has negative values, so cosines and the degrees that graphs are normalised by can be negative or "
+                "zero. Cosine graphs need non-negative representations, as after a ReLU (Section 3.3): use "
+                "similarity='rbf', or use the output of the ReLU that follows"
             )
         self._passed.add(kind)

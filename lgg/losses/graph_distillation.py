@@ -1,12 +1,13 @@
 """Graph knowledge distillation, GKD (Section 4.1 of the paper; Lassance et al., ICASSP 2020)."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lgg.graph import Similarity, check_labels, nearest_neighbours, similarity_graph, symmetric_normalization
+from lgg.losses._options import check_options
 from lgg.losses._pairs import paired_layers
 from lgg.losses._signs import SignCheck, layer_name
 
@@ -19,23 +20,23 @@ class GraphDistillation(nn.Module):
     """Squared Frobenius distance between the latent geometry graphs of student and teacher, mean over layers.
 
     Args:
-        k: number of nearest neighbours kept for each vertex (itself not counted); None keeps every edge. In a batch of
-            fewer than k inputs every edge is kept.
-        edges: "all", only those between classes ("inter"), or only those within one ("intra").
+        k: number of nearest neighbours of each vertex, not counting itself; None keeps all edges, as does a k that
+            exceeds the batch.
+        edges: which edges are compared: "all", those between classes ("inter"), or those within classes ("intra").
         power: compare Aᵖ, the graph of walks of p steps.
-        normalize: take D^-1/2 A D^-1/2 for A.
-        neighbours: "teacher" keeps in the student's graph the edges that the teacher's has (the published code),
-            "own" lets each graph choose its own.
-        order: of the steps from similarities to the matrices that are compared.
+        normalize: use D^-1/2 A D^-1/2 in place of A.
+        neighbours: "teacher" gives the student's graph the edges of the teacher's (as the published code does), "own"
+            chooses the neighbours in each graph separately.
+        order: order of the steps from similarities to the compared matrices.
             "threshold_first" (the paper's text): nearest neighbours, normalisation, power, edges by class.
             "normalize_first": normalisation, nearest neighbours (by similarity), power, edges by class.
-            "published" (the published code): normalisation, edges by class, nearest neighbours by what is left, power.
-            The three agree where k keeps every edge and either p = 1 or all edges are compared.
-        similarity: "cosine" for representations that cannot be negative, as after a ReLU; "rbf" for
-            exp(−α‖xi − xj‖/m), m the mean distance of the batch at that layer; "rbf_squared" for the same with squares.
+            "published" (the published code): normalisation, edges by class, nearest neighbours among these, power.
+            The three agree if k keeps all edges and either p = 1 or all edges are compared.
+        similarity: "cosine" for non-negative representations, as after a ReLU; "rbf" for exp(−α‖xi − xj‖/m) with m the
+            mean distance in the batch at that layer; "rbf_squared" for the same with squared distances.
         rbf_scale: α of the two kernels, without unit.
 
-    Raises ValueError for a k or power below 1, an unknown word, or an α that is not positive.
+    Raises ValueError for a k or power below 1, an unknown option, or an α that is not positive.
     """
 
     def __init__(
@@ -50,19 +51,13 @@ class GraphDistillation(nn.Module):
         rbf_scale: float = 2.0,
     ) -> None:
         super().__init__()
-        for name, value, choices in (
-            ("edges", edges, Edges),
-            ("neighbours", neighbours, Neighbours),
-            ("order", order, Order),
-            ("similarity", similarity, Similarity),
-        ):
-            if value not in get_args(choices):
-                raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
-        for name, number in (("k", 1 if k is None else k), ("power", power)):
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1, not {number}")
-        if not rbf_scale > 0:
-            raise ValueError(f"rbf_scale is the α of exp(−α·distance): a positive number, not {rbf_scale}")
+        choices = {
+            "edges": (edges, Edges),
+            "neighbours": (neighbours, Neighbours),
+            "order": (order, Order),
+            "similarity": (similarity, Similarity),
+        }
+        check_options(choices, k=k, power=power, rbf_scale=rbf_scale)
         self.k = k
         self.edges = edges
         self.power = power
@@ -81,8 +76,8 @@ class GraphDistillation(nn.Module):
     ) -> Tensor:
         """Return the loss, a scalar: the sum of squared differences of the two graphs, mean over the pairs of layers.
 
-        Each representation has shape (B, ...), `labels` are integers (B,). Raises ValueError where they do not pair up, and
-        SignedRepresentations (a ValueError) where a cosine graph meets negative values in the first batch of a layer.
+        Each representation has shape (B, ...), `labels` are integers (B,). Raises ValueError if they do not match, and
+        SignedRepresentations (a ValueError) if a layer of a cosine graph has negative values in its first batch.
         """
         terms = []
         for layer, (student, teacher) in enumerate(paired_layers(student_representations, teacher_representations)):
@@ -106,7 +101,7 @@ class GraphDistillation(nn.Module):
         return difference.square().sum()
 
     def _weights(self, x: Tensor, wanted: Tensor | None) -> Tensor:
-        """Return the weights (B, B) that neighbours are chosen by; `wanted` (B, B) are the edges of the classes asked for."""
+        """Return the weights (B, B) by which neighbours are chosen; `wanted` (B, B) masks the edges compared, or is None."""
         published = self.order == "published"
         weights = similarity_graph(
             x,
@@ -121,7 +116,7 @@ class GraphDistillation(nn.Module):
         return None if self.k is None else nearest_neighbours(weights, min(self.k, len(weights)))
 
     def _graph(self, weights: Tensor, kept: Tensor | None) -> Tensor:
-        """Return the compared matrix (B, B): neighbours kept, normalised and raised to the power as configured."""
+        """Return the matrix (B, B) that is compared: `kept` edges, normalised and raised to the power as configured."""
         if self.normalize and self.order == "normalize_first":
             weights = symmetric_normalization(weights)
         if kept is not None:

@@ -9,10 +9,10 @@ from lgg.graph import at_least_float32
 class HintonDistillation(nn.Module):
     """KL divergence from the teacher's softened class probabilities to the student's, mean over the batch.
 
-    Both are softmax(logits / T). Hinton et al. (Section 2.1) multiply the term by T² so that its gradients keep their
-    size; as every factor, T² is applied where the objective is put together.
+    Both are softmax(logits / T). Hinton et al. (Section 2.1) multiply this term by T² so that the scale of its gradients
+    does not depend on T; like all factors of losses, T² is applied in the objective.
 
-    Raises ValueError where `temperature` T is not positive.
+    Raises ValueError if `temperature` T is not positive.
     """
 
     def __init__(self, temperature: float) -> None:
@@ -25,8 +25,8 @@ class HintonDistillation(nn.Module):
         """Return the divergence in nats, a scalar; both logits have shape (B, C), else ValueError."""
         if student_logits.shape != teacher_logits.shape:
             raise ValueError(
-                f"student and teacher tell the same classes apart for the same inputs: their logits have one shape, "
-                f"not {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+                f"the logits of student and teacher must have the same shape, not {tuple(student_logits.shape)} and "
+                f"{tuple(teacher_logits.shape)}"
             )
         student = F.log_softmax(at_least_float32(student_logits) / self.temperature, dim=1)
         teacher = F.log_softmax(at_least_float32(teacher_logits.detach()) / self.temperature, dim=1)

@@ -11,16 +11,16 @@ from lgg.losses._pairs import paired_layers
 
 
 class RelationalDistillation(nn.Module):
-    """Smooth-L1 difference of the pairwise distances of student and teacher, each divided by its mean.
+    """Smooth L1 loss between the pairwise distances of student and teacher, each divided by their mean.
 
-    Means run over the pairs of distinct inputs; the value is the mean over the pairs of layers. A batch of one has no
-    pair: its loss is zero, with a gradient of zero.
+    Means are over pairs of distinct inputs, then over pairs of layers. For a batch of one, which has no pairs, the loss and
+    its gradient are zero.
     """
 
     def forward(self, student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]) -> Tensor:
         """Return the loss, a scalar without unit; each representation has shape (B, ...).
 
-        Raises ValueError where the two do not pair up (see `paired_layers`).
+        Raises ValueError if the two do not match (see `paired_layers`).
         """
         terms = [
             _mean_smooth_l1(_relative_distances(student), _relative_distances(teacher))
@@ -30,12 +30,12 @@ class RelationalDistillation(nn.Module):
 
 
 def _mean_smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean over the pairs, zero where there are none."""
+    """Return the mean over the pairs, or zero if there are none."""
     return F.smooth_l1_loss(student, teacher, reduction="mean" if len(student) else "sum")
 
 
 def _relative_distances(x: Tensor) -> Tensor:
-    """Return the distances between distinct rows of `x` (B, ...) over their mean, shape (B·(B − 1)/2,)."""
+    """Return the distances between distinct rows of `x` (B, ...) divided by their mean, shape (B·(B − 1)/2,)."""
     size = len(x)
     distances = pairwise_distances(x)
     upper = torch.triu_indices(size, size, offset=1, device=x.device)

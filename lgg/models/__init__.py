@@ -1,4 +1,4 @@
-"""The networks, and the one function that builds them by name."""
+"""The networks of the paper, built by name."""
 
 import importlib
 import inspect
@@ -14,12 +14,14 @@ _EXPORTS = {
     "preact_resnet18": ("preact_resnet", "PreActResNet18"),
 }
 
+__all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "build"]
+
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
 
 
 def module_of(name: str) -> str:
-    """Return the module, as ``lgg.models.…``, that holds the network `name`; KeyError where there is none."""
+    """Return the full name of the module of the network `name`; KeyError if there is none."""
     return f"{__name__}.{_EXPORTS[name][0]}"
 
 
@@ -31,29 +33,29 @@ def build(
     std: Sequence[float] = CIFAR10_STD,
     **options: Any,
 ) -> "ImageClassifier":
-    """Return a new network, its weights drawn from torch's generator, those of convolutions with channels last in memory.
+    """Return a new network in channels-last memory format, with weights drawn from torch's generator.
 
-    ``model(x)`` takes images (B, 3, H, W) in [0, 1] and gives logits (B, num_classes);
-    ``model(x, return_representations=True)`` gives (logits, list of the tensors named by ``model.layers``).
+    ``model(x)`` maps images (B, 3, H, W) in [0, 1] to logits (B, num_classes);
+    ``model(x, return_representations=True)`` returns the logits and a list of the tensors named in ``model.layers``.
 
     Args:
         name: "wide_resnet" (options `depth`, `width`) or "preact_resnet18" (options `base_width`, `parseval`,
             `bottleneck`).
         num_classes: number of outputs.
-        mean: of each channel, which the network subtracts from its images; that of CIFAR-10 by default.
-        std: of each channel, which it then divides by; that of CIFAR-10 by default.
+        mean: mean of each channel, subtracted from the images; that of CIFAR-10 by default.
+        std: standard deviation of each channel, which they are then divided by; that of CIFAR-10 by default.
 
-    Raises ValueError for a name or option that does not exist.
+    Raises ValueError for an unknown name or option.
     """
     if name not in _EXPORTS:
         raise ValueError(f"there is no network {name!r}; there are {', '.join(sorted(_EXPORTS))}")
-    import torch  # here, since recipes read the table above without it
+    import torch  # imported here, since recipes read the table above without torch
 
     network = getattr(importlib.import_module(module_of(name)), _EXPORTS[name][1])
     arguments = {"num_classes": num_classes, "mean": mean, "std": std, **options}
     try:
         inspect.signature(network).bind(**arguments)
     except TypeError as error:
-        raise ValueError(f"network {name!r} does not take these options: {error}") from None
+        raise ValueError(f"network {name!r} does not accept these options: {error}") from None
     model: ImageClassifier = network(**arguments)
     return model.to(memory_format=torch.channels_last)

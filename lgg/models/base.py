@@ -1,4 +1,4 @@
-"""What every network of this package has in common."""
+"""Layers and the base class of the networks."""
 
 from collections.abc import Sequence
 from typing import Literal, overload
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Conv2d):
-    """A convolution without bias over `size` × `size` pixels, zeros around the image so that its size is kept.
+    """A `size` × `size` convolution without bias, zero-padded so that the size of the image is kept.
 
     Args:
         channels_in, channels_out: number of channels.
         size: side of the filters in pixels, odd.
         stride: step in pixels.
         scaled: convolve with W/√(2·size² + 1) in place of the stored weight W, as in Parseval networks (Cisse et al.
-            2017). Where the rows of W are orthonormal no distance then grows, since overlapping windows stretch
-            distances at most `size` times.
+            2017). If the rows of W are orthonormal, distances then do not grow, since overlapping windows increase
+            them by a factor of at most `size`.
     """
 
     def __init__(
@@ -27,19 +27,19 @@ class Convolution(nn.Conv2d):
         self.scale = (2 * size**2 + 1) ** -0.5 if scaled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # the weight has far fewer values than the activations
+        # scale the weight, which has far fewer values than the activations
         weight = self.weight if self.scale is None else self.weight * self.scale
         out: Tensor = self._conv_forward(x, weight, None)
         return out
 
 
 class PointwiseConvolution(Convolution):
-    """A 1×1 convolution without bias that takes every `stride`-th pixel: the shortcut where the shape changes.
+    """A 1×1 convolution without bias on every `stride`-th pixel: the shortcut of blocks that change the shape.
 
-    The pixels are taken first and convolved with stride 1, which gives the same values. PyTorch's strided 1×1
-    convolution on the CPU writes outside its memory in the backward pass where there are few input channels
-    (oneDNN issue 6035). They are taken by a pooling of single pixels: the gradient of a slice would come with channels
-    first in memory, and adding it to one with channels last takes twenty times as long.
+    The pixels are selected first and convolved with stride 1, which gives the same values: the backward pass of PyTorch's
+    strided 1×1 convolution on the CPU writes out of bounds for few input channels (oneDNN issue 6035). They are selected
+    by pooling single pixels: the gradient of a slice would be channels-first in memory, and adding it to a channels-last
+    one takes twenty times as long.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, *, scaled: bool = False) -> None:
@@ -51,17 +51,17 @@ class PointwiseConvolution(Convolution):
 
 
 def average_pixels(x: Tensor) -> Tensor:
-    """Return the mean over the pixels of (B, C, H, W), shape (B, C); the gradient comes with channels last in memory."""
+    """Return the mean over the pixels of (B, C, H, W), shape (B, C), with a gradient that is channels-last in memory."""
     return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)
 
 
 class ImageClassifier(nn.Module):
-    """Takes images in [0, 1], normalises them inside, and shows its representations on request.
+    """Base class of networks that take images in [0, 1], normalise them, and optionally return representations.
 
-    Normalisation is part of the network so that attacks work on pixels. Subclasses set `layers` and fill `_compute`.
+    Normalisation is part of the network so that attacks work on pixels. Subclasses set `layers` and implement `_compute`.
 
     Args:
-        mean, std: per-channel constants (3 values each).
+        mean, std: mean and standard deviation of each channel (3 values each).
     """
 
     #: names of the representations, in the order in which they are returned
@@ -84,6 +84,6 @@ class ImageClassifier(nn.Module):
     def forward(self, x: Tensor, return_representations: Literal[True]) -> tuple[Tensor, list[Tensor]]: ...
 
     def forward(self, x: Tensor, return_representations: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Return logits (B, C) for images (B, 3, H, W) in [0, 1]; with the representations where asked for."""
+        """Return logits (B, C) for images (B, 3, H, W) in [0, 1], with the list of representations if requested."""
         logits, representations = self._compute((x - self.mean) / self.std)
         return (logits, representations) if return_representations else logits

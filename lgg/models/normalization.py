@@ -1,8 +1,8 @@
-"""Batch normalisation that is as fast on a CPU for few channels as for many.
+"""Batch normalisation that is fast on CPUs even for few channels.
 
-PyTorch's kernels for images with channels last take the channels of one pixel at a time, so those of few channels leave
-most of a vector register empty: 8 channels take twenty times as long per value as 64. Here several pixels are taken for
-one with as many times the channels; their statistics are then put together. The state is that of `nn.BatchNorm2d`.
+PyTorch's kernels for channels-last images process the channels of one pixel at a time, so with few channels most of a
+vector register is unused: 8 channels take twenty times as long per value as 64. Here several pixels are treated as one
+with correspondingly more channels, whose statistics are then combined. The state is that of `nn.BatchNorm2d`.
 """
 
 import math
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 _ATEN = torch.ops.aten
 
-#: from here on PyTorch's own kernels are as fast: forward, and backward of statistics of the batch
+#: channels from which PyTorch's kernels are as fast: forward, and backward with batch statistics
 WIDE, WIDE_BACKWARD = 32, 16
-TARGET = 128  # channels of several pixels together
-LEAST = 2**15  # values of a batch, below which calls cost more than what they save
+TARGET = 128  # channels of several pixels treated as one
+LEAST = 2**15  # values in a batch below which the overhead exceeds the gain
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of images (B, C, H, W) as `nn.BatchNorm2d` computes it, but for rounding; it takes C."""
+    """Batch normalisation of images (B, C, H, W), equal to `nn.BatchNorm2d` up to rounding; its argument is C."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # what is left to PyTorch: kernels that are compiled, and the transforms of torch.func
+        # torch.compile and the transforms of torch.func use PyTorch's own implementation
         groups = 1 if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() else _groups(x)
         if groups == 1:
             return super().forward(x)
@@ -45,7 +45,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def _groups(x: Tensor) -> int:
-    """Return how many pixels of `x` are taken for one; 1 where PyTorch's kernel is fast enough, or the layout another."""
+    """Return how many pixels of `x` are treated as one; 1 if PyTorch's kernel is fast enough or `x` is not channels-last."""
     pixels, channels = x.numel() // max(1, x.shape[1]), x.shape[1]
     few = channels < WIDE and x.numel() >= LEAST
     if x.device.type != "cpu" or not few or not x.is_contiguous(memory_format=torch.channels_last):
@@ -54,22 +54,22 @@ def _groups(x: Tensor) -> int:
 
 
 def _wide(x: Tensor, groups: int) -> Tensor:
-    """Return images with channels last in memory as one of (1, groups · C, 1, pixels / groups), without a copy."""
+    """Return channels-last images as one image (1, groups · C, 1, pixels / groups), without a copy."""
     rows = x.permute(0, 2, 3, 1).reshape(1, 1, -1, groups * x.shape[1])
     return rows.permute(0, 3, 1, 2)
 
 
 def _narrow(wide: Tensor, like: Tensor) -> Tensor:
-    """Undo `_wide`."""
+    """Return the inverse of `_wide`, in the shape of `like`."""
     size, channels, height, width = like.shape
     return wide.permute(0, 2, 3, 1).reshape(size, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _WideBatchNorm(torch.autograd.Function):
-    """Normalised images; by statistics of the batch, which are then returned too, where none are given.
+    """Normalised images, by the given statistics or by those of the batch, which are then returned too.
 
     With x̂ the normalised values before scale w and shift, g = ∂σ/∂y and s = w/√(var + ε), ∂σ/∂x is s g for given
-    statistics, and s (g − mean(g) − x̂ mean(g x̂)) for those of the batch, means over all pixels.
+    statistics, and s (g − mean(g) − x̂ mean(g x̂)) for batch statistics, with means over all pixels.
     """
 
     @staticmethod
@@ -86,13 +86,13 @@ class _WideBatchNorm(torch.autograd.Function):
         wide = _wide(x, groups)
         given = mean is not None and variance is not None
         if mean is None or variance is None:
-            # statistics to remember are not asked for, but say the type of those that come back
+            # running statistics are not used, but determine the type of the result
             forgotten = [weight.new_zeros(len(weight) * groups) for _ in range(2)]
             statistics = _ATEN.batch_norm_update_stats(wide, *forgotten, 0.0)
             means, variances = (each.view(groups, -1) for each in statistics)
             mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
         repeated = (each.repeat(groups) for each in (weight, bias, mean, variance))
-        # written through a view of the whole, since a function's result that is itself a view cannot be changed in place
+        # written through a view, since the result of an autograd function may not be modified in place if it is a view
         normalized, unused = torch.empty_like(x), {name: weight.new_empty(0) for name in ("save_mean", "save_invstd")}
         _ATEN.native_batch_norm.out(wide, *repeated, False, 0.0, eps, out=_wide(normalized, groups), **unused)
         ctx.save_for_backward(x, weight, mean, variance)
@@ -110,7 +110,7 @@ class _WideBatchNorm(torch.autograd.Function):
         inverse = (variance + ctx.eps).rsqrt()
         wanted = list(ctx.needs_input_grad[:3])
         rest = (None,) * 4
-        # a gradient that is to be differentiated again needs one that knows that the statistics depend on x
+        # a gradient that will be differentiated again must account for the statistics' dependence on x
         if not ctx.given and (x.shape[1] >= WIDE_BACKWARD or torch.is_grad_enabled()):
             return *backward(gradient, x, weight, None, None, mean, inverse, True, ctx.eps, wanted), *rest
         if not ctx.given:

@@ -1,4 +1,4 @@
-"""The ResNet18 of Sections 3 and 4.2 to 4.3, in its pre-activation form (He et al. 2016)."""
+"""The pre-activation ResNet18 of Sections 3, 4.2 and 4.3 (He et al. 2016)."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from lgg.models.normalization import BatchNorm
 
 
 class PreActBlock(nn.Module):
-    """bn-relu-conv-bn-relu-conv plus shortcut; the shortcut is a 1×1 convolution of the first relu where shapes change.
+    """bn-relu-conv-bn-relu-conv plus shortcut; if the shape changes, the shortcut is a 1×1 convolution of the first relu.
 
-    With `parseval` the convolutions are scaled, and the output is the mean of the two in place of their sum, a convex
-    combination (Cisse et al. 2017).
+    With `parseval` the convolutions are scaled, and the output is the mean of branch and shortcut in place of their sum, a
+    convex combination (Cisse et al. 2017).
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, *, parseval: bool = False) -> None:
@@ -41,19 +41,18 @@ class PreActResNet18(ImageClassifier):
     """Pre-activation ResNet18 for small images: eight blocks with w, w, 2w, 2w, 4w, 4w, 8w, 8w channels.
 
     Representations: the outputs of all 17 ReLUs, two in each block and the one before pooling, all non-negative. The
-    output of block b, seen after its ReLU, is therefore the first representation of block b + 1. With base width 64
-    and 10 classes it has 11,171,146 parameters; as in the published code no batch normalisation stands before the
-    last ReLU.
+    output of block b after its ReLU is thus the first representation of block b + 1. With base width 64 and 10 classes
+    the network has 11,171,146 parameters. As in the published code, there is no batch normalisation before the last ReLU.
 
     Args:
         num_classes: number of outputs.
-        mean: of each channel (3 values), which is subtracted from the images.
-        std: of each channel (3 values), which they are then divided by.
+        mean: mean of each channel (3 values), subtracted from the images.
+        std: standard deviation of each channel (3 values), which they are then divided by.
         base_width: w.
-        parseval: scale every convolution's weight by 1/√(2·kh·kw + 1) in the forward pass and take the mean of branch
-            and shortcut for their sum, as Parseval networks do (Cisse et al. 2017).
-        bottleneck: units of a linear layer between pooling and classifier, whose output is then one more
-            representation, the last and the only one with negative values; None is without.
+        parseval: scale the weight of every convolution by 1/√(2·kh·kw + 1) in the forward pass, and use the mean of branch
+            and shortcut in place of their sum, as in Parseval networks (Cisse et al. 2017).
+        bottleneck: number of units of an additional linear layer between pooling and classifier, whose output is the last
+            representation and the only one with negative values; None is no such layer.
 
     Raises ValueError for a width or bottleneck below 1.
     """
@@ -77,9 +76,13 @@ class PreActResNet18(ImageClassifier):
     ) -> None:
         super().__init__(mean, std)
         if base_width < 1:
-            raise ValueError(f"base_width is the number of channels of the first blocks: at least 1, not {base_width}")
+            raise ValueError(
+                f"base_width, the number of channels of the first blocks, must be at least 1, not {base_width}"
+            )
         if bottleneck is not None and bottleneck < 1:
-            raise ValueError(f"bottleneck is the number of units before the classifier: at least 1, not {bottleneck}")
+            raise ValueError(
+                f"bottleneck, the number of units before the classifier, must be at least 1, not {bottleneck}"
+            )
         self.conv = Convolution(3, base_width, 3, scaled=parseval)
         widths = [base_width * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
         strides = (1, 1, 2, 1, 2, 1, 2, 1)

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from lgg.models.base import ImageClassifier, PointwiseConvolution, average_pixels
 from lgg.models.normalization import BatchNorm
 
-STEM_CHANNELS = 16  # whatever the width, as in the published code
+STEM_CHANNELS = 16  # for any width, as in the published code
 
 
 class BasicBlock(nn.Module):
-    """conv-bn-relu-conv-bn, add, relu; a 1×1 convolution and bn on the shortcut where the shape changes."""
+    """conv-bn-relu-conv-bn, add, relu; the shortcut has a 1×1 convolution and bn if the shape changes."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class WideResNet(ImageClassifier):
     Representations: the outputs of stages 1 and 2 and the pooled vector, all non-negative. With 10 classes
     WideResNet-28-1 has 369,690 parameters, WideResNet-28-0.5 has 94,154.
 
-    Raises ValueError where depth is not 6n + 4 or the width leaves no channel.
+    Raises ValueError if the depth is not 6n + 4 or the width is too small for a single channel.
     """
 
     layers = ("stage1", "stage2", "pool")
@@ -50,10 +50,10 @@ class WideResNet(ImageClassifier):
         super().__init__(mean, std)
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(
-                f"a wide residual network has depth 6n + 4 with n at least 1 (10, 16, 22, 28 …), not {depth}"
+                f"depth must be 6n + 4 with n at least 1 (10, 16, 22, 28, …) for a wide residual network, not {depth}"
             )
         if int(STEM_CHANNELS * width) < 1:
-            raise ValueError(f"width {width} leaves no channel in the first stage")
+            raise ValueError(f"with width {width} the first stage has no channels")
         base = int(STEM_CHANNELS * width)
         self.conv = nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)
         self.bn = BatchNorm(STEM_CHANNELS)

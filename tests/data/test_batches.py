@@ -17,18 +17,18 @@ def batches(batch_size=8, seed=0, **options):
 
 
 def whole_epoch(source, number=0):
-    """Return all images and labels of an epoch, one after the other."""
+    """Return all images and labels of an epoch, concatenated."""
     images, labels = zip(*source.epoch(number), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
 def pixels(images):
-    """Return model inputs as they were: (N, H, W, 3) uint8."""
+    """Return model inputs converted back to (N, H, W, 3) uint8."""
     return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def padded_crop(image, top, left, mirrored):
-    """Return one crop, pixel by pixel: zeros around the image, then the window, then the mirror."""
+    """Return one crop, pixel by pixel: zero padding, then the window, then mirroring."""
     height, width, _ = image.shape
     crop = torch.zeros_like(image)
     for row in range(height):
@@ -43,7 +43,7 @@ def padded_crop(image, top, left, mirrored):
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
-def test_an_epoch_holds_each_image_once(augmentation):
+def test_an_epoch_contains_each_image_once(augmentation):
     _, labels = whole_epoch(batches(augmentation=augmentation))
     assert sorted(labels.tolist()) == list(range(COUNT))
 
@@ -66,7 +66,7 @@ def test_the_last_batch_may_be_smaller(batch_size, sizes):
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
-def test_batches_are_what_a_network_takes(augmentation):
+def test_batches_have_the_format_of_network_inputs(augmentation):
     for images, labels in batches(augmentation=augmentation).epoch(0):
         assert images.shape == (len(labels), 3, 32, 32)
         assert images.dtype == torch.float32
@@ -80,7 +80,7 @@ def test_values_are_divided_by_255_exactly():
     assert torch.equal(to_model_input(every)[0, 0].flatten(), torch.arange(256) / 255)
 
 
-def test_the_images_given_are_not_changed():
+def test_input_images_are_not_modified():
     images = random_images()
     source = Batches(images, torch.arange(COUNT), batch_size=8, seed=0, augmentation="crop_and_flip")
     whole_epoch(source)
@@ -114,7 +114,7 @@ def test_every_crop_in_a_batch_has_its_own_corner_and_mirror():
 
 
 def corners_and_mirrors(source, epochs):
-    """Return top, left and mirror of every crop of many epochs, found by comparing with all that are possible."""
+    """Return top, left and mirroring of every crop of many epochs, found by comparison with all possible ones."""
     images = random_images(height=5, width=5)
     possible = {
         (index, padded_crop(images[index], top, left, mirrored).numpy().tobytes()): (top, left, mirrored)
@@ -141,7 +141,7 @@ def test_epochs_hold_crops_from_all_corners_half_of_them_mirrored():
     assert 0.4 < sum(mirrored) / len(mirrored) < 0.6
 
 
-def test_an_image_is_cropped_anew_each_epoch():
+def test_an_image_is_cropped_differently_in_each_epoch():
     source = batches(augmentation="crop_and_flip")
     views = set()
     for epoch in range(10):
@@ -150,11 +150,11 @@ def test_an_image_is_cropped_anew_each_epoch():
     assert len(views) >= 9
 
 
-# --- repeatable ---------------------------------------------------------------------------------------------------
+# --- reproducible -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
-def test_an_epoch_can_be_repeated_without_those_before_it(augmentation):
+def test_an_epoch_can_be_repeated_without_the_previous_ones(augmentation):
     source = batches(augmentation=augmentation, seed=5)
     for number in range(3):
         whole_epoch(source, number)
@@ -165,7 +165,7 @@ def test_an_epoch_can_be_repeated_without_those_before_it(augmentation):
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
-def test_torch_s_own_generator_does_not_matter_and_is_left_alone(augmentation):
+def test_the_global_generator_of_torch_is_not_used(augmentation):
     torch.manual_seed(0)
     first, state = whole_epoch(batches(augmentation=augmentation)), torch.get_rng_state()
     torch.manual_seed(1)
@@ -195,12 +195,12 @@ def test_in_order_keeps_the_order(batch_size):
     assert all(part.is_contiguous(memory_format=torch.channels_last) for part in parts)
 
 
-# --- where they are kept --------------------------------------------------------------------------------------------
+# --- where images are stored ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
 def test_images_that_stay_in_main_memory_give_the_same_batches(augmentation):
-    """The meta device stands for a GPU: a batch arrives there, with the shape and type it has here."""
+    """The meta device represents a GPU: a batch arrives there with the same shape and type."""
     here = batches(augmentation=augmentation)
     away = batches(augmentation=augmentation, device="meta", resident=False)
     assert away.images.device == away.labels.device == torch.device("cpu")
@@ -215,13 +215,13 @@ def test_images_that_stay_in_main_memory_give_the_same_batches(augmentation):
 @pytest.mark.parametrize(
     ("free", "kept"), [(10**9, True), (2 * COUNT * 32 * 32 * 3, True), (COUNT * 32 * 32 * 3, False)]
 )
-def test_a_gpu_keeps_the_images_where_they_fill_at_most_half_of_its_free_memory(free, kept, monkeypatch):
+def test_images_stay_on_a_gpu_if_they_fill_at_most_half_of_its_free_memory(free, kept, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10**12))
     assert _fits(random_images(), torch.device("cuda")) == kept
     assert _fits(random_images(), torch.device("cpu"))
 
 
-def test_another_seed_shares_the_images_and_is_that_seed_s_order():
+def test_another_seed_shares_the_images_but_not_the_order():
     first = batches(seed=0, augmentation="crop_and_flip")
     second = first.with_seed(5)
     assert second.images.data_ptr() == first.images.data_ptr()

@@ -52,10 +52,10 @@ GOOD = {
 }
 
 
-# --- written and read again ---------------------------------------------------------------------------------------
+# --- writing and reading ------------------------------------------------------------------------------------------
 
 
-def test_what_is_read_is_what_corrupt_gives(file, images):
+def test_images_read_are_those_of_corrupt(file, images):
     archive = CorruptionArchive(file)
     assert archive.labels.dtype == np.int64 and np.array_equal(archive.labels, LABELS)
     for name in NAMES:
@@ -63,17 +63,17 @@ def test_what_is_read_is_what_corrupt_gives(file, images):
             assert np.array_equal(archive.images(name, severity), corrupt(images, name, severity, seed=3))
 
 
-def test_names_come_in_the_order_of_the_paper(file):
+def test_names_are_in_the_order_of_the_paper(file):
     assert CorruptionArchive(file).names == ("gaussian_noise", "fog", "pixelate")
 
 
-def test_the_parts_in_which_it_is_written_do_not_show(file, images, tmp_path, monkeypatch):
+def test_content_does_not_depend_on_the_parts_written(file, images, tmp_path, monkeypatch):
     monkeypatch.setattr(corruption_archive, "IMAGES_AT_ONCE", 3)
     write_archive(tmp_path / "parts.tar", images, LABELS, NAMES, seed=3)
     assert (tmp_path / "parts.tar").read_bytes() == file.read_bytes()
 
 
-def test_making_the_images_does_not_count_as_writing(images, tmp_path, monkeypatch):
+def test_generating_images_does_not_count_as_writing(images, tmp_path, monkeypatch):
     now = 100.0
     monkeypatch.setattr("lgg.files.time", SimpleNamespace(perf_counter=lambda: now))
 
@@ -107,18 +107,18 @@ def test_pixels_of_one_severity_are_read_and_not_mapped(file):
         assert np.array_equal(images, whole[(severity - 1) * COUNT : severity * COUNT])
 
 
-def test_nothing_is_left_of_an_archive_that_could_not_be_written(images, tmp_path):
+def test_nothing_is_left_if_writing_fails(images, tmp_path):
     with pytest.raises(DataError, match="'fgo'; did you mean 'fog'"):
         write_archive(tmp_path / "kept.tar", images, LABELS, ["fog", "fgo"])
     assert not list(tmp_path.iterdir())
 
 
-def test_labels_must_fit_the_images(images, tmp_path):
+def test_labels_must_match_the_images(images, tmp_path):
     with pytest.raises(ValueError, match="labels"):
         write_archive(tmp_path / "kept.tar", images, LABELS[:-1], NAMES)
 
 
-def test_a_corruption_that_is_not_there_is_answered_with_the_nearest(file):
+def test_an_unknown_corruption_is_refused_with_the_closest_name(file):
     with pytest.raises(DataError, match=r"kept.tar: there is no corruption 'pixelated'; did you mean 'pixelate'\?"):
         CorruptionArchive(file).images("pixelated", 1)
 
@@ -129,11 +129,11 @@ def test_severities_are_1_to_5(file, severity):
         CorruptionArchive(file).images("fog", severity)
 
 
-# --- files that cannot be used ------------------------------------------------------------------------------------
+# --- invalid files ------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_archive_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nothing.tar: there is no such file"):
+    with pytest.raises(DataError, match=r"nothing.tar: file not found"):
         CorruptionArchive(tmp_path / "nothing.tar")
 
 
@@ -146,18 +146,18 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.9])
-def test_an_archive_that_is_cut_short_is_refused(file, share):
+def test_a_truncated_archive_is_refused(file, share):
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match=r"kept.tar: damaged|cut short"):
+    with pytest.raises(DataError, match=r"kept.tar: damaged|truncated"):
         CorruptionArchive(file)
 
 
-def test_an_archive_that_is_cut_off_between_members_is_refused(file):
+def test_an_archive_truncated_between_members_is_refused(file):
     with tarfile.open(file, "r:") as archive:
         last = archive.getmembers()[-1]
     file.write_bytes(file.read_bytes()[: last.offset])
-    with pytest.raises(DataError, match="cut short"):
+    with pytest.raises(DataError, match="truncated"):
         CorruptionArchive(file)
 
 
@@ -179,13 +179,13 @@ def test_a_damaged_header_is_found(file):
         ("fog", bytes_of(np.zeros((19, 32, 32, 3), np.uint8)), r"\(20, H, W, 3\)"),
         ("fog", bytes_of(np.zeros((20, 3, 32, 32), np.uint8)), "3 channels"),
         ("fog", bytes_of(np.zeros((20, 32), np.uint8)), r"\(20, H, W, 3\)"),
-        ("fog", bytes_of(np.asfortranarray(np.zeros((20, 32, 32, 3), np.uint8))), "column order"),
-        ("fog", bytes_of(np.zeros((20, 32, 32, 3), np.uint8))[:-1], "bytes, which do not make"),
+        ("fog", bytes_of(np.asfortranarray(np.zeros((20, 32, 32, 3), np.uint8))), "column-major order"),
+        ("fog", bytes_of(np.zeros((20, 32, 32, 3), np.uint8))[:-1], "bytes, which do not match"),
         ("fog", b"no array at all", "magic"),
         ("labels", bytes_of(np.zeros(20)), "float64"),
         ("labels", bytes_of(np.zeros((4, 5), np.uint8)), r"\(5N,\)"),
         ("labels", bytes_of(np.zeros(19, np.uint8)), r"\(5N,\)"),
-        ("labels", bytes_of(np.arange(20)), "differ from severity to severity"),
+        ("labels", bytes_of(np.arange(20)), "differ between severities"),
     ],
 )
 def test_a_member_with_other_content_is_named(tmp_path, name, content, message):
@@ -196,7 +196,7 @@ def test_a_member_with_other_content_is_named(tmp_path, name, content, message):
 
 
 @pytest.mark.parametrize(("missing", "message"), [("labels", "labels.npy"), ("fog", "NAME.npy")])
-def test_labels_and_a_corruption_must_be_there(tmp_path, missing, message):
+def test_labels_and_at_least_one_corruption_are_required(tmp_path, missing, message):
     path = tmp_path / "other.tar"
     write_tar(path, {name: content for name, content in GOOD.items() if name != missing})
     with pytest.raises(DataError, match=message):
@@ -210,7 +210,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """A server of CONTENT that closes connections after `cut` bytes and keeps what it was asked for."""
+    """A server of CONTENT that closes connections after `cut` bytes and records requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -272,16 +272,16 @@ def test_a_file_is_downloaded_and_renamed(server, path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_that_is_there_is_not_fetched_again(server, path):
+def test_an_existing_file_is_not_downloaded_again(server, path):
     fetch(path, server)
     fetch(path, server)
     assert len(server.ranges) == 1
 
 
-def test_another_file_that_is_there_is_left_alone(server, path):
+def test_an_existing_different_file_is_not_overwritten(server, path):
     path.parent.mkdir()
     path.write_bytes(b"mine")
-    with pytest.raises(DataError, match="not the file expected"):
+    with pytest.raises(DataError, match="not the expected file"):
         fetch(path, server)
     assert path.read_bytes() == b"mine" and not server.ranges
 
@@ -293,7 +293,7 @@ def test_a_connection_that_is_cut_is_gone_on_with(server, path):
     assert server.ranges == [None, "bytes=130000-", "bytes=260000-"]
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_was_cut_off(server, path):
+def test_a_later_call_resumes_an_interrupted_download(server, path):
     path.parent.mkdir()
     part_of(path).write_bytes(CONTENT[:1234])
     fetch(path, server)
@@ -301,7 +301,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_was_cut_off(server, path):
     assert server.ranges == ["bytes=1234-"]
 
 
-def test_a_server_that_knows_no_ranges_is_asked_for_everything(server, path):
+def test_a_server_without_ranges_sends_the_whole_file(server, path):
     server.knows_ranges = False
     path.parent.mkdir()
     part_of(path).write_bytes(b"x" * 1234)
@@ -311,7 +311,7 @@ def test_a_server_that_knows_no_ranges_is_asked_for_everything(server, path):
 
 def test_a_server_that_always_gives_up_is_given_up_and_the_part_is_kept(server, path):
     server.knows_ranges, server.cut = False, 1000
-    with pytest.raises(DataError, match=r"1,000 of 300,000 bytes are there.*run again"):
+    with pytest.raises(DataError, match=r"1,000 of 300,000 bytes were received.*run again"):
         fetch(path, server)
     assert part_of(path).stat().st_size == 1000 and not path.exists()
     assert len(server.ranges) <= 2 * corruption_archive.ATTEMPTS
@@ -319,7 +319,7 @@ def test_a_server_that_always_gives_up_is_given_up_and_the_part_is_kept(server, 
 
 def test_a_wrong_checksum_is_told_and_the_part_is_removed(server, path):
     server.content = bytes(len(CONTENT))
-    with pytest.raises(DataError, match=rf"has the MD5 .*, not {MD5}.*put the right file at .*archive.tar yourself"):
+    with pytest.raises(DataError, match=rf"has the MD5 .*, not {MD5}.*save the right file as .*archive.tar yourself"):
         fetch(path, server)
     assert not list(path.parent.iterdir())
 
@@ -328,15 +328,15 @@ def test_a_page_in_place_of_the_file_is_told_and_what_had_come_is_kept(server, p
     path.parent.mkdir()
     part_of(path).write_bytes(CONTENT[:1234])
     server.content, server.kind, server.knows_ranges = b"<html>out of order</html>", "text/html; charset=utf-8", False
-    with pytest.raises(DataError, match=r"archive\.tar: http.* answers with a page .*run again later"):
+    with pytest.raises(DataError, match=r"archive\.tar: http.* responded with a web page .*run again later"):
         fetch(path, server)
     assert part_of(path).read_bytes() == CONTENT[:1234]
     assert len(server.ranges) == 1
 
 
-def test_a_longer_file_is_told_and_removed(server, path):
+def test_a_longer_file_is_reported_and_removed(server, path):
     server.content = CONTENT + b"more"
-    with pytest.raises(DataError, match="more than the 300,000 bytes"):
+    with pytest.raises(DataError, match="more than the expected 300,000 bytes"):
         fetch(path, server)
     assert not list(path.parent.iterdir())
 
@@ -351,22 +351,22 @@ def test_a_part_of_another_longer_file_is_removed(server, path):
 
 
 @pytest.mark.parametrize(("status", "attempts"), [(404, 1), (403, 1), (503, 5), (429, 5)])
-def test_only_errors_that_may_pass_are_tried_again(server, path, status, attempts):
+def test_only_transient_errors_are_retried(server, path, status, attempts):
     server.status = status
-    with pytest.raises(DataError, match=f"{status}.*put it at .*archive.tar yourself"):
+    with pytest.raises(DataError, match=f"{status}.*save it as .*archive.tar"):
         fetch(path, server)
     assert len(server.ranges) == attempts
 
 
-def test_without_a_network_people_are_told_to_put_the_file_there(server, path):
+def test_without_a_network_the_message_says_where_to_save_the_file(server, path):
     url = server.url
     server.shutdown()
     server.server_close()
-    with pytest.raises(DataError, match=r"could not be downloaded.*put it at .*archive.tar yourself"):
+    with pytest.raises(DataError, match=r"could not be downloaded.*save it as .*archive.tar"):
         download(path, url=url, md5=MD5, size=len(CONTENT))
 
 
-def test_a_disk_that_is_too_small_is_told_beforehand(server, path, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_in_advance(server, path, monkeypatch):
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(corruption_archive.shutil, "disk_usage", lambda _: usage(10, 0, 10))
     with pytest.raises(DataError, match=r"300,000 bytes are missing, but the disk has only 10 free"):
@@ -374,18 +374,18 @@ def test_a_disk_that_is_too_small_is_told_beforehand(server, path, monkeypatch):
     assert not server.ranges
 
 
-def test_a_disk_that_fills_up_is_told(server, path, monkeypatch):
+def test_a_disk_that_fills_up_is_reported(server, path, monkeypatch):
     def full(**options):
         raise OSError(corruption_archive.errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(corruption_archive, "tqdm", full)
-    with pytest.raises(DataError, match=r"the disk is full\. Make room and run again"):
+    with pytest.raises(DataError, match=r"the disk is full\. Free some space and run again"):
         fetch(path, server)
     assert len(server.ranges) == 1
 
 
 def test_the_official_archive_is_named():
     assert corruption_archive.ARCHIVE_URL.startswith("https://zenodo.org/records/2535967/")
-    # 19 corruptions, each of 50,000 images and a header, and the labels, padded to tar's blocks
+    # 19 corruptions of 50,000 images and a header each, and the labels, padded to tar's blocks
     assert 0 < corruption_archive.ARCHIVE_BYTES - 19 * 50_000 * 32 * 32 * 3 < 1_000_000
     assert len(corruption_archive.ARCHIVE_MD5) == 32

@@ -11,7 +11,7 @@ from lgg.errors import DataError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Return a folder of two classes in both splits, of one empty file each."""
+    """Return a folder with two classes in both splits, with one empty file each."""
     for name in ("train/cat/1.png", "train/dog/2.jpg", "test/cat/3.png", "test/dog/4.webp"):
         add(tmp_path / name)
     return tmp_path
@@ -33,7 +33,7 @@ def lines_of(folder):
     return str(error.value).replace(f"{folder}/", "").removeprefix("data.path: ").split("\n  ")
 
 
-def test_links_that_lead_nowhere_are_no_pictures(pictures):
+def test_broken_links_are_not_pictures(pictures):
     (pictures / "train/cat/loop.png").symlink_to("loop.png")
     (pictures / "train/cat/gone.png").symlink_to("nowhere.png")
     assert len(names(pictures)) == 4
@@ -43,7 +43,7 @@ def test_links_that_lead_nowhere_are_no_pictures(pictures):
 # --- which files are read -----------------------------------------------------------------------------------------
 
 
-def test_pictures_of_every_depth_and_case_are_read_by_class(pictures):
+def test_pictures_at_any_depth_and_with_any_case_are_read_by_class(pictures):
     add(pictures / "train/cat/a/b/5.TIFF")
     add(pictures / "train/cat/a/6.WebP")
     assert names(pictures) == [
@@ -52,7 +52,7 @@ def test_pictures_of_every_depth_and_case_are_read_by_class(pictures):
     ]  # fmt: skip
 
 
-def test_what_is_hidden_is_not_seen_and_what_is_no_picture_is_named(pictures):
+def test_hidden_files_are_ignored_and_other_files_reported(pictures):
     before = names(pictures)
     for name in (".DS_Store", "train/.x/1.png", "train/cat/.1.png", "train/cat/.thumbs/1.png", "test/.cat/1.png"):
         add(pictures / name)
@@ -64,7 +64,7 @@ def test_what_is_hidden_is_not_seen_and_what_is_no_picture_is_named(pictures):
     assert names(pictures) == before
 
 
-def test_of_many_other_files_a_few_are_named(pictures):
+def test_only_a_few_of_many_other_files_are_named(pictures):
     for number in range(2000):
         add(pictures / f"test/cat/{number:04}.txt")
     (line,) = own_files.survey("image_folder", pictures).notices
@@ -72,7 +72,7 @@ def test_of_many_other_files_a_few_are_named(pictures):
                          "cat/0004.txt and 1,995 more")  # fmt: skip
 
 
-def test_links_are_followed_but_not_in_circles(pictures, tmp_path_factory):
+def test_links_are_followed_but_not_in_cycles(pictures, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     add(elsewhere / "7.png")
     (pictures / "train/cat/linked").symlink_to(elsewhere)
@@ -86,62 +86,62 @@ def test_links_are_followed_but_not_in_circles(pictures, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_for_want_of_a_test_folder_another_one_is_it(pictures, name):
+def test_without_a_test_folder_another_one_is_used(pictures, name):
     (pictures / "test").rename(pictures / name)
     assert names(pictures)[2:] == [f"{name}/cat/3.png", f"{name}/dog/4.webp"]
     assert own_files.survey("image_folder", pictures).notices == []
 
 
-def test_with_a_test_folder_another_one_is_left_alone_and_named(pictures):
+def test_with_a_test_folder_others_are_ignored_and_reported(pictures):
     before = names(pictures)
     add(pictures / "val/cat/5.png")
     assert names(pictures) == before
     assert own_files.survey("image_folder", pictures).notices == [
-        f"{pictures}: val is not read; the test images are those in test"
+        f"{pictures}: val is not read; the test images are those in `test`"
     ]
 
 
-def test_two_folders_of_which_none_is_called_test_are_refused(pictures):
+def test_several_test_folders_without_one_named_test_are_refused(pictures):
     (pictures / "test").rename(pictures / "val")
     add(pictures / "valid/cat/5.png")
-    assert "has val, valid, but no folder test. Call the one to test on test" in lines_of(pictures)[0]
+    assert "has val, valid, but no folder `test`. Rename the one to test on to `test`" in lines_of(pictures)[0]
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", ["train", "test"])
-def test_a_missing_split_is_told_with_what_is_there(pictures, missing):
+def test_a_missing_split_is_reported_with_what_the_folder_contains(pictures, missing):
     (pictures / missing).rename(pictures / "other")
     (line,) = lines_of(pictures)
     assert line.startswith(f"there is no folder {missing}. ")
-    assert "it holds other, " in line
+    assert "it contains other, " in line
 
 
-def test_all_mistakes_of_a_folder_are_told_at_once(pictures):
+def test_all_mistakes_in_a_folder_are_reported_at_once(pictures):
     (pictures / "train/empty").mkdir()
     add(pictures / "test/empty/notes.heic")
     add(pictures / "train/only/5.png")
     add(pictures / "test/alone/6.png")
-    (pictures / "train/hollow").mkdir()  # empty, and in one split alone
+    (pictures / "train/hollow").mkdir()  # empty, and in one split only
     lines = lines_of(pictures)
     assert len(lines) == 4
-    assert "train/empty has no picture" in lines[0]
-    assert lines[1].startswith("test/empty has no picture (") and lines[1].endswith("but notes.heic")
+    assert "train/empty has no pictures" in lines[0]
+    assert lines[1].startswith("test/empty has no pictures (") and lines[1].endswith("but notes.heic")
     assert lines[2:] == [
-        "hollow, only: in train, but there is no such folder in test",
-        "alone: in test, but there is no such folder in train",
+        "hollow, only: in train, but not in test",
+        "alone: in test, but not in train",
     ]
 
 
 @pytest.mark.parametrize("classes", [0, 1])
 def test_fewer_than_two_classes_are_refused(tmp_path, classes):
     for split in ("train", "test"):
-        add(tmp_path / split / "1.png")  # of no class
+        add(tmp_path / split / "1.png")  # without a class
         for name in "ab"[:classes]:
             add(tmp_path / split / name / "1.png")
     assert lines_of(tmp_path) == [
-        f"{split} must hold a folder for each of at least two classes" for split in ("train", "test")
+        f"{split} must contain a folder for each of at least two classes" for split in ("train", "test")
     ]
 
 
@@ -180,7 +180,7 @@ def test_the_state_changes_with_every_picture_and_with_nothing_else(pictures):
     assert states == [state(pictures)]
     one = pictures / "train/cat/1.png"
     for change in (
-        lambda: os.utime(one, ns=(0, one.stat().st_mtime_ns - 1)),  # older than what was made of it
+        lambda: os.utime(one, ns=(0, one.stat().st_mtime_ns - 1)),  # older than what was derived from it
         lambda: (one.write_bytes(b"1"), os.utime(one, ns=(0, 0))),
         lambda: (one.write_bytes(b"12"), os.utime(one, ns=(0, 0))),
         lambda: one.rename(one.with_name("{x}\n.png")),
@@ -194,7 +194,7 @@ def test_the_state_changes_with_every_picture_and_with_nothing_else(pictures):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
-def test_names_that_are_no_utf8_are_part_of_the_state(pictures):
+def test_names_with_invalid_utf8_are_part_of_the_state(pictures):
     before = state(pictures)
     add(pictures / "train/cat" / os.fsdecode(b"z\xe9bu.png"))
     assert state(pictures) != before
@@ -233,7 +233,7 @@ def test_labels_that_reading_refuses_are_not_counted(arrays, labels):
     assert own_files.survey("arrays", arrays(labels, np.array([0, 1]))).counts is None
 
 
-def test_a_damaged_file_of_arrays_is_left_to_reading(arrays):
+def test_a_damaged_file_of_arrays_is_reported_when_it_is_read(arrays):
     folder = arrays(np.arange(40) % 4, np.arange(8) % 4)
     path, chance = folder / "my_train.npz", random.Random(0)
     whole = path.read_bytes()
@@ -247,7 +247,7 @@ def test_a_damaged_file_of_arrays_is_left_to_reading(arrays):
 
 def test_a_label_that_one_file_lacks_is_refused(arrays):
     folder = arrays(np.array([0, 1, 2]), np.array([0, 2, 2]))
-    with pytest.raises(DataError, match=r"my_test\.npz has no image with the label 1\. Both files need"):
+    with pytest.raises(DataError, match=r"my_test\.npz has no images with the label 1\. Both files need"):
         own_files.survey("arrays", folder)
 
 
@@ -257,5 +257,5 @@ def test_a_label_that_one_file_lacks_is_refused(arrays):
 def test_not_exactly_one_file_of_a_split_is_refused(tmp_path, others, found):
     for name in (*others, "test.npz", "train.txt", ".train.npz"):
         add(tmp_path / name)
-    with pytest.raises(DataError, match=rf"must hold exactly one file \*train\*\.npz; found: {found}"):
+    with pytest.raises(DataError, match=rf"must contain exactly one file \*train\*\.npz; found: {found}"):
         own_files.array_files(tmp_path)

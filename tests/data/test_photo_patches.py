@@ -27,7 +27,7 @@ def splits():
 
 @pytest.fixture(scope="session")
 def places():
-    """Return for each photograph the places of training and of test crops, drawn as for seed 0."""
+    """Return the places of training and test crops of each photograph for seed 0."""
     return [
         tuple(crop_places(photograph, np.random.default_rng([0, index])))
         for index, photograph in enumerate(PHOTOGRAPHS)
@@ -38,7 +38,7 @@ pixels_of = cache(read_photograph)
 
 
 def covered(photograph, corners):
-    """Return a mask of the pixels that lie in a crop at any of `corners`."""
+    """Return a mask of the pixels in crops at `corners`."""
     mask = np.zeros(pixels_of(photograph).shape[:2], dtype=bool)
     for top, left in corners:
         mask[top : top + SIDE, left : left + SIDE] = True
@@ -58,12 +58,12 @@ def test_there_are_2000_training_and_1000_test_images(splits):
     assert [split.images.shape for split in splits] == [(2000, 32, 32, 3), (1000, 32, 32, 3)]
 
 
-def test_every_class_has_as_many_images(splits):
+def test_all_classes_have_the_same_number_of_images(splits):
     for split, count in zip(splits, (200, 100), strict=True):
         assert np.bincount(split.labels).tolist() == [count] * 10
 
 
-def test_classes_are_the_photographs_and_notes_name_their_makers(splits):
+def test_classes_are_the_photographs_and_notes_credit_their_authors(splits):
     for split in splits:
         assert split.classes == tuple(photograph.name for photograph in PHOTOGRAPHS)
         assert len(split.classes) == CLASSES_OF_SOURCE["photo_patches"]
@@ -71,12 +71,12 @@ def test_classes_are_the_photographs_and_notes_name_their_makers(splits):
 
 
 @pytest.mark.parametrize(("train", "test"), [(200, 10)])
-def test_other_numbers_may_be_asked_for(train, test):
+def test_other_numbers_of_images_can_be_requested(train, test):
     for split, count in zip(photo_patches.load(train, test, 0), (train, test), strict=True):
         assert np.bincount(split.labels).tolist() == [count // 10] * 10
 
 
-def test_the_sources_give_the_same_images_again(splits):
+def test_loading_again_gives_the_same_images(splits):
     data = Data(source="photo_patches", train_images=2000).model_dump(mode="json")
     assert [split.sha256 for split in sources.load(data)] == [split.sha256 for split in splits]
 
@@ -124,14 +124,14 @@ def test_no_test_image_is_a_training_image(splits):
 
 
 @every_photograph
-def test_crops_have_at_least_the_contrast_that_is_asked_for(index, places):
+def test_crops_have_at_least_the_required_contrast(index, places):
     pixels = pixels_of(PHOTOGRAPHS[index])
     for corners in places[index]:
         for top, left in np.random.default_rng(0).permutation(corners)[:50]:
             assert pixels[top : top + SIDE, left : left + SIDE].mean(axis=2).std() >= LEAST_CONTRAST - 1e-9
 
 
-def test_places_are_left_out_for_their_contrast_alone():
+def test_places_are_excluded_only_for_low_contrast():
     photograph = PHOTOGRAPHS[5]
     pixels = pixels_of(photograph)
     kept = {tuple(corner) for part in crop_places(photograph, np.random.default_rng(0)) for corner in part.tolist()}
@@ -158,14 +158,14 @@ def test_one_block_in_five_is_for_test(index, places):
 
 
 @pytest.mark.parametrize("split", ["train_images", "test_images"])
-def test_there_are_as_many_places_as_the_configuration_believes(split, places):
+def test_the_number_of_places_is_that_assumed_by_the_configuration(split, places):
     most = Data(source="photo_patches").available(split)
     assert most is not None
     part = 0 if split == "train_images" else 1
     assert min(len(corners[part]) for corners in places) >= most // len(PHOTOGRAPHS)
 
 
-# --- repeatable ---------------------------------------------------------------------------------------------------
+# --- reproducible -------------------------------------------------------------------------------------------------
 
 
 def test_another_seed_gives_other_crops(splits):
@@ -195,7 +195,7 @@ def test_a_reduced_photograph_is_averaged():
 @pytest.mark.parametrize(
     "changes", [{"sha256": "0" * 64}, {"file": "data/nothing.png"}, {"file": "data"}], ids=["hash", "file", "folder"]
 )
-def test_another_picture_than_the_expected_is_refused(changes):
+def test_an_unexpected_picture_is_refused(changes):
     with pytest.raises(DataError, match=r"missing or not the expected picture.*data\.source"):
         read_photograph(replace(PHOTOGRAPHS[2], **changes))
 
@@ -208,5 +208,5 @@ def test_a_missing_package_is_named():
 
 @pytest.mark.parametrize(("train", "test"), [(400_000, 10), (10, 400_000)])
 def test_more_crops_than_places_are_refused(train, test):
-    with pytest.raises(DataError, match=r"40000 crops of pagoda .* only \d+ different ones exist; lower data\."):
+    with pytest.raises(DataError, match=r"40000 crops of pagoda .* only \d+ different ones exist; reduce data\."):
         photo_patches.load(train, test, 0)

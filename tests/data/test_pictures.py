@@ -41,24 +41,24 @@ def test_every_suffix_is_one_of_a_format_that_is_read():
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.TIFF", "a.gif", "a.webp", "a.ppm", "a.tga", "a.jp2"])
-def test_formats_without_loss_are_read_as_they_were_saved(read, name):
-    picture = Image.fromarray(colours() // 64 * 64).quantize(64).convert("RGB")  # as many colours as a GIF can hold
+def test_lossless_formats_are_read_unchanged(read, name):
+    picture = Image.fromarray(colours() // 64 * 64).quantize(64).convert("RGB")  # few enough colours for a GIF
     np.testing.assert_array_equal(read(picture, name, lossless=True), np.asarray(picture))
 
 
-def test_the_content_decides_about_the_format(read):
+def test_the_content_determines_the_format(read):
     np.testing.assert_array_equal(read(Image.fromarray(colours()), "it.jpg", format="PNG"), colours())
 
 
 def test_postscript_is_not_run(tmp_path):
     Image.fromarray(colours()).save(tmp_path / "it.eps")
     (tmp_path / "it.eps").rename(tmp_path / "it.png")
-    with pytest.raises(DataError, match=r"it\.png: cannot be read as a picture"):
+    with pytest.raises(DataError, match=r"it\.png: not a readable picture"):
         read_picture(tmp_path / "it.png")
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
-def test_of_a_moving_picture_the_first_frame_is_read(read, name):
+def test_the_first_frame_of_an_animation_is_read(read, name):
     first, second = (Image.new("RGB", (SIDE, SIDE), colour) for colour in ("red", "blue"))
     moving = read(first, name, save_all=True, append_images=[second])
     assert (abs(moving.astype(int) - [255, 0, 0]) <= 2).all()
@@ -76,8 +76,8 @@ def test_sixteen_bits_are_rounded_to_eight(read, levels, name):
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_numbers_of_unknown_range_are_refused(read, dtype):
-    with pytest.raises(DataError, match=r"it\.tif: has 32 bits a channel .* Save it with 8 or 16 bits"):
+def test_values_of_unknown_range_are_refused(read, dtype):
+    with pytest.raises(DataError, match=r"it\.tif: has 32 bits per channel .* Save it with 8 or 16 bits"):
         read(Image.fromarray(colours(SIDE, SIDE).astype(dtype)), "it.tif")
 
 
@@ -105,7 +105,7 @@ def test_modes_of_one_channel_become_rgb(read, mode):
         *((f"a.{kind}", "LA") for kind in ("png", "tif")),
     ],
 )
-def test_what_lies_behind_transparency_is_white(read, name, mode):
+def test_transparent_pixels_are_shown_on_white(read, name, mode):
     alpha = np.repeat(np.arange(0, 256, 8, dtype=np.uint8)[None], SIDE, axis=0)
     colour = np.dstack([colours(), alpha]) if mode == "RGBA" else np.dstack([colours()[..., 0], alpha])
     options = {"lossless": True, "exact": True} if name == "a.webp" else {}
@@ -136,18 +136,18 @@ def with_palette():
     ],
     ids=["palette", "GIF", "grey", "colour", "16 bits"],
 )
-def test_a_colour_that_stands_for_transparency_is_white(read, picture, hidden, kind):
+def test_a_transparent_colour_is_white(read, picture, hidden, kind):
     shown = read(picture, f"it.{kind}", transparency=hidden)
     assert (shown[SQUARES] == 255).all()
     assert (shown[~SQUARES] < 255).any(axis=-1).all()
 
 
-# --- which way up -------------------------------------------------------------------------------------------------
+# --- orientation --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
 @pytest.mark.parametrize("orientation", range(10))
-def test_pictures_are_turned_as_their_exif_says(read, tmp_path, orientation, name):
+def test_pictures_are_rotated_by_their_exif_orientation(read, tmp_path, orientation, name):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     shown = read(Image.fromarray(colours()), name, exif=exif)
@@ -155,8 +155,8 @@ def test_pictures_are_turned_as_their_exif_says(read, tmp_path, orientation, nam
         np.testing.assert_array_equal(shown, np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
 
 
-def test_a_maker_that_is_a_number_does_not_hinder_turning(tmp_path):
-    # two entries of EXIF: Make as a float where text belongs, and Orientation 6
+def test_an_invalid_make_in_exif_does_not_prevent_rotation(tmp_path):
+    # two EXIF entries: Make as a float instead of text, and Orientation 6
     entries = struct.pack("<HHIf", 0x010F, 11, 1, 1.5) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
     plain, turned = tmp_path / "plain.jpg", tmp_path / "turned.jpg"
@@ -165,13 +165,13 @@ def test_a_maker_that_is_a_number_does_not_hinder_turning(tmp_path):
     np.testing.assert_array_equal(read_picture(turned), np.rot90(read_picture(plain), -1))
 
 
-def test_a_picture_whose_exif_cannot_be_read_is_not_turned(read):
+def test_a_picture_with_invalid_exif_is_not_rotated(read):
     exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 60_000) + bytes(20)
     straight = read(Image.fromarray(colours()), "a.jpg")
     np.testing.assert_array_equal(read(Image.fromarray(colours()), "b.jpg", exif=exif), straight)
 
 
-# --- what cannot be read ------------------------------------------------------------------------------------------
+# --- unreadable pictures ------------------------------------------------------------------------------------------
 
 
 def test_a_header_of_too_many_pixels_is_refused(tmp_path):
@@ -180,14 +180,14 @@ def test_a_header_of_too_many_pixels_is_refused(tmp_path):
     header = bytearray(content.getvalue())
     header[18:26] = struct.pack("<ii", 20_000, 20_000)
     (tmp_path / "huge.bmp").write_bytes(header)
-    with pytest.raises(DataError, match=r"huge\.bmp: has too many pixels to be read\. Save it smaller, or remove it"):
+    with pytest.raises(DataError, match=r"huge\.bmp: has too many pixels\. Save it at a smaller size, or remove it"):
         read_picture(tmp_path / "huge.bmp")
 
 
-def test_text_that_unpacks_to_megabytes_is_refused(read):
+def test_compressed_text_of_megabytes_is_refused(read):
     text = PngImagePlugin.PngInfo()
     text.add_text("comment", "x" * 2**21, zip=True)
-    with pytest.raises(DataError, match=r"it\.png: cannot be read as a picture .* Save it again with another program"):
+    with pytest.raises(DataError, match=r"it\.png: not a readable picture .* Save it again with another program"):
         read(Image.fromarray(colours()), pnginfo=text)
 
 
@@ -202,7 +202,7 @@ def check_only_data_errors(path):
 
 
 def damaged(content, chance):
-    """Return `content` cut off, with bytes changed, or with a piece put in or taken out."""
+    """Return `content` truncated, with bytes changed, or with a piece inserted or removed."""
     damage = bytearray(content)
     place = chance.randrange(len(damage))
     match chance.randrange(4):
@@ -213,7 +213,7 @@ def damaged(content, chance):
         case 2:
             del damage[place : place + chance.randrange(1, 9)]
     for _ in range(chance.randrange(1, 9) if damage else 0):
-        # most of what can be misread is at the beginning
+        # most of the structure is at the beginning
         damage[chance.randrange(min(len(damage), chance.choice((64, 300, 10**6))))] = chance.randrange(256)
     return bytes(damage)
 

@@ -15,7 +15,7 @@ from lgg.pipeline.config import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
 
 
 def load(source, path=None, **settings):
-    """Load what a configuration with these settings asks for."""
+    """Load the images specified by a configuration with these settings."""
     data = Data(source=source, path=None if path is None else str(path), **settings)
     return sources.load(data.model_dump(mode="json"))
 
@@ -28,14 +28,14 @@ def labels(count, classes=3):
     return np.arange(count) % classes
 
 
-# --- folders of people's own data ---------------------------------------------------------------------------------
+# --- folders of the user's own data -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def arrays(tmp_path):
     """Return a function that writes train.npz and test.npz and returns their folder.
 
-    Its arguments take the place of the usual arrays of a split; None leaves one out.
+    Its arguments replace the default arrays of a split; None omits one.
     """
 
     def write(train=None, test=None):
@@ -62,7 +62,7 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def cifar(monkeypatch):
-    """Let torchvision give 200 and 100 random images instead of an archive; return what it was asked for."""
+    """Replace torchvision's archives by 200 and 100 random images; return the recorded requests."""
     asked = []
 
     def pretend(self, root, train, download):
@@ -100,21 +100,23 @@ def test_every_source_gives_the_same_images_of_32_by_32_pixels_each_time(source,
     assert once[0].sha256 != once[1].sha256
 
 
-def test_class_names_may_be_given(arrays):
+def test_class_names_can_be_set(arrays):
     for split in load("arrays", arrays(), class_names=["red", "green", "blue"]):
         assert split.classes == ("red", "green", "blue")
 
 
 @pytest.mark.parametrize("names", [["red", "green"], ["red", "green", "blue", "white"], []])
-def test_another_number_of_class_names_is_refused(arrays, names):
-    with pytest.raises(DataError, match=rf"data\.class_names: {len(names)} names are given, the data have 3 classes"):
+def test_a_wrong_number_of_class_names_is_refused(arrays, names):
+    with pytest.raises(
+        DataError, match=rf"data\.class_names: {len(names)} names are given, but the data have 3 classes"
+    ):
         load("arrays", arrays(), class_names=names)
 
 
 # --- digits -------------------------------------------------------------------------------------------------------
 
 
-def test_digits_are_as_many_as_the_configuration_believes():
+def test_the_number_of_digits_is_that_assumed_by_the_configuration():
     train, test = load("digits")
     assert (len(train.labels), len(test.labels)) == IMAGES_OF_SOURCE["digits"]
     assert train.classes == tuple("0123456789")
@@ -131,13 +133,13 @@ def test_digits_are_split_evenly_and_enlarged_four_times():
     assert (train.images == train.images[..., :1]).all()
 
 
-def test_the_sixteen_steps_of_digits_fill_the_range():
+def test_digits_use_the_full_range():
     train, test = load("digits")
     ours = {image[::4, ::4, 0].tobytes() for split in (train, test) for image in split.images}
     assert ours == {np.rint(digit / 16 * 255).astype(np.uint8).tobytes() for digit in load_digits().images}
 
 
-def test_another_seed_splits_the_digits_otherwise():
+def test_another_seed_splits_the_digits_differently():
     assert load("digits", seed=1)[1].sha256 != load("digits", seed=0)[1].sha256
 
 
@@ -161,7 +163,9 @@ def test_cifar_is_kept_in_downloads_by_default(cifar):
 
 @pytest.mark.parametrize("error", [RuntimeError("File not found or corrupted."), URLError("no route"), OSError("full")])
 @pytest.mark.parametrize(("source", "file"), [("cifar10", "cifar-10-python"), ("cifar100", "cifar-100-python")])
-def test_where_cifar_cannot_be_downloaded_two_ways_out_are_told(cifar, monkeypatch, tmp_path, error, source, file):
+def test_a_failed_download_of_cifar_is_reported_with_two_alternatives(
+    cifar, monkeypatch, tmp_path, error, source, file
+):
     def fail(self, root, train, download):
         raise error
 
@@ -170,7 +174,7 @@ def test_where_cifar_cannot_be_downloaded_two_ways_out_are_told(cifar, monkeypat
         load(source, tmp_path / "here")
     message = str(caught.value)
     assert f"{file}.tar.gz could not be downloaded" in message
-    assert f"put that file into {tmp_path / 'here'}" in message
+    assert f"save that file in {tmp_path / 'here'}" in message
     assert "data.source to arrays" in message
     assert str(error) in message
 
@@ -178,7 +182,7 @@ def test_where_cifar_cannot_be_downloaded_two_ways_out_are_told(cifar, monkeypat
 # --- arrays -------------------------------------------------------------------------------------------------------
 
 
-def test_colour_arrays_are_taken_as_they_are(arrays):
+def test_colour_arrays_are_used_unchanged(arrays):
     train, test = load("arrays", arrays())
     np.testing.assert_array_equal(train.images, pixels(12, seed=12))
     np.testing.assert_array_equal(test.labels, labels(6))
@@ -211,13 +215,13 @@ def test_labels_of_any_integer_type_are_read(arrays, dtype):
     np.testing.assert_array_equal(train.labels, labels(12))
 
 
-def test_the_files_may_name_the_classes(arrays):
+def test_files_can_name_the_classes(arrays):
     classes = {"classes": np.array(["ant", "bee", "fly"])}
     for split in load("arrays", arrays(classes, classes)):
         assert split.classes == ("ant", "bee", "fly")
 
 
-def test_two_files_with_other_class_names_are_refused(arrays):
+def test_files_with_different_class_names_are_refused(arrays):
     with pytest.raises(DataError, match=r"ant.*class 0"):
         load("arrays", arrays({"classes": np.array(["ant", "bee", "fly"])}))
 
@@ -229,7 +233,7 @@ def test_inexact_copies_are_noted(arrays):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
-def test_notes_can_be_printed_whatever_a_file_is_called(arrays):
+def test_notes_are_printable_for_any_file_name(arrays):
     folder = arrays({"exact": np.arange(12) > 4})
     (folder / "train.npz").rename(folder / os.fsdecode(b"z\xe9bu\ntrain.npz"))
     first, second = load("arrays", folder)[0].notes
@@ -250,7 +254,7 @@ def test_pickled_objects_are_refused(arrays, name):
 
 @pytest.mark.parametrize("name", ["images", "labels"])
 def test_a_missing_array_is_named(arrays, name):
-    with pytest.raises(DataError, match=rf"test\.npz: the array '{name}' is missing; it must hold images"):
+    with pytest.raises(DataError, match=rf"test\.npz: the array '{name}' is missing; the file must contain images"):
         load("arrays", arrays(test={name: None}))
 
 
@@ -277,7 +281,7 @@ def test_images_of_another_kind_are_refused(arrays, images):
     ids=str,
 )
 def test_labels_of_another_kind_are_refused(arrays, wrong):
-    with pytest.raises(DataError, match=r"train\.npz: labels must be 12 whole numbers"):
+    with pytest.raises(DataError, match=r"train\.npz: labels must be 12 integers"):
         load("arrays", arrays({"labels": wrong}))
 
 
@@ -287,7 +291,7 @@ def test_negative_labels_are_refused(arrays):
 
 
 def test_a_label_without_images_is_refused(arrays):
-    with pytest.raises(DataError, match=r"train\.npz: a class has no image in this split: class 1"):
+    with pytest.raises(DataError, match=r"train\.npz: classes without images in this split: class 1"):
         load("arrays", arrays({"labels": 2 * labels(12)}))
 
 
@@ -297,7 +301,7 @@ def test_a_class_that_only_one_split_has_is_refused(arrays):
 
 
 def test_fewer_class_names_than_labels_are_refused(arrays):
-    with pytest.raises(DataError, match=r"train\.npz: labels run from 0 to 2, but there are 2 classes"):
+    with pytest.raises(DataError, match=r"train\.npz: labels range from 0 to 2, but there are 2 classes"):
         load("arrays", arrays({"classes": np.array(["ant", "bee"])}))
 
 
@@ -315,14 +319,14 @@ def test_two_files_of_a_split_are_refused(arrays):
         load("arrays", folder)
 
 
-def test_a_text_file_is_no_array(arrays):
+def test_a_text_file_is_refused_as_arrays(arrays):
     folder = arrays()
     (folder / "train.npz").write_text("images")
     with pytest.raises(DataError, match=r"train\.npz: not an \.npz file"):
         load("arrays", folder)
 
 
-def test_class_names_for_both_files_take_the_place_of_theirs(arrays):
+def test_configured_class_names_replace_those_of_the_files(arrays):
     folder = arrays({"classes": np.array(["ant", "bee", "fly"])})
     assert load("arrays", folder, class_names=["a", "b", "c"])[1].classes == ("a", "b", "c")
 
@@ -333,13 +337,13 @@ def test_class_names_for_both_files_take_the_place_of_theirs(arrays):
     ids=["two axes", "twice", "numbers", "bytes"],
 )
 def test_names_of_another_kind_are_refused(arrays, classes):
-    with pytest.raises(DataError, match=r"train\.npz: classes (must be one text for each class|are bytes)"):
+    with pytest.raises(DataError, match=r"train\.npz: classes (must be distinct names|are bytes)"):
         load("arrays", arrays({"classes": np.array(classes)}))
 
 
 @pytest.mark.parametrize("exact", [np.array(["False"] * 12), np.ones(11, bool), np.ones((12, 1), bool)], ids=str)
 def test_marks_of_another_kind_are_refused(arrays, exact):
-    with pytest.raises(DataError, match=r"train\.npz: exact must be 12 truth values"):
+    with pytest.raises(DataError, match=r"train\.npz: exact must be 12 Booleans"):
         load("arrays", arrays({"exact": exact}))
 
 
@@ -393,7 +397,7 @@ def test_pictures_of_other_names_and_in_folders_of_a_class_are_read(pictures, na
 
 
 @pytest.mark.parametrize("size", [(32, 64), (64, 32)])
-def test_pictures_that_are_not_square_are_cut_to_their_middle(pictures, size):
+def test_pictures_that_are_not_square_are_cropped_to_their_centre(pictures, size):
     middle = pixels(1)[0]
     picture = np.zeros((*size, 3), np.uint8)
     top, left = (size[0] - 32) // 2, (size[1] - 32) // 2
@@ -403,7 +407,7 @@ def test_pictures_that_are_not_square_are_cut_to_their_middle(pictures, size):
 
 
 def test_large_pictures_are_averaged(pictures):
-    fine = np.indices((320, 320)).sum(axis=0) % 2 * 255  # a chessboard of single pixels is grey from afar
+    fine = np.indices((320, 320)).sum(axis=0) % 2 * 255  # a checkerboard of single pixels averages to grey
     Image.fromarray(fine.astype(np.uint8)).save(pictures / "train" / "cat" / "0.png")
     assert abs(load("image_folder", pictures)[0].images[0].astype(int) - 127).max() <= 3
 
@@ -427,15 +431,15 @@ def test_classes_may_have_any_name(pictures):
     assert load("image_folder", pictures)[0].classes == ("a {cat}\\n$_ä", r"z\xe9bu")
 
 
-def test_mistakes_in_a_folder_are_told_as_when_planning(pictures):
+def test_mistakes_in_a_folder_are_reported_as_in_planning(pictures):
     (pictures / "train" / "fish").mkdir()
-    with pytest.raises(DataError, match=r"fish: in .*train, but there is no such folder in .*test"):
+    with pytest.raises(DataError, match=r"fish: in .*train, but not in .*test"):
         load("image_folder", pictures)
 
 
 def test_an_unreadable_picture_is_named(pictures):
     (pictures / "test" / "cat" / "{1}\n.png").write_bytes(b"a cat")
-    with pytest.raises(DataError, match=r"test/cat/\{1\}\\n\.png: cannot be read as a picture"):
+    with pytest.raises(DataError, match=r"test/cat/\{1\}\\n\.png: not a readable picture"):
         load("image_folder", pictures)
 
 
@@ -464,7 +468,7 @@ def test_a_subset_differs_by_at_most_one_between_classes():
         assert shares.max() - shares.min() <= 1
 
 
-def test_a_subset_holds_different_images_in_their_old_order(arrays):
+def test_a_subset_has_no_repetitions_and_is_sorted(arrays):
     folder = uneven(arrays)
     whole, subset = (load("arrays", folder, train_images=count)[0] for count in (None, 20))
     places = {image.tobytes(): place for place, image in enumerate(whole.images)}
@@ -473,30 +477,30 @@ def test_a_subset_holds_different_images_in_their_old_order(arrays):
     np.testing.assert_array_equal(subset.labels, whole.labels[chosen])
 
 
-def test_a_subset_depends_on_the_seed_alone(arrays):
+def test_a_subset_depends_only_on_the_seed(arrays):
     folder = uneven(arrays)
     hashes = [load("arrays", folder, train_images=20, seed=seed)[0].sha256 for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_a_larger_subset_holds_the_smaller_one():
+def test_a_larger_subset_contains_the_smaller_one():
     small, large = (load("digits", train_images=count)[0].images for count in (100, 200))
     assert {image.tobytes() for image in small} <= {image.tobytes() for image in large}
 
 
 def test_a_subset_is_noted(arrays):
     train, test = load("arrays", uneven(arrays), train_images=20, seed=3)
-    assert train.notes[-1] == "20 of 34 images, drawn evenly from the classes (seed 3)"
+    assert train.notes[-1] == "20 of 34 images, drawn evenly from all classes (seed 3)"
     assert not any("drawn" in note for note in test.notes)
 
 
 def test_more_images_than_there_are_cannot_be_drawn(arrays):
-    with pytest.raises(DataError, match=r"data\.test_images: 7 images are asked for, but there are only 6"):
+    with pytest.raises(DataError, match=r"data\.test_images: 7 images are requested, but there are only 6"):
         load("arrays", arrays(), test_images=7)
 
 
 def test_fewer_images_than_classes_cannot_be_drawn(arrays):
-    with pytest.raises(DataError, match=r"data\.train_images: 2 images cannot show all 3 classes"):
+    with pytest.raises(DataError, match=r"data\.train_images: 2 images cannot cover all 3 classes"):
         load("arrays", arrays(), train_images=2)
 
 
@@ -507,7 +511,7 @@ def as_set(split):
     return {image.tobytes() for image in split.images}
 
 
-def test_validation_images_take_the_place_of_the_test_images(arrays):
+def test_validation_images_replace_the_test_images(arrays):
     folder = uneven(arrays)
     (whole, test), (train, validation) = load("arrays", folder), load("arrays", folder, validation_images=9, seed=3)
     assert (len(train.labels), len(validation.labels)) == (len(whole.labels) - 9, 9)
@@ -516,7 +520,7 @@ def test_validation_images_take_the_place_of_the_test_images(arrays):
     assert not as_set(train) & as_set(validation)
     assert not as_set(test) & as_set(validation)
     for split in (train, validation):
-        assert split.notes[-1] == ("9 of 34 training images held out, in place of the test images (seed 3)")
+        assert split.notes[-1] == ("9 of 34 training images are held out and replace the test images (seed 3)")
 
 
 def test_labels_stay_with_their_images_when_some_are_held_out(arrays):
@@ -535,5 +539,5 @@ def test_validation_images_are_drawn_from_the_training_images_that_are_used():
 
 
 def test_some_images_must_be_left_to_train_on(arrays):
-    with pytest.raises(DataError, match=r"data\.validation_images: 34 images are asked for, which leaves none of 34"):
+    with pytest.raises(DataError, match=r"data\.validation_images: 34 images are requested, which leaves none of 34"):
         load("arrays", uneven(arrays), validation_images=34)

@@ -25,7 +25,7 @@ def file(tmp_path):
 
 
 def flip(path, position):
-    """Turn the last bit of one byte of the tensors; the smaller one, the labels, comes first in the file."""
+    """Flip the last bit of one byte of the tensors; the smaller one, the labels, comes first in the file."""
     content = bytearray(path.read_bytes())
     start = 8 + struct.unpack("<Q", content[:8])[0]
     content[start + position] ^= 1
@@ -43,20 +43,20 @@ def test_images_of_another_shape_are_refused(shape):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint16, np.int8, bool])
 def test_images_of_another_type_are_refused(dtype):
-    with pytest.raises(DataError, match="8 bits"):
+    with pytest.raises(DataError, match="of uint8"):
         ImageSet(np.zeros((3, 32, 32, 3), dtype), np.arange(3), CLASSES)
 
 
 @pytest.mark.parametrize(
     "labels", [np.arange(4), np.arange(3)[:, None], np.arange(3, dtype=np.int32), np.arange(3.0), np.int64(0)]
 )
-def test_labels_that_do_not_fit_the_images_are_refused(labels):
+def test_labels_that_do_not_match_the_images_are_refused(labels):
     with pytest.raises(DataError, match="3 images, but labels"):
         ImageSet(np.zeros((3, 32, 32, 3), np.uint8), np.asarray(labels), CLASSES)
 
 
 def test_a_class_without_an_image_is_named():
-    with pytest.raises(DataError, match="no image in this split: dog"):
+    with pytest.raises(DataError, match="classes without images in this split: dog"):
         ImageSet(np.zeros((3, 32, 32, 3), np.uint8), np.array([0, 2, 2]), CLASSES)
 
 
@@ -66,7 +66,7 @@ def test_labels_out_of_range_are_refused(label):
         ImageSet(np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 1, 2, label]), CLASSES)
 
 
-def test_the_hash_depends_on_pixels_labels_and_shape_alone():
+def test_the_hash_depends_only_on_pixels_labels_and_shape():
     whole = image_set()
     assert whole.sha256 == image_set(notes=("another",)).sha256
     assert whole.sha256 == ImageSet(whole.images, whole.labels, ("a", "b", "c")).sha256
@@ -135,7 +135,7 @@ def test_equal_images_give_equal_files(tmp_path):
 @pytest.mark.parametrize("position", [9 * 8, 9 * 8 + 5000, -1 + 9 * 8 + 9 * 32 * 32 * 3])
 def test_verification_finds_one_flipped_bit_of_the_pixels(file, position):
     flip(file, position)
-    with pytest.raises(DataError, match=r"train\.safetensors: the pixels are not those.* run the pipeline again"):
+    with pytest.raises(DataError, match=r"train\.safetensors: the pixels do not match.* run the pipeline again"):
         read_images(file, verify=True)
 
 
@@ -161,7 +161,7 @@ def test_a_truncated_file_is_refused(file, size, read):
 def test_a_text_file_is_refused(tmp_path):
     path = tmp_path / "text.safetensors"
     path.write_text("These are no images, though this text is longer than a header must be.\n" * 10)
-    with pytest.raises(DataError, match=r"text\.safetensors: damaged, or no file of images"):
+    with pytest.raises(DataError, match=r"text\.safetensors: damaged, or not an image file"):
         read_images(path)
 
 
@@ -169,11 +169,11 @@ def test_a_text_file_is_refused(tmp_path):
 def test_a_safetensors_file_of_another_kind_is_refused(tmp_path, metadata):
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file({"weight": np.zeros(3)}, path, metadata=metadata)
-    with pytest.raises(DataError, match=r"model\.safetensors: not a file of images written by lgg\. Remove it"):
+    with pytest.raises(DataError, match=r"model\.safetensors: not an image file of lgg\. Remove it"):
         read_images(path)
 
 
-def test_a_header_that_is_no_json_is_refused(tmp_path):
+def test_a_header_that_is_not_json_is_refused(tmp_path):
     path = tmp_path / "broken.safetensors"
     safetensors.numpy.save_file({"weight": np.zeros(3)}, path, metadata={"lgg": '{"format":'})
     with pytest.raises(DataError, match=r"broken\.safetensors: damaged"):
@@ -181,18 +181,18 @@ def test_a_header_that_is_no_json_is_refused(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.safetensors: there is no such file"):
+    with pytest.raises(DataError, match=r"nothing\.safetensors: file not found"):
         read_images(tmp_path / "nothing.safetensors")
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="file not found"):
         read_images(tmp_path)
 
 
 def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     def fail(path):
-        raise OSError(errno.EIO, "Input/output error")  # as a failed read: without a name
+        raise OSError(errno.EIO, "Input/output error")  # like a failed read, without a name
 
     path = tmp_path / "train.safetensors"
     write_images(path, image_set())

@@ -34,7 +34,7 @@ def assert_same(one, other):
         assert np.array_equal(images, others), (name, severity)
 
 
-def test_the_images_chosen_are_as_many_of_every_class(data):
+def test_chosen_images_are_balanced_over_classes(data):
     positions = choose_images(data.labels, SETTINGS)
     assert np.bincount(data.labels[positions]).tolist() == [2, 2, 2]
     assert np.array_equal(positions, choose_images(data.labels, SETTINGS))
@@ -63,7 +63,7 @@ def test_the_clean_images_come_first_then_each_corruption_at_each_severity(data)
         assert np.array_equal(images, expected)
 
 
-def test_an_image_is_corrupted_alike_whichever_others_are_chosen(data):
+def test_an_image_s_corruption_does_not_depend_on_the_others_chosen(data):
     alone, all_of_them = streamed(data, np.array([7])), streamed(data, np.arange(15))
     assert_same(alone, [(name, severity, images[7:8]) for name, severity, images in all_of_them])
 
@@ -75,16 +75,16 @@ def test_another_seed_makes_other_noise(data):
 
 
 @pytest.mark.parametrize("chosen", [np.arange(15), np.array([0, 4, 14])], ids=["all", "some"])
-def test_kept_images_are_those_that_a_stream_makes(data, archive, chosen):
+def test_archived_images_are_those_generated_on_the_fly(data, archive, chosen):
     assert_same(streamed(data, chosen, archive=archive), streamed(data, chosen))
 
 
-def test_workers_make_no_difference(data):
+def test_results_do_not_depend_on_workers(data):
     positions = np.arange(15)
     assert_same(streamed(data, positions, workers=3), streamed(data, positions))
 
 
-def test_one_set_at_a_time_is_made(data, monkeypatch):
+def test_one_set_at_a_time_is_generated(data, monkeypatch):
     made = []
 
     def counted(images, name, severity, **options):

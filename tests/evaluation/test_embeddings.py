@@ -1,4 +1,4 @@
-"""Classifiers on frozen features against searches and sums written out."""
+"""Classifiers on frozen features compared with explicit searches and sums."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lgg.evaluation.embeddings import CLASSIFIERS, features, fit
 
 
 def clusters(count=120, classes=3, dimensions=4, spread=0.2, seed=0):
-    """Points about the corners of a simplex, and their labels."""
+    """Points around the corners of a simplex, and their labels."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     points = np.eye(classes, dimensions)[labels] + spread * random.standard_normal((count, dimensions))
@@ -54,7 +54,7 @@ def test_unknown_layer_is_refused(network, images):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_separate_clusters_are_told_apart(name):
+def test_separate_clusters_are_classified_correctly(name):
     points, labels = clusters(spread=0.05)
     queries, truth = clusters(spread=0.05, seed=1)
     predicted = fit(name, points, labels, 0).predict(queries)
@@ -69,7 +69,7 @@ def test_nearest_neighbours_are_ten_and_vote():
     expected = []
     for query in queries.astype(np.float64):
         nearest = sorted(range(len(points)), key=lambda i: float(np.linalg.norm(points[i] - query)))[:10]
-        # the most frequent class, the smallest of them where several are
+        # the most frequent class, or the smallest of several
         expected.append(np.bincount(labels[nearest], minlength=3).argmax())
     predicted = fit("nearest_neighbours", points, labels, 0).predict(queries)
     assert (predicted == expected).all()
@@ -78,7 +78,7 @@ def test_nearest_neighbours_are_ten_and_vote():
 
 def test_fewer_than_ten_training_images_all_vote():
     points = np.array([[0.0], [1.0], [2.0], [10.0]], dtype=np.float32)
-    # class 1 has three of four votes everywhere, also beside the only point of class 0
+    # class 1 has three of four votes everywhere, even next to the only point of class 0
     predicted = fit("nearest_neighbours", points, np.array([1, 1, 1, 0]), 0).predict(np.array([[0.5], [10.0]]))
     assert predicted.tolist() == [1, 1]
 
@@ -150,17 +150,17 @@ def test_unknown_classifier_is_refused():
 
 
 @pytest.mark.parametrize(("features_shape", "labels_shape"), [((4,), (4,)), ((4, 2), (3,)), ((4, 2), (4, 1))])
-def test_features_and_labels_that_do_not_belong_together_are_refused(features_shape, labels_shape):
-    with pytest.raises(ValueError, match="these have shapes"):
+def test_features_and_labels_of_different_lengths_are_refused(features_shape, labels_shape):
+    with pytest.raises(ValueError, match=r"features must be \(N, d\)"):
         fit("svm", np.zeros(features_shape), np.zeros(labels_shape, dtype=np.int64), 0)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_class_without_a_training_image_is_refused(name):
     points, labels = clusters(classes=3)
-    with pytest.raises(DataError, match="no training image has class 1, so"):
+    with pytest.raises(DataError, match="there are no training images of class 1;"):
         fit(name, points[labels != 1], labels[labels != 1], 0)
-    with pytest.raises(DataError, match="no training image has class 3, 4, so"):
+    with pytest.raises(DataError, match="there are no training images of class 3, 4;"):
         fit(name, points, labels, 0, num_classes=5)
 
 
@@ -182,7 +182,7 @@ def test_features_that_are_not_finite_are_refused(value):
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
 def test_embeddings_that_all_coincide_give_the_most_frequent_class(name, value):
     points = np.full((30, 2), value, dtype=np.float32)
-    # the last digit of a float is no distance
+    # differences in the last digit of a float do not count
     points[::2] = np.nextafter(points[::2], 2 * points[::2])
     labels = np.array([0] * 9 + [1] * 12 + [2] * 9)
     assert (fit(name, points, labels, 0).predict(points) == 1).all()

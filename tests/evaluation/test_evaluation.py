@@ -63,7 +63,7 @@ def test_block_4_of_figure_2_is_the_relu_of_that_blocks_output():
         torch.testing.assert_close(model.classifier(depths["pooling"]), model(images))
 
 
-def test_draws_hold_the_images_asked_for():
+def test_draws_contain_the_requested_images():
     labels = np.repeat(np.arange(6), 30)
     draws = list(draw_images(labels, classes=4, images_per_class=5, draws=20, seed=0))
     assert len(draws) == 20
@@ -77,8 +77,8 @@ def test_draws_hold_the_images_asked_for():
 
 
 @pytest.mark.parametrize(("classes", "images_per_class"), [(7, 5), (4, 31)])
-def test_draws_that_cannot_be_made_are_refused(classes, images_per_class):
-    with pytest.raises(DataError, match=r"6 classes and 30 images in the smallest; lower geometry.classes"):
+def test_impossible_draws_are_refused(classes, images_per_class):
+    with pytest.raises(DataError, match=r"6 classes, the smallest with 30 images; reduce geometry.classes"):
         next(
             draw_images(
                 np.repeat(np.arange(6), 30), classes=classes, images_per_class=images_per_class, draws=1, seed=0
@@ -86,7 +86,7 @@ def test_draws_that_cannot_be_made_are_refused(classes, images_per_class):
         )
 
 
-def test_a_described_graph_is_the_graph():
+def test_the_description_of_a_graph_matches_it():
     x = torch.rand(12, 7, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(12) % 3
     graph = describe_graph(x, labels, k=3)

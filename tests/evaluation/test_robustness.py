@@ -1,4 +1,4 @@
-"""Predictions under attacks, noise, dropout and coarse weights, and the norms of DeepFool."""
+"""Predictions under attacks, noise, dropout and quantised weights, and the norms of DeepFool."""
 
 import math
 from functools import partial
@@ -27,7 +27,7 @@ from lgg.models.base import ImageClassifier
 
 
 class Linear(ImageClassifier):
-    """A linear network without normalisation that remembers what it has seen."""
+    """A linear network without normalisation that records its inputs."""
 
     layers = ()
 
@@ -50,7 +50,7 @@ def linear(**options):
 
 
 def network(seed=0):
-    """A network in training mode, its batch normalisation fitted to the images, without a favourite class."""
+    """A network in training mode with batch normalisation fitted to the images and no dominant class."""
     torch.manual_seed(seed)
     model = models.build("preact_resnet18", num_classes=3, base_width=2)
     for module in model.modules():
@@ -109,7 +109,7 @@ def test_predictions_are_those_for_the_attacked_images(attack):
         assert torch.equal(predict_under_attack(model, images, labels, attack, batch_size=batch_size), expected)
 
 
-def test_transfer_attacks_one_network_and_asks_the_other():
+def test_transfer_attacks_one_network_and_evaluates_the_other():
     source, target, images = network(0), network(1), draw()
     labels = labels_for(images)
     attacked_with = []
@@ -126,15 +126,15 @@ def test_transfer_attacks_one_network_and_asks_the_other():
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e3, 1e4])
-def test_images_without_a_gradient_are_those_that_the_softmax_is_sure_of(factor):
-    """The gradient of a linear network is Wᵀ(p − one-hot), zero just where p is the true class's one-hot in float32."""
+def test_images_without_a_gradient_are_those_with_a_saturated_softmax(factor):
+    """The gradient of a linear network is Wᵀ(p − one-hot), zero exactly if p is the true class's one-hot in float32."""
     model, images = linear(), draw(side=5)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= factor
         logits = model(as_input(images))
     labels = logits.argmax(dim=1)
-    labels[:3] = (labels[:3] + 1) % 3  # wrong, so that there is a gradient
+    labels[:3] = (labels[:3] + 1) % 3  # wrong labels, so that there is a gradient
     sure = (logits.softmax(dim=1) == nn.functional.one_hot(labels, 3)).all(dim=1)
     assert sure.any() == (factor > 1)
     for batch_size in (4, 100):
@@ -158,7 +158,7 @@ def test_curve_is_fgsm_at_each_ratio(form):
 def test_curve_takes_one_gradient_for_all_ratios():
     model, images = linear(), draw(count=12, side=5)
     fgsm_curve(model, images, labels_for(images), [40.0, 30.0, 20.0], batch_size=4)
-    # in each of three batches a pass for the gradient and one for each ratio
+    # for each of three batches, one pass for the gradient and one per ratio
     assert len(model.seen) == 3 * (1 + 3)
 
 
@@ -166,7 +166,7 @@ def test_curve_takes_one_gradient_for_all_ratios():
 
 
 def test_noise_does_not_depend_on_the_batch_size():
-    """An image has 75 values here: torch draws such numbers in groups of 16, and not the same ones in every batch."""
+    """An image has 75 values: torch draws numbers in groups of 16, so joint draws would differ between batches."""
     images = draw(side=5)
     whole, parts, fewer, other = (linear() for _ in range(4))
     predict_with_noise(whole, images, std=0.1, seed=0, batch_size=23)
@@ -178,7 +178,7 @@ def test_noise_does_not_depend_on_the_batch_size():
     assert not torch.equal(whole.all_seen(), other.all_seen())
 
 
-def test_noise_has_the_deviation_asked_for():
+def test_noise_has_the_given_deviation():
     images = draw(count=40, lowest=120, highest=136)
     model = linear(side=16)
     predict_with_noise(model, images, std=0.1, seed=0)
@@ -240,7 +240,7 @@ def test_dropout_does_not_depend_on_the_batch_size():
 
 
 class TwoBlocks(ImageClassifier):
-    """Two blocks that hand on ones, as tensors without representations beside them."""
+    """Two blocks that pass on ones, as tensors without representations."""
 
     layers = ()
 
@@ -271,7 +271,7 @@ def test_dropout_sets_the_share_to_zero_and_scales_the_rest():
 
 
 def test_dropout_comes_after_every_block():
-    """A block written out: what the next one receives is what this one gave, zeroed or divided by 1 − rate."""
+    """What a block receives is the output of the previous one, zeroed or divided by 1 − rate."""
     model, images = network(), draw(count=4)
     given, received = [], [inputs_of(block) for block in model.blocks[1:]]
     for block in model.blocks:
@@ -314,7 +314,7 @@ def test_dropout_needs_blocks():
         predict_with_dropout(model, draw(), rate=0.25, seed=0)
 
 
-# Coarse weights
+# Quantised weights
 
 
 @settings(max_examples=60, deadline=None)
@@ -326,7 +326,7 @@ def test_quantization_by_its_definition(values, bits):
     weight = torch.tensor(values, dtype=torch.float64)
     largest = weight.abs().max().item()
     coarse = quantize(weight, bits)
-    # the published code's way: as many doublings as bring the largest weight to 1 at least, and the integer part
+    # as in the published code: double until the largest weight is at least 1, then take the integer part
     step = 2.0 ** -(bits - 2)
     while 0 < largest < 1:
         largest, step = 2 * largest, step / 2
@@ -341,7 +341,7 @@ def test_quantization_by_its_definition(values, bits):
 
 
 def test_quantization_of_a_few_numbers_by_hand():
-    """Of 5 bits, four are left beside the sign: 0.75 lies between 8/16 and 16/16, so the step is 1/16."""
+    """Four of 5 bits remain after the sign: 0.75 is between 8/16 and 16/16, so the step is 1/16."""
     found = quantize(torch.tensor([0.75, -0.124, 0.0625, 0.0624, -0.7]), bits=5)
     assert found.tolist() == [12 / 16, -1 / 16, 1 / 16, 0.0, -11 / 16]
 
@@ -357,11 +357,11 @@ def test_weights_of_zero_stay_zero():
 
 @pytest.mark.parametrize("bits", [1, 0, -3])
 def test_too_few_bits_are_refused(bits):
-    with pytest.raises(ValueError, match=f"at least 2 bits .*, not {bits}"):
+    with pytest.raises(ValueError, match=f"bits must be at least 2, .*, not {bits}"):
         quantize(torch.ones(2, 2), bits)
 
 
-def test_quantized_copy_has_coarse_weights_and_the_network_its_own():
+def test_quantisation_does_not_change_the_original_network():
     model = network()
     state = state_of(model)
     for name, parameter in quantized(model, 4).named_parameters():
@@ -401,11 +401,11 @@ def test_deepfool_of_a_linear_network_is_the_distance_to_the_nearest_border():
             if k != label
         )
         norm = x[image].norm().item()
-        # foolbox goes 1e-4 beyond the border, and 2 % further
+        # foolbox goes 1e-4 beyond the boundary, and 2 % further
         assert found[image].item() == pytest.approx(1.02 * (distance + 1e-4) / norm, rel=1e-3)
 
 
-def test_deepfool_leaves_out_images_that_are_wrong():
+def test_deepfool_skips_misclassified_images():
     model, images = network(), draw(count=12)
     predictions = predict(model, images)
     labels = predictions.clone()
@@ -421,7 +421,7 @@ def test_deepfool_leaves_out_images_that_are_wrong():
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
-def test_deepfool_that_finds_nothing_is_infinite():
+def test_deepfool_is_infinite_if_it_finds_nothing():
     model, images = linear(), draw(count=3, side=5)
     labels = predict(model, images)
     assert (deepfool_norms(model, images, labels, steps=0) == math.inf).all()

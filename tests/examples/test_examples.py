@@ -1,4 +1,4 @@
-"""The examples run as their pages describe, on a folder of pictures."""
+"""The examples run as documented, on a folder of pictures."""
 
 import re
 import runpy
@@ -17,7 +17,7 @@ SCRIPTS = ("distil_resnet18.py", "label_variation_of_layers.py", "train_embeddin
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two digits, hardly alike, as pictures: 2 × 70 to train with and 2 × 20 to test on."""
+    """Pictures of two dissimilar digits: 2 × 70 for training and 2 × 20 for testing."""
     folder, digits = tmp_path_factory.mktemp("pictures"), load_digits()
     for label in (0, 1):
         for place, image in enumerate(digits.images[digits.target == label][:90]):
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def few(folder, tmp_path):
-    """A copy with three pictures of each class, to be spoilt."""
+    """A copy with three pictures per class, to be made invalid."""
     for path in folder.glob("*/*/*.png"):
         if int(path.stem) % 70 < 3:
             (tmp_path / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def few(folder, tmp_path):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Return what runs an example as from the command line, in this process, and returns what it prints."""
+    """Return a function that runs an example in this process as from the command line and returns its output."""
 
     def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
@@ -54,7 +54,7 @@ def run(monkeypatch, capsys):
 def test_a_resnet18_is_distilled_into_a_smaller_network(run, folder):
     output = run("distil_resnet18.py", folder, "--epochs", 2, "--size", 32)
     assert output.count("epoch 2/2") == 2  # teacher and student
-    assert re.search(r"teacher: [\d.]+ %, student: [\d.]+ % right\n$", output)
+    assert re.search(r"accuracy: teacher [\d.]+ %, student [\d.]+ %\n$", output)
 
 
 def test_the_loop_of_distillation_is_short():
@@ -69,22 +69,23 @@ def test_label_variation_is_printed_for_each_layer(run, folder, split, images):
     values = dict(re.findall(r"^(\w+) +([\d.]+)$", output, re.MULTILINE))
     assert list(values) == ["images", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"]
     assert all(0 <= float(value) <= 1 for value in values.values())
-    # zeros and ones as they are: most neighbours are of one class
+    # in pixel space, most neighbours of zeros and ones are of their own class
     assert float(values["images"]) < 0.2
 
 
-def test_layers_with_negative_values_are_compared_by_distances(run, folder):
+def test_layers_with_negative_values_use_distances(run, folder):
     output = run("label_variation_of_layers.py", folder, "--size", 32, "--batch", 40, "--layers", "conv1", "relu")
-    assert re.search(r"^conv1 +0\.\d+ \(negative values, so by distances\)\nrelu +0\.\d+$", output, re.MULTILINE)
+    rows = r"^conv1 +0\.\d+ \(RBF similarity, since values are negative\)\nrelu +0\.\d+$"
+    assert re.search(rows, output, re.MULTILINE)
 
 
-def test_an_embedding_tells_zeros_from_ones(run, folder):
+def test_an_embedding_separates_zeros_from_ones(run, folder):
     output = run("train_embedding.py", folder, "--epochs", 4, "--width", 8)
-    # 20 of each: chance is 50 %, and more than 75 % comes by chance in one of a thousand runs
-    assert float(re.search(r"([\d.]+) % right", output)[1]) > 75
+    # 20 of each class: chance is 50 %, and exceeds 75 % in one of a thousand runs
+    assert float(re.search(r"accuracy: ([\d.]+) %", output)[1]) > 75
 
 
-# --- what cannot be used ----------------------------------------------------------------------------------------------
+# --- invalid input ----------------------------------------------------------------------------------------------------
 
 
 def one_class(folder):
@@ -114,19 +115,19 @@ def classes_at_the_top(folder):
 SPOILT = {
     classes_at_the_top: "there is no folder",
     shutil.rmtree: "there is no folder",
-    one_class: "'digit 0' alone, and two or more are needed",
-    other_class: "in one of train and test alone there is digit 1, digit 7",
+    one_class: "only the class 'digit 0', but at least two are needed",
+    other_class: "train and test differ in the classes digit 1, digit 7",
     empty_class: "digit 1",
-    damaged: "1.png is no picture that can be read",
+    damaged: "1.png is not a readable picture",
 }
 
 
 @pytest.mark.parametrize(
     ("name", "spoil"),
-    # one of the examples reads one split, which cannot differ from another
+    # this example reads a single split, which cannot differ from the other
     [(n, s) for n in SCRIPTS for s in SPOILT if (n, s) != ("label_variation_of_layers.py", other_class)],
 )
-def test_a_folder_that_cannot_be_used_is_refused_with_what_is_wrong(run, few, capsys, name, spoil):
+def test_an_invalid_folder_is_refused_with_the_reason(run, few, capsys, name, spoil):
     spoil(few)
     with pytest.raises(SystemExit) as ended:
         run(name, few)
@@ -139,18 +140,18 @@ def test_a_folder_that_cannot_be_used_is_refused_with_what_is_wrong(run, few, ca
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("label_variation_of_layers.py", ["--layers", "layer9"], "no layer 'layer9'; near to it are layer"),
+        ("label_variation_of_layers.py", ["--layers", "layer9"], "no layer 'layer9'; the closest names are layer"),
         ("label_variation_of_layers.py", ["--network", "resnet"], "resnet"),
-        ("label_variation_of_layers.py", ["--k", "6"], "each of 6 images has 5 others"),
+        ("label_variation_of_layers.py", ["--k", "6"], "at most 5 neighbours among 6 images"),
         ("label_variation_of_layers.py", ["--k", "0"], "at least 1, not '0'"),
-        ("label_variation_of_layers.py", ["--k", "2", "--weights", "{other}"], "is no state dict of this network"),
+        ("label_variation_of_layers.py", ["--k", "2", "--weights", "{other}"], "is not a state dict of this network"),
         ("label_variation_of_layers.py", ["--k", "2", "--weights", "nowhere.pt"], "nowhere.pt"),
-        ("distil_resnet18.py", ["--teacher", "{other}"], "is no state dict of this network"),
+        ("distil_resnet18.py", ["--teacher", "{other}"], "is not a state dict of this network"),
         ("distil_resnet18.py", ["--epochs", "-1"], "at least 1, not '-1'"),
         ("train_embedding.py", ["--dimensions", "none"], "at least 1, not 'none'"),
     ],
 )
-def test_arguments_that_cannot_be_used_are_refused_with_what_is_wrong(run, few, capsys, name, arguments, words):
+def test_invalid_arguments_are_refused_with_the_reason(run, few, capsys, name, arguments, words):
     torch.save({"weight": torch.zeros(1)}, few / "other.pt")
     with pytest.raises(SystemExit) as ended:
         run(name, few, "--size", 32, *(argument.format(other=few / "other.pt") for argument in arguments))
@@ -159,7 +160,7 @@ def test_arguments_that_cannot_be_used_are_refused_with_what_is_wrong(run, few, 
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_an_example_begins_with_how_it_is_called(name):
+def test_an_example_s_docstring_states_its_usage(name):
     text = (EXAMPLES / name).read_text("utf-8").split('"""')[1]
     assert f"    python examples/{name} FOLDER" in text
     assert "FOLDER has train/CLASS/*.png and test/CLASS/*.png" in text

@@ -62,7 +62,7 @@ LOSSES = {
     "cosine label variation": partial(on_all, partial(lgg.cosine_label_variation, power=2, num_classes=3)),
     "triplet": partial(on_all, Triplet()),
 }
-# choosing triplets depends on values, which is not something that vmap can do
+# the choice of triplets depends on values, which vmap does not support
 VECTORIZED = sorted(LOSSES.keys() - {"triplet"})
 
 
@@ -83,7 +83,7 @@ def test_grad_is_that_of_autograd(name):
 
 @pytest.mark.parametrize("name", VECTORIZED)
 def test_values_and_gradients_of_several_batches_are_those_of_each(name):
-    """Representations and labels differ from batch to batch."""
+    """Representations and labels differ between batches."""
     loss = LOSSES[name]
     batches, labels = [LAYERS, [x.square() for x in LAYERS]], [LABELS, LABELS.flip(0)]
     stacked = [torch.stack(layer) for layer in zip(*batches, strict=True)]
@@ -95,7 +95,7 @@ def test_values_and_gradients_of_several_batches_are_those_of_each(name):
 
 
 def differentiates_distances_twice():
-    """Return whether this PyTorch has the second derivative of `torch.cdist`; older ones refuse."""
+    """Return whether this PyTorch has the second derivative of `torch.cdist`; older versions raise an error."""
     x = positive(2).requires_grad_()
     (first,) = torch.autograd.grad(torch.cdist(x, x.detach() + 1).sum(), x, create_graph=True)
     try:
@@ -110,7 +110,7 @@ OF_DISTANCES = {"gkd, rbf", "rkd_d", "label variation", "label variation, p = 2"
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_gradient_can_be_differentiated(name):
-    """Compared with finite differences of the gradient, which must not come without its graph."""
+    """Compared with finite differences of the gradient, which must have its graph."""
     leaves = [x.clone().requires_grad_() for x in LAYERS]
     if name in OF_DISTANCES and not differentiates_distances_twice():
         with pytest.raises(NotImplementedError):

@@ -1,4 +1,4 @@
-"""Graph knowledge distillation against the double loops that define it."""
+"""Graph knowledge distillation compared with the double loops that define it."""
 
 import math
 
@@ -82,7 +82,7 @@ def compared_graph(weights, mask, power, normalize, order):
 
 
 def published_graph(weights, mask_of_classes, normalize):
-    """Return what the published code chooses neighbours from."""
+    """Return the weights from which the published code chooses neighbours."""
     return masked(normalized(weights) if normalize else weights, mask_of_classes)
 
 
@@ -200,7 +200,7 @@ def test_the_three_orders_differ_where_they_can():
             for order in ("threshold_first", "normalize_first", "published")
         ]
         assert len({round(value, 12) for value in values}) == 3
-    # without neighbours the published code differs by the power of a graph that has edges of some classes alone
+    # without neighbours the published code differs in taking the power after selecting edges by class
     values = [
         GraphDistillation(order=order, edges="inter", power=2)(student, teacher, labels).item()
         for order in ("threshold_first", "published")
@@ -217,7 +217,7 @@ def test_k_larger_than_a_small_last_batch_is_accepted():
 
 
 @pytest.mark.parametrize("options", [{}, {"k": 2}, {"power": 2}, {"normalize": False, "k": 3, "neighbours": "own"}])
-def test_edges_between_and_within_classes_make_up_all(options):
+def test_edges_between_and_within_classes_add_up_to_all(options):
     student, teacher, labels = layers(8, 0), layers(8, 1, of_teacher=True), labels_of(8)
     whole, between, within = (
         GraphDistillation(edges=edges, **options)(student, teacher, labels).item()
@@ -299,7 +299,7 @@ def test_gradient_reaches_the_student_only():
 def test_gradient_is_that_of_finite_differences(options):
     teacher = layers(5, 1, of_teacher=True)
     student = [s.requires_grad_() for s in layers(5, 0)]
-    # scaled up: the values are small against gradcheck's absolute tolerance
+    # scaled up, since the values are small compared with gradcheck's absolute tolerance
     assert torch.autograd.gradcheck(lambda *s: 100 * GraphDistillation(**options)(s, teacher, labels_of(5)), student)
 
 
@@ -347,11 +347,11 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype, options):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"edges": "none"}, "edges is one of all, inter, intra, not 'none'"),
-        ({"neighbours": "student"}, "neighbours is one of teacher, own, not 'student'"),
-        ({"order": "first"}, "order is one of threshold_first, normalize_first, published, not 'first'"),
-        ({"similarity": "euclidean"}, "similarity is one of cosine, rbf, rbf_squared, not 'euclidean'"),
-        ({"rbf_scale": 0}, "a positive number, not 0"),
+        ({"edges": "none"}, "edges must be one of all, inter, intra, not 'none'"),
+        ({"neighbours": "student"}, "neighbours must be one of teacher, own, not 'student'"),
+        ({"order": "first"}, "order must be one of threshold_first, normalize_first, published, not 'first'"),
+        ({"similarity": "euclidean"}, "similarity must be one of cosine, rbf, rbf_squared, not 'euclidean'"),
+        ({"rbf_scale": 0}, "must be positive, not 0"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"k": -2}, "k must be at least 1, not -2"),
         ({"power": 0}, "power must be at least 1, not 0"),
@@ -373,22 +373,22 @@ def test_unknown_options_are_refused(option, message):
         ([torch.ones(4)], [torch.ones(4)], r"shape \(B, \.\.\.\)"),
     ],
 )
-def test_representations_that_do_not_pair_up_are_refused(student, teacher, message):
+def test_representations_that_do_not_match_are_refused(student, teacher, message):
     with pytest.raises(ValueError, match=message):
         GraphDistillation()(student, teacher, labels_of(4))
 
 
 @pytest.mark.parametrize("similarity", ["rbf", "rbf_squared"])
-def test_kernels_have_no_unit(similarity):
-    """α serves a layer whatever its scale, and shifts and signs do not matter."""
+def test_kernels_are_scale_invariant(similarity):
+    """The same α suits layers of any scale, and shifts and signs do not matter."""
     student, teacher, labels = layers(7, 0), layers(7, 1, of_teacher=True), labels_of(7)
     loss = GraphDistillation(similarity=similarity)
     moved = [5.0 - 1e4 * student[0], student[1] - 100.0]
     assert loss(moved, teacher, labels).item() == pytest.approx(loss(student, teacher, labels).item())
 
 
-def test_kernels_keep_signed_layers_from_gradients_that_drown_the_task():
-    """Cosines of signed layers have degrees about zero, which the graph is divided by; kernels do not."""
+def test_kernels_bound_the_gradients_of_signed_layers():
+    """Cosine graphs of signed layers are divided by degrees near zero; those of kernels are not."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(128, 512, generator=generator) for _ in range(2))
     gradients = {}

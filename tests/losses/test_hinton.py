@@ -1,4 +1,4 @@
-"""Hinton's distillation loss against the sum that defines it."""
+"""Hinton's distillation loss compared with the sum that defines it."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_float64_logits_keep_their_precision(temperature):
     assert loss.item() == pytest.approx(divergence_by_definition(student, teacher, temperature), rel=1e-11)
 
 
-def test_goes_from_the_teacher_to_the_student_and_not_back():
+def test_is_the_divergence_from_teacher_to_student():
     one, other = logits(5, 4, 0), logits(5, 4, 1)
     forth, back = (HintonDistillation(2.0)(*pair).item() for pair in ((one, other), (other, one)))
     assert abs(forth - back) > 0.01
@@ -102,7 +102,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     torch.testing.assert_close(value, loss(student.float(), teacher.float()))
 
 
-def test_logits_far_apart_stay_finite():
+def test_extreme_logits_give_finite_values():
     student = torch.tensor([[1e4, -1e4], [0.0, 0.0]], requires_grad=True)
     loss = HintonDistillation(1.0)(student, student.detach().flip(1))
     assert loss.item() == pytest.approx(1e4)

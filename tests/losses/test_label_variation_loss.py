@@ -1,4 +1,4 @@
-"""Label variation as a loss against the double loop that defines it."""
+"""Label variation as a loss compared with the double loop that defines it."""
 
 import math
 
@@ -130,7 +130,7 @@ def test_sum_is_the_label_variation_of_the_graph():
 def test_mean_does_not_depend_on_the_size_of_the_batch():
     x, labels = embeddings(6), labels_of(6)
     loss = LabelVariation()
-    # twice the batch: every pair of distinct classes is there four times
+    # doubling the batch gives every pair of different classes four times
     doubled = loss(torch.cat([x, x]), torch.cat([labels, labels]))
     assert doubled.item() == pytest.approx(loss(x, labels).item())
     apart = LabelVariation()(torch.zeros(6, 2), labels)
@@ -148,7 +148,7 @@ def test_mean_is_the_mean_weight_of_an_edge_between_classes_whatever_k(k, size, 
 
 
 def test_k_does_not_scale_the_loss_of_equal_similarities():
-    corners = torch.eye(8, dtype=torch.float64)  # all as far from each other
+    corners = torch.eye(8, dtype=torch.float64)  # all at the same distance
     values = {LabelVariation(k=k)(corners, labels_of(8)).item() for k in (None, 1, 2, 4)}
     assert max(values) == pytest.approx(min(values))
 
@@ -179,7 +179,7 @@ def test_shift_rotation_order_and_numbering_of_classes_do_not_matter(options):
     assert loss(x @ rotation + 3, labels).item() == pytest.approx(expected)
     assert loss(x[order], labels[order]).item() == pytest.approx(expected)
     assert loss(x, torch.tensor([40, -3, 7])[labels]).item() == pytest.approx(expected)
-    # two classes made one lose the edges between them
+    # merging two classes removes the edges between them
     assert loss(x, labels.clamp_max(1)).item() != pytest.approx(expected)
 
 
@@ -260,8 +260,8 @@ def test_training_under_autocast_reaches_the_weights():
 
 
 @pytest.mark.parametrize(("dimensions", "separates"), [(2, False), (10, True)])
-def test_points_free_to_move_separate_but_on_a_circle(dimensions, separates):
-    """On a circle a point reaches its class only past the others, who repel it: descent halts with classes mixed."""
+def test_free_points_separate_except_on_a_circle(dimensions, separates):
+    """On a circle, points reach their class only past others that repel them, so descent stops with classes mixed."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(10).repeat_interleave(6)
     points = torch.randn(len(labels), dimensions, generator=generator).requires_grad_()
@@ -273,23 +273,23 @@ def test_points_free_to_move_separate_but_on_a_circle(dimensions, separates):
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        with torch.no_grad():  # lengths have no part in the loss, but in the size of its gradient
+        with torch.no_grad():  # lengths affect only the size of the gradient, not the loss
             points.div_(points.norm(dim=1, keepdim=True))
         losses.append(value.item())
     nearest = torch.cdist(points, points).fill_diagonal_(torch.inf).argmin(dim=1)
-    assert losses[-1] == pytest.approx(losses[-100], rel=1e-3)  # it has ended
+    assert losses[-1] == pytest.approx(losses[-100], rel=1e-3)  # it has converged
     assert bool((labels[nearest] == labels).all()) == separates
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"similarity": "euclidean"}, "similarity is one of cosine, rbf, rbf_squared, not 'euclidean'"),
-        ({"reduction": "none"}, "reduction is one of mean, sum, not 'none'"),
+        ({"similarity": "euclidean"}, "similarity must be one of cosine, rbf, rbf_squared, not 'euclidean'"),
+        ({"reduction": "none"}, "reduction must be one of mean, sum, not 'none'"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"power": 0}, "power must be at least 1, not 0"),
-        ({"rbf_scale": 0.0}, "a positive number, not 0.0"),
-        ({"rbf_scale": math.nan}, "a positive number, not nan"),
+        ({"rbf_scale": 0.0}, "must be positive, not 0.0"),
+        ({"rbf_scale": math.nan}, "must be positive, not nan"),
     ],
 )
 def test_unknown_options_are_refused(option, message):

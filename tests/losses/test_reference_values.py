@@ -1,4 +1,4 @@
-"""Values that the published code of the source papers gives in float64, on inputs that a formula gives."""
+"""Values of the published code of the source papers in float64, for inputs given by a formula."""
 
 import math
 from itertools import pairwise
@@ -9,7 +9,7 @@ import torch
 import lgg
 from lgg.losses import GraphDistillation, LabelVariationRegularizer, RelationalDistillation
 
-WEIGHT = 25  # λ of both distillations in the paper
+WEIGHT = 25  # λ of both distillation losses in the paper
 LABEL_VARIATION = {
     (1, "S0"): 20.4239724401003,
     (1, "T1"): 37.0310614046608,

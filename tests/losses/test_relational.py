@@ -1,4 +1,4 @@
-"""Relational distillation by distances against the double loop that defines it."""
+"""Relational distillation by distances compared with the double loop that defines it."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_is_the_smooth_difference_of_relative_distances_over_distinct_pairs(size
 
 
 def test_large_differences_count_linearly():
-    # one distant input puts differences above 1, where the smooth-L1 loss leaves the square
+    # one distant input gives differences above 1, where the smooth L1 loss is linear
     student, teacher = layers(6, 0), layers(6, 1, of_teacher=True)
     student[1][0] *= 50
     of_student, of_teacher = relative_distances_by_definition(student[1]), relative_distances_by_definition(teacher[1])
@@ -80,7 +80,7 @@ def test_scale_translation_and_rotation_do_not_matter(moved):
     rotation = torch.linalg.qr(torch.randn(2 * [x[0].shape[1]], generator=torch.Generator().manual_seed(2))).Q.double()
     x[0] = 0.03 * (x[0] @ rotation) - torch.arange(x[0].shape[1])
     assert expected > 1e-3
-    # the rotation is orthogonal to float32 only
+    # the rotation is orthogonal only to float32 precision
     assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -125,7 +125,7 @@ def test_identical_and_zero_inputs_give_finite_gradients(dtype):
 
 
 def test_identical_inputs_are_all_at_distance_zero():
-    # relative distances of the teacher are what is left, each 1 where there is one pair
+    # only the teacher's relative distances remain, equal to 1 for a single pair
     student, teacher = [torch.ones(2, 3, dtype=torch.float64)], [torch.eye(2, 3, dtype=torch.float64)]
     assert RelationalDistillation()(student, teacher).item() == pytest.approx(0.5)
 

@@ -1,4 +1,4 @@
-"""Cosine graphs are for representations without negative values (Section 3.3)."""
+"""Cosine graphs need representations without negative values (Section 3.3)."""
 
 import pickle
 
@@ -14,7 +14,7 @@ LABELS = torch.arange(6) % 3
 POSITIVE = torch.rand(6, 4)
 SIGNED = POSITIVE - 0.5
 
-# a loss of two tensors, and how it names each
+# a loss of two tensors, and its names for them
 COSINE = {
     "GKD": (
         GraphDistillation(),
@@ -47,7 +47,7 @@ def test_negative_values_are_refused_with_the_layer_and_what_to_do(name):
 
 
 @pytest.mark.parametrize("name", COSINE)
-def test_it_is_refused_again_and_in_a_copy_of_a_loss_that_has_passed_others(name):
+def test_it_is_refused_again_and_in_a_copy_of_a_loss(name):
     loss, call, _ = COSINE[name]
     loss = fresh(loss)
     for _ in range(2):
@@ -66,14 +66,14 @@ def test_it_is_refused_again_and_in_a_copy_of_a_loss_that_has_passed_others(name
         lambda a: LabelVariation()(a, LABELS),
     ],
 )
-def test_kernels_take_negative_values(call):
+def test_kernels_accept_negative_values(call):
     x = SIGNED.clone().requires_grad_()
     call(x).backward()
     assert x.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", COSINE)
-def test_they_are_refused_inside_torch_func_too(name):
+def test_they_are_refused_inside_torch_func(name):
     loss, call, _ = COSINE[name]
     with pytest.raises(ValueError, match="negative"):
         torch.func.grad(lambda a: call(fresh(loss), a, POSITIVE))(SIGNED)
@@ -92,8 +92,8 @@ def test_compiled_code_is_not_interrupted(name):
 @pytest.mark.parametrize(
     ("name", "options"), [("wide_resnet", {"depth": 10, "width": 0.5}), ("preact_resnet18", {"base_width": 2})]
 )
-def test_no_layer_of_our_networks_that_can_be_compared_is_signed(name, options):
-    """So cosine graphs of all of them are the paper's."""
+def test_no_comparable_layer_of_our_networks_is_signed(name, options):
+    """So all of them can have cosine graphs, as in the paper."""
     model = lgg.models.build(name, num_classes=3, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

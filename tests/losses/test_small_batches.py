@@ -1,4 +1,4 @@
-"""The last batch of an epoch may be small: every loss is defined for a single input, and for two of one class."""
+"""The last batch of an epoch may be small: all losses are defined for a single input, and for two of one class."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def layers_of(model, inputs):
 
 
 def check_zero(loss, model):
-    """Check that a loss without pairs of classes, or of inputs, is zero and moves nothing."""
+    """Check that a loss without pairs of classes, or of inputs, is zero with zero gradient."""
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert all(weight.grad is not None and not weight.grad.any() for weight in model.parameters())

@@ -1,4 +1,4 @@
-"""The loss of hardest and of all triplets against the loops that define it."""
+"""The loss of hardest and of all triplets compared with the loops that define it."""
 
 import math
 import subprocess
@@ -120,12 +120,12 @@ def test_order_and_numbering_of_classes_do_not_matter():
 
 @pytest.mark.parametrize("margin", [0, -0.1, math.nan, "hard"])
 def test_margin_that_is_not_positive_is_refused(margin):
-    with pytest.raises(ValueError, match=f"margin is a positive distance, or the word soft, not {margin!r}"):
+    with pytest.raises(ValueError, match=f"margin must be a positive distance or 'soft', not {margin!r}"):
         Triplet(margin=margin)
 
 
 def test_triplets_of_another_kind_are_refused():
-    with pytest.raises(ValueError, match="triplets is hard or all, not 'semihard'"):
+    with pytest.raises(ValueError, match="triplets must be 'hard' or 'all', not 'semihard'"):
         Triplet(triplets="semihard")
 
 
@@ -134,7 +134,7 @@ def test_labels_that_do_not_belong_to_the_batch_are_refused():
         Triplet()(torch.rand(4, 3), torch.zeros(3, dtype=torch.int64))
 
 
-def test_other_losses_do_not_pay_for_its_imports():
+def test_other_losses_do_not_import_its_dependencies():
     code = (
         "import sys, lgg.losses; lgg.losses.build('label_variation'); import lgg.losses.triplet; "
         "print('pytorch_metric_learning' in sys.modules)"

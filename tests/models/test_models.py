@@ -1,4 +1,4 @@
-"""The networks: sizes, representations, normalisation, and their architecture written out a second time."""
+"""The networks: sizes, representations, normalisation, and comparison with a second implementation."""
 
 import math
 from itertools import pairwise
@@ -21,7 +21,7 @@ SMALL = [
 
 
 def build(name, seed=0, num_classes=10, **options):
-    """A network in float64, its batch normalisation away from the identity."""
+    """A network in float64 with batch normalisation that is not the identity."""
     torch.manual_seed(seed)
     model = models.build(name, num_classes=num_classes, **options).double().eval()
     for module in model.modules():
@@ -54,7 +54,7 @@ def test_networks_have_the_published_numbers_of_parameters():
 
 def test_student_has_the_published_share_of_operations_and_parameters():
     teacher, student = (models.build("wide_resnet", num_classes=10, depth=28, width=width) for width in (1, 0.5))
-    # Table 1 prints 27 %
+    # 27 % in Table 1
     assert round(100 * count_operations(student) / count_operations(teacher)) == 27
     assert round(100 * count_parameters(student) / count_parameters(teacher), 1) == 25.5
 
@@ -115,7 +115,7 @@ def test_preact_network_shows_the_outputs_of_all_seventeen_relus():
         "final.relu",
     )
     _, shown = model(images(2, 32), return_representations=True)
-    # (channels, side) of the two ReLUs of each block: the first sees the block's input, the second its own width
+    # (channels, side) of the two ReLUs of each block: the first has the shape of the input, the second that of the block
     expected = [(4, 32), (4, 32), (4, 32), (4, 32)]
     for channels, side in ((8, 16), (16, 8), (32, 4)):
         expected += [(channels // 2, side * 2), (channels, side), (channels, side), (channels, side)]
@@ -140,7 +140,7 @@ def normalised(x, bn):
     return x * scale.view(shape) + (bn.bias - bn.running_mean * scale).view(shape)
 
 
-def test_wide_network_is_its_description():
+def test_wide_network_matches_its_description():
     model = build("wide_resnet", depth=16, width=0.5, **NEUTRAL)
     x = images()
     h = F.relu(normalised(F.conv2d(x, model.conv.weight, padding=1), model.bn))
@@ -165,10 +165,10 @@ def test_wide_network_is_its_description():
 
 @pytest.mark.parametrize("parseval", [False, True])
 @pytest.mark.parametrize("bottleneck", [None, 2])
-def test_preact_network_is_its_description(parseval, bottleneck):
+def test_preact_network_matches_its_description(parseval, bottleneck):
     model = build("preact_resnet18", base_width=4, parseval=parseval, bottleneck=bottleneck, **NEUTRAL)
     x = images()
-    # the weights of filters of 3 × 3 pixels and of 1 × 1 are divided by √19 and √3
+    # weights of 3 × 3 and 1 × 1 filters are divided by √19 and √3
     by_size = {3: 1 / math.sqrt(2 * 3 * 3 + 1), 1: 1 / math.sqrt(2 * 1 * 1 + 1)} if parseval else {3: 1.0, 1: 1.0}
     part = 0.5 if parseval else 1.0
     h = F.conv2d(x, model.conv.weight, padding=1) * by_size[3]
@@ -194,7 +194,7 @@ def test_preact_network_is_its_description(parseval, bottleneck):
     torch.testing.assert_close(logits, F.linear(penultimate, model.classifier.weight, model.classifier.bias))
 
 
-def test_preact_network_is_drawn_layer_by_layer_whatever_its_options():
+def test_weights_of_the_preact_network_are_drawn_alike_for_all_options():
     torch.manual_seed(0)
     expected = [torch.nn.Conv2d(3, 4, 3, bias=False).weight]
     for number, (before, width) in enumerate(pairwise((4, 4, 4, 8, 8, 16, 16, 32, 32))):
@@ -213,7 +213,7 @@ def test_preact_network_is_drawn_layer_by_layer_whatever_its_options():
             assert torch.equal(one, other)
 
 
-def test_options_of_the_preact_network_are_no_parameters_of_their_own():
+def test_options_of_the_preact_network_add_no_parameters():
     plain, parseval, narrow = (
         models.build("preact_resnet18", num_classes=10, base_width=4, **options)
         for options in ({}, {"parseval": True}, {"bottleneck": 2})
@@ -221,7 +221,7 @@ def test_options_of_the_preact_network_are_no_parameters_of_their_own():
     assert plain.state_dict().keys() == parseval.state_dict().keys()
     assert narrow.state_dict().keys() - plain.state_dict().keys() == {"bottleneck.weight", "bottleneck.bias"}
     assert count_parameters(plain) == count_parameters(parseval)
-    # 32 pooled values to 2 units to 10 classes, with biases, in place of 32 to 10
+    # 32 pooled values to 2 units to 10 classes, with biases, instead of 32 to 10
     assert count_parameters(narrow) - count_parameters(plain) == (32 * 2 + 2 + 2 * 10 + 10) - (32 * 10 + 10)
     assert count_operations(plain) == count_operations(parseval)
     assert count_operations(narrow) - count_operations(plain) == (32 * 2 + 2 * 10) - 32 * 10
@@ -237,7 +237,7 @@ def test_bottleneck_is_the_last_representation_of_its_network_only():
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])
-def test_scaled_convolution_with_orthonormal_rows_lets_no_distance_grow(size, stride):
+def test_scaled_convolution_with_orthonormal_rows_increases_no_distance(size, stride):
     torch.manual_seed(0)
     layer = Convolution(4, 3, size, stride, scaled=True).double()
     torch.nn.init.orthogonal_(layer.weight)
@@ -284,7 +284,7 @@ def test_default_constants_are_those_of_cifar10():
 
 
 @pytest.mark.parametrize(("name", "options"), SMALL)
-def test_constants_travel_with_the_weights_and_are_not_trained(name, options):
+def test_constants_are_saved_with_the_weights_and_not_trained(name, options):
     model = build(name, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), **options)
     copy = build(name, seed=1, **NEUTRAL, **options)
     assert not torch.equal(copy(images()), model(images()))
@@ -305,13 +305,13 @@ def test_unknown_network_is_refused():
 
 @pytest.mark.parametrize("depth", [4, 5, 9, 11, 27, 0, -2])
 def test_depth_that_is_not_six_n_plus_four_is_refused(depth):
-    with pytest.raises(ValueError, match=rf"depth 6n \+ 4 with n at least 1 .*, not {depth}$"):
+    with pytest.raises(ValueError, match=rf"depth must be 6n \+ 4 with n at least 1 .*, not {depth}$"):
         models.build("wide_resnet", num_classes=10, depth=depth, width=1)
 
 
 @pytest.mark.parametrize("width", [0, 0.06, -1])
-def test_width_without_a_channel_is_refused(width):
-    with pytest.raises(ValueError, match=f"width {width} leaves no channel"):
+def test_width_without_channels_is_refused(width):
+    with pytest.raises(ValueError, match=f"with width {width} the first stage has no channels"):
         models.build("wide_resnet", num_classes=10, depth=10, width=width)
     smallest = models.build("wide_resnet", num_classes=10, depth=10, width=1 / 16)
     assert smallest.classifier.in_features == 4
@@ -324,17 +324,17 @@ def test_base_width_without_a_channel_is_refused(base_width):
 
 
 @pytest.mark.parametrize("bottleneck", [0, -4])
-def test_bottleneck_without_a_unit_is_refused(bottleneck):
-    with pytest.raises(ValueError, match=f"bottleneck is .* at least 1, not {bottleneck}"):
+def test_bottleneck_without_units_is_refused(bottleneck):
+    with pytest.raises(ValueError, match=f"bottleneck, .* must be at least 1, not {bottleneck}"):
         models.build("preact_resnet18", num_classes=10, bottleneck=bottleneck)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("wide_resnet", {"depth": 10, "width": 1, "base_width": 64}, "'wide_resnet' does not take these.*base_width"),
-        ("wide_resnet", {"depth": 10}, "'wide_resnet' does not take these options.*width"),
-        ("preact_resnet18", {"depth": 18}, "'preact_resnet18' does not take these options.*depth"),
+        ("wide_resnet", {"depth": 10, "width": 1, "base_width": 64}, "'wide_resnet' does not accept these.*base_width"),
+        ("wide_resnet", {"depth": 10}, "'wide_resnet' does not accept these options.*width"),
+        ("preact_resnet18", {"depth": 18}, "'preact_resnet18' does not accept these options.*depth"),
     ],
 )
 def test_unknown_and_missing_options_are_refused(name, options, message):

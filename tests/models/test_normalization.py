@@ -1,4 +1,4 @@
-"""Batch normalisation of few channels: PyTorch's own, in other words, is what it is held against."""
+"""Batch normalisation of few channels, compared with PyTorch's."""
 
 import copy
 
@@ -17,7 +17,7 @@ SIZES = [(4, 1, 3, 3), (6, 4, 4, 4), (10, 5, 3, 3), (3, 8, 6, 4), (2, 16, 8, 8),
 
 @pytest.fixture(autouse=True)
 def of_any_size(monkeypatch):
-    """Take small images as the large ones are taken."""
+    """Treat small images like large ones."""
     monkeypatch.setattr(normalization, "LEAST", 0)
 
 
@@ -43,7 +43,7 @@ def layers(channels, dtype=torch.float64):
 def outcome(layer, x, seed=2):
     """Output, gradients and state after a step."""
     x = x.clone().requires_grad_()
-    out = torch.relu_(layer(x))  # in place, as the networks have it
+    out = torch.relu_(layer(x))  # in place, as in the networks
     towards = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     out.backward(towards.to(out.dtype))
     gradients = [x.grad, layer.weight.grad, layer.bias.grad]
@@ -68,7 +68,7 @@ def test_it_is_batch_normalisation(size, training, monkeypatch):
     size=st.tuples(st.integers(2, 6), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6)),
     seed=st.integers(0, 2**16),
 )
-def test_groups_of_pixels_divide_their_number_and_come_back_in_place(size, seed):
+def test_groups_divide_the_number_of_pixels_and_are_restored_in_place(size, seed):
     x = images(size, seed)
     groups = normalization._groups(x)
     pixels = size[0] * size[2] * size[3]
@@ -108,19 +108,19 @@ def test_gradient_of_the_input_alone():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_half_precision_is_as_exact_as_its_type(size):
+def test_half_precision_is_as_accurate_as_its_type(size):
     plain, ours = layers(size[1], torch.float32)
     exact = copy.deepcopy(plain).double()
     x = images(size, dtype=torch.bfloat16)
     expected = outcome(exact, x.double())
     for value, reference in zip(outcome(ours, x), expected, strict=True):
-        # statistics and sums are float32; the values are rounded to 8 binary digits, and three roundings add up
+        # statistics and sums are float32; values are rounded to 8 binary digits, three times
         error = (value.double() - reference.double()).norm()
         assert error <= 3 * 2**-8 * reference.double().norm() + 1e-12
     assert outcome(ours, x)[0].dtype == outcome(plain, x)[0].dtype == torch.bfloat16
 
 
-def test_many_channels_and_other_layouts_are_left_to_pytorch(monkeypatch):
+def test_many_channels_and_other_layouts_use_pytorch(monkeypatch):
     monkeypatch.setattr(normalization._WideBatchNorm, "apply", lambda *_: pytest.fail("not for these"))
     for x in (images((2, normalization.WIDE, 4, 4)), images((2, 8, 4, 4)).contiguous()):
         plain, ours = layers(x.shape[1])
@@ -136,8 +136,8 @@ def test_one_value_of_a_channel_has_no_spread():
         ours(images((1, 8, 1, 1)))
 
 
-def test_torch_func_takes_the_gradient_that_autograd_takes():
-    """In evaluation mode: in training PyTorch itself refuses running statistics that change."""
+def test_torch_func_gives_the_gradient_of_autograd():
+    """In evaluation mode, since in training PyTorch itself does not allow running statistics to change."""
     _, layer = layers(8)
     layer.eval()
     x = images((4, 8, 4, 4))

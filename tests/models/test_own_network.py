@@ -1,4 +1,4 @@
-"""The page's example of a network of your own, in this process: one file, one line, one entry."""
+"""The documentation's example of a network of your own: one file, one line, one entry."""
 
 import importlib.util
 import json
@@ -39,7 +39,7 @@ OVERLAY = yaml.safe_load(block("config/plain_cnn.yaml"))
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A copy of the package's networks and losses with the page's file and line, read and imported in place of its own."""
+    """A copy of the package's networks and losses with the documented file and line, imported in place of the original."""
     folder = tmp_path / "lgg"
     shutil.copytree(ROOT / "lgg", folder, ignore=shutil.ignore_patterns("__pycache__"))
     table = folder / "models/__init__.py"

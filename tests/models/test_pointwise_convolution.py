@@ -22,7 +22,7 @@ def test_it_is_the_strided_convolution(stride, side):
 
 
 def test_narrow_networks_train_without_corrupting_memory():
-    """In a process of its own, which a write outside its memory would end."""
+    """In a separate process, which would crash on a write out of bounds."""
     code = (
         "import torch; from lgg import models; from lgg.data.batches import Batches; "
         "from lgg.training.fit import fit; from lgg.training.objectives import CrossEntropy; "

@@ -786,7 +786,7 @@ def test_a_teacher_that_is_null_has_no_recipe():
 TIMED_CODE = {
     *(
         f"lgg.losses{name}"
-        for name in ("", ".relational", ".graph_distillation", "._pairs", "._signs", ".label_variation")
+        for name in ("", ".relational", ".graph_distillation", "._options", "._pairs", "._signs", ".label_variation")
     ),
     *(f"lgg.losses.{name}" for name in ("regularizer", "parseval")),
     *(f"lgg.defences{name}" for name in ("", ".base", ".regularizer", ".parseval", ".adversarial")),
@@ -827,6 +827,7 @@ MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
     ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
+    ("lgg.losses._options", {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION}),
     ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
     (
         "lgg.losses._signs",

@@ -1,4 +1,4 @@
-"""Relative and plain MCE against arithmetic written out."""
+"""Relative and plain MCE compared with explicit arithmetic."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_worked_example():
     assert undefined_corruptions(BASELINE) == []
 
 
-def test_every_corruption_counts_the_same_whatever_its_number_of_severities():
+def test_corruptions_have_equal_weight_for_any_number_of_severities():
     errors = table({0: {"none": [1.0], "fog": [4.0, 6.0, 8.0], "snow": [10.0]}})
     assert mean_corruption_error(errors) == {0: pytest.approx((6 + 10) / 2)}
     assert relative_mce(errors, table({0: {"none": [1.0], "fog": [2.0, 3.0, 4.0], "snow": [4.0]}})) == {
@@ -59,7 +59,7 @@ def test_every_corruption_counts_the_same_whatever_its_number_of_severities():
     }
 
 
-def test_keys_and_values_are_plain_numbers_by_seed():
+def test_results_are_plain_numbers_by_seed():
     for function in (relative_mce, plain_mce):
         values = function(BASELINE, BASELINE)
         assert [type(seed) for seed in values] == [int, int]
@@ -75,9 +75,9 @@ def test_order_of_rows_and_columns_does_not_matter():
 
 @st.composite
 def tables(draw):
-    """Errors and a baseline with the same corruptions and severities and with seeds of their own.
+    """Errors and a baseline with the same corruptions and severities but different seeds.
 
-    The baseline's errors on corrupted images lie above its clean errors.
+    The baseline's errors on corrupted images exceed its clean errors.
     """
     random = np.random.default_rng(draw(st.integers(0, 2**31)))
     names = ["fog", "snow", "frost"][: draw(st.integers(1, 3))]
@@ -102,7 +102,7 @@ def averaged_over_seeds(errors):
 
 
 def by_definition(errors, baseline, relative):
-    """The measure for one network against one network, from dictionaries."""
+    """The measure of one network relative to another, from dictionaries."""
     ours, theirs = (
         {(row.corruption, row.severity): row.error for row in frame.itertuples()} for frame in (errors, baseline)
     )
@@ -122,7 +122,7 @@ def test_mean_over_seeds_is_the_definition_for_errors_averaged_first(made, relat
     values = (relative_mce if relative else plain_mce)(errors, baseline)
     assert set(values) == set(errors["seed"])
     expected = by_definition(averaged_over_seeds(errors), averaged_over_seeds(baseline), relative)
-    # rises can cancel: percents of hundreds of percent
+    # rises can cancel, so values can be hundreds of percent
     assert sum(values.values()) / len(values) == pytest.approx(expected, rel=1e-9, abs=1e-9)
     for seed, value in values.items():
         alone = by_definition(errors[errors["seed"] == seed], averaged_over_seeds(baseline), relative)
@@ -149,14 +149,14 @@ def test_measures_are_linear_in_the_errors(made, share):
         assert both == pytest.approx(share * first + (1 - share) * second, rel=1e-9, abs=1e-9)
 
 
-def test_relative_measure_does_not_see_a_clean_error_added_everywhere():
+def test_relative_measure_is_invariant_to_a_constant_added_to_all_errors():
     more = ERRORS.assign(error=ERRORS["error"] + 20)
     assert relative_mce(more, BASELINE)[7] == pytest.approx(relative_mce(ERRORS, BASELINE)[7])
     assert plain_mce(more, BASELINE)[7] > plain_mce(ERRORS, BASELINE)[7] + 1
 
 
 def test_no_rise_of_the_baseline_makes_the_relative_measure_undefined():
-    # brightness falls by 1 and rises by 1, to the digit of a float
+    # brightness falls by 1 and rises by 1, up to rounding
     flat = table({0: {"none": [0.3], "brightness": [0.1 + 0.1, 0.2 + 0.2], "fog": [3.0, 4.0], "snow": [0.1, 0.2]}})
     errors = table(
         {3: {"none": [1.0], "brightness": [2.0, 3.0], "fog": [3.0, 4.0], "snow": [3.0, 4.0]}}
@@ -188,8 +188,8 @@ CALLS = [
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (BASELINE.drop(columns=["severity", "error"]), "there is no column severity, error"),
-        (pd.concat([BASELINE, BASELINE.iloc[[3]]]), "seed 0, corruption snow, severity 1 is there twice"),
+        (BASELINE.drop(columns=["severity", "error"]), "missing column severity, error"),
+        (pd.concat([BASELINE, BASELINE.iloc[[3]]]), "duplicate row for seed 0, corruption snow, severity 1"),
         (BASELINE.drop(index=5), r'seed 1 has no clean error \(corruption "none", severity 0\)'),
         (BASELINE.drop(index=7), "seed 1, corruption fog, severity 2 is missing"),
         (BASELINE.assign(error=math.nan), "seed 0, corruption fog, severity 1 is missing or not a number"),
@@ -207,11 +207,11 @@ def test_incomplete_tables_are_refused(call, name, frame, message):
 @pytest.mark.parametrize("function", [relative_mce, plain_mce])
 def test_tables_that_differ_in_corruptions_or_severities_are_refused(function):
     fewer = BASELINE[BASELINE["corruption"] != "snow"]
-    with pytest.raises(ValueError, match="corruption snow, severity 1 is not among those of the baseline"):
+    with pytest.raises(ValueError, match="corruption snow, severity 1 is missing from the baseline"):
         function(ERRORS, fewer)
-    with pytest.raises(ValueError, match="corruption snow, severity 1 is not among those of the errors"):
+    with pytest.raises(ValueError, match="corruption snow, severity 1 is missing from the errors"):
         function(fewer, ERRORS)
-    with pytest.raises(ValueError, match="corruption fog, severity 2 is not among those of the baseline"):
+    with pytest.raises(ValueError, match="corruption fog, severity 2 is missing from the baseline"):
         function(ERRORS, BASELINE[BASELINE["severity"] < 2])
 
 

@@ -61,7 +61,7 @@ def test_a_damaged_archive_of_corruptions_ends_with_its_name_and_what_to_do(tmp_
     )
     figure = "results/digits/figures/corruptions.pdf"
     done = snakemake(checkout, "--cores", "1", figure, configs=(DIGITS, overlay))
-    assert_failed(checkout, done, "draw_corruptions", "archive.tar: damaged, cut short, or no tar file")
+    assert_failed(checkout, done, "draw_corruptions", "archive.tar: damaged, truncated, or not a tar file")
     assert "Remove it and run again" in done.stdout
     assert not (checkout / figure).exists()
 

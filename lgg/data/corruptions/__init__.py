@@ -1,4 +1,4 @@
-"""The corruptions of CIFAR-10-C (Hendrycks and Dietterich 2019), from their definitions, seeded and for many images at once."""
+"""The corruptions of CIFAR-10-C (Hendrycks and Dietterich 2019), reimplemented with seeds and for many images at once."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Blurs. Their lengths are in pixels and do not grow with the image; a zoom is relative and so does."""
+"""Blurs. Lengths are in pixels and do not scale with the image, except those of the zoom, which is relative."""
 
 from functools import lru_cache
 
@@ -21,7 +21,7 @@ from lgg.data.corruptions.pixels import (
 )
 from lgg.data.corruptions.randomness import Streams
 
-DISK = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, deviation of the blur of its edge
+DISK = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, deviation of the smoothing of its edge
 GLASS = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))  # deviation of the blur, rounds of shuffling by one pixel
 MOTION = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))  # radius, deviation
 MOTION_ANGLES = (-45.0, 45.0)  # degrees
@@ -30,7 +30,7 @@ GAUSSIAN_DEVIATION = (0.4, 0.6, 0.7, 0.8, 1)
 
 
 def disk_kernel(radius: float, deviation: float) -> NDArray[np.float64]:
-    """Return the pixels whose centres lie within `radius`, smoothed by a 3 × 3 Gaussian; it sums to one."""
+    """Return a disk of pixels whose centres are within `radius`, smoothed by a 3 × 3 Gaussian and normalised to sum one."""
     reach = int(radius) + 1
     across = np.arange(-reach, reach + 1)
     disk = (across[:, None] ** 2 + across[None, :] ** 2 <= radius**2).astype(np.float64)
@@ -44,12 +44,12 @@ def disk_kernel(radius: float, deviation: float) -> NDArray[np.float64]:
 
 
 def zoom_factors(severity: int) -> NDArray[np.float64]:
-    """Return the zooms that are averaged; NumPy's `arange` decides, as in the official generator, whether the last is in."""
+    """Return the averaged zoom factors; as in the official generator, NumPy's `arange` decides whether the last is included."""
     return np.arange(1, LARGEST_ZOOM[severity - 1], 0.01)
 
 
 def defocus_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001 — one signature for all
-    """Return images filtered with a smoothed disk, mirrored at the outermost pixels."""
+    """Return images filtered with a smoothed disk, mirrored at the border."""
     blurred = apply_map(_disk_map(severity, images.shape[1]), images)
     blurred *= np.float32(1 / 255)
     return to_bytes(blurred)
@@ -61,13 +61,13 @@ def gaussian_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:  # n
 
 
 def glass_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return images blurred, each pixel replaced by one of four at or just above and left of it, and blurred again.
+    """Return images blurred, each pixel replaced by itself or a neighbour above, left or upper left, and blurred again.
 
-    The official generator means to swap the two pixels, from the lower right to the upper left, but its exchange of
-    two NumPy views copies the one and leaves the other: so were the published sets made, and so it is here. A pixel
-    is then taken from where nothing has been changed yet, and a round of shuffling is one gathering. The first two
-    rows and columns stay. Beyond the third severity it shuffles more but blurs less, so the distance to the clean
-    image need not grow from each severity to the next.
+    The official generator intends to swap the two pixels, from the lower right to the upper left, but assigning one NumPy
+    view to another copies only one of them. The published sets were generated this way, which is reproduced here. Each
+    pixel is thus taken from pixels that have not changed yet, so that a round of shuffling is a single gather. The first
+    two rows and columns do not change. From the fourth severity on it shuffles more but blurs less, so the distance to the
+    clean image need not increase with the severity.
     """
     deviation, rounds = GLASS[severity - 1]
     shuffled = _gaussian(images, deviation)
@@ -81,9 +81,9 @@ def glass_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def motion_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return images blurred along a direction between −45° and 45°, in the 8 bits that ImageMagick gives back.
+    """Return images blurred along a random direction between −45° and 45°, in the 8 bits that ImageMagick returns.
 
-    Severities 3 and 4 share a deviation that either radius holds, so they differ by chance alone.
+    Severities 3 and 4 have the same deviation, for which either radius is large enough, so they differ only by chance.
     """
     radius, deviation = MOTION[severity - 1]
     low, high = MOTION_ANGLES
@@ -92,7 +92,7 @@ def motion_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def zoom_blur(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001
-    """Return the mean of the image and of its zooms."""
+    """Return the mean of each image and its zooms."""
     blurred = apply_map(_mean_zoom_map(severity, images.shape[1]), images)
     blurred *= np.float32(1 / 255)
     return to_bytes(blurred)

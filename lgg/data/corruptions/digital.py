@@ -19,7 +19,7 @@ from lgg.data.corruptions.pixels import (
 from lgg.data.corruptions.randomness import Streams
 
 CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-# strength and smoothness of the displacement, and size of the affine one, all relative to the side of the image
+# strength and smoothness of the displacement, and size of the affine displacement, all relative to the side of the image
 ELASTIC = ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
 PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)  # side of the small image, relative
 JPEG_QUALITY = (80, 65, 58, 50, 40)
@@ -27,10 +27,10 @@ SATURATION = ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))  # factor, sum
 
 
 def contrast(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001 — one signature for all
-    """Return m + c · (x − m), with m the mean of each channel of each image."""
+    """Return m + c · (x − m), with m the mean of each channel of each image x."""
     factor = CONTRAST[severity - 1]
     pixels = images.shape[1] * images.shape[2]
-    # whole numbers add up to the same in any order
+    # sums of integers do not depend on the order
     means = images.sum(axis=(1, 2), keepdims=True, dtype=np.int64) / (255 * pixels)
     flatter = images * np.float32(factor / 255)
     flatter += ((1 - factor) * means).astype(np.float32)
@@ -38,10 +38,10 @@ def contrast(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: 
 
 
 def elastic_transform(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return images moved by a random affine map, then by a smooth random field; all lengths grow with the image.
+    """Return images displaced by a random affine map, then by a smooth random field; all lengths scale with the image.
 
-    The affine part gets smaller with the severity as the other grows, and smoothing a field also makes it smaller:
-    the distance to the clean image does not grow from each severity to the next.
+    The affine part decreases with the severity while the other increases, and smoothing a field also reduces it, so the
+    distance to the clean image does not always increase with the severity.
     """
     strength, smoothness, shift = (images.shape[1] * length for length in ELASTIC[severity - 1])
     side = images.shape[1]
@@ -55,14 +55,14 @@ def elastic_transform(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def affine_sources(shift: float, side: int, streams: Streams) -> tuple[Floats, Floats]:
-    """Return where each pixel is taken from, x and y (N, S, S): three points move by up to `shift` pixels each way.
+    """Return the source x and y (N, S, S) of each pixel under a map that moves three points by up to `shift` pixels each way.
 
-    The points lie a third of the side right and below, right and above, left and above the middle.
+    The points are a third of the side to the lower right, upper right and upper left of the centre.
     """
     middle, arm = side // 2, side // 3
     points = middle + arm * np.array([[1, 1], [1, -1], [-1, -1]], dtype=np.float64)
     moved = points + shift * (2 * streams.uniform(3, 2).astype(np.float64) - 1)
-    # p − moved[1] = s · left + t · below says how far along the two sides of the moved triangle a pixel p lies
+    # p − moved[1] = s · left + t · below gives the coordinates of a pixel p along the two sides of the moved triangle
     below, left = (moved[:, corner] - moved[:, 1] for corner in (0, 2))
     x = np.arange(side)[None, None, :] - moved[:, 1, 0, None, None]
     y = np.arange(side)[None, :, None] - moved[:, 1, 1, None, None]
@@ -73,14 +73,14 @@ def affine_sources(shift: float, side: int, streams: Streams) -> tuple[Floats, F
 
 
 def displacements(strength: float, smoothness: float, side: int, streams: Streams) -> Floats:
-    """Return fields (N, 2, S, S) of pixels across and down: uniform in (−1, 1), smoothed by a Gaussian, times `strength`."""
+    """Return fields (N, 2, S, S) in pixels, across and down: uniform in (−1, 1), smoothed by a Gaussian, times `strength`."""
     fields = 2 * streams.uniform(2, side, side) - 1
     smooth = ndimage.gaussian_filter(fields, (0, 0, smoothness, smoothness), mode="reflect", truncate=3)
     return np.asarray(smooth * np.float32(strength))
 
 
 def pixelate(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001
-    """Return images averaged to ⌊c · S⌋ pixels a side and enlarged again, both by Pillow's box filter."""
+    """Return images reduced to ⌊c · S⌋ pixels per side and enlarged again, both by Pillow's box filter."""
     side = images.shape[1]
     small = (int(side * PIXELATE[severity - 1]),) * 2
     box = Image.Resampling.BOX
@@ -91,7 +91,7 @@ def pixelate(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: 
 
 
 def jpeg_compression(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001
-    """Return images as they come back from a JPEG file of quality c, by Pillow."""
+    """Return images after JPEG compression of quality c, by Pillow."""
     compressed = np.empty_like(images)
     for index, image in enumerate(images):
         file = BytesIO()
@@ -101,9 +101,9 @@ def jpeg_compression(images: Bytes, severity: int, streams: Streams) -> Bytes:  
 
 
 def saturate(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001
-    """Return images whose S of HSV becomes a · S + b, at most 1, with H and V as they were; a grey pixel's H is red.
+    """Return images whose S of HSV is a · S + b, at most 1, with the same H and V; H of grey pixels is red.
 
-    The first two severities take colour away, the others add some.
+    The first two severities reduce saturation, the others increase it.
     """
     factor, summand = SATURATION[severity - 1]
     clean = to_unit(images)

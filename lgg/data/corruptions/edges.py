@@ -1,4 +1,4 @@
-"""Edges and histograms as OpenCV finds them, for many grey images (N, S, S) at once."""
+"""Edge detection and histogram equalisation as in OpenCV, for many grey images (N, S, S) at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,9 @@ STEEP = np.tan(np.pi / 8)  # a gradient within 22.5° of an axis is compared alo
 
 
 def canny(images: Bytes, low: int, high: int) -> NDArray[np.bool_]:
-    """Return the edges of images (N, S, S) after Canny 1986, as OpenCV does: no smoothing, |∂x| + |∂y| as magnitude.
+    """Return the edges of images (N, S, S) by Canny (1986), as in OpenCV: no smoothing, |∂x| + |∂y| as magnitude.
 
-    An edge pixel is the largest along its gradient, is above `low`, and hangs together with one above `high`.
+    An edge pixel is a maximum along its gradient, is above `low`, and is connected to one above `high`.
     """
     values = images.astype(np.int32)
     across, down = _sobel(values)
@@ -47,9 +47,9 @@ def canny(images: Bytes, low: int, high: int) -> NDArray[np.bool_]:
 
 
 def equalize(images: Bytes) -> Bytes:
-    """Return images (N, S, S) whose grey levels are spread evenly; the darkest level becomes 0, the brightest 255.
+    """Return images (N, S, S) with equalised histograms; the darkest level becomes 0, the brightest 255.
 
-    An image of a single level stays as it is.
+    An image of a single level is not changed.
     """
     count, size = len(images), images[0].size if len(images) else 0
     flat = images.reshape(count, -1)
@@ -62,7 +62,7 @@ def equalize(images: Bytes) -> Bytes:
 
 
 def _sobel(values: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the derivatives across and down by Sobel's 3 × 3 filters, the outermost pixels going on."""
+    """Return the derivatives across and down by Sobel's 3 × 3 filters, with the outermost pixels repeated."""
     padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
     sums = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     sums_across = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]

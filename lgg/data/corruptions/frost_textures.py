@@ -1,4 +1,4 @@
-"""Pictures of frost on glass, drawn by rule: the photographs of the official generator are not shipped here."""
+"""Procedural pictures of frost on glass, in place of the photographs of the official generator."""
 
 import math
 import threading
@@ -11,23 +11,22 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 COUNT = 5  # the official generator has six photographs and draws from the first five
-SIDES = 5  # the side of a texture, in sides of the image that is cut from it
-CANVAS = 640  # pixels on which the crystals are drawn, finer than they are used
-FERNS = (34, 46, 26, 58, 40)  # large crystals of each texture
-HAZE = (0.25, 0.16, 0.36, 0.2, 0.3)  # share of white that lies between them
+SIDES = 5  # side of a texture, in sides of the image that is cut from it
+CANVAS = 640  # side in pixels of the drawing, which is then downsampled
+FERNS = (34, 46, 26, 58, 40)  # number of large crystals of each texture
+HAZE = (0.25, 0.16, 0.36, 0.2, 0.3)  # share of white between them
 ICE = ((0.86, 0.94, 1.0), (0.95, 0.98, 1.0), (0.78, 0.9, 1.0), (0.92, 0.96, 0.98), (0.84, 0.95, 0.97))  # RGB of ice
-BRANCHING = math.radians(60)  # ice grows on a lattice of hexagons
+BRANCHING = math.radians(60)  # ice grows on a hexagonal lattice
 
-_ONE_AT_A_TIME = threading.Lock()  # several workers need them at once; one is to draw
+_ONE_AT_A_TIME = threading.Lock()  # several workers need the textures at once; only one draws them
 
 
 def frost_textures(side: int) -> NDArray[np.uint8]:
-    """Return COUNT textures (COUNT, 5 · side, 5 · side, 3) for images of `side` pixels, the same at every call.
+    """Return COUNT textures (COUNT, 5 · side, 5 · side, 3) for images of `side` pixels, the same on every call.
 
-    Feathers of ice crystals lie over a haze that is denser in some places than in others. The pictures grow with
-    `side`, so that crystals keep their size relative to the image. Their means lie around 100 of 255 and their
-    deviations around 40, as a guess at photographs of frost; the statistics of the official ones are not claimed.
-    Drawing takes about a second and is done once in a process.
+    Feathery ice crystals are drawn over a haze of varying density. The pictures scale with `side`, so the size of crystals
+    relative to the image is constant. Their mean is about 100 of 255 and their deviation about 40, a guess at photographs
+    of frost that does not claim the statistics of the official ones. Drawing takes about a second, once per process.
     """
     with _ONE_AT_A_TIME:
         return _textures(side)
@@ -67,7 +66,7 @@ def _grow(
     length: float,
     order: int,
 ) -> None:
-    """Draw a crystal from `root` on, in the direction `angle` (radians), and branches on both sides down to order 0."""
+    """Draw a crystal from `root` in the direction `angle` (radians), with branches on both sides down to order 0."""
     steps = (1, 8, 16)[order]
     x, y = root
     for step in range(steps):

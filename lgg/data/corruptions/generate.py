@@ -1,4 +1,4 @@
-"""One door to every corruption: by name and severity, in chunks, on several cores."""
+"""All corruptions behind one function, by name and severity, computed in chunks on several cores."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +12,9 @@ from lgg.data.corruptions.pixels import Bytes
 from lgg.data.corruptions.randomness import Streams
 from lgg.errors import DataError
 
-LEAST_SIDE = 8  # pixels; below, a third of the side and the small image of `pixelate` come to nothing
-ONE_THREAD = ("pixelate", "jpeg_compression")  # Pillow's work on small images holds the interpreter; threads only wait
-PIXELS_AT_ONCE = 128 * 32 * 32  # what a worker treats together still lies in a core's cache
+LEAST_SIDE = 8  # pixels; below, a third of the side and the small image of `pixelate` vanish
+ONE_THREAD = ("pixelate", "jpeg_compression")  # Pillow holds the interpreter lock on small images
+PIXELS_AT_ONCE = 128 * 32 * 32  # chunk of a worker, which fits a core's cache
 
 Corruption = Callable[[Bytes, int, Streams], Bytes]
 CORRUPTIONS: dict[str, Corruption] = {
@@ -36,21 +36,23 @@ def corrupt(
 ) -> Bytes:
     """Return images (N, S, S, 3) uint8 under the corruption `name` of CIFAR-10-C at `severity` 1 to 5.
 
-    The constants are CIFAR's own. Lengths in pixels stay as they are for images of another size than 32, but for
-    elastic_transform, pixelate, zoom_blur and the textures of frost, which are relative to the side. `positions` (N,)
-    are the images' indices in their data set, 0 to N − 1 unless told otherwise: randomness depends on `seed`,
-    `name`, `severity` and an image's own position, so an image comes out the same, bit by bit, in any batch or order
-    and with any number of `workers` (threads).
+    The constants are those for CIFAR. Lengths in pixels do not change for images of a size other than 32, except those of
+    elastic_transform, pixelate, zoom_blur and the frost textures, which scale with the side. `positions` (N,) are the
+    indices of the images in their data set, 0 to N − 1 by default. Randomness depends only on `seed`, `name`, `severity`
+    and an image's position, so the result for an image is identical, bit for bit, in any batch or order and with any
+    number of `workers` (threads).
 
-    Hendrycks and Dietterich 2019, with the settings of its CIFAR generator. Raises DataError for a name or severity
-    that does not exist and for images that are not square, RGB, 8 bits and at least 8 pixels wide, ValueError for
-    positions that do not fit the images.
+    Hendrycks and Dietterich 2019, with the settings of their CIFAR generator. Raises DataError for an unknown name or
+    severity and for images that are not square, RGB, of 8 bits and at least 8 pixels wide, ValueError for positions that do
+    not match the images.
     """
     _check(images, name, severity)
     if positions is None:
         positions = np.arange(len(images))
     if positions.shape != images.shape[:1] or not np.issubdtype(positions.dtype, np.integer):
-        raise ValueError(f"{len(images)} images need as many positions, not {positions.shape} of {positions.dtype}")
+        raise ValueError(
+            f"positions must be {len(images)} integers, one for each image, not {positions.shape} of {positions.dtype}"
+        )
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     numbers = positions.astype(np.int64)

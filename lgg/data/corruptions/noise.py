@@ -1,4 +1,4 @@
-"""Noise, drawn anew for every pixel and channel. Nothing here depends on the size of the image."""
+"""Noise, independent for every pixel and channel. Nothing here depends on the size of the image."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ SPECKLE_DEVIATION = (0.06, 0.1, 0.12, 0.16, 0.2)  # relative to the intensity
 
 
 def gaussian_noise(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return x + c · n, with n standard normal."""
+    """Return x + c · n with n standard normal."""
     noisy = streams.normal(*images.shape[1:])
     noisy *= np.float32(GAUSSIAN_DEVIATION[severity - 1])
     noisy += to_unit(images)
@@ -28,7 +28,7 @@ def shot_noise(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def impulse_noise(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return images of which a share c of the values is black or white, equally likely."""
+    """Return images in which a share c of the values is set to black or white, equally likely."""
     share = IMPULSE_SHARE[severity - 1]
     chance = streams.uniform(*images.shape[1:])
     noisy = np.where(chance < share / 2, np.uint8(0), images)
@@ -37,7 +37,7 @@ def impulse_noise(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def speckle_noise(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return x + x · c · n, with n standard normal."""
+    """Return x + x · c · n with n standard normal."""
     noisy = streams.normal(*images.shape[1:])
     noisy *= np.float32(SPECKLE_DEVIATION[severity - 1])
     noisy += 1

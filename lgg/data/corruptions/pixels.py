@@ -1,7 +1,7 @@
-"""Between bytes and numbers, and the resampling and filtering that several corruptions share.
+"""Conversion between bytes and intensities, and resampling and filtering shared by several corruptions.
 
-Images are (N, S, S, C); numbers stand for intensities from 0 to 1. Every function treats each image alone and adds in
-a fixed order, so that an image comes out the same, bit by bit, in whatever batch it is.
+Images are (N, S, S, C); intensities are from 0 to 1. All functions process each image separately and sum in a fixed order,
+so the result for an image is identical, bit for bit, in any batch.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from scipy import ndimage, sparse
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-# a whole grey level may come out of single precision as a little less, which truncation would make one level less
+# rounding in single precision may give slightly less than an integer grey level, which truncation would reduce by one
 MARGIN = 1e-3  # grey levels
-# ImageMagick rounds to 16 bits, 257 steps a grey level, and its 8-bit PNG truncates these
+# ImageMagick rounds to 16 bits, 257 steps per grey level, and its 8-bit PNG truncates them
 HALF_A_STEP = 0.5 / 257  # grey levels
 
 
 def to_unit(images: Bytes) -> Floats:
-    """Return intensities 0 to 1 of grey levels 0 to 255."""
+    """Return intensities from 0 to 1 for grey levels from 0 to 255."""
     return images * np.float32(1 / 255)
 
 
 def to_bytes(values: Floats, margin: float = MARGIN) -> Bytes:
-    """Return grey levels of intensities, clipped and truncated, as the official generator does; `values` is overwritten.
+    """Return grey levels for intensities, clipped and truncated as in the official generator; overwrites `values`.
 
-    What is less than `margin` grey levels below the next one becomes that one.
+    Values less than `margin` grey levels below the next level are rounded up to it.
     """
     values *= np.float32(255)
     values += np.float32(margin)
@@ -38,13 +38,13 @@ def to_bytes(values: Floats, margin: float = MARGIN) -> Bytes:
 
 
 def value_of(values: Floats) -> Floats:
-    """Return (N, S, S): V of HSV, the largest of the three channels."""
+    """Return V of HSV (N, S, S), the largest of the three channels."""
     largest: Floats = np.maximum(np.maximum(values[..., 0], values[..., 1]), values[..., 2])
     return largest
 
 
 def grey(values: Floats) -> Floats:
-    """Return (N, S, S): luma of RGB, ITU-R BT.601."""
+    """Return the luma of RGB (N, S, S) by ITU-R BT.601."""
     red, green, blue = (values[..., channel] for channel in range(3))
     luma: Floats = red * np.float32(0.299) + green * np.float32(0.587) + blue * np.float32(0.114)
     return luma
@@ -54,9 +54,9 @@ def grey(values: Floats) -> Floats:
 
 
 def apply_map(matrix: sparse.csr_array, images: NDArray[np.generic]) -> Floats:
-    """Return images (N, S, S, C) whose pixels are the linear map `matrix` (S², S²) of the pixels of `images`.
+    """Return images (N, S, S, C) after the linear map `matrix` (S², S²) of their pixels.
 
-    A sparse product adds in the order of the matrix's entries, however many images there are; a dense one need not.
+    A sparse product sums in the order of the matrix's entries for any number of images; a dense one need not.
     """
     count, side, _, channels = images.shape
     columns = images.reshape(count, side * side, channels).transpose(1, 0, 2).astype(np.float32, order="C")
@@ -67,7 +67,7 @@ def apply_map(matrix: sparse.csr_array, images: NDArray[np.generic]) -> Floats:
 def filter_map(kernel: NDArray[np.float64], side: int, border: Literal["edge", "reflect"]) -> sparse.csr_array:
     """Return the map (S², S²) that correlates an image with `kernel` (odd, odd).
 
-    Beyond the border the outermost pixel goes on (`edge`) or the image is mirrored at it (`reflect`).
+    Beyond the border, the outermost pixels are repeated (`edge`) or the image is mirrored (`reflect`).
     """
     reach = [length // 2 for length in kernel.shape]
     source = np.pad(np.arange(side * side).reshape(side, side), [(length, length) for length in reach], mode=border)
@@ -84,7 +84,7 @@ def filter_map(kernel: NDArray[np.float64], side: int, border: Literal["edge", "
 
 
 def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
-    """Return a two-dimensional Gaussian of standard deviation `sigma` pixels, cut at 4 σ, that sums to one."""
+    """Return a two-dimensional Gaussian of standard deviation `sigma` pixels, truncated at 4 σ and normalised to sum one."""
     reach = int(4 * sigma + 0.5)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     square: NDArray[np.float64] = np.outer(line, line) / line.sum() ** 2
@@ -93,14 +93,14 @@ def gaussian_kernel(sigma: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=16)
 def gaussian_map(sigma: float, side: int) -> sparse.csr_array:
-    """Return the map that blurs with `gaussian_kernel`; the outermost pixels go on beyond the border."""
+    """Return the map (S², S²) that blurs with `gaussian_kernel`; the outermost pixels are repeated beyond the border."""
     return filter_map(gaussian_kernel(sigma), side, "edge")
 
 
 def zoom_map(factor: float, side: int) -> sparse.csr_array:
-    """Return the map that enlarges the middle of an image by `factor` ≥ 1, linearly interpolated, and keeps its size.
+    """Return the map (S², S²) that enlarges the centre of an image by `factor` ≥ 1 with linear interpolation.
 
-    The middle is ⌈S / factor⌉ pixels wide; its enlargement is cut to S pixels.
+    The centre is ⌈S / factor⌉ pixels wide; its enlargement is cropped to S pixels.
     """
     width = int(np.ceil(side / factor))
     start = (side - width) // 2
@@ -114,15 +114,15 @@ def zoom_map(factor: float, side: int) -> sparse.csr_array:
 
 
 def motion_kernel(radius: int, sigma: float) -> NDArray[np.float64]:
-    """Return the weights (2 · radius + 1,) of ImageMagick's motion blur: half a Gaussian, from its peak on."""
+    """Return the weights (2 · radius + 1,) of ImageMagick's motion blur: half a Gaussian, starting at its peak."""
     weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
     return np.asarray(weights / weights.sum())
 
 
 def motion_offsets(radius: int, angles: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return (N, 2 · radius + 1, 2): the row and column offsets of the pixels on a line at `angles` (N,), in degrees.
+    """Return the row and column offsets (N, 2 · radius + 1, 2) of pixels on lines at `angles` (N,), in degrees.
 
-    An angle of 0 takes pixels to the right, of 90 pixels below.
+    An angle of 0 takes pixels to the right, 90 takes pixels below.
     """
     steps = np.arange(2 * radius + 1)
     directions = np.stack([np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=-1)
@@ -131,14 +131,14 @@ def motion_offsets(radius: int, angles: NDArray[np.float64]) -> NDArray[np.int64
 
 
 def motion_blur(images: Floats, radius: int, sigma: float, angles: NDArray[np.float64]) -> Floats:
-    """Return images (N, S, S, C), each blurred along its own direction `angles` (N,), in degrees.
+    """Return images (N, S, S, C), each blurred along its own direction in `angles` (N,), in degrees.
 
-    The weights and lengths are those of ImageMagick's MotionBlurImage, `radius` and `sigma` in pixels; the outermost
-    pixels go on beyond the border. The official generator gets 8 bits back from it, which `to_bytes` gives with the
-    margin HALF_A_STEP.
+    Weights and lengths are those of ImageMagick's MotionBlurImage, with `radius` and `sigma` in pixels; the outermost pixels
+    are repeated beyond the border. `to_bytes` with the margin HALF_A_STEP gives the 8 bits that the official generator
+    reads back from ImageMagick.
     """
     weights = motion_kernel(radius, sigma)
-    weights = weights[weights > 1e-7]  # less does not show in single precision
+    weights = weights[weights > 1e-7]  # smaller ones have no effect in single precision
     offsets = motion_offsets(radius, angles)[:, : len(weights)]
     lowest, highest = offsets.min(axis=(0, 1)), offsets.max(axis=(0, 1))
     count, side, _, channels = images.shape
@@ -152,7 +152,7 @@ def motion_blur(images: Floats, radius: int, sigma: float, angles: NDArray[np.fl
     for number, weight in enumerate(weights.astype(np.float32)):
         np.add(unmoved, steps[:, number, None, None], out=places)
         for plane, total in zip(planes, blurred, strict=True):
-            plane.take(places, out=taken, mode="clip")  # nothing is out of bounds; this mode needs no copy
+            plane.take(places, out=taken, mode="clip")  # no index is out of bounds; this mode avoids a copy
             np.multiply(taken, weight, out=taken)
             total += taken
     return np.ascontiguousarray(np.moveaxis(blurred, 0, 3))
@@ -162,13 +162,13 @@ def motion_blur(images: Floats, radius: int, sigma: float, angles: NDArray[np.fl
 
 
 def mirror_at_centre(indices: NDArray[np.int64], side: int) -> NDArray[np.int64]:
-    """Return indices folded into 0 … S − 1 by mirrors in the middle of the outermost pixels: c b | a b c | b a."""
+    """Return indices folded into 0 … S − 1 by reflection at the centres of the outermost pixels: c b | a b c | b a."""
     folded = np.abs(indices) % (2 * side - 2)
     return np.asarray(np.minimum(folded, 2 * side - 2 - folded))
 
 
 def mirror_at_edge(indices: NDArray[np.int64], side: int) -> NDArray[np.int64]:
-    """Return indices folded into 0 … S − 1 by mirrors at the outer edges of the outermost pixels: b a | a b c | c b."""
+    """Return indices folded into 0 … S − 1 by reflection at the edges of the outermost pixels: b a | a b c | c b."""
     folded = indices % (2 * side)
     return np.asarray(np.minimum(folded, 2 * side - 1 - folded))
 
@@ -176,7 +176,7 @@ def mirror_at_edge(indices: NDArray[np.int64], side: int) -> NDArray[np.int64]:
 def sample(
     images: Floats, rows: Floats, columns: Floats, mirror: Callable[[NDArray[np.int64], int], NDArray[np.int64]]
 ) -> Floats:
-    """Return images (N, S, S, C) read at `rows` and `columns` (N, S, S), in pixels, linearly interpolated."""
+    """Return images (N, S, S, C) sampled at `rows` and `columns` (N, S, S), in pixels, with linear interpolation."""
     count, side, _, channels = images.shape
     first = (np.arange(count) * side * side)[:, None, None]
     upper, left = np.floor(rows), np.floor(columns)

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an image, not to the batch it happens to be in."""
+"""Random numbers that depend on an image's position, not on its batch."""
 
 import hashlib
 import math
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 
 class Streams:
-    """One random stream for each image of a batch, told apart by the counter of Philox (Salmon et al. 2011).
+    """One random stream for each image of a batch, distinguished by the counter of Philox (Salmon et al. 2011).
 
-    The key is drawn from `seed`, `name` and `severity`; the counter begins at (0, 0, n, position) for the n-th draw of
-    an image, so a stream depends on these and on nothing else. Moving the counter costs about 2 µs an image.
+    The key is derived from `seed`, `name` and `severity`; the counter starts at (0, 0, n, position) for the n-th draw of an
+    image, so a stream depends only on these. Setting the counter takes about 2 µs per image.
 
     Raises ValueError for a negative position.
     """
 
     def __init__(self, seed: int, name: str, severity: int, positions: NDArray[np.int64]) -> None:
         if len(positions) and positions.min() < 0:
-            raise ValueError(f"positions are indices from 0; one is {positions.min()}")
+            raise ValueError(f"positions must be at least 0, not {positions.min()}")
         digest = hashlib.sha256(f"{seed}/{name}/{severity}".encode()).digest()
         self._key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
         self._positions = positions
@@ -30,23 +30,23 @@ class Streams:
         return len(self._positions)
 
     def normal(self, *shape: int) -> NDArray[np.float32]:
-        """Return (N, *shape) standard normal numbers."""
+        """Return standard normal numbers (N, *shape)."""
         numbers = np.empty((len(self), math.prod(shape)), dtype=np.float32)
         for generator, row in zip(self._generators(), numbers, strict=True):
             generator.standard_normal(dtype=np.float32, out=row)
         return numbers.reshape(len(self), *shape)
 
     def uniform(self, *shape: int) -> NDArray[np.float32]:
-        """Return (N, *shape) numbers, uniform in [0, 1)."""
+        """Return numbers (N, *shape) uniform in [0, 1)."""
         numbers = np.empty((len(self), math.prod(shape)), dtype=np.float32)
         for generator, row in zip(self._generators(), numbers, strict=True):
             generator.random(dtype=np.float32, out=row)
         return numbers.reshape(len(self), *shape)
 
     def integers(self, end: int, *shape: int) -> NDArray[np.int64]:
-        """Return (N, *shape) whole numbers, uniform from 0 to `end` − 1."""
+        """Return integers (N, *shape) uniform from 0 to `end` − 1."""
         numbers = np.empty((len(self), *shape), dtype=np.int64)
-        kind = np.min_scalar_type(end - 1).type  # one random word serves several small numbers
+        kind = np.min_scalar_type(end - 1).type  # one random word gives several small numbers
         for index, generator in enumerate(self._generators()):
             numbers[index] = generator.integers(0, end, shape, dtype=kind)
         return numbers
@@ -59,7 +59,7 @@ class Streams:
         return counts
 
     def _generators(self) -> Iterator[np.random.Generator]:
-        """Yield one and the same generator, moved to the next image's stream each time."""
+        """Yield the same generator for each image, set to that image's stream."""
         bits = np.random.Philox(0)
         generator = np.random.Generator(bits)
         state: Any = dict(bits.state)

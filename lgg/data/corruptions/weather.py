@@ -21,8 +21,8 @@ from lgg.data.corruptions.pixels import (
 )
 from lgg.data.corruptions.randomness import Streams
 
-# mean and deviation of the flakes, their enlargement, least value of a flake, radius and deviation of their motion, and
-# the share of the image that is not whitened
+# mean and deviation of the flakes, their enlargement, smallest value of a flake, radius and deviation of their motion, and
+# weight of the image that is not whitened
 SNOW = (
     (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
     (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -34,7 +34,7 @@ SNOW_ANGLES = (-135.0, -45.0)  # degrees
 FROST = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # weight of the image, weight of the frost
 FOG = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))  # thickness, decay of the fractal's steps
 ADDED_BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
-# mean and deviation of the liquid, deviation of its blur, least value, then strength (water) or blur (mud), mud or not
+# mean and deviation of the liquid, deviation of its blur, smallest value, strength (water) or blur (mud), and whether it is mud
 SPATTER = (
     (0.62, 0.1, 0.7, 0.7, 0.5, False),
     (0.65, 0.1, 0.8, 0.7, 0.5, False),
@@ -47,10 +47,10 @@ MUD: Floats = np.array([63 / 255, 42 / 255, 20 / 255], dtype=np.float32)  # brow
 
 
 def snow(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return w · x + (1 − w) · max(x, 1.5 · grey(x) + 0.5) + flakes + flakes turned by 180°, with w the last of SNOW.
+    """Return w · x + (1 − w) · max(x, 1.5 · grey(x) + 0.5) + flakes + flakes rotated by 180°, with w the last of SNOW.
 
-    Flakes are normal noise, enlarged, of which small values are removed, blurred by motion downwards; in pixels, for
-    an image of any size.
+    Flakes are enlarged normal noise without its small values, motion-blurred downwards; lengths are in pixels for images of
+    any size.
     """
     *_, share = SNOW[severity - 1]
     clean = to_unit(images)
@@ -63,23 +63,23 @@ def snow(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def snow_flakes(severity: int, side: int, streams: Streams) -> Floats:
-    """Return the layer of flakes (N, S, S), 0 to 1, in steps of 1/255."""
+    """Return the layer of flakes (N, S, S), from 0 to 1 in steps of 1/255."""
     mean, deviation, zoom, least, radius, blur, _ = SNOW[severity - 1]
     noise = np.float32(mean) + np.float32(deviation) * streams.normal(side, side)
     low, high = SNOW_ANGLES
     angles = low + (high - low) * streams.uniform().astype(np.float64)
     flakes = apply_map(_zoom_map(zoom, side), noise[..., None])
     flakes[flakes < least] = 0
-    # the official generator hands 8 bits to ImageMagick, and gets 8 bits back
+    # the official generator passes 8 bits to ImageMagick and gets 8 bits back
     blurred = motion_blur(to_unit(to_bytes(flakes)), int(radius), blur, angles)[..., 0]
     return to_unit(to_bytes(blurred, HALF_A_STEP))
 
 
 def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return a · x + b · frost, with frost a random piece of a random texture of `frost_textures`.
+    """Return a · x + b · frost, with frost a random crop of a random texture of `frost_textures`.
 
-    From the third severity on a falls as well, so images get darker again as they are covered more: the distance to
-    the clean image need not grow, but the ratio b / a does.
+    From the third severity on, a decreases too, so images get darker as they are covered more: the ratio b / a increases,
+    but the distance to the clean image need not.
     """
     of_image, of_frost = FROST[severity - 1]
     side = images.shape[1]
@@ -106,11 +106,11 @@ def fog(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def plasma_fractal(side: int, decay: float, streams: Streams) -> Floats:
-    """Return (N, S, S): the upper left part of height maps by the diamond-square algorithm, each from 0 to 1.
+    """Return the upper left part (N, S, S) of height maps by the diamond-square algorithm, each scaled to 0 to 1.
 
-    The map's own side is the next power of two, and it goes on beyond its edges from the opposite one. The middles
-    of squares, then those of their sides, are the mean of their four neighbours and a uniform step; the steps' square
-    root shrinks by `decay` from each scale to the next.
+    The side of a map is the next power of two, and it is periodic. The centres of squares, then those of their sides, are
+    the mean of their four neighbours plus a uniform step; the square root of the step's size decreases by the factor
+    `decay` at each scale.
     """
     size = 1 << (side - 1).bit_length()
     noise = 2 * streams.uniform(size * size) - 1
@@ -141,7 +141,7 @@ def plasma_fractal(side: int, decay: float, streams: Streams) -> Floats:
 
 
 def brightness(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001 — one signature for all
-    """Return images whose V of HSV is greater by c, up to 1, with H and S as they were.
+    """Return images whose V of HSV is increased by c, up to 1, with the same H and S.
 
     At fixed H and S the colour is proportional to V; black, which has neither, becomes grey.
     """
@@ -155,10 +155,11 @@ def brightness(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa
 
 
 def spatter(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return images with drops of water (severities 1 to 3) or stains of mud (4, 5) on them; lengths are in pixels.
+    """Return images with water drops (severities 1 to 3) or mud stains (4, 5); lengths are in pixels.
 
-    Edges and distances are those of `lgg.data.corruptions.edges` and SciPy in place of OpenCV's; distances are exact
-    where OpenCV approximates them. Severities change the liquid, so the distance to the clean image need not grow.
+    Edges and distances are computed by `lgg.data.corruptions.edges` and SciPy in place of OpenCV; distances are exact,
+    whereas OpenCV approximates them. The liquid depends on the severity, so the distance to the clean image need not
+    increase with it.
     """
     mean, deviation, blur, least, strength, mud = SPATTER[severity - 1]
     side = images.shape[1]
@@ -179,7 +180,7 @@ def spatter(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 
 def _water(liquid: Bytes) -> Floats:
-    """Return the thickness of drops (N, S, S): the liquid times a relief of the distance to its edges."""
+    """Return the thickness of drops (N, S, S): the liquid times a relief based on the distance to its edges."""
     distance = ndimage.distance_transform_edt(~canny(liquid, 50, 150), sampling=(1e6, 1, 1))
     relief = equalize(_box(np.minimum(distance, 20).astype(np.float32)).astype(np.uint8)).astype(np.float32)
     slope = np.array([[[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]], dtype=np.float32)

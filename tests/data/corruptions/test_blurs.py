@@ -23,7 +23,7 @@ from lgg.data.corruptions.randomness import Streams
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 BLURS = ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur")
-ROUNDING = 2e-5  # single precision, sums of some hundred terms of at most one
+ROUNDING = 2e-5  # single precision, sums of a few hundred terms of at most one
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def pictures():
 
 @every_severity
 @pytest.mark.parametrize("name", BLURS)
-def test_an_image_of_one_colour_stays_as_it_is(name, severity):
+def test_a_uniform_image_is_not_changed(name, severity):
     levels = np.arange(256, dtype=np.uint8)
     images = np.broadcast_to(np.stack([levels, 255 - levels, levels], axis=1)[:, None, None], (256, 16, 16, 3))
     assert np.array_equal(corrupt(images, name, severity), images)
@@ -53,7 +53,7 @@ def test_disk_kernels_are_weights_around_the_middle(severity):
 @pytest.mark.parametrize(("severity", "pixels"), [(1, 1), (2, 1), (3, 1), (4, 5), (5, 9)])
 def test_the_disk_holds_the_pixels_within_its_radius(severity, pixels):
     radius, _ = blur.DISK[severity - 1]
-    kernel = blur.disk_kernel(radius, 0.01)  # as good as not smoothed
+    kernel = blur.disk_kernel(radius, 0.01)  # practically not smoothed
     middle = len(kernel) // 2
     weights = {
         (row - middle, column - middle): weight for (row, column), weight in np.ndenumerate(kernel) if weight > 1e-9
@@ -91,7 +91,7 @@ def test_motion_kernels_are_half_a_gaussian(radius, sigma):
 
 @given(st.floats(-180, 180), st.integers(1, 14))
 @settings(max_examples=50, deadline=None)
-def test_motion_goes_straight_on(angle, radius):
+def test_motion_offsets_are_on_a_straight_line(angle, radius):
     offsets = motion_offsets(radius, np.array([angle]))[0]
     steps = np.arange(2 * radius + 1)[:, None]
     line = steps * [np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))]
@@ -146,8 +146,8 @@ def test_motion_blur_is_a_weighted_sum_along_a_line(pictures):
             assert np.allclose(result[row, column], expected, atol=ROUNDING)
 
 
-def test_eight_bits_are_those_that_imagemagick_gives_back():
-    # made by MagickMotionBlurImage(2, 1, 30) of ImageMagick 6.9.11 with 16 bits, read back from its PNG
+def test_eight_bits_are_those_of_imagemagick():
+    # computed by MagickMotionBlurImage(2, 1, 30) of ImageMagick 6.9.11 with 16 bits, read back from its PNG
     rows, columns = np.indices((8, 8))
     image = ((71 * rows + 113 * columns + 29 * rows * columns) % 256).astype(np.uint8)
     blurred = motion_blur(to_unit(image[None, :, :, None]), 2, 1.0, np.array([30.0]))
@@ -177,12 +177,12 @@ def test_motion_blur_rounds_to_sixteen_bits_and_truncates_to_eight(photographs, 
             column = np.clip(columns + np.ceil(step * np.cos(angle) - 0.5), 0, 31).astype(int)
             total += weight * 257.0 * image[row, column]
     differing = corrupt(few, "motion_blur", severity) != np.floor(sixteen + 0.5).astype(int) // 257
-    # where single precision falls on the other side of a step of 16 bits
+    # single precision may round to the other side of a 16-bit step
     assert differing.mean() < 1e-3
 
 
 def test_motion_takes_pixels_from_the_right():
-    # pixels are taken from the right: those left of the dark part darken, and within it nothing lights up
+    # pixels are taken from the right: those left of the dark part get darker, and none within it get lighter
     line = np.full((200, 32, 32, 3), 200, dtype=np.uint8)
     line[:, :, 20:] = 0
     blurred = corrupt(line, "motion_blur", 3)
@@ -206,7 +206,7 @@ def test_zoom_blur_is_the_mean_of_the_image_and_its_zooms(photographs):
 
 
 def distinct_pixels(count=40, side=16):
-    """Return images whose every pixel has its own colour: its row, its column."""
+    """Return images in which the colour of each pixel encodes its row and column."""
     rows, columns = np.indices((side, side))
     image = np.stack([rows, columns, rows * 0], axis=-1).astype(np.uint8)
     return np.repeat(image[None], count, axis=0)
@@ -230,7 +230,7 @@ def test_a_round_of_glass_is_the_exchange_of_numpy_views_from_the_lower_right_on
         for row in range(15, 1, -1):
             for column in range(15, 1, -1):
                 down, across = -(step[row - 2, column - 2] // 2), -(step[row - 2, column - 2] % 2)
-                # a true exchange would copy one of the two first; the official generator does not
+                # a real swap would copy one of the two first; the official generator does not
                 image[row, column], image[row + down, column + across] = (
                     image[row + down, column + across],
                     image[row, column],

@@ -18,7 +18,7 @@ WITHOUT_CHANCE = {
     "gaussian_blur",
     "saturate",
 }
-# the published constants do not move these ever further from the clean image; their own tests say what they do
+# with the published constants, these need not move further from the clean image; their own tests state what they do
 NOT_MONOTONE = {"glass_blur", "motion_blur", "frost", "elastic_transform", "spatter", "saturate"}
 every_name = pytest.mark.parametrize("name", ALL)
 
@@ -29,7 +29,7 @@ def test_names_are_those_of_the_paper():
     assert SEVERITIES == (1, 2, 3, 4, 5)
 
 
-def test_names_are_had_without_heavy_imports():
+def test_names_need_no_heavy_imports():
     command = (
         "import sys; from lgg.data.corruptions import NAMES; print({'numpy', 'torch', 'scipy'} & set(sys.modules))"
     )
@@ -41,7 +41,7 @@ def test_names_are_had_without_heavy_imports():
 
 @every_name
 @pytest.mark.parametrize("severity", [3, 5])
-def test_an_image_comes_out_the_same_in_any_batch_order_and_with_any_workers(photographs, name, severity):
+def test_results_do_not_depend_on_batch_order_or_workers(photographs, name, severity):
     whole = corrupt(photographs, name, severity, seed=7)
     assert whole.shape == photographs.shape and whole.dtype == np.uint8
     order = np.random.default_rng(1).permutation(len(photographs))
@@ -52,7 +52,7 @@ def test_an_image_comes_out_the_same_in_any_batch_order_and_with_any_workers(pho
 
 
 @every_name
-def test_another_seed_gives_another_set_where_chance_is_at_work(photographs, name):
+def test_another_seed_gives_another_set_for_random_corruptions(photographs, name):
     few = photographs[:40]
     one, two = (corrupt(few, name, 5, seed=seed) for seed in (0, 1))
     elsewhere = corrupt(few, name, 5, positions=np.arange(40) + 1000)
@@ -61,7 +61,7 @@ def test_another_seed_gives_another_set_where_chance_is_at_work(photographs, nam
 
 
 @every_name
-def test_equal_images_at_different_positions_differ_where_chance_is_at_work(photographs, name):
+def test_equal_images_at_different_positions_differ_for_random_corruptions(photographs, name):
     copies = corrupt(np.repeat(photographs[:1], 30, axis=0), name, 5)
     assert (len(np.unique(copies, axis=0)) == 1) is (name in WITHOUT_CHANCE)
 
@@ -78,7 +78,7 @@ def test_images_may_be_mapped_from_a_file_and_are_not_changed(photographs, tmp_p
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in NOT_MONOTONE])
-def test_images_get_further_from_the_clean_ones(photographs, name):
+def test_distance_to_the_clean_images_increases_with_severity(photographs, name):
     distances = [
         np.abs(corrupt(photographs, name, severity) - photographs.astype(float)).mean() for severity in SEVERITIES
     ]
@@ -92,11 +92,11 @@ def test_motion_blur_differs_by_chance_only_between_the_two_severities_of_one_de
         for severity in SEVERITIES
     ]
     assert distances[0] < distances[1] < min(distances[2:4])
-    assert distances[2] == pytest.approx(distances[3], rel=0.1)  # radius 6 and 8 hold all of a deviation of 2
+    assert distances[2] == pytest.approx(distances[3], rel=0.1)  # both radii, 6 and 8, cover a deviation of 2
     assert max(distances[2:4]) < distances[4]
 
 
-def test_two_rounds_of_glass_are_further_off_than_one(photographs):
+def test_two_rounds_of_glass_change_more_than_one(photographs):
     distances = [
         np.abs(corrupt(photographs, "glass_blur", severity) - photographs.astype(float)).mean()
         for severity in SEVERITIES
@@ -125,7 +125,7 @@ def test_no_images_give_no_images():
 # --- mistakes -----------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(photographs):
+def test_an_unknown_name_is_refused_with_the_closest(photographs):
     with pytest.raises(
         DataError, match=r"'gausian_noise'; did you mean 'gaussian_noise'\? Valid: gaussian_noise, shot"
     ):
@@ -152,11 +152,11 @@ def test_images_of_another_type_are_refused():
 
 
 @pytest.mark.parametrize("positions", [np.arange(3), np.arange(2.0), np.array([0, -1]), np.zeros((2, 1), int)])
-def test_positions_that_do_not_fit_are_a_programmers_mistake(positions):
+def test_positions_that_do_not_match_are_a_value_error(positions):
     with pytest.raises(ValueError, match="position"):
         corrupt(np.zeros((2, 32, 32, 3), np.uint8), "fog", 1, positions=positions)
 
 
-def test_there_is_at_least_one_worker(photographs):
+def test_at_least_one_worker_is_required(photographs):
     with pytest.raises(ValueError, match="workers"):
         corrupt(photographs, "fog", 1, workers=0)

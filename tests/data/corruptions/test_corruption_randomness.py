@@ -39,7 +39,7 @@ def test_streams_of_different_positions_and_draws_are_uncorrelated():
     assert np.abs(correlations).max() < 6 / np.sqrt(1000)
 
 
-def test_whole_numbers_are_uniform():
+def test_integers_are_uniform():
     counts = np.bincount(streams(np.arange(100)).integers(4, 1000).ravel(), minlength=4)
     assert counts.sum() == 100_000
     assert np.abs(counts - 25_000).max() < 5 * np.sqrt(100_000 * 0.25 * 0.75)

@@ -95,7 +95,7 @@ def test_displacements_are_smoothed_noise_of_bounded_size(severity):
     line = np.exp(-0.5 * (np.arange(-40, 41) / smoothness) ** 2) * (np.abs(np.arange(-40, 41)) <= 3 * smoothness + 0.5)
     middle = fields[:, :, 14:18, 14:18]
     expected = strength * np.sqrt(1 / 3) * (line**2).sum() / line.sum() ** 2
-    if smoothness < 3:  # a wide filter sees mirrored numbers, which are not independent
+    if smoothness < 3:  # a wide filter includes mirrored numbers, which are not independent
         assert middle.std() == pytest.approx(expected, rel=0.25)
 
 
@@ -104,13 +104,13 @@ def test_constants_are_relative_to_the_side():
     assert digital.ELASTIC[0][:2] == (0, 0)
 
 
-def test_elastic_moves_the_middle_of_a_white_dot_by_little():
+def test_elastic_moves_the_centre_of_a_white_dot_only_a_little():
     dots = np.zeros((200, 32, 32, 3), dtype=np.uint8)
     dots[:, 15:18, 15:18] = 255
     weights = corrupt(dots, "elastic_transform", 1)[..., 0].astype(float)
     rows, columns = np.indices((32, 32))
     total = weights.sum(axis=(1, 2))
     moved = np.stack([(weights * axis).sum(axis=(1, 2)) / total - 16 for axis in (rows, columns)])
-    # the middle is halfway between the first and the third point, each moved by up to 2.56 pixels
+    # the centre is halfway between the first and the third point, each moved by up to 2.56 pixels
     assert np.abs(moved).max() < 2.56 + 0.3
     assert moved.std(axis=1) == pytest.approx(2.56 / np.sqrt(6), rel=0.3)

@@ -6,7 +6,7 @@ from lgg.data.corruptions.randomness import Streams
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 COUNT = 64 * 32 * 32 * 3  # values of the flat images below
-STANDARD_ERRORS = 5  # a right implementation fails once in two million draws
+STANDARD_ERRORS = 5  # a correct implementation fails once in two million draws
 
 
 def flat(level):
@@ -23,7 +23,7 @@ def flat(level):
 )
 @pytest.mark.parametrize("level", [120, 140])
 def test_normal_noise_has_the_published_deviation(name, deviations, relative, severity, level):
-    # nothing is clipped at a middle grey; truncation takes half a level on average and adds a variance of 1/12
+    # nothing is clipped at mid-grey; truncation subtracts half a level on average and adds a variance of 1/12
     noisy = corrupt(flat(level), name, severity).astype(np.float64) + 0.5
     deviation = 255 * deviations[severity - 1] * (level / 255 if relative else 1)
     expected = np.sqrt(deviation**2 + 1 / 12)
@@ -38,14 +38,14 @@ def test_normal_noise_is_drawn_for_every_pixel_and_channel():
         assert abs((noisy * shifted).mean() / noisy.var()) < STANDARD_ERRORS / np.sqrt(COUNT)
 
 
-def test_speckle_leaves_black_alone():
+def test_speckle_does_not_change_black():
     assert not corrupt(flat(0), "speckle_noise", 5).any()
 
 
 @pytest.mark.parametrize(("severity", "photons"), [(2, 250), (3, 100), (4, 75), (5, 50)])
 def test_shot_noise_counts_photons(severity, photons):
     noisy = corrupt(flat(102), "shot_noise", severity)  # 102 / 255 = 0.4
-    counts = np.ceil(noisy * (photons / 255) - 1e-9)  # more than one level a photon: truncation can be undone
+    counts = np.ceil(noisy * (photons / 255) - 1e-9)  # more than one level per photon, so truncation can be undone
     assert np.array_equal(np.floor(counts * (255 / photons) + 1e-3), noisy)
     mean = 0.4 * photons
     assert counts.mean() == pytest.approx(mean, abs=STANDARD_ERRORS * np.sqrt(mean / COUNT))
@@ -56,11 +56,11 @@ def test_shot_noise_counts_photons(severity, photons):
 def test_the_weakest_shot_noise_has_500_photons():
     noisy = corrupt(flat(102), "shot_noise", 1).astype(np.float64)
     deviation = 255 * np.sqrt(0.4 / 500)
-    assert noisy.mean() == pytest.approx(101.5, abs=0.5)  # truncation takes less than a level
+    assert noisy.mean() == pytest.approx(101.5, abs=0.5)  # truncation subtracts less than one level
     assert noisy.std() == pytest.approx(deviation, rel=0.02)
 
 
-def test_poisson_numbers_have_the_means_asked_for():
+def test_poisson_numbers_have_the_given_means():
     means = np.tile(np.array([0.0, 0.5, 7.0, 400.0]), (20_000, 1))
     counts = Streams(0, "shot_noise", 1, np.arange(20_000)).poisson(means)
     assert (counts[:, 0] == 0).all()

@@ -16,7 +16,7 @@ def flat(level, count=12):
 
 
 def assert_truncated(expected, result):
-    """Check that `result` is the intensities `expected`, clipped and truncated to 8 bits."""
+    """Check that `result` equals the intensities `expected`, clipped and truncated to 8 bits."""
     difference = 255 * np.clip(expected, 0, 1) - result
     assert difference.min() > -0.01 and difference.max() < 1.01
 
@@ -42,7 +42,7 @@ def test_brightness_adds_to_v_of_hsv(photographs, severity):
 @every_severity
 @pytest.mark.parametrize("level", [60, 255])
 def test_fog_over_one_grey_spans_its_formula(severity, level):
-    # the fractal goes from 0 to 1, so (x + a f) x / (x + a) goes from x² / (x + a) to x
+    # the fractal ranges from 0 to 1, so (x + a f) x / (x + a) ranges from x² / (x + a) to x
     thickness, _ = weather.FOG[severity - 1]
     foggy = corrupt(flat(level), "fog", severity)
     x = level / 255
@@ -51,12 +51,12 @@ def test_fog_over_one_grey_spans_its_formula(severity, level):
     assert np.abs(foggy.min(axis=(1, 2, 3)) - 255 * x**2 / (x + thickness)).max() <= 1.01
 
 
-def test_fog_leaves_black_black():
+def test_fog_does_not_change_black():
     assert not corrupt(flat(0), "fog", 5).any()
 
 
 class Given:
-    """Stands in for the random streams."""
+    """Replaces the random streams."""
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -103,7 +103,7 @@ def test_frost_weighs_the_image_and_the_texture(severity):
     assert on_black.max() <= 255 * of_frost
 
 
-def test_frost_is_a_piece_of_a_texture():
+def test_frost_is_a_crop_of_a_texture():
     streams = Streams(0, "frost", 5, np.arange(12))
     choice, corner = streams.integers(COUNT), streams.integers((SIDES - 1) * 32, 2)
     assert len(set(choice)) > 1 and len(np.unique(corner, axis=0)) == 12
@@ -113,7 +113,7 @@ def test_frost_is_a_piece_of_a_texture():
 
 
 def test_frost_weights_grow_relative_to_the_image():
-    # both weights change, so the distance to the clean image need not grow, but the image's share of the sum shrinks
+    # both weights change, so the distance to the clean image need not increase, but the image's share decreases
     ratios = [of_frost / of_image for of_image, of_frost in weather.FROST]
     assert ratios == sorted(set(ratios))
 
@@ -170,7 +170,7 @@ def test_moved_flakes_are_truncated(severity, monkeypatch):
 
 
 def test_flakes_fall_downwards():
-    # blurred by motion between 45° and 135°, flakes are longer than wide: less changes from row to row
+    # motion-blurred between 45° and 135°, flakes are taller than wide, so there is less change between rows
     flakes = weather.snow_flakes(2, 32, Streams(0, "snow", 2, np.arange(200))).astype(np.float64)
     down, across = (np.abs(np.diff(flakes, axis=axis)).mean() for axis in (1, 2))
     assert down < across
