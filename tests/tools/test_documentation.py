@@ -36,15 +36,18 @@ def blocks(page, language):
 
 
 def commands():
+    """Return each command of the pages once, with the first page that has it and whether it is marked ELSEWHERE."""
+    found = {}
     for page in PAGES:
         if name(page) in WALKS:
             continue
         for _, text in blocks(page, "bash"):
             for line in text.splitlines():
                 command, _, comment = re.split(r"(\s+# )", line + "  # ", maxsplit=1)
-                yield pytest.param(
-                    name(page), command.strip(), bool(ELSEWHERE.search(comment)), id=f"{name(page)}: {line}"
-                )
+                found.setdefault((command.strip(), bool(ELSEWHERE.search(comment))), name(page))
+    return [
+        pytest.param(page, command, elsewhere, id=f"{page}: {command}") for (command, elsewhere), page in found.items()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def checkout(tmp_path_factory):
 
 
 @pytest.mark.pipeline
-@pytest.mark.parametrize(("page", "command", "elsewhere"), list(commands()))
+@pytest.mark.parametrize(("page", "command", "elsewhere"), commands())
 def test_commands_of_the_pages_run(page, command, elsewhere, checkout):
     """Snakemake plans, make prints; CI runs the demonstration and the tests."""
     words = shlex.split(command)
