@@ -1,4 +1,4 @@
-"""The pages say what is so: commands run, examples run, links lead somewhere, drawings are of today's rules."""
+"""The pages are correct: commands and examples run, links and names exist, drawings are of the present rules."""
 
 import os
 import re
@@ -12,15 +12,16 @@ from snakemake_runs import copy_checkout, environment, snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-#: pages whose blocks are run in order, as walks of their own
+#: pages whose blocks are run in order by tests of their own
 WALKS = {"docs/own_data_and_methods.md", "docs/graphs_from_scratch.md"}
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
     *(ROOT / folder / "README.md" for folder in ("config", "results", "results/published", "benchmarks")),
     *sorted(DOCS.rglob("*.md")),
 ]
-#: a command's comment says so where it needs what not everyone has; Snakemake can plan such a run all the same
+#: comments that mark a command as needing special hardware or hours; Snakemake can plan such a run all the same
 ELSEWHERE = re.compile(r"needs (a GPU|GPUs)|\b(for|of|on) a cluster|takes hours")
 
 
@@ -35,20 +36,23 @@ def blocks(page, language):
 
 
 def commands():
+    """Return each command of the pages once, with the first page that has it and whether it is marked ELSEWHERE."""
+    found = {}
     for page in PAGES:
         if name(page) in WALKS:
             continue
         for _, text in blocks(page, "bash"):
             for line in text.splitlines():
                 command, _, comment = re.split(r"(\s+# )", line + "  # ", maxsplit=1)
-                yield pytest.param(
-                    name(page), command.strip(), bool(ELSEWHERE.search(comment)), id=f"{name(page)}: {line}"
-                )
+                found.setdefault((command.strip(), bool(ELSEWHERE.search(comment))), name(page))
+    return [
+        pytest.param(page, command, elsewhere, id=f"{page}: {command}") for (command, elsewhere), page in found.items()
+    ]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what a clone has, with the files that pages ask their reader to write."""
+    """A copy of what a clone has, with the files that pages ask the user to write."""
     folder = copy_checkout(tmp_path_factory.mktemp("documentation"))
     for other in ("Makefile", "pyproject.toml", "benchmarks"):
         (folder / other).symlink_to(ROOT / other)
@@ -60,9 +64,9 @@ def checkout(tmp_path_factory):
 
 
 @pytest.mark.pipeline
-@pytest.mark.parametrize(("page", "command", "elsewhere"), list(commands()))
+@pytest.mark.parametrize(("page", "command", "elsewhere"), commands())
 def test_commands_of_the_pages_run(page, command, elsewhere, checkout):
-    """Snakemake plans, make prints; the demonstration and the tests themselves are what CI runs."""
+    """Snakemake plans, make prints; CI runs the demonstration and the tests."""
     words = shlex.split(command)
     if words[0] == "snakemake" and "profiles/kubernetes" not in words:
         done = snakemake(checkout, "-n", *words[1:], configs=())
@@ -74,7 +78,7 @@ def test_commands_of_the_pages_run(page, command, elsewhere, checkout):
     elif words[:2] == ["pip", "install"] and not elsewhere:
         assert words[2:] == ["."] and (ROOT / "pyproject.toml").is_file()
     else:
-        assert elsewhere, f"{page} has a command that nothing tries: {command}"
+        assert elsewhere, f"{page} has a command that nothing tests: {command}"
 
 
 def run(words, folder):
@@ -110,16 +114,21 @@ def slug(heading):
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
+#: files that a page asks the user to write
+THE_USERS = {
+    "config/mine.yaml",
+    "lgg/losses/similarity_preserving.py",
+    "lgg/defences/logit_squeezing.py",
+    "lgg/models/plain_cnn.py",
+}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_a_page_names_in_the_repository_is_there(page):
     text = page.read_text("utf-8")
-    folders = "lgg|tests|config|docs|workflow|profiles|envs|benchmarks|examples"
+    folders = "lgg|tests|tools|config|docs|workflow|profiles|envs|benchmarks|examples"
     for path, test in re.findall(rf"`((?:{folders})/[\w./-]+)(?:::(\w+))?`", text):
-        if path in (
-            "config/mine.yaml",
-            "lgg/losses/similarity_preserving.py",
-            "lgg/models/plain_cnn.py",
-        ):  # the reader's own
+        if path in THE_USERS:
             continue
         assert (ROOT / path).exists() or path == "benchmarks/results/", f"{name(page)}: {path}"
         if test:
@@ -127,7 +136,7 @@ def test_what_a_page_names_in_the_repository_is_there(page):
 
 
 @pytest.mark.pipeline
-def test_the_drawing_of_the_rules_is_that_of_today(checkout):
+def test_the_drawing_shows_the_present_rules(checkout):
     drawing = "import sys; sys.path.insert(0, sys.argv[1]); import drawings; print(drawings.ask_snakemake(), end='')"
     drawn = subprocess.run(
         [sys.executable, "-c", drawing, str(ROOT / "tools")],
@@ -142,9 +151,13 @@ def test_the_drawing_of_the_rules_is_that_of_today(checkout):
     assert len(re.findall(r'class="edge"', (DOCS / "assets" / "rules.svg").read_text("utf-8"))) == edges
 
 
-def test_no_page_names_a_folder_of_somebody_s_machine():
+def test_no_page_names_a_folder_of_the_author_s_machine():
     for page in PAGES:
         assert not re.search(r"/(work|root|tmp|home/\w+)/", page.read_text("utf-8")), name(page)
+
+
+def test_the_readme_fits_on_one_screen():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 80
 
 
 def test_the_site_has_every_page():
@@ -169,14 +182,14 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     assert "<math" in (tmp_path / "method.html").read_text("utf-8")
 
 
-def test_the_page_from_scratch_prints_what_it_says(tmp_path, monkeypatch, capsys):
+def test_the_page_from_scratch_prints_what_its_comments_state(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names, checked = {}, 0
     for _, text in blocks(DOCS / "graphs_from_scratch.md", "python"):
         exec(compile(text, "graphs_from_scratch.md", "exec"), names)
-        said = re.findall(r"^print\(.*\)  # (.*)$", text, re.MULTILINE)
-        assert capsys.readouterr().out.splitlines() == said
-        checked += len(said)
+        stated = re.findall(r"^print\(.*\)  # (.*)$", text, re.MULTILINE)
+        assert capsys.readouterr().out.splitlines() == stated
+        checked += len(stated)
     assert checked >= 6
     assert (tmp_path / "graphs_from_scratch.png").stat().st_size > 10_000

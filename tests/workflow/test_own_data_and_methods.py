@@ -31,11 +31,14 @@ def test_every_titled_block_is_walked_here():
         "arrays",
         "variant",
         "similarity",
-        "plain_cnn",
-    }  # the last in tests/models/test_own_network.py
+        "squeezing",  # in tests/defences/test_own_defence.py
+        "plain_cnn",  # in tests/models/test_own_network.py
+    }
     assert {title for _, title in BLOCKS if title} == {f"config/{name}.yaml" for name in walked} | {
         "lgg/losses/similarity_preserving.py",
         "lgg/losses/__init__.py",
+        "lgg/defences/logit_squeezing.py",
+        "lgg/defences/__init__.py",
         "lgg/models/plain_cnn.py",
         "lgg/models/__init__.py",
     }
