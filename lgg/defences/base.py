@@ -5,7 +5,7 @@ Defences are made where tables are written too, so these modules import PyTorch 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lgg.errors import ConfigError
 
@@ -54,8 +54,8 @@ class Defence:
     training resumes to the same bits.
     """
 
-    #: the arguments that the network is built with, on top of its own
-    architecture: ClassVar[Mapping[str, Any]] = {}
+    #: the arguments that the network is built with, on top of its own; of the class or of the instance
+    architecture: Mapping[str, Any] = {}
 
     def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor | None":
         """Return the images (B, 3, H, W) to train on in place of `images`, None for these; the next defence gets them.

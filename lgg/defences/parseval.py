@@ -1,6 +1,7 @@
 """Parseval networks (Cisse et al. 2017): near-orthonormal weights, scaled convolutions, averaged residuals."""
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from lgg.defences.base import Defence
 
@@ -15,7 +16,7 @@ class Parseval(Defence):
         beta: β of `lgg.losses.parseval_retraction_`.
     """
 
-    architecture: ClassVar = {"parseval": True}
+    architecture: Mapping[str, Any] = {"parseval": True}
 
     def __init__(self, beta: float = 0.01) -> None:
         self.beta = beta
