@@ -97,22 +97,26 @@ def run_tests(case: Case) -> list[Row]:
 
 
 def clean(case: Case) -> Iterator[Row]:
+    """Yield the error on all test images as they are."""
     yield case.whole.error(predict(case.network, case.whole.images, device=case.device))
 
 
 def gaussian_noise(case: Case) -> Iterator[Row]:
+    """Yield the error on all test images with Gaussian noise of standard deviation `noise_std`."""
     std, seed = case.settings["noise_std"], case.settings["seed"]
     predicted = predict_with_noise(case.network, case.whole.images, std=std, seed=seed, device=case.device)
     yield case.whole.error(predicted, level=std)
 
 
 def dropout(case: Case) -> Iterator[Row]:
+    """Yield the error on all test images with dropout of `dropout_rate` after each block."""
     rate, seed = case.settings["dropout_rate"], case.settings["seed"]
     predicted = predict_with_dropout(case.network, case.whole.images, rate=rate, seed=seed, device=case.device)
     yield case.whole.error(predicted, level=rate)
 
 
 def quantized_weights(case: Case) -> Iterator[Row]:
+    """Yield the error on all test images of the network with weights of `weight_bits` bits."""
     bits = case.settings["weight_bits"]
     predicted = predict_with_quantized_weights(case.network, case.whole.images, bits=bits, device=case.device)
     yield case.whole.error(predicted, level=bits)
@@ -122,42 +126,51 @@ def quantized_weights(case: Case) -> Iterator[Row]:
 
 
 def clean_attacked_images(case: Case) -> Iterator[Row]:
+    """Yield the error on the images under attack, as they are."""
     yield case.attacked.error(predict(case.network, case.attacked.images, device=case.device))
 
 
 def without_gradient(case: Case) -> Iterator[Row]:
+    """Yield the share of images whose cross-entropy has a gradient of zero, which attacks along it do not change."""
     attacked = case.attacked
     still = find_without_gradient(case.network, attacked.images, attacked.labels, device=case.device)
     yield _row(len(still), "share", 100.0 * still.double().mean().item())
 
 
 def fgsm_pixels(case: Case) -> Iterator[Row]:
+    """Yield the errors under FGSM on pixels, at the ratios of the curve and of the tables."""
     return _fgsm(case, "pixels")
 
 
 def fgsm_normalized(case: Case) -> Iterator[Row]:
+    """Yield the errors under FGSM on normalised inputs, at the ratios of the curve and of the tables."""
     return _fgsm(case, "normalized")
 
 
 def pgd(case: Case) -> Iterator[Row]:
+    """Yield the error under PGD."""
     yield _pgd(case, case.settings["pgd"], case.network)
 
 
 def strong_pgd(case: Case) -> Iterator[Row]:
+    """Yield the error under the stronger PGD, a check for gradient masking."""
     yield _pgd(case, case.settings["strong_pgd"], case.network)
 
 
 def transfer_fgsm(case: Case) -> Iterator[Row]:
+    """Yield the error on images that FGSM on pixels crafts on the source."""
     snr = case.settings["fgsm_snr"]
     predicted = _attacked(case, partial(attacks.fgsm, snr=snr, form="pixels"), case.source)
     yield case.attacked.error(predicted, level=snr, steps=1, restarts=1)
 
 
 def transfer_pgd(case: Case) -> Iterator[Row]:
+    """Yield the error on images that PGD crafts on the source."""
     yield _pgd(case, case.settings["pgd"], case.source)
 
 
 def deepfool(case: Case) -> Iterator[Row]:
+    """Yield the median relative norm of the perturbations that DeepFool finds; nothing where it gets no images."""
     if case.for_deepfool is None:
         return
     norms = deepfool_norms(case.network, case.for_deepfool.images, case.for_deepfool.labels, device=case.device)
