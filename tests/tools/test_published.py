@@ -8,7 +8,7 @@ import pytest
 import yaml
 from configurations import ROOT, configured, read
 from publishing import claims, details, pages
-from publishing.beside_the_paper import length, summary
+from publishing.comparisons import length, summary, three
 from publishing.conditions import TRAINED, device_of, network_of, trained_devices
 from publishing.places import LONGER, MAIN, PROVENANCE, PUBLISHED, SECTIONS, TRAINED_IN_SECTIONS, WIDE
 from publishing.published_run import Published
@@ -42,38 +42,40 @@ def test_numbers_of_the_pages_are_those_of_the_published_files(page):
 
 @if_published
 def test_published_results_are_those_of_the_committed_configuration():
-    told = configuration_of(MAIN)
-    settings, whole = load(told), configured(read("cifar10-cpu.yaml"))
-    committed = whole.model_dump(mode="json")
-    missing = [name for name in SECTIONS if told[name] is None]
+    recorded = configuration_of(MAIN)
+    committed = configured(read("cifar10-cpu.yaml")).model_dump(mode="json")
+    missing = [name for name in SECTIONS if recorded[name] is None]
     assert missing != list(SECTIONS)
-    loaded = settings.model_dump(mode="json")
-    for one in (told, loaded, committed):  # the images are the same, wherever they come from; resources change nothing
+    loaded = load(recorded).model_dump(mode="json")
+    for one in (
+        recorded,
+        loaded,
+        committed,
+    ):  # the images are the same, wherever they come from; resources change nothing
         for key in ("source", "path", "class_names", "cifar10"):
             del one["data"][key]
         del one["resources"]
-    assert loaded == told
-    for one in (told, committed):
+    assert loaded == recorded
+    for one in (recorded, committed):
         for name in missing:  # not run yet
             del one[name]
     for name in set(TRAINED_IN_SECTIONS).difference(missing):
-        seeds = settings.seeds_of(name)
-        assert seeds == whole.seeds_of(name)[: len(seeds)]
-        del told[name]["seeds"], committed[name]["seeds"]
-    del told["seeds"], committed["seeds"]
-    take_out_the_stronger_attack(told, committed)
-    assert told == committed
+        seeds, all_seeds = (one[name].pop("seeds") or one["seeds"] for one in (recorded, committed))
+        assert seeds == all_seeds[: len(seeds)]
+    del recorded["seeds"], committed["seeds"]
+    take_out_the_stronger_attack(recorded, committed)
+    assert recorded == committed
 
 
 def test_full_width_is_published_of_the_committed_configuration():
-    told = configuration_of(WIDE)
+    recorded = configuration_of(WIDE)
     committed = configured(read("cifar10-cpu.yaml"), read("full-width.yaml")).model_dump(mode="json")
-    for one in (told, committed):
+    for one in (recorded, committed):
         for key in ("source", "path", "class_names", "cifar10"):
             del one["data"][key]
         del one["resources"]
-    take_out_the_stronger_attack(told, committed)
-    assert told == committed
+    take_out_the_stronger_attack(recorded, committed)
+    assert recorded == committed
 
 
 @if_published
@@ -92,10 +94,10 @@ def configuration_of(name):
     return yaml.safe_load((PUBLISHED / name / "configuration.yaml").read_text("utf-8"))
 
 
-def take_out_the_stronger_attack(told, committed):
+def take_out_the_stronger_attack(recorded, committed):
     """Take out the one setting that has changed since; the results' page says what was run."""
-    run, now = (one["robustness"]["tests"].pop("strong_pgd") for one in (told, committed))
-    assert run == told["robustness"]["tests"]["pgd"]
+    run, now = (one["robustness"]["tests"].pop("strong_pgd") for one in (recorded, committed))
+    assert run == recorded["robustness"]["tests"]["pgd"]
     assert now["steps"] > run["steps"] and now["restarts"] > run["restarts"]
 
 
@@ -118,7 +120,7 @@ def test_table1_summarises_the_published_seeds(method):
     row = RUN.table("table1")[method]
     for column in ("error", "agreement"):
         values = RUN.student(method, column)
-        assert sorted(values) == load(RUN.settings).seeds_of("distillation")
+        assert sorted(values) == (RUN.settings["distillation"]["seeds"] or RUN.settings["seeds"])
         expected = summarize(values.values())
         assert row[f"{column}_mean"] == pytest.approx(expected.mean, rel=1e-5)
         if expected.n > 1:
@@ -376,3 +378,16 @@ def test_only_the_text_between_the_marks_is_written(monkeypatch):
 def test_nothing_published_is_said_to_be_so(tmp_path):
     page = "<!-- published: summary -->\n<!-- end -->\n"
     assert NOT_YET in pages.written(page, Published(tmp_path))
+
+
+@if_table("table3")
+def test_the_three_results_of_the_front_page_are_those_of_the_summary():
+    lines = [line.strip("| ").split(" | ") for line in three(PUBLICATION).splitlines()[2:]]
+    whole = [line.strip("| ").split(" | ") for line in summary(PUBLICATION).splitlines()[2:]]
+    assert [line[0].rsplit(", ", 1)[1] for line in lines] == ["Table 1", "Table 2", "Table 3"]
+    for text, baseline, method, baseline_paper, method_paper, seeds in lines:
+        label, rest = text.split(": ")
+        measure, table = rest.rsplit(", ", 1)
+        what = f"{table}: {measure}"
+        assert [what, label, method, method_paper, seeds] in whole
+        assert any(line[0] == what and line[2:4] == [baseline, baseline_paper] for line in whole)

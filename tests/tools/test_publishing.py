@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from publishing import write
 from publishing.long_files import METRICS, Network, join, json_text, merged, split
@@ -19,6 +19,7 @@ from lgg.reporting.job_times import read_jobs
 
 # --- long files -------------------------------------------------------------------------------------------------------
 
+FEW = settings(deadline=None, max_examples=30)
 NAMES = st.sampled_from(["gkd", "rkd_d", "teacher", "figureA1/label_variation", "seeds", "seed"])
 NETWORKS = st.builds(Network, NAMES, st.none() | st.integers(0, 2000))
 COLUMNS = ("epoch", "loss", "task", "distillation", "train_error")
@@ -35,16 +36,19 @@ def tables(draw):
     return frame.to_csv(index=False, lineterminator="\n", quotechar='"')
 
 
+@FEW
 @given(NETWORKS)
 def test_a_network_has_the_name_of_its_folder(network):
     assert Network.of(PurePosixPath(network.folder)) == network
 
 
+@FEW
 @given(st.dictionaries(NETWORKS, tables(), min_size=1, max_size=5))
 def test_small_tables_come_back_from_the_long_one_with_the_same_text(files):
     assert split("history.csv", join("history.csv", files)) == files
 
 
+@FEW
 @given(st.dictionaries(NETWORKS, tables(), min_size=1, max_size=5))
 def test_the_long_table_has_the_rows_of_the_small_ones(files):
     def read(text):
@@ -59,6 +63,7 @@ def test_the_long_table_has_the_rows_of_the_small_ones(files):
         assert own.drop(columns=["method", "seed", *small.columns]).isna().all(axis=None)
 
 
+@FEW
 @given(st.lists(st.lists(st.sampled_from(COLUMNS), unique=True).map(lambda names: sorted(names, key=COLUMNS.index))))
 def test_columns_keep_the_order_of_each_table(headers):
     columns = merged(headers)
@@ -85,6 +90,7 @@ JSON = st.recursive(
 )
 
 
+@FEW
 @given(st.dictionaries(NETWORKS, st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=4))
 def test_metrics_come_back_with_the_same_text(metrics):
     files = {network: json_text(content) for network, content in metrics.items()}

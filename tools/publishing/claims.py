@@ -5,6 +5,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lgg.evaluation.corruption_error import relative_mce
+from lgg.reporting.measures import (
+    AGREEMENT,
+    CLEAN_ERROR,
+    DROPOUT,
+    ERROR,
+    FGSM_NORMALIZED,
+    GAIN,
+    GAUSSIAN_NOISE,
+    PGD,
+    QUANTIZED_WEIGHTS,
+    RELATIVE_MCE,
+    Measure,
+)
 from lgg.reporting.statistics import Summary, paired_difference
 from publishing.published_run import Published, PublishedRun, Row
 from publishing.text import markdown, number, with_interval
@@ -24,7 +37,7 @@ class Students(NamedTuple):
     text: str
     first: str
     second: str
-    measure: str
+    measure: Measure
 
 
 class Compared(NamedTuple):
@@ -33,42 +46,42 @@ class Compared(NamedTuple):
     table: str
     text: str
     method: str
-    measure: str
+    measure: Measure
 
 
 STUDENTS = (
-    Students("GKD's students err less than RKD-D's: error", "gkd", "rkd_d", "error"),
-    Students("GKD's students err less than the baseline's: error", "gkd", "baseline", "error"),
-    Students("RKD-D's students err less than the baseline's: error", "rkd_d", "baseline", "error"),
+    Students("GKD's students err less than RKD-D's: error", "gkd", "rkd_d", ERROR),
+    Students("GKD's students err less than the baseline's: error", "gkd", "baseline", ERROR),
+    Students("RKD-D's students err less than the baseline's: error", "rkd_d", "baseline", ERROR),
     Students(
-        "GKD's students agree with their teacher on more images than RKD-D's: agreement", "gkd", "rkd_d", "agreement"
+        "GKD's students agree with their teacher on more images than RKD-D's: agreement", "gkd", "rkd_d", AGREEMENT
     ),
-    Students("GKD errs less with edges between classes alone than with all: error", "gkd_inter", "gkd", "error"),
+    Students("GKD errs less with edges between classes alone than with all: error", "gkd_inter", "gkd", ERROR),
 )
 COMPARED = (
     Compared(
         "table2",
         "Label variation makes embeddings a little worse on clean images: clean error",
         "label_variation",
-        "clean_error",
+        CLEAN_ERROR,
     ),
-    Compared("table2", "… and better under corruptions: relative MCE", "label_variation", "relative_mce"),
-    Compared("table3", "The regularizer lowers the FGSM error: FGSM error", "regularizer", "fgsm_normalized"),
-    Compared("table3", "Parseval lowers the FGSM error: FGSM error", "parseval", "fgsm_normalized"),
-    Compared("table3", "The regularizer costs clean accuracy: clean error", "regularizer", "clean_error"),
-    Compared("table3", "Parseval improves clean accuracy: clean error", "parseval", "clean_error"),
-    Compared("table3", "The regularizer is better under corruptions: relative MCE", "regularizer", "relative_mce"),
-    Compared("table3", "Parseval is worse under corruptions: relative MCE", "parseval", "relative_mce"),
+    Compared("table2", "… and better under corruptions: relative MCE", "label_variation", RELATIVE_MCE),
+    Compared("table3", "The regularizer lowers the FGSM error: FGSM error", "regularizer", FGSM_NORMALIZED),
+    Compared("table3", "Parseval lowers the FGSM error: FGSM error", "parseval", FGSM_NORMALIZED),
+    Compared("table3", "The regularizer costs clean accuracy: clean error", "regularizer", CLEAN_ERROR),
+    Compared("table3", "Parseval improves clean accuracy: clean error", "parseval", CLEAN_ERROR),
+    Compared("table3", "The regularizer is better under corruptions: relative MCE", "regularizer", RELATIVE_MCE),
+    Compared("table3", "Parseval is worse under corruptions: relative MCE", "parseval", RELATIVE_MCE),
     Compared(
         "robustness",
         "Published networks: the regularizer helps under dropout at test time: accuracy",
         "regularizer",
-        "dropout",
+        DROPOUT,
     ),
-    Compared("robustness", "… with weights cut to 5 bits: accuracy", "regularizer", "quantized_weights"),
-    Compared("robustness", "… under Gaussian noise: accuracy", "regularizer", "gaussian_noise"),
-    Compared("robustness", "… under PGD: accuracy", "regularizer", "pgd"),
-    Compared("robustness", "Parseval helps with weights cut to 5 bits: accuracy", "parseval", "quantized_weights"),
+    Compared("robustness", "… with weights cut to 5 bits: accuracy", "regularizer", QUANTIZED_WEIGHTS),
+    Compared("robustness", "… under Gaussian noise: accuracy", "regularizer", GAUSSIAN_NOISE),
+    Compared("robustness", "… under PGD: accuracy", "regularizer", PGD),
+    Compared("robustness", "Parseval helps with weights cut to 5 bits: accuracy", "parseval", QUANTIZED_WEIGHTS),
 )
 
 
@@ -110,19 +123,19 @@ def _on_students(run: PublishedRun) -> Iterator[Claim]:
         return
     table = run.table("table1")
     for text, first, second, measure in STUDENTS:
-        difference = _of_the_paper(table, first, second, measure) if measure == "error" else math.inf
+        difference = _of_the_paper(table, first, second, measure) if measure is ERROR else math.inf
         # the paper's text gives the sign alone
         paper = -math.inf if math.isnan(difference) else difference
-        yield Claim(text, paper, paired_difference(run.student(first, measure), run.student(second, measure)))
+        yield Claim(text, paper, paired_difference(run.student(first, measure.name), run.student(second, measure.name)))
     yield _doubling(run)
 
 
 def _doubling(run: PublishedRun) -> Claim:
     """Return the claim that GKD gains twice what RKD-D gains, as a difference, whose interval is that of a mean."""
-    baseline = run.student("baseline", "error")
-    gkd, rkd = (less(baseline, run.student(method, "error")) for method in ("gkd", "rkd_d"))
+    baseline = run.student("baseline", ERROR.name)
+    gkd, rkd = (less(baseline, run.student(method, ERROR.name)) for method in ("gkd", "rkd_d"))
     times = sum(gkd.values()) / sum(rkd.values())
-    paper = {name: row["paper_gain"] for name, row in run.table("table1").items()}
+    paper = {name: row[GAIN.paper_column] for name, row in run.table("table1").items()}
     text = f"GKD gains twice what RKD-D gains (here {times:.2f} times): the gain less twice the other"
     doubled = {seed: 2 * gain for seed, gain in rkd.items()}
     return Claim(text, paper["gkd"] - 2 * paper["rkd_d"], paired_difference(gkd, doubled))
@@ -135,9 +148,11 @@ def _on_baselines(run: PublishedRun) -> Iterator[Claim]:
         rows = run.table(name)
         row = rows[method]
         mean, std, low, high = (
-            row[f"{measure}_difference_{part}"] for part in ("mean", "std", "ci95_low", "ci95_high")
+            row[f"{measure.name}_difference_{part}"] for part in ("mean", "std", "ci95_low", "ci95_high")
         )
-        here = Summary(int(row[f"{measure}_difference_seeds"]), mean, std, low, high, row[f"{measure}_p_value"])
+        here = Summary(
+            int(row[f"{measure.name}_difference_seeds"]), mean, std, low, high, row[f"{measure.name}_p_value"]
+        )
         yield Claim(text, _of_the_paper(rows, method, row["baseline"], measure), here)
 
 
@@ -145,12 +160,12 @@ def _regularizer_against_parseval(run: PublishedRun) -> Iterator[Claim]:
     if not run.has("table3"):
         return
     table = run.table("table3")
-    values: dict[str, tuple[str, Callable[[str], dict[int, float]]]] = {
-        "fgsm_normalized": (
+    values: dict[Measure, tuple[str, Callable[[str], dict[int, float]]]] = {
+        FGSM_NORMALIZED: (
             "The regularizer beats Parseval: FGSM error",
-            lambda method: run.attacked(method, "fgsm_normalized"),
+            lambda method: run.attacked(method, FGSM_NORMALIZED),
         ),
-        "relative_mce": (
+        RELATIVE_MCE: (
             "… and under corruptions: relative MCE",
             lambda method: relative_mce(run.corrupted(method), run.corrupted("baseline")),
         ),
@@ -160,9 +175,9 @@ def _regularizer_against_parseval(run: PublishedRun) -> Iterator[Claim]:
         yield Claim(text, paper, paired_difference(of("regularizer"), of("parseval")))
 
 
-def _of_the_paper(table: dict[str, Row], first: str, second: str, measure: str) -> float:
+def _of_the_paper(table: dict[str, Row], first: str, second: str, measure: Measure) -> float:
     """Return the paper's figure of the first method less that of the second."""
-    return float(table[first][f"paper_{measure}"] - table[second][f"paper_{measure}"])
+    return float(table[first][measure.paper_column] - table[second][measure.paper_column])
 
 
 def less(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lgg.reporting.overview import seeds_in_words
-from publishing.beside_the_paper import DEFENCES, not_run_yet
+from publishing.comparisons import DEFENCES, not_run_yet
 from publishing.long_files import Network
 from publishing.published_run import Published, PublishedRun
 from publishing.text import markdown, number

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from lgg.reporting.measures import AGREEMENT, ERROR, FGSM_PIXELS, PGD, TRANSFER_FGSM, TRANSFER_PGD
 from lgg.reporting.statistics import paired_difference
 from publishing.claims import less
 from publishing.published_run import Published, PublishedRun
@@ -38,8 +39,8 @@ def agreement(published: Published) -> str:
     """Return how Hinton's students compare with GKD's, which is no claim of the paper."""
     student = published.main.student
     parts = [
-        f"{measure} {with_interval(paired_difference(student('hinton', measure), student('gkd', measure)))}"
-        for measure in ("agreement", "error")
+        f"{measure.name} {with_interval(paired_difference(student('hinton', measure.name), student('gkd', measure.name)))}"
+        for measure in (AGREEMENT, ERROR)
     ]
     return f"Hinton's students less GKD's, in points: {', '.join(parts)}.\n"
 
@@ -82,7 +83,7 @@ def _embeddings_under_corruption(run: PublishedRun) -> str:
 
 
 #: each attack by a network's own gradient, and the same crafted on another network
-ATTACKS = (("FGSM on pixels, 33 dB", "fgsm_pixels", "transfer_fgsm"), ("PGD, 20 steps", "pgd", "transfer_pgd"))
+ATTACKS = (("FGSM on pixels, 33 dB", FGSM_PIXELS, TRANSFER_FGSM), ("PGD, 20 steps", PGD, TRANSFER_PGD))
 
 
 def masking(published: Published) -> str:

@@ -6,9 +6,9 @@ A part is between `<!-- published: NAME -->` and `<!-- end -->`; each NAME is a 
 import re
 from collections.abc import Callable
 
-from publishing.beside_the_paper import length, summary, width
 from publishing.choices import estimate, validation
 from publishing.claims import claims
+from publishing.comparisons import length, summary, three, width
 from publishing.conditions import about, stages
 from publishing.details import agreement, by_corruption, depth, masking, plane
 from publishing.places import MAIN, ROOT
@@ -54,7 +54,7 @@ OF_NO_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[Published], str]] = {
     function.__name__: function
     for function in (
-        summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate,
+        three, summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate,
         agreement, by_corruption, masking, plane,
     )
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from lgg.files import read_json
+from lgg.reporting.measures import FGSM_NORMALIZED, FGSM_PIXELS, Measure
 from publishing.long_files import LONG_METRICS, Network
 from publishing.places import CONFIGURATION, JOB_TIMES, LONGER, MAIN, PROVENANCE, SECTIONS, WIDE
 
@@ -20,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """What is published of a run, in `folder`; read once."""
+    """What is published of a run, in `folder`; each file is read once."""
 
     folder: Path
 
@@ -47,15 +48,15 @@ class PublishedRun:
 
     def table(self, name: str) -> dict[str, Row]:
         """Return the rows of a table by name, in its order."""
-        rows = pd.read_csv(self.folder / f"tables/{name}.csv").to_dict("records")
+        rows = _read(self.folder / f"tables/{name}.csv").to_dict("records")
         return {str(row["name"]): {str(column): value for column, value in row.items()} for row in rows}
 
     def job_times(self) -> pd.DataFrame:
-        return pd.read_csv(self.folder / JOB_TIMES).fillna({"job": ""})
+        return _read(self.folder / JOB_TIMES).fillna({"job": ""})
 
     def rows(self, section: str, name: str) -> pd.DataFrame:
         """Return the long file `name` of a section: a row per row of each network, `seed` NaN where it has none."""
-        return pd.read_csv(self.folder / section / f"{name}.csv", dtype={"method": str})
+        return _read(self.folder / section / f"{name}.csv")
 
     def seeds(self, section: str, name: str, method: str | None = None) -> pd.DataFrame:
         """Return the rows of the networks that have a seed, of one method or of all."""
@@ -76,16 +77,21 @@ class PublishedRun:
         """Return a measure of each seed's student of `method`."""
         return _by_seed(self.seeds("distillation", "evaluation", method), measure)
 
-    def attacked(self, method: str, test: str) -> dict[int, float]:
+    def attacked(self, method: str, measure: Measure) -> dict[int, float]:
         """Return the error of each seed's network of Table 3 in a test; of FGSM at the table's signal-to-noise ratio."""
-        found = self.seeds("robustness", "evaluation", method).query("test == @test")
-        if test in ("fgsm_pixels", "fgsm_normalized"):
+        found = self.seeds("robustness", "evaluation", method).query("test == @measure.test")
+        if measure in (FGSM_PIXELS, FGSM_NORMALIZED):
             found = found[found["level"] == self.settings["robustness"]["tests"]["fgsm_snr"]]
         return _by_seed(found, "value")
 
     def corrupted(self, method: str) -> pd.DataFrame:
         """Return the errors of the networks of Table 3 under corruptions, all seeds of `method`."""
         return self.seeds("robustness", "corruptions", method)
+
+
+@cache
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path)
 
 
 def _by_seed(rows: pd.DataFrame, column: str) -> dict[int, float]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from lgg.reporting.measures import Measure
 from lgg.reporting.statistics import Summary
 from publishing.published_run import Row
 
@@ -17,10 +18,10 @@ def signed(value: float, digits: int = 2) -> str:
     return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def mean_of(row: Row, measure: str) -> str:
+def mean_of(row: Row, measure: Measure) -> str:
     """Return a mean over seeds, with its standard deviation where there are several."""
-    std = row[f"{measure}_std"]
-    return number(row[f"{measure}_mean"]) + (f" ± {number(std)}" if math.isfinite(std) else "")
+    std = row[f"{measure.name}_std"]
+    return number(row[f"{measure.name}_mean"]) + (f" ± {number(std)}" if math.isfinite(std) else "")
 
 
 def interval(found: Summary) -> str:

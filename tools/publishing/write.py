@@ -65,7 +65,7 @@ def models_of(run: Path, settings: Config) -> set[Path]:
         path for path in run.glob("*/*/seed*/model.safetensors") if not (path.parent / "evaluation.csv").is_file()
     }
     if distillation := settings.distillation:
-        first = f"seed{settings.seeds_of('distillation')[0]}"
+        first = f"seed{(distillation.seeds or settings.seeds)[0]}"
         networks = [f"{name}/{first}" for name in distillation.active_methods]
         networks += ["teacher"] if distillation.teacher else []
         models |= {run / f"distillation/{name}/model.safetensors" for name in networks}

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lgg.reporting.measures import CLEAN_ERROR, ERROR, FGSM_NORMALIZED, RELATIVE_MCE, Measure
 from publishing.places import SECTIONS
 from publishing.published_run import Published, PublishedRun, Row
 from publishing.text import NOT_YET, markdown, mean_of, number, signed
@@ -11,20 +12,40 @@ class Shown(NamedTuple):
     """A measure of a table in the summary, and the methods shown."""
 
     table: str
-    measure: str
+    measure: Measure
     title: str
     methods: tuple[str, ...]
 
 
 DEFENCES = ("baseline", "parseval", "regularizer", "both")
 SUMMARY = (
-    Shown("table1", "error", "Table 1: error of the student (%)", ("baseline", "rkd_d", "gkd")),
-    Shown("table2", "clean_error", "Table 2: clean error (%)", ("cross_entropy", "label_variation")),
-    Shown("table2", "relative_mce", "Table 2: relative MCE", ("cross_entropy", "label_variation")),
-    Shown("table3", "clean_error", "Table 3: clean error (%)", DEFENCES),
-    Shown("table3", "fgsm_normalized", "Table 3: FGSM error at 33 dB (%)", DEFENCES),
-    Shown("table3", "relative_mce", "Table 3: relative MCE", DEFENCES),
+    Shown("table1", ERROR, "error of the student (%)", ("baseline", "rkd_d", "gkd")),
+    Shown("table2", CLEAN_ERROR, "clean error (%)", ("cross_entropy", "label_variation")),
+    Shown("table2", RELATIVE_MCE, "relative MCE", ("cross_entropy", "label_variation")),
+    Shown("table3", CLEAN_ERROR, "clean error (%)", DEFENCES),
+    Shown("table3", FGSM_NORMALIZED, "FGSM error at 33 dB (%)", DEFENCES),
+    Shown("table3", RELATIVE_MCE, "relative MCE", DEFENCES),
 )
+#: what each table is about, which the front page shows: the baseline, the method and the measure
+THREE = {
+    "table1": ("baseline", "gkd", ERROR),
+    "table2": ("cross_entropy", "label_variation", RELATIVE_MCE),
+    "table3": ("baseline", "regularizer", FGSM_NORMALIZED),
+}
+
+
+def three(published: Published) -> str:
+    """Return one result of each of the paper's tables, with its baseline and the paper's figures."""
+    rows = []
+    for name, measure, title, _ in SUMMARY:
+        baseline, method, main = THREE[name]
+        if measure is not main or not published.main.has(name):
+            continue
+        both = [published.main.table(name)[one] for one in (baseline, method)]
+        here, paper = (mean_of(row, measure) for row in both), (number(row[measure.paper_column]) for row in both)
+        rows.append((f"{both[1]['label']}: {title}, {_called(name)}", *here, *paper, f"{both[1]['seeds']:g}"))
+    header = ("method: measure", "baseline, here", "method, here", "baseline, paper", "method, paper", "seeds")
+    return markdown(header, rows)
 
 
 def summary(published: Published) -> str:
@@ -36,9 +57,13 @@ def summary(published: Published) -> str:
         found = published.main.table(name)
         for method in methods:
             row = found[method]
-            paper, seeds = number(row[f"paper_{measure}"]), f"{row['seeds']:g}"
-            rows.append((title, row["label"], mean_of(row, measure), paper, seeds))
+            paper, seeds = number(row[measure.paper_column]), f"{row['seeds']:g}"
+            rows.append((f"{_called(name)}: {title}", row["label"], mean_of(row, measure), paper, seeds))
     return markdown(("what", "method", "here", "paper", "seeds"), rows) + not_run_yet(published.main)
+
+
+def _called(table: str) -> str:
+    return table.replace("table", "Table ")
 
 
 def not_run_yet(run: PublishedRun) -> str:
@@ -52,11 +77,11 @@ def width(published: Published) -> str:
     if not (published.main.has("table3") and published.wide.has("table3")):
         return NOT_YET
     narrow, wide = published.main.table("table3"), published.wide.table("table3")
-    images = [f"{_first(table)['relative_mce_images']:,}" for table in (narrow, wide)]
+    images = [f"{_first(table)[IMAGES]:,}" for table in (narrow, wide)]
     measures = {
-        "clean_error": "clean error (%)",
-        "fgsm_normalized": "FGSM error at 33 dB (%)",
-        "relative_mce": f"relative MCE ({images[0]} images; full width {images[1]})",
+        CLEAN_ERROR: "clean error (%)",
+        FGSM_NORMALIZED: "FGSM error at 33 dB (%)",
+        RELATIVE_MCE: f"relative MCE ({images[0]} images; full width {images[1]})",
     }
     rows = [
         (
@@ -64,13 +89,17 @@ def width(published: Published) -> str:
             row["label"],
             mean_of(narrow[name], measure),
             mean_of(row, measure),
-            number(row[f"paper_{measure}"]),
+            number(row[measure.paper_column]),
         )
         for measure, title in measures.items()
         for name, row in wide.items()
     ]
     header = ("what", "method", f"¼ of the width, {_seeds(narrow)}", f"full width, {_seeds(wide)}", "paper, 10 seeds")
     return markdown(header, rows)
+
+
+#: the column of how many images the relative MCE is of
+IMAGES = f"{RELATIVE_MCE.name}_images"
 
 
 def _first(table: dict[str, Row]) -> Row:
@@ -89,8 +118,8 @@ def length(published: Published) -> str:
         return NOT_YET
     rows = [_embeddings(run, title) for run, title in runs.items()]
     paper = published.main.table("table2")
-    clean = [paper[method]["paper_clean_error"] for method in ("cross_entropy", "label_variation")]
-    relative = number(paper["label_variation"]["paper_relative_mce"])
+    clean = [paper[method][CLEAN_ERROR.paper_column] for method in ("cross_entropy", "label_variation")]
+    relative = number(paper["label_variation"][RELATIVE_MCE.paper_column])
     cells = (*map(number, clean), signed(clean[1] - clean[0]), relative, "–")
     header = ("networks", "cross-entropy: clean error (%)", "label variation: clean error (%)", "difference")
     return markdown(
@@ -102,7 +131,7 @@ def _embeddings(run: PublishedRun, title: str) -> tuple[str, ...]:
     table = run.table("table2")
     ours, theirs = (table[method] for method in ("label_variation", "cross_entropy"))
     epochs = sum(phase["epochs"] for phase in run.settings["embedding"]["training"]["schedule"])
-    errors = mean_of(theirs, "clean_error"), mean_of(ours, "clean_error")
-    difference = signed(ours["clean_error_difference_mean"])
-    relative = f"{mean_of(ours, 'relative_mce')} ({ours['relative_mce_images']:,} images)"
+    errors = mean_of(theirs, CLEAN_ERROR), mean_of(ours, CLEAN_ERROR)
+    difference = signed(ours[f"{CLEAN_ERROR.name}_difference_mean"])
+    relative = f"{mean_of(ours, RELATIVE_MCE)} ({ours[IMAGES]:,} images)"
     return f"{title}, {epochs:g} epochs", *errors, difference, relative, f"{ours['seeds']:g}"
