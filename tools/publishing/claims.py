@@ -86,7 +86,7 @@ COMPARED = (
 
 
 def claims(published: Published) -> str:
-    """Return each of the paper's claims, our difference, and what that says."""
+    """Return each of the paper's claims, our difference, and whether the claim holds here."""
     rows = [
         (
             claim.text,

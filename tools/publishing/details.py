@@ -1,4 +1,4 @@
-"""What the page says of single experiments: graphs, students, corruptions, attacks, embeddings in the plane."""
+"""What the page reports of single experiments: graphs, students, corruptions, attacks, embeddings in the plane."""
 
 import math
 from typing import Any
