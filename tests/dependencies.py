@@ -72,6 +72,9 @@ def imported(text: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add(node.module.partition(".")[0])
     own = {
-        path.stem for folder in ("tests", "benchmarks", "tools", "examples") for path in (ROOT / folder).rglob("*.py")
+        name
+        for folder in ("tests", "benchmarks", "tools", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in (path.stem, path.parent.name)  # a module, or a package of some
     } | {"lgg"}
     return found - set(sys.stdlib_module_names) - own

@@ -1,6 +1,6 @@
-"""Draws the documentation's diagrams anew: python tools/drawings.py, with Graphviz installed, from the repository's root.
+"""Draws the documentation's diagrams again: python tools/drawings.py, with Graphviz installed, from the repository's root.
 
-The graph of the rules is asked from Snakemake for the demonstration and written as assets/rules.dot; each .dot file
+Snakemake gives the graph of the rules for the demonstration, which is written as assets/rules.dot; each .dot file
 becomes an .svg.
 """
 

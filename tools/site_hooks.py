@@ -1,7 +1,7 @@
-"""What building the documentation does beside Markdown.
+"""What building the documentation does besides Markdown.
 
-Equations become MathML, which browsers draw without a script. Published figures and tables, which pages link to where they
-lie in the repository, become part of the site.
+Equations become MathML, which browsers draw without a script. Published figures and tables, which pages link to by their
+path in the repository, become part of the site.
 """
 
 import re
@@ -9,7 +9,8 @@ from html import unescape
 from pathlib import Path
 
 from latex2mathml.converter import convert
-from mkdocs.structure.files import File
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
 
 PUBLISHED = "results/published/"
 
@@ -17,7 +18,7 @@ PUBLISHED = "results/published/"
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-def on_files(files, config):
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     root = Path(config.docs_dir).parent
     for path in sorted((root / PUBLISHED).glob("*/*/*.*")):
         if path.suffix in (".png", ".md"):
@@ -25,13 +26,13 @@ def on_files(files, config):
     return files
 
 
-def on_page_markdown(markdown, **_):
+def on_page_markdown(markdown: str, **_: object) -> str:
     return markdown.replace(f"](../{PUBLISHED}", "](published/")
 
 
-def on_page_content(html, **_):
+def on_page_content(html: str, **_: object) -> str:
     return EQUATION.sub(_mathml, html)
 
 
-def _mathml(equation):
+def _mathml(equation: re.Match[str]) -> str:
     return convert(unescape(equation[3]), display="block" if equation[2] == "[" else "inline")

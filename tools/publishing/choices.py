@@ -1,0 +1,44 @@
+"""What settings were chosen by, and what the paper's configuration would take."""
+
+from publishing.published_run import Published
+from publishing.text import markdown, number
+
+HOURS = ("hours_paper_1", "hours_paper_4", "hours_measured_1", "hours_measured_4")
+
+
+def validation(published: Published) -> str:
+    """Return what settings were chosen by: errors on validation images."""
+    rows = [
+        (row["what"], row["method"], row["setting"], number(row["error"]), row["measure"])
+        for _, row in published.table("validation").iterrows()
+    ]
+    return markdown(("training", "method", "learning rate or loss", "value", "what the value is"), rows)
+
+
+def estimate(published: Published) -> str:
+    """Return what the training runs of the paper's configuration would take, by section."""
+    found = published.table("operations")
+    found["section"] = found["training"].str.split(".").str[0]
+    found["steps"] = found["networks"] * found["steps_each"]
+    sums = found.groupby("section", sort=False)[["networks", "steps", "petaflop", *HOURS]].sum()
+    sums.loc["together"] = sums.sum()
+    rows = [
+        (
+            str(name),
+            f"{row['networks']:.0f}",
+            f"{row['steps'] / 1e6:.2f}",
+            f"{row['petaflop']:,.0f}",
+            *(f"{row[hours]:.1f}" for hours in HOURS),
+        )
+        for name, row in sums.iterrows()
+    ]
+    rate, device = found["teraflops_paper"].iloc[0], found["device_measured"].iloc[0]
+    header = (
+        "training runs",
+        "networks",
+        "steps (millions)",
+        "PFLOP",
+        *(f"hours, {gpus} at {rate:.1f} TFLOP/s" for gpus in ("one GPU", "four GPUs")),
+        *(f"hours, {gpus} {device}, measured steps" for gpus in ("one", "four")),
+    )
+    return markdown(header, rows)

@@ -1,0 +1,14 @@
+"""Where published runs are, and what is called how."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = ROOT / "results/published"
+
+MAIN, WIDE, LONGER = "cifar10-cpu", "full-width", "cifar10-cpu-longer"
+
+SECTIONS = ("geometry", "distillation", "embedding", "robustness", "timing")
+TRAINED_IN_SECTIONS = ("distillation", "embedding", "robustness")  # those with seeds of their own
+
+CONFIGURATION, PROVENANCE = "configuration.yaml", "provenance.json"
+JOB_TIMES = "tables/job_times.csv"
