@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from lgg.evaluation.corruption_error import relative_mce
+from lgg.reporting.corruption_error import relative_mce
 from lgg.reporting.measures import (
     AGREEMENT,
     CLEAN_ERROR,
