@@ -1,147 +1,216 @@
-"""A digest of the code that a stage runs, so that editing a module reruns the stages it can affect and no others.
+"""A digest of the code that a stage can run, so that an edit reruns the stages it can affect and no others.
 
-Comments, docstrings and layout do not count, nor does the version of Python that reads the files. Reading them imports
-none of them, and this module needs the standard library alone.
+From the stage's module, and from what is chosen by name (losses, networks, defences), definitions are followed to the
+definitions that they mention. What counts:
+
+- A function, class (with all methods) or constant at the top of a module counts where it is reached; what importing a
+  module runs counts wherever the module is imported, and so do the packages it lies in (`lgg.pipeline.definitions`).
+- The stage's module counts whole. A module chosen by name counts by what its package's table `_EXPORTS` lists of it.
+- A name counts as the module's wherever it is read or assigned, even where a parameter or a local variable hides it, so
+  `global` needs no rule. An imported name counts with the path that it stands for.
+- `module.name` reaches that name. A module that is used in any other way, or asked for a name that is not found in it,
+  counts whole with all that it imports; so does one that is imported with a star. A name listed in `_EXPORTS` reaches
+  what it loads.
+- `module.name = …` is code like any other, and counts where it runs; the name that it replaces counts still.
+- Annotations count like other expressions, but not in quotes. Blocks under ``if TYPE_CHECKING`` do not count.
+- `globals` and its like make their module count whole. Code that finds modules or runs text by other means (`exec`,
+  `importlib.import_module`, `sys.modules`, …) makes every module count whole that is imported, even inside functions.
+
+Needs the standard library alone.
 """
 
-import ast
 import hashlib
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-from lgg.pipeline.registry import lazy_exports, parse
+from lgg.pipeline import definitions
+from lgg.pipeline.definitions import FINDERS, MAIN, Code, module_of
+from lgg.pipeline.names import is_mangled, loaded
+from lgg.pipeline.syntax import PACKAGE, exports_of, path_of
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT.name
-
-# fields of a syntax tree that follow from the others, or change no result: u"a" is "a"
-_SILENT = {"ctx", "kind", "type_comment"}
+_OWN_NAMES = {"dir", "globals", "locals", "vars"}
+# finds nothing but what a table `_EXPORTS` lists, or the docstring of the stage's module
+_KNOWN = {
+    (f"{PACKAGE}._lazy", "importlib.import_module"),
+    (f"{PACKAGE}._lazy", "sys.modules"),
+    (f"{PACKAGE}.models", "importlib.import_module"),
+    (f"{PACKAGE}.pipeline.job", "inspect.getmodule"),
+}
 
 
 def code_digest(*modules: str) -> str:
-    """Return a hexadecimal digest of `modules` and of everything inside the package that they import.
+    """Return a hexadecimal digest of the code that the stage's module among `modules` can run.
 
-    A module that is chosen at run time by its name (a loss, a network) is not seen by reading imports: name it too.
+    What is chosen at run time by its name (a loss, a network) is not seen from there: name its module too.
     """
     digest = hashlib.sha256()
-    for module in sorted(import_closure(*modules)):
-        digest.update(f"{module}\n{_code(module)}\n".encode())
+    for module, names in sorted(reached(*modules).items()):
+        digest.update(f"{module}\n{_code(module, names)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def reached(*modules: str) -> Mapping[str, frozenset[str]]:
+    """Return the modules that `modules` import, however deep, and the names of the definitions reached in each."""
+    reach = _Reach()
+    for module in modules:
+        reach.choose(module)
+    reach.follow()
+    return {module: frozenset(names) for module, names in reach.names.items()}
 
 
 def import_closure(*modules: str) -> set[str]:
     """Return `modules`, all modules of the package that they import, however deep, and the packages these lie in."""
-    closure: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module not in closure:
-            closure.add(module)
-            waiting += _imports(module)
-            if "." in module:
-                waiting.append(module.rpartition(".")[0])
-    return closure
+    return set(reached(*modules))
 
 
-def _path(module: str) -> Path | None:
-    base = ROOT.joinpath(*module.split(".")[1:])
-    candidates = (base / "__init__.py", base.with_suffix(".py"))
-    # the exact name: where capitals do not count, losses.Triplet, a class, would be found in losses/triplet.py
-    return next((path for path in candidates if path.is_file() and path in path.parent.iterdir()), None)
-
-
-def canonical(node: Any) -> str:
-    """Return a syntax tree as ASCII text that is the same in every version of Python, its code being what it is.
-
-    `ast.unparse` and `ast.dump` are not: they spell f-strings and empty fields in their own ways from version to version,
-    and `repr` escapes characters by the Unicode tables of its Python.
-    """
-    if isinstance(node, list):
-        return f"[{','.join(map(canonical, node))}]"
-    if not isinstance(node, ast.AST):
-        return f"{type(node).__name__} {node!a}"
-    fields = {name: getattr(node, name, None) for name in node._fields if name not in _SILENT}
-    if isinstance(node, ast.JoinedStr):
-        fields["values"] = _joined(node)
-    if isinstance(node, ast.FormattedValue) and isinstance(node.format_spec, ast.JoinedStr):
-        fields["format_spec"] = node.format_spec if _joined(node.format_spec) else None
-    # empty ones are left out, since new versions add fields: type_params came with 3.12
-    held = sorted((name, value) for name, value in fields.items() if value is not None and value != [])
-    return f"{type(node).__name__}({','.join(f'{name}={canonical(value)}' for name, value in held)})"
-
-
-def _joined(string: ast.JoinedStr) -> list[ast.expr]:
-    """Return the parts of an f-string with adjacent texts as one, without empty ones, which some versions put in."""
-    parts: list[ast.expr] = []
-    for part in string.values:
-        before = parts[-1] if parts else None
-        if not isinstance(part, ast.Constant):
-            parts.append(part)
-        elif isinstance(before, ast.Constant):
-            parts[-1] = ast.Constant(str(before.value) + str(part.value))
-        elif part.value:
-            parts.append(part)
-    return parts
+def forget() -> None:
+    """Drop what was read of the package's files, for a process in which they change."""
+    reached.cache_clear()
+    _code.cache_clear()
+    definitions.forget()
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    path = _path(module)
-    if path is None:
-        raise ValueError(f"there is no module {module}")
-    return _Essence().visit(parse(path))  # type: ignore[no-any-return]
+def _code(module: str, names: frozenset[str]) -> str:
+    """Return the text of what counts in a module: what importing it runs, and the definitions `names`."""
+    parts = module_of(module)
+    texts = [parts.always.text]
+    for name in sorted(names):
+        texts += [f"{name} = {' '.join(parts.imported[name])}"] if name in parts.imported else []
+        texts += [f"{name}: {parts.definitions[name].text}"] if name in parts.definitions else []
+    return "\n".join(texts)
+
+
+class _Reach:
+    """The names reached in each module that is imported."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, set[str]] = {}
+        self._waiting: list[Code] = []
+        self._whole: set[str] = set()
+        self._paths: set[str] = set()
+        self._is_everything = False
+
+    def choose(self, module: str) -> None:
+        """Reach a module that is run, or chosen by its name and loaded through its package's table."""
+        parts = module_of(module)
+        self._load(module)
+        package = module.rpartition(".")[0]
+        listed = [path for path in exports_of(package).values() if loaded(path) == (module,) and path != module]
+        names = [path.removeprefix(f"{module}.") for path in listed]
+        if names and all(name in parts.definitions or name in parts.bound for name in names):
+            for name in names:
+                self._name(module, name, [])
+        else:
+            self._all_of(module)
+            if MAIN in parts.definitions:
+                self._name(module, MAIN, [])
+
+    def follow(self) -> None:
+        """Reach what the code that is reached mentions, until there is nothing new."""
+        mentioned = set()
+        while self._waiting:
+            code = self._waiting.pop()
+            for path in code.imports:
+                if path.endswith(".*"):
+                    self._path(path.removesuffix(".*"))
+                for module in loaded(path):
+                    self._load(module)
+            for mention in code.mentions:
+                if (code.module, mention) not in mentioned:
+                    mentioned.add((code.module, mention))
+                    self._mention(mention, code.module)
+
+    def _mention(self, mention: str, module: str) -> None:
+        name, *attributes = mention.split(".")
+        if not name:
+            self._check(mention, module)
+            return
+        parts = module_of(module)
+        if name in parts.definitions or name in parts.imported:
+            self._name(module, name, attributes)
+        elif name in _OWN_NAMES or is_mangled(name):
+            self._all_of(module)
+        elif name not in parts.bound:
+            self._check(mention, module)
+
+    def _name(self, module: str, name: str, attributes: list[str]) -> None:
+        """Reach what a module calls `name`, and, where that is a module, the attributes asked of it."""
+        parts = module_of(module)
+        is_new = name not in self.names[module]
+        self.names[module].add(name)
+        if is_new and name in parts.definitions:
+            self._waiting.append(parts.definitions[name])
+        for path in parts.imported.get(name, ()):
+            self._path(".".join((path, *attributes)), module)
+
+    def _path(self, path: str, module: str = "") -> None:
+        """Reach what a path stands for that is mentioned in `module`."""
+        package, *attributes = path.split(".")
+        if package != PACKAGE:
+            self._check(path, module)
+            return
+        if path in self._paths:
+            return
+        self._paths.add(path)
+        place = package
+        while True:
+            self._load(place)
+            if not attributes:
+                self._whole_of(place)
+                return
+            name, *attributes = attributes
+            parts = module_of(place)
+            if name in parts.definitions or name in parts.imported:
+                self._name(place, name, attributes)
+            inside, lazy = f"{place}.{name}", exports_of(place).get(name)
+            if path_of(inside):
+                place = inside
+            elif lazy:
+                self._path(".".join((lazy, *attributes)))
+                return
+            else:
+                if not (name in parts.definitions or name in parts.imported or name in parts.bound):
+                    self._whole_of(place)
+                return
+
+    def _load(self, module: str) -> None:
+        """Reach what importing a module runs."""
+        if module in self.names:
+            return
+        self.names[module] = set()
+        if "." in module:
+            self._load(module.rpartition(".")[0])
+        self._waiting.append(module_of(module).always)
+        if self._is_everything:
+            self._all_of(module)
+
+    def _all_of(self, module: str) -> None:
+        """Reach all definitions of a module."""
+        for name in module_of(module).definitions:
+            if name != MAIN:
+                self._name(module, name, [])
+
+    def _whole_of(self, module: str) -> None:
+        """Reach whatever a module can be asked for."""
+        if module in self._whole:
+            return
+        self._whole.add(module)
+        self._all_of(module)
+        for name in module_of(module).imported:
+            self._name(module, name, [])
+        for path in exports_of(module).values():
+            self._path(path)
+
+    def _check(self, path: str, module: str) -> None:
+        """Reach everything where `path`, which is none of the package's, can find modules or run text."""
+        if _finds_anything(path) and not self._is_everything and (module, path) not in _KNOWN:
+            self._is_everything = True
+            for known in list(self.names):
+                self._all_of(known)
 
 
 @cache
-def _code(module: str) -> str:
-    return canonical(_tree(module))
-
-
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    """Return the modules of the package that `module` imports, at its top or inside its functions."""
-    found: list[str] = []
-    for node in ast.walk(_tree(module)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            # `from lgg.data import storage` names a module, `from lgg.graph import laplacian` a thing inside one
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            lazy = _lazy_exports(node.module)
-            names += [node.module + lazy[alias.name] for alias in node.names if alias.name in lazy]
-        found += [name for name in names if name.split(".")[0] == PACKAGE and _path(name)]
-    return tuple(found)
-
-
-@cache
-def _lazy_exports(module: str) -> dict[str, str]:
-    """Return the table `_EXPORTS` of a package: for each name the module, as ``.module``, that it is loaded from."""
-    path = _path(module) if module.split(".")[0] == PACKAGE else None
-    return lazy_exports(path) if path else {}
-
-
-class _Essence(ast.NodeTransformer):
-    """Takes away what changes no result: docstrings, imports for type checkers, and tables of lazy exports.
-
-    A module named in `_EXPORTS` counts where it is used, not in every stage that imports the package.
-    """
-
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
-        visited = self.generic_visit(node)
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return node.orelse
-        return visited
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        return None if names and set(names) <= {"_EXPORTS", "__all__", "__version__"} else node
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        body = getattr(node, "body", None)
-        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        if isinstance(node, documented) and isinstance(body, list) and ast.get_docstring(node, clean=False) is not None:
-            node.body = body[1:] or [ast.Pass()]
-        return node
+def _finds_anything(path: str) -> bool:
+    return any(path == one or path.startswith(f"{one}.") or one.startswith(f"{path}.") for one in FINDERS)

@@ -41,7 +41,8 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE.parent) else path)
 
 
-def _exports(path: Path) -> dict[str, Any]:
+def read_exports(path: Path) -> dict[str, Any]:
+    """Return the table `_EXPORTS` of the package in `path`; ValueError where it holds anything computed."""
     for node in parse(path).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_EXPORTS" for t in node.targets):
             try:
@@ -55,7 +56,7 @@ def _exports(path: Path) -> dict[str, Any]:
 
 def lazy_exports(path: Path) -> dict[str, str]:
     """Return the table `_EXPORTS` of the package in `path`: for each name the module, as ``.module``, it is loaded from."""
-    return {name: source for name, source in _exports(path).items() if isinstance(source, str)}
+    return {name: source for name, source in read_exports(path).items() if isinstance(source, str)}
 
 
 @cache
@@ -81,7 +82,7 @@ def networks() -> dict[str, tuple[str, str]]:
     Raises ValueError where the table that registers them has another form.
     """
     path = PACKAGE / "models" / "__init__.py"
-    found = _exports(path)
+    found = read_exports(path)
     for name, entry in found.items():
         if not (isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(part, str) for part in entry)):
             raise ValueError(f'{_shown(path)}: the entry of {name!r} in _EXPORTS must have the form ("file", "Class")')

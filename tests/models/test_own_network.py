@@ -16,7 +16,7 @@ from lgg import models
 from lgg.data.storage import ImageSet, write_images
 from lgg.errors import ConfigError
 from lgg.evaluation.size import count_operations
-from lgg.pipeline import digest, recipes, registry
+from lgg.pipeline import digest, recipes, registry, syntax
 from lgg.pipeline.config import load
 from lgg.pipeline.stages import distill_student, train_network
 from lgg.reporting.notes import network_name
@@ -49,17 +49,11 @@ def package(tmp_path, monkeypatch):
     path = folder / "models/plain_cnn.py"
     path.write_text(block("lgg/models/plain_cnn.py"), "utf-8")
     monkeypatch.setattr(registry, "PACKAGE", folder)
-    monkeypatch.setattr(digest, "ROOT", folder)
-    caches = [
-        registry.networks,
-        registry.network_arguments,
-        registry.network_layers,
-        digest._tree,
-        digest._code,
-        digest._imports,
-    ]
+    monkeypatch.setattr(syntax, "ROOT", folder)
+    caches = (registry.networks, registry.network_arguments, registry.network_layers)
     for cached in caches:
         cached.cache_clear()
+    digest.forget()
     monkeypatch.setitem(models._EXPORTS, "plain_cnn", registry.networks()["plain_cnn"])
     specification = importlib.util.spec_from_file_location("lgg.models.plain_cnn", path)
     module = importlib.util.module_from_spec(specification)
@@ -68,6 +62,7 @@ def package(tmp_path, monkeypatch):
     yield folder
     for cached in caches:
         cached.cache_clear()
+    digest.forget()
 
 
 @pytest.fixture
@@ -116,8 +111,7 @@ def test_an_edit_of_its_file_concerns_its_networks_alone(package):
     before = codes()
     path = package / "models/plain_cnn.py"
     path.write_text(path.read_text("utf-8").replace("stride=2", "stride=1"), "utf-8")
-    for cached in (digest._tree, digest._code, digest._imports):
-        cached.cache_clear()
+    digest.forget()
     after = codes()
     assert {name for name in before if before[name] != after[name]} == {"student", "distilled", "evaluated"}
 

@@ -13,8 +13,9 @@ from PIL import Image
 from pydantic import BaseModel
 
 from lgg.data import pictures, sources
-from lgg.pipeline import digest, recipe_types, recipes
+from lgg.pipeline import digest, recipe_types, recipes, syntax
 from lgg.pipeline.config import Data, Paper, load, read_paper
+from lgg.pipeline.definitions import module_of
 
 METHODS = {"hinton", "rkd_d", "gkd", "gkd_inter"}
 DISTILLED = {f"distill_student {method}" for method in METHODS}
@@ -821,8 +822,9 @@ TABLES = {name for name in EVERY if name.startswith("assemble_")}
 FIGURES = {name for name in EVERY if name.startswith("draw_")}
 WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"}
 CONFIG_FILES = [
-    f"config.{path.stem}" for path in (digest.ROOT / "pipeline/config").glob("*.py") if path.stem != "__init__"
+    f"config.{path.stem}" for path in (syntax.ROOT / "pipeline/config").glob("*.py") if path.stem != "__init__"
 ]
+# a module, and the stages that import it: no edit in it changes another
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
@@ -884,7 +886,7 @@ MODULE_CHANGES = [
     ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
     *(
         (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
-        for module in sorted({path.stem for path in (digest.ROOT / "data" / "corruptions").glob("[a-z]*.py")})
+        for module in sorted({path.stem for path in (syntax.ROOT / "data" / "corruptions").glob("[a-z]*.py")})
     ),
     ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
     ("lgg.training.fit", TRAININGS),
@@ -1010,7 +1012,8 @@ MODULE_CHANGES = [
             *(
                 f"pipeline.{name}"
                 for name in (
-                    *("__main__", "config", *CONFIG_FILES, "registry", "recipes", "recipe_types", "digest"),
+                    *("__main__", "config", *CONFIG_FILES, "registry", "recipes", "recipe_types"),
+                    *("digest", "definitions", "effects", "names", "syntax"),
                     *("provenance", "workflow", "rules", "ending", "interrupt", "metadata"),
                     *("environment", "gpus", "driver", "streams"),
                     *("stages.download_corruptions", "stages.train_students"),
@@ -1022,16 +1025,18 @@ MODULE_CHANGES = [
 
 
 def test_every_module_of_the_package_has_a_row():
-    files = {path.relative_to(digest.ROOT).with_suffix("") for path in digest.ROOT.rglob("*.py")}
+    files = {path.relative_to(syntax.ROOT).with_suffix("") for path in syntax.ROOT.rglob("*.py")}
     modules = {".".join(("lgg", *path.parts)).removesuffix(".__init__") for path in files}
     rows = [module for module, _ in MODULE_CHANGES]
     assert sorted(rows) == sorted(modules)
 
 
 @pytest.mark.parametrize(("module", "stages"), MODULE_CHANGES)
-def test_editing_a_module_changes_the_recipes_that_run_it_and_no_others(module, stages, committed, monkeypatch):
+def test_editing_all_of_a_module_changes_the_recipes_that_import_it_and_no_others(
+    module, stages, committed, monkeypatch
+):
     code = digest._code
-    monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("\nedited" if name == module else ""))
+    monkeypatch.setattr(digest, "_code", lambda name, names: code(name, names) + ("#" if name == module else ""))
     edited = recipes_of(configured())
     stages = stages | (MEASURED if module in TIMED_CODE else set())
     stages |= (
@@ -1041,6 +1046,46 @@ def test_editing_a_module_changes_the_recipes_that_run_it_and_no_others(module, 
     )
     assert changed(committed, edited) == stages
     assert all(edited[stage].settings == committed[stage].settings for stage in committed)
+
+
+# a definition, and the stages that reach it: no edit of it changes another
+DEFINITION_CHANGES = [
+    ("lgg.graph.laplacian_eigenmaps", {"evaluate_geometry"}),
+    ("lgg.graph.total_variation", set()),
+    (
+        "lgg.graph.label_variation",
+        {"evaluate_geometry", *LABEL_VARIATION, *DEFENDED, *MEASURED},
+    ),
+    (
+        "lgg.graph.nearest_neighbours",
+        {"evaluate_geometry", "distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION}
+        | DEFENDED  # the label variation that all of them write down is that of a graph
+        | MEASURED,
+    ),
+    ("lgg.training.objectives.Distillation", {*DISTILLED, *MEASURED}),
+    ("lgg.training.objectives.MetricLearning", {*EMBEDDED, *PLANES, *MEASURED}),
+    ("lgg.training.objectives.select_layers", {*DISTILLED, *MEASURED}),
+    ("lgg.training.checkpoint.load_model", {*DISTILLED, *EVALUATIONS}),
+    ("lgg.training.signals.pass_over_warnings", set()),  # the launcher's
+    ("lgg.pipeline.stages.networks.train_together_and_save", set()),
+    ("lgg.data.storage.write_images", {"prepare_data"}),
+    ("lgg.data.batches.in_order", {*EVALUATIONS, *PLANES} - {"evaluate_geometry"}),
+    ("lgg.evaluation.geometry.describe_graph", {"evaluate_geometry"}),
+    ("lgg.evaluation.geometry.label_variation_of_layers", DEFENDED),
+    ("lgg.reporting.figures.save_animation", {"draw_graph_depths"}),
+]
+
+
+@pytest.mark.parametrize(("definition", "stages"), DEFINITION_CHANGES)
+def test_editing_a_definition_changes_the_recipes_that_reach_it_and_no_others(
+    definition, stages, committed, monkeypatch
+):
+    module, _, name = definition.rpartition(".")
+    assert name in module_of(module).definitions
+    code = digest._code
+    edited = lambda at, names: code(at, names) + ("#" if at == module and name in names else "")  # noqa: E731
+    monkeypatch.setattr(digest, "_code", edited)
+    assert changed(committed, recipes_of(configured())) == stages
 
 
 def test_the_network_of_the_teacher_counts_in_distillation(monkeypatch):
@@ -1053,7 +1098,9 @@ def test_the_network_of_the_teacher_counts_in_distillation(monkeypatch):
     raw["timing"]["methods"] = ["robustness.baseline"]
     before = recipes_of(load(raw))
     code = digest._code
-    monkeypatch.setattr(digest, "_code", lambda name: code(name) + ("#" if name == "lgg.models.preact_resnet" else ""))
+    monkeypatch.setattr(
+        digest, "_code", lambda *given: code(*given) + ("#" if given[0] == "lgg.models.preact_resnet" else "")
+    )
     after = recipes_of(load(raw))
     assert {"train_teacher", "distill_student hinton"} <= changed(before, after)
     assert "train_student" not in changed(before, after)

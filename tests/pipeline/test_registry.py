@@ -384,6 +384,6 @@ def test_a_defence_that_cannot_be_read_is_reported(package, text, message):
 
 def test_a_digest_names_a_file_that_is_no_python(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("x = (\n")
-    monkeypatch.setattr("lgg.pipeline.digest.ROOT", tmp_path)
+    monkeypatch.setattr("lgg.pipeline.syntax.ROOT", tmp_path)
     with pytest.raises(ValueError, match=r"broken\.py, line 1: this is not Python"):
         import_closure("lgg.broken")
