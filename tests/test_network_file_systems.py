@@ -109,9 +109,10 @@ for number in (1, 2):
 assert checkpoints.read()[0]["a"].tolist() == [2.0] * 3
 assert checkpoints._read(checkpoints.before)[0]["a"].tolist() == [1.0] * 3
 
-with gpus.claimed(1) as (one,):
+gpus.PARENTS = (str(folder),)
+with gpus.claimed(1, {}, 1) as (one,):
     os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"  # another job's
-    with gpus.claimed(1) as (other,):
+    with gpus.claimed(1, {}, 1) as (other,):
         assert {one, other} == {"0", "1"}
 
 assert not [path for path in folder.rglob(".*")], "temporary files are left"
@@ -135,7 +136,7 @@ def network(tmp_path_factory):
 def test_files_work_without_locks_and_memory_mapping(network, tmp_path, answer):
     folder = tmp_path / "network"
     folder.mkdir()
-    variables = network | {"FLOCK_ANSWERS": str(getattr(errno, answer)), "XDG_RUNTIME_DIR": str(folder)}
+    variables = network | {"FLOCK_ANSWERS": str(getattr(errno, answer))}
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_JOB_ID"} | variables
     done = subprocess.run(
         [sys.executable, "-c", PROCESS, folder], env=environment, capture_output=True, text=True, timeout=300

@@ -9,11 +9,7 @@ if TYPE_CHECKING:
 
 
 class Adversarial(Defence):
-    """Trains on the images that PGD gives, one start each.
-
-    Args:
-        epsilon, step_size, steps, random_start: as `lgg.attacks.pgd` takes them.
-    """
+    """Trains on the images that PGD gives, one start each; the arguments are those of `lgg.attacks.pgd`."""
 
     def __init__(
         self, epsilon: float = 8 / 255, step_size: float = 2 / 255, steps: int = 7, random_start: bool = True

@@ -14,8 +14,8 @@ class Regularizer(Defence):
 
     Args:
         weight: γ; the published code's is 1e-4 for batches of 100.
-        power, reduction, k, normalize, similarity, rbf_scale: as `lgg.losses.LabelVariationRegularizer` takes them, which
-            checks them at the first step.
+
+    The other arguments are those of `lgg.losses.LabelVariationRegularizer`, which checks them at the first step.
     """
 
     def __init__(
@@ -47,8 +47,7 @@ class Regularizer(Defence):
 
     def term(self, outputs: Outputs) -> Term:
         value = self.loss(outputs.representations, outputs.labels, num_classes=outputs.logits.shape[1])
-        # the column keeps the name that it has in published histories
-        return Term("smoothness", value, self.weight)
+        return Term("regularizer", value, self.weight)
 
     @property
     def sentence(self) -> str:

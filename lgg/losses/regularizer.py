@@ -1,12 +1,13 @@
 """The label variation regularizer: class boundaries that change little from layer to layer (Section 4.3, Eq. 9)."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lgg.graph import Similarity, batch_size, check_labels, cosine_label_variations, label_variation, similarity_graph
+from lgg.losses._options import check_options
 from lgg.losses._signs import SignCheck, layer_name
 
 Reduction = Literal["mean", "sum"]
@@ -41,14 +42,8 @@ class LabelVariationRegularizer(nn.Module):
         rbf_scale: float = 2.0,
     ) -> None:
         super().__init__()
-        for name, value, choices in (("reduction", reduction, Reduction), ("similarity", similarity, Similarity)):
-            if value not in get_args(choices):
-                raise ValueError(f"{name} is one of {', '.join(get_args(choices))}, not {value!r}")
-        for name, number in (("k", 1 if k is None else k), ("power", power)):
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1, not {number}")
-        if not rbf_scale > 0:
-            raise ValueError(f"rbf_scale is the α of exp(−α·distance): a positive number, not {rbf_scale}")
+        choices = {"reduction": (reduction, Reduction), "similarity": (similarity, Similarity)}
+        check_options(choices, k=k, power=power, rbf_scale=rbf_scale)
         self.power = power
         self.reduction: Reduction = reduction
         self.k = k

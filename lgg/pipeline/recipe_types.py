@@ -199,7 +199,7 @@ class EvaluateRobustness(TypedDict):
 
 
 class EvaluateCorruptions(TypedDict):
-    corruptions: Corruptions | None
+    corruptions: Corruptions
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------

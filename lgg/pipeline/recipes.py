@@ -6,7 +6,7 @@ no resources, no paths of results, and labels only of what shows them. What is i
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -309,6 +309,10 @@ def _defences(method: RobustMethod) -> list[types.Defence]:
     return [{"name": defence.module, "options": defence.options} for defence in method.defences]
 
 
+def _defence_modules(defences: Iterable[types.Defence]) -> list[str]:
+    return [f"lgg.defences.{name}" for name in sorted({one["name"] for one in defences})]
+
+
 def _robust_network(robustness: Robustness, method_name: str, seed: int) -> tuple[types.TrainRobustNetwork, list[str]]:
     """Return the settings of a defended network's training, and the modules it chooses by name."""
     defences = _defences(robustness.active_methods[method_name])
@@ -316,7 +320,7 @@ def _robust_network(robustness: Robustness, method_name: str, seed: int) -> tupl
         **_network(robustness.architecture, robustness.training, seed),
         "defences": defences,
     }
-    return settings, [_module(robustness.architecture), *(f"lgg.defences.{one['name']}" for one in defences)]
+    return settings, [_module(robustness.architecture), *_defence_modules(defences)]
 
 
 def train_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
@@ -333,8 +337,8 @@ def evaluate_robustness(robustness: Robustness) -> Recipe:
     return _recipe("evaluate_robustness", settings, _module(robustness.architecture))
 
 
-def evaluate_corruptions(robustness: Robustness, corruptions: configuration.Corruptions | None) -> Recipe:
-    settings: types.EvaluateCorruptions = {"corruptions": _corrupted(corruptions) if corruptions else None}
+def evaluate_corruptions(robustness: Robustness, corruptions: configuration.Corruptions) -> Recipe:
+    settings: types.EvaluateCorruptions = {"corruptions": _corrupted(corruptions)}
     return _recipe("evaluate_corruptions", settings, _module(robustness.architecture))
 
 
@@ -364,7 +368,7 @@ def assemble_table3(
         "tests": _tests(robustness),
         "trained": _described(robustness.training, robustness.architecture),
     }
-    return _recipe("assemble_table3", settings)
+    return _recipe("assemble_table3", settings, *_defence_modules(one for row in rows for one in row["defences"]))
 
 
 def draw_snr_curves(robustness: Robustness) -> Recipe:

@@ -11,31 +11,36 @@ from matplotlib.lines import Line2D
 
 from lgg.reporting.figures import PAGE_WIDTH, as_text, by_method, draw_line, look_of, seeds_in_words, set_style, spread
 
-#: columns of a history that get a panel, in this order: its title, and whether its scale is logarithmic
+#: columns of a history whose panels come first, in this order: its title, and whether its scale is logarithmic
 PANELS = {
     "train_error": ("error on training images (%)", False),
     "task": ("cross-entropy", True),
     "distillation": ("distillation term", True),
-    "smoothness": ("regularizer, without γ", True),
+    "regularizer": ("regularizer, without γ", True),
     "embedding": ("loss of embeddings", True),
 }
+NOT_DRAWN = {"method", "seed", "epoch", "learning_rate", "loss", "seconds"}
 #: columns of the label variation of layers
 SCALES = {"label_variation": "σ, p = 2", "share": "share of weights\nbetween classes"}
 MOST_EPOCHS = 7  # drawn as lines of their own
 
 
 def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Return one panel for each column of `PANELS` that a method has, one line per method, over epochs.
+    """Return one panel for each part of the loss that a method has and for its error, one line per method, over epochs.
 
     Args:
-        histories: `method` (label), `seed`, `epoch`, and columns of `PANELS`, NaN where a method has none.
+        histories: `method` (label), `seed`, `epoch`, and the columns of histories, NaN where a method has none.
         methods: labels in the order of the tables, which gives the colours.
     """
     set_style()
-    columns = [name for name in PANELS if name in histories and histories[name].notna().any()]
+    own = {
+        str(name): (str(name), True) for name in histories if name not in NOT_DRAWN
+    }  # terms of your own losses and defences
+    panels = {name: look for name, look in (PANELS | own | PANELS).items() if name in histories}
+    columns = [name for name in panels if histories[name].notna().any()]
     figure, axes = plt.subplots(1, len(columns), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
     for axis, name in zip(axes[0], columns, strict=True):
-        heading, logarithmic = PANELS[name]
+        heading, logarithmic = panels[name]
         for method, frame in by_method(histories[histories[name].notna()], methods):
             draw_line(axis, frame, "epoch", name, **look_of(methods, method))
         if logarithmic and (histories[name].dropna() > 0).all():

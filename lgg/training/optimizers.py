@@ -67,7 +67,9 @@ class SGD(_OverParameters):
 
     Args:
         parameters: what is trained.
-        momentum, nesterov, weight_decay: of the update.
+        momentum: the factor of v in each step.
+        nesterov: whether to use Nesterov's form.
+        weight_decay: the decay, an L2 penalty.
     """
 
     def __init__(

@@ -183,9 +183,9 @@ def test_is_built_from_label_variations_of_the_library():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"reduction": "max"}, "reduction is one of mean, sum, not 'max'"),
-        ({"similarity": "max"}, "similarity is one of cosine, rbf, rbf_squared, not 'max'"),
-        ({"rbf_scale": -1}, "a positive number, not -1"),
+        ({"reduction": "max"}, "reduction must be one of mean, sum, not 'max'"),
+        ({"similarity": "max"}, "similarity must be one of cosine, rbf, rbf_squared, not 'max'"),
+        ({"rbf_scale": -1}, "must be positive, not -1"),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"power": 0}, "power must be at least 1, not 0"),
     ],

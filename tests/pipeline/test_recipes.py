@@ -829,7 +829,7 @@ MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
     ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
-    ("lgg.losses._options", {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION}),
+    ("lgg.losses._options", {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION, *REGULARIZED}),
     ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
     (
         "lgg.losses._signs",
@@ -839,13 +839,12 @@ MODULE_CHANGES = [
     ("lgg.losses.triplet", {"train_embedding triplet"}),
     ("lgg.losses.regularizer", REGULARIZED),
     ("lgg.losses.parseval", PARSEVAL),
-    # tables have a sentence of each defence, and are made again with the networks that an edit of it makes again
-    ("lgg.defences", DEFENDED - {"train_robust_network baseline"}),
-    ("lgg.defences.base", DEFENDED - {"train_robust_network baseline"}),
-    ("lgg.defences.regularizer", REGULARIZED),
-    ("lgg.defences.parseval", PARSEVAL),
-    ("lgg.defences.adversarial", ATTACKED),
-    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *DEFENDED}),
+    # tables have a sentence of each defence
+    *((module, {*TRAININGS, *TABLES3}) for module in ("lgg.defences", "lgg.defences.base")),
+    ("lgg.defences.regularizer", {*REGULARIZED, *TABLES3}),
+    ("lgg.defences.parseval", {*PARSEVAL, *TABLES3}),
+    ("lgg.defences.adversarial", {*ATTACKED, *TABLES3}),
+    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *REGULARIZED, *PARSEVAL}),
     (
         "lgg.graph",
         {
@@ -906,8 +905,6 @@ MODULE_CHANGES = [
     ("lgg.reporting.embedding_table", {"assemble_table2"}),
     ("lgg.reporting.robustness_table", TABLES3),
     ("lgg.reporting.measures", {"assemble_table1", "assemble_table2", *TABLES3, *ERROR_FIGURES}),
-    ("lgg.defences", TABLES3),
-    ("lgg.pipeline.recipe_types", set()),
     ("lgg.reporting.tables", {"assemble_table1", "assemble_table2", *TABLES3}),
     ("lgg.reporting.comparison_table", {"assemble_table2", *TABLES3}),
     ("lgg.reporting.distillation_table", {"assemble_table1"}),
@@ -1008,7 +1005,7 @@ MODULE_CHANGES = [
     *(
         (f"lgg.{module}", set())
         for module in (
-            *("representations", "reporting.job_times", "reporting.overview", "reporting.measures"),
+            *("representations", "reporting.job_times", "reporting.overview"),
             *(
                 f"pipeline.{name}"
                 for name in (
@@ -1066,7 +1063,7 @@ DEFINITION_CHANGES = [
     ("lgg.training.objectives.MetricLearning", {*EMBEDDED, *PLANES, *MEASURED}),
     ("lgg.training.objectives.select_layers", {*DISTILLED, *MEASURED}),
     ("lgg.training.checkpoint.load_model", {*DISTILLED, *EVALUATIONS}),
-    ("lgg.training.signals.pass_over_warnings", set()),  # the launcher's
+    ("lgg.training.signals.ignore_warnings", set()),  # the launcher's
     ("lgg.pipeline.stages.networks.train_together_and_save", set()),
     ("lgg.data.storage.write_images", {"prepare_data"}),
     ("lgg.data.batches.in_order", {*EVALUATIONS, *PLANES} - {"evaluate_geometry"}),

@@ -10,7 +10,7 @@ def test_bars_are_ratios_and_diamonds_the_paper_s():
     table = pd.DataFrame(
         {
             "name": ["r.base", "r.reg"],
-            "label": ["Baseline", "Regulariser"],
+            "label": ["Baseline", "Regularizer"],
             "network": ["small", "small"],
             "baseline": ["r.base", "r.base"],
             "ratio": [1.0, 1.5],
@@ -25,5 +25,5 @@ def test_bars_are_ratios_and_diamonds_the_paper_s():
     assert [bar.get_width() for bar in axis.patches] == [1.0, 1.5]
     diamonds = [points.get_offsets().tolist() for points in axis.collections if points.get_label() == "the paper"]
     assert diamonds == [[[pytest.approx(1.71), 1]]]
-    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["Baseline\nsmall", "Regulariser ÷ Baseline\nsmall"]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["Baseline\nsmall", "Regularizer ÷ Baseline\nsmall"]
     plt.close("all")

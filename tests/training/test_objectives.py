@@ -169,11 +169,11 @@ def test_the_objective_of_the_paper_s_defences_is_its_formula(networks, batch, a
     task = F.cross_entropy(logits, labels)
     variations = torch.stack([lgg.cosine_label_variation(one, labels, power=2) for one in representations])
     change = (variations[1:] - variations[:-1]).abs().mean()
-    assert list(step.parts) == ["task", "smoothness"]
+    assert list(step.parts) == ["task", "regularizer"]
     assert torch.equal(step.parts["task"], task)
     assert torch.equal(step.logits, logits)
-    torch.testing.assert_close(step.parts["smoothness"], change)
-    assert torch.equal(step.loss, task + 0.25 * step.parts["smoothness"])
+    torch.testing.assert_close(step.parts["regularizer"], change)
+    assert torch.equal(step.loss, task + 0.25 * step.parts["regularizer"])
 
 
 def test_random_starts_come_from_torch_s_generator(networks, batch):

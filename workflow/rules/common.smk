@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from lgg.errors import LggError
 from lgg.pipeline import ending
 from lgg.pipeline import machine
-from lgg.pipeline import metadata as made
+from lgg.pipeline import metadata
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
 from lgg.pipeline.config import read_paper
@@ -35,7 +35,7 @@ shell.prefix("trap '' USR1 USR2; exec ")
 
 RESULTS = f"results/{settings.run}"
 if starts_jobs(workflow):
-    for line in made.give_back(Path(RESULTS)):
+    for line in metadata.give_back(Path(RESULTS)):
         print(line, file=sys.stderr)
 OVERVIEW = Path(RESULTS, "overview.rst")
 # what the report's captions read: all keys, also where this is a module that was given only those that differ
@@ -123,7 +123,7 @@ def tables(*names):
 
 
 onstart:
-    made.forget(Path(RESULTS))
+    metadata.forget(Path(RESULTS))
 
 
 onsuccess:
@@ -134,9 +134,9 @@ onsuccess:
     # not a rule: it would depend on the logs, and a deleted log would mean training its network again
     job_times.write(Path(RESULTS))
     overview.write(Path(RESULTS))
-    made.keep(Path(RESULTS))
+    metadata.keep(Path(RESULTS))
     print(ending.message(workflow, RESULTS, targets))
 
 
 onerror:
-    made.keep(Path(RESULTS))
+    metadata.keep(Path(RESULTS))

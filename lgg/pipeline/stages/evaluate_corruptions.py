@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 def main(arguments: Namespace) -> None:
     recipe: EvaluateCorruptions = arguments.recipe
     settings = recipe["corruptions"]
-    assert settings is not None  # without corruptions there is no such job
     device = prepare(arguments.gpus, arguments.threads)
     data = read_images(arguments.test)
     positions = choose_images(data.labels, settings)

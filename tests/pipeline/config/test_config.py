@@ -1277,8 +1277,8 @@ def test_choices_of_what_an_attack_raises_are_those_of_attacks():
 
 
 def test_classifiers_are_those_of_the_evaluation():
+    from lgg.evaluation.embedding_errors import OWN
     from lgg.evaluation.embeddings import CLASSIFIERS
-    from lgg.pipeline.stages.evaluate_embedding import OWN
 
     assert get_args(declared.Classifier) == CLASSIFIERS
     assert get_args(declared.CrossEntropyEmbedding.model_fields["classifier"].annotation) == (OWN, *CLASSIFIERS)

@@ -13,6 +13,7 @@ import torch
 
 from lgg import models
 from lgg.pipeline import recipes, syntax
+from lgg.pipeline.config import Paper
 from lgg.pipeline.definitions import module_of
 from lgg.pipeline.digest import reached
 from lgg.pipeline.stages import (
@@ -145,7 +146,7 @@ def test_what_runs_in_section_4_1_counts(settings, watched, tmp_path):
     given = {"evaluations": evaluations, "teacher": teacher / "evaluation.csv"}
     watched(
         assemble_table1,
-        recipes.assemble_table1(distillation),
+        recipes.assemble_table1(distillation, Paper()),
         **given,
         **written(tmp_path, *FORMS, "pdf:.pdf", "png:.png"),
     )
@@ -182,5 +183,5 @@ def test_what_runs_in_section_4_3_counts(settings, watched, tmp_path):
         shutil.copy(path, folder)
     names = {"evaluations": "evaluation", "corruptions": "corruptions"}
     read = {kind: [folder / f"{name}.csv" for folder in folders] for kind, name in names.items()}
-    recipe = recipes.assemble_table3(robustness, corruptions, "table3")
+    recipe = recipes.assemble_table3(robustness, corruptions, "table3", Paper())
     watched(assemble_table3, recipe, **read, **written(tmp_path, *FORMS))

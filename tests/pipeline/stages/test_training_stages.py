@@ -206,9 +206,9 @@ def test_parseval_training_retracts_the_weights_after_every_step(call, images, t
 def test_the_history_has_the_terms_of_the_loss(call, tmp_path):
     call(train_robust_network, robust(REGULARIZER, PARSEVAL), **observed(tmp_path))
     history = pd.read_csv(tmp_path / "history.csv")
-    columns = ["epoch", "learning_rate", "loss", "task", "smoothness", "train_error", "seconds"]
+    columns = ["epoch", "learning_rate", "loss", "task", "regularizer", "train_error", "seconds"]
     assert list(history) == columns
-    np.testing.assert_allclose(history["loss"], history["task"] + 1e-3 * history["smoothness"], rtol=1e-5)
+    np.testing.assert_allclose(history["loss"], history["task"] + 1e-3 * history["regularizer"], rtol=1e-5)
 
 
 def test_adversarial_training_starts_its_attacks_by_the_seed(call, tmp_path):
