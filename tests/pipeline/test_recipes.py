@@ -741,7 +741,6 @@ def recipes_without_corruptions(configuration):
     return {
         "train_teacher": recipes.train_teacher(configuration.distillation),
         "evaluate_embedding": recipes.evaluate_embedding(configuration.embedding, None, "triplet", 0),
-        "evaluate_corruptions": recipes.evaluate_corruptions(configuration.robustness, None),
         "assemble_table2": recipes.assemble_table2(configuration.embedding, None, paper),
         "assemble_table3 table3": recipes.assemble_table3(configuration.robustness, None, "table3", paper),
         "measure_times": recipes.measure_times(configuration),
@@ -824,6 +823,12 @@ WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"
 CONFIG_FILES = [
     f"config.{path.stem}" for path in (syntax.ROOT / "pipeline/config").glob("*.py") if path.stem != "__init__"
 ]
+# what defences run; they are made where the legends of Section 4.3's tables describe them, too
+CODE_OF_DEFENCES = {
+    *(f"lgg.defences{name}" for name in ("", ".base", ".regularizer", ".parseval", ".adversarial")),
+    *(f"lgg.losses{name}" for name in ("", "._options", "._signs", ".regularizer", ".parseval")),
+    *("lgg.graph", "lgg.products", "lgg.attacks"),
+}
 # a module, and the stages that import it: no edit in it changes another
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
@@ -839,11 +844,10 @@ MODULE_CHANGES = [
     ("lgg.losses.triplet", {"train_embedding triplet"}),
     ("lgg.losses.regularizer", REGULARIZED),
     ("lgg.losses.parseval", PARSEVAL),
-    # tables have a sentence of each defence
-    *((module, {*TRAININGS, *TABLES3}) for module in ("lgg.defences", "lgg.defences.base")),
-    ("lgg.defences.regularizer", {*REGULARIZED, *TABLES3}),
-    ("lgg.defences.parseval", {*PARSEVAL, *TABLES3}),
-    ("lgg.defences.adversarial", {*ATTACKED, *TABLES3}),
+    *((module, TRAININGS) for module in ("lgg.defences", "lgg.defences.base")),
+    ("lgg.defences.regularizer", REGULARIZED),
+    ("lgg.defences.parseval", PARSEVAL),
+    ("lgg.defences.adversarial", ATTACKED),
     ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *REGULARIZED, *PARSEVAL}),
     (
         "lgg.graph",
@@ -1036,6 +1040,7 @@ def test_editing_all_of_a_module_changes_the_recipes_that_import_it_and_no_other
     monkeypatch.setattr(digest, "_code", lambda name, names: code(name, names) + ("#" if name == module else ""))
     edited = recipes_of(configured())
     stages = stages | (MEASURED if module in TIMED_CODE else set())
+    stages |= TABLES3 if module in CODE_OF_DEFENCES else set()
     stages |= (
         TABLE_A1
         if module in {f"lgg.reporting.{name}" for name in ("tables", "notes", "time_table", "measures")}
@@ -1051,12 +1056,13 @@ DEFINITION_CHANGES = [
     ("lgg.graph.total_variation", set()),
     (
         "lgg.graph.label_variation",
-        {"evaluate_geometry", *LABEL_VARIATION, *DEFENDED, *MEASURED},
+        {"evaluate_geometry", *LABEL_VARIATION, *DEFENDED, *TABLES3, *MEASURED},
     ),
     (
         "lgg.graph.nearest_neighbours",
         {"evaluate_geometry", "distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION}
         | DEFENDED  # the label variation that all of them write down is that of a graph
+        | TABLES3  # which make the regularizer for its sentence
         | MEASURED,
     ),
     ("lgg.training.objectives.Distillation", {*DISTILLED, *MEASURED}),

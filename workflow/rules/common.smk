@@ -23,7 +23,6 @@ from lgg.pipeline.workflow import gpus_of_jobs, start, starts_jobs
 try:
     settings = start(config, ROOT, workflow.config_settings)
     PAPER = read_paper(ROOT / "config" / "paper.yaml", settings)
-    PAPER = read_paper(ROOT / "config" / "paper.yaml", settings)
 except LggError as error:
     raise WorkflowError(str(error))
 heed_signals()
