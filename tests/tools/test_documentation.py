@@ -135,6 +135,14 @@ def test_what_a_page_names_in_the_repository_is_there(page):
             assert f"def {test}(" in (ROOT / path).read_text("utf-8"), f"{name(page)}: {path}::{test}"
 
 
+def test_the_rooms_of_the_pipeline_hold_each_of_its_files_once():
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    rows = text.partition("in `lgg/pipeline/`:\n")[2].partition("\n\n## ")[0]
+    named = [one for row in re.findall(r"^\| (`.*?`) \|", rows, re.M) for one in re.findall(r"`([^`]+)`", row)]
+    files = [path for path in (ROOT / "lgg" / "pipeline").iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    assert sorted(named) == sorted(path.name + "/" * path.is_dir() for path in files)
+
+
 @pytest.mark.pipeline
 def test_the_drawing_shows_the_present_rules(checkout):
     drawing = "import sys; sys.path.insert(0, sys.argv[1]); import drawings; print(drawings.ask_snakemake(), end='')"
