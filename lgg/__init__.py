@@ -13,6 +13,7 @@ _EXPORTS = {
     "normalized_label_variation": ".graph",
     "laplacian_eigenmaps": ".graph",
     "attacks": ".attacks",
+    "defences": ".defences",
     "losses": ".losses",
     "models": ".models",
     "tap": ".representations",
@@ -20,6 +21,7 @@ _EXPORTS = {
 __all__ = [
     "attacks",
     "cosine_label_variation",
+    "defences",
     "label_variation",
     "laplacian",
     "laplacian_eigenmaps",
@@ -33,7 +35,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lgg import attacks, losses, models
+    from lgg import attacks, defences, losses, models
     from lgg.graph import (
         cosine_label_variation,
         label_variation,

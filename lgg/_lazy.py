@@ -20,6 +20,6 @@ def lazy_attributes(package: str, exports: Mapping[str, str]) -> tuple[Callable[
 
     def __dir__() -> list[str]:  # noqa: N807
         names = vars(sys.modules[package])
-        return sorted({*names["__all__"], *(name for name in names if name.startswith("__"))})
+        return sorted({*exports, *names["__all__"], *(name for name in names if name.startswith("__"))})
 
     return __getattr__, __dir__

@@ -20,6 +20,10 @@ CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def module_of(name: str) -> str:
     """Return the full name of the module of the network `name`; KeyError if there is none."""
     return f"{__name__}.{_EXPORTS[name][0]}"

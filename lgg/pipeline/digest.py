@@ -183,7 +183,7 @@ class _Reach:
         if "." in module:
             self._load(module.rpartition(".")[0])
         self._waiting.append(module_of(module).always)
-        if self._is_everything:
+        if self._is_everything or any(module.startswith(f"{package}.") for package in self._whole):
             self._all_of(module)
 
     def _all_of(self, module: str) -> None:
@@ -193,10 +193,12 @@ class _Reach:
                 self._name(module, name, [])
 
     def _whole_of(self, module: str) -> None:
-        """Reach whatever a module can be asked for."""
+        """Reach whatever a module can be asked for, of a package also the modules in it that are loaded, now or later."""
         if module in self._whole:
             return
         self._whole.add(module)
+        for inside in [one for one in self.names if one.startswith(f"{module}.")]:
+            self._all_of(inside)
         self._all_of(module)
         for name in module_of(module).imported:
             self._name(module, name, [])

@@ -4,6 +4,7 @@ Imports none of them.
 """
 
 import ast
+import difflib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from inspect import Parameter, Signature
@@ -20,6 +21,12 @@ GIVEN_TO_DISTILLATION = (
     "labels",
 )
 GIVEN_TO_EMBEDDING = ("the embeddings (B, d)", "the labels (B,)")  # in this order, whatever their names
+#: the hooks of a defence and what they are called with (`lgg.defences.base.Defence`)
+HOOKS = {
+    "inputs": ("the network", "the images", "the labels"),
+    "term": ("the outputs",),
+    "after_step": ("the network",),
+}
 GIVEN_TO_NETWORKS = ("num_classes", "mean", "std")
 MODULES = ("nn.Module", "torch.nn.Module", "Module")  # a base class without a forward of its own
 
@@ -106,6 +113,36 @@ def loss_arguments(module: str) -> dict[str, bool] | None:
 def defence_arguments(module: str) -> dict[str, bool] | None:
     """Return what `loss_arguments` does, of the defence in `module`."""
     return _arguments(PACKAGE / "defences" / f"{module}.py", defences()[module])
+
+
+def check_defence(module: str) -> None:
+    """Raise ValueError where the class of the defence in `module` is no Defence, or a hook of it cannot be called.
+
+    A method whose name is almost a hook's counts as a misspelt hook: nothing would call it.
+    """
+    path, name = PACKAGE / "defences" / f"{module}.py", defences()[module]
+    lineage = list(_lineage(path, name))
+    if None not in lineage and "Defence" not in (node.name for node in lineage if node):
+        raise ValueError(f"{_shown(path)}: {name} must be a subclass of lgg.defences.Defence")
+    for hook, given in HOOKS.items():
+        signature = _signature(path, name, hook) if any(_has(node, hook) for node in lineage) else None
+        try:
+            if signature is not None:
+                signature.bind(*given)
+        except TypeError as error:
+            raise ValueError(
+                f"{_shown(path)}: {hook} of {name} is called with {', '.join(given)}, by position: {error}"
+            ) from None
+    for method in (one for one in lineage[0].body if isinstance(one, ast.FunctionDef)) if lineage[0] else ():
+        near = difflib.get_close_matches(method.name, HOOKS, n=1, cutoff=0.8)
+        if near and method.name not in HOOKS:
+            raise ValueError(
+                f"{_shown(path)}: {name} has {method.name!r}, which nothing calls; did you mean {near[0]!r}?"
+            )
+
+
+def _has(node: ast.ClassDef | None, method: str) -> bool:
+    return node is not None and any(_defines(one, method) for one in node.body)
 
 
 def check_distillation_loss(module: str) -> None:

@@ -35,7 +35,7 @@ def tree(module: str) -> ast.Module:
     path = path_of(module)
     if path is None:
         raise ValueError(f"there is no module {module}")
-    return _Essence().visit(parse(path))  # type: ignore[no-any-return]
+    return _Essence(path.name == "__init__.py").visit(parse(path))  # type: ignore[no-any-return]
 
 
 @cache
@@ -85,11 +85,19 @@ def _joined(string: ast.JoinedStr) -> list[ast.expr]:
     return parts
 
 
+def _is_table(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)] == ["_EXPORTS"]
+
+
 class _Essence(ast.NodeTransformer):
     """Removes what changes no result: docstrings, imports for type checkers, and tables of lazy exports.
 
     What a table lists counts where it is used, not in every stage that imports the package.
     """
+
+    def __init__(self, is_package: bool) -> None:
+        self.is_package = is_package
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
         visited = self.generic_visit(node)
@@ -97,9 +105,10 @@ class _Essence(ast.NodeTransformer):
             return node.orelse
         return visited
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        return None if names == ["_EXPORTS"] else node
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        if self.is_package:
+            node.body = [one for one in node.body if not _is_table(one)]
+        return self.generic_visit(node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)

@@ -1,15 +1,26 @@
 """Table 3, its supplement and the second robustness table: networks under attacks, corruptions and noise (Section 4.3)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lgg import defences
+from lgg.errors import DataError
 from lgg.reporting.comparison_table import Comparison, comparison_table, shows_paper, write_table
 from lgg.reporting.corruption_measures import CorruptionMeasures, Values
-from lgg.reporting.measures import COLUMNS, DEEPFOOL, FGSM_NORMALIZED, FGSM_PIXELS, RELATIVE_MCE, Measure
+from lgg.reporting.measures import (
+    COLUMNS,
+    DEEPFOOL,
+    FGSM_NORMALIZED,
+    FGSM_PIXELS,
+    PGD,
+    RELATIVE_MCE,
+    STRONG_PGD,
+    TRANSFER_PGD,
+    Measure,
+)
 
 TITLES = {
     "table3": "Table 3: robustness",
@@ -53,6 +64,8 @@ def robustness_table(
     # DeepFool may be left out, and networks that an earlier version evaluated lack what a later one added
     made -= set() if tests["deepfool_images"] else {DEEPFOOL.test}
     columns = [one for one in COLUMNS[table] if not one.test or one.test in made]
+    for name, evaluation in evaluations.items():
+        _check_attacks(name, evaluation, {one.test for one in columns}, tests)
     measures = [one.with_constants(tests) for one in of_corruptions.columns(columns)]
     values = {
         row["name"]: _values(evaluations[row["name"]], measures, tests["fgsm_snr"])
@@ -83,6 +96,23 @@ def describe_defences(row: Mapping[str, Any]) -> str:
     """
     parts = [defences.build(one["name"], **one["options"]).sentence for one in row["defences"]]
     return f"{row['label']}: {'; '.join(parts)}." if parts else ""
+
+
+def _check_attacks(method: str, evaluation: pd.DataFrame, shown: Container[str], tests: Mapping[str, Any]) -> None:
+    """Raise DataError where the attacks of an evaluation, say one of a restored run, are not those configured now."""
+    for measure, attack in ((PGD, "pgd"), (STRONG_PGD, "strong_pgd"), (TRANSFER_PGD, "pgd")):
+        rows = evaluation[evaluation["test"] == measure.test]
+        if measure.test not in shown or rows.empty or "steps" not in rows:
+            continue
+        run = {(int(steps), int(restarts)) for steps, restarts in zip(rows["steps"], rows["restarts"], strict=True)}
+        wanted = (tests[attack]["steps"], tests[attack]["restarts"])
+        if run != {wanted}:
+            steps, restarts = min(run - {wanted})
+            raise DataError(
+                f"{method}: {measure.test} was run with {steps} steps from {restarts} start(s), and robustness.tests.{attack} "
+                f"asks for {wanted[0]} from {wanted[1]}. Delete evaluation.csv of this method's networks to evaluate them "
+                "again, or configure what was run."
+            )
 
 
 def _values(evaluation: pd.DataFrame, measures: Sequence[Measure], snr: float) -> Values:

@@ -121,6 +121,8 @@ class AdamW(_OverParameters):
         betas: β₁ and β₂.
         epsilon: ε.
         weight_decay: on every parameter.
+
+    Raises ValueError for other betas than two numbers from 0 to below 1.
     """
 
     def __init__(
@@ -131,6 +133,8 @@ class AdamW(_OverParameters):
         epsilon: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers from 0 to below 1, not {betas}")
         super().__init__(parameters)
         self.betas = tuple(betas)
         self.epsilon = epsilon

@@ -612,3 +612,22 @@ def test_what_a_stage_loads_counts():
     for stage, modules in loaded.items():
         assert f"lgg.pipeline.stages.{stage}" in modules
         assert set(modules) <= import_closure(f"lgg.pipeline.stages.{stage}"), stage
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from lgg import p\ndef main(name): getattr(p, name).f()\n",
+        "from lgg import p\ndef main(): return p\n",
+        "import lgg\ndef main(): return getattr(lgg, 'p').a.f()\n",
+    ],
+)
+def test_of_a_package_that_is_used_as_a_value_all_loaded_modules_count(use, package):
+    (package / "p").mkdir()
+    (package / "p/__init__.py").write_text("")
+    module(package, "lgg.p.a", "def f():\n    return 1\n")
+    module(package, "lgg.one", f"import lgg.p.a\n{use}")
+    before = code_digest("lgg.one")
+    module(package, "lgg.p.a", "def f():\n    return 2\n")
+    digest.forget()
+    assert code_digest("lgg.one") != before

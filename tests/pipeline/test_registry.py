@@ -310,7 +310,7 @@ def test_a_mistake_in_a_loss_is_refused_with_the_configuration():
 
 
 def test_the_networks_are_there_with_the_arguments_of_their_classes():
-    for name in registry.networks():
+    for name in SMALL:
         network = inspect.signature(type(lgg.models.build(name, num_classes=2, **SMALL[name]))).parameters
         own = {key: one.default is one.empty for key, one in network.items() if key not in registry.GIVEN_TO_NETWORKS}
         assert registry.network_arguments(name) == own
@@ -387,3 +387,27 @@ def test_a_digest_names_a_file_that_is_no_python(tmp_path, monkeypatch):
     monkeypatch.setattr("lgg.pipeline.syntax.ROOT", tmp_path)
     with pytest.raises(ValueError, match=r"broken\.py, line 1: this is not Python"):
         import_closure("lgg.broken")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class Toy:\n    def term(self, outputs): ...\n", "Toy must be a subclass of lgg.defences.Defence"),
+        (
+            "class Toy(Defence):\n    def inputs(self, images): ...\n",
+            "inputs of Toy is called with the network, the images",
+        ),
+        ("class Toy(Defence):\n    def after_step(self): ...\n", "after_step of Toy is called with the network"),
+        ("class Toy(Defence):\n    def atfer_step(self, model): ...\n", "did you mean 'after_step'"),
+    ],
+)
+def test_a_defence_that_training_could_not_use_is_refused(package, text, message):
+    (package / "defences/base.py").write_text("class Defence:\n    def inputs(self, model, images, labels): ...\n")
+    (package / "defences/toy.py").write_text(f"from lgg.defences.base import Defence\n\n{text}")
+    with pytest.raises(ValueError, match=message):
+        registry.check_defence("toy")
+
+
+@pytest.mark.parametrize("module", ["adversarial", "parseval", "regularizer"])
+def test_the_defences_of_the_paper_pass(module):
+    registry.check_defence(module)

@@ -84,7 +84,9 @@ class OtherDefence(Registered):
         return registry.defences()
 
     def _checked(self) -> Mapping[str, bool] | None:
-        return registry.defence_arguments(self.module)
+        taken = registry.defence_arguments(self.module)
+        registry.check_defence(self.module)
+        return taken
 
 
 Defence = Annotated[Regularizer | Parseval | AdversarialTraining | OtherDefence, Field(discriminator="name")]

@@ -65,12 +65,14 @@ def constants_of_the_paper(tests: RobustnessTests | None, corruptions: Corruptio
 
 
 def read_paper(path: Path, config: Config) -> Paper:
-    """Return the figures in the file `path`; none for images that the paper's are not of, or where there is no file.
+    """Return the figures in the file `path`; none for images that the paper's are not of.
 
-    Raises ConfigError with one message for all mistakes in it, whatever the images.
+    Raises ConfigError with one message for all mistakes in it, whatever the images, and where there is no such file.
     """
     if not path.is_file():
-        return Paper()
+        raise ConfigError(
+            f"{path}: there is no such file. Restore it, or leave it empty to show no figures of the paper."
+        )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -83,8 +83,9 @@ def test_cifar_10_and_the_demonstration_have_all_of_them(data):
     assert read_paper(CONFIG / "paper.yaml", configured(f"data: {data}")).figures == COMMITTED
 
 
-def test_without_the_file_there_are_no_figures(tmp_path):
-    assert read_paper(tmp_path / "paper.yaml", configured()) == Paper()
+def test_an_empty_file_has_no_figures_and_a_missing_one_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"paper\.yaml: there is no such file"):
+        read_paper(tmp_path / "paper.yaml", configured())
     assert read_paper(written(tmp_path, "# nothing\n"), configured()) == Paper()
 
 
