@@ -122,12 +122,14 @@ def _distilled(
 ) -> tuple[types.DistillStudent, list[str]]:
     """Return the settings of a student's training with a teacher, and the modules it chooses by name."""
     method = distillation.active_methods[method_name]
+    if method.loss == "none":
+        raise ValueError(f"{method_name} has no teacher")
     architecture = distillation.student.architecture
     settings: types.DistillStudent = {
         **_network(architecture, distillation.training, seed),
         "loss": method.loss_module,
         "options": method.options,
-        "weight": getattr(method, "weight"),  # noqa: B009 — every method with a teacher has one
+        "weight": method.weight,
         "layers": method.compared_layers,
     }
     teacher = distillation.teacher
@@ -401,7 +403,8 @@ def measure_times(config: Config) -> Recipe:
     for section, name in config.timed_methods:
         network, modules = _timed(config, section, name)
         teacher = _timed_teacher(config, section, name)
-        rows.append({"name": f"{section}.{name}", "section": section, "recipe": network, "teacher": teacher})
+        row = {"name": f"{section}.{name}", "section": section, "recipe": network, "teacher": teacher}
+        rows.append(cast(types.TimedRow, row))
         chosen |= set(modules)
     settings: types.MeasureTimes = {"rows": rows, "rounds": timing.rounds, "steps": timing.steps}
     return _recipe("measure_times", settings, *sorted(chosen))
