@@ -269,8 +269,11 @@ class Table3Row(PaperRow):
     defences: list[Defence]
 
 
+RobustnessTable = Literal["table3", "table3_supplement", "robustness"]
+
+
 class AssembleTable3(TypedDict):
-    table: Literal["table3", "table3_supplement", "robustness"]
+    table: RobustnessTable
     rows: list[Table3Row]
     baseline: str
     tests: Tests

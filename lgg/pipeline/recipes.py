@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from lgg import models
 from lgg.data import own_files
@@ -18,12 +18,10 @@ from lgg.pipeline import config as configuration
 from lgg.pipeline import recipe_types as types
 from lgg.pipeline.config import TEACHER, Config, Data, Embedding, Geometry, Paper, Robustness, Timing
 from lgg.pipeline.config.methods import LossMethod, Method
-from lgg.pipeline.config.networks import OtherNetwork, PreActResNet18, WideResNet
+from lgg.pipeline.config.networks import Architecture
 from lgg.pipeline.config.paper import constants_of_the_paper
 from lgg.pipeline.config.robustness import RobustMethod
 from lgg.pipeline.digest import code_digest
-
-Architecture = WideResNet | PreActResNet18 | OtherNetwork
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Recipe:
 
     settings: str
     code: str
-    stage: str = ""
+    stage: str
 
 
 def _recipe(stage: str, settings: Mapping[str, Any], *chosen: str) -> Recipe:
@@ -344,11 +342,8 @@ def evaluate_corruptions(robustness: Robustness, corruptions: configuration.Corr
     return _recipe("evaluate_corruptions", settings, _module(robustness.architecture))
 
 
-Table3 = Literal["table3", "table3_supplement", "robustness"]
-
-
 def assemble_table3(
-    robustness: Robustness, corruptions: configuration.Corruptions | None, table: Table3, paper: Paper
+    robustness: Robustness, corruptions: configuration.Corruptions | None, table: types.RobustnessTable, paper: Paper
 ) -> Recipe:
     """Return the recipe of one of Section 4.3's tables."""
     methods = robustness.active_methods if table == "table3_supplement" else robustness.table_methods

@@ -34,8 +34,7 @@ def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
         whole: its model.
     """
     path, annotation = _locate(error["loc"], raw, whole)
-    # a key with a line break or the like would tear the message apart
-    where = ".".join(part if part.isprintable() and part else repr(part) for part in path) if path else "configuration"
+    where = ".".join(map(key_shown, path)) if path else "configuration"
     where = re.sub(r"\.(\d+)", r"[\1]", where)
     kind = error["type"]
     if kind in ("literal_error", "union_tag_invalid"):
@@ -110,6 +109,17 @@ def shown(given: Any) -> str:
     except ValueError:  # a whole number of more digits than Python prints
         return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def key_shown(key: object) -> str:
+    """Return a key as messages name it: one with a line break or the like would tear them apart."""
+    return key if isinstance(key, str) and key.isprintable() and key else repr(key)
+
+
+def listed(owner: str, mistakes: Sequence[str]) -> str:
+    """Return how many mistakes `owner` has, and a line for each."""
+    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return "\n".join([f"{owner} has {count}:", *(f"  {line}" for line in mistakes)])
 
 
 def _pattern_in_words(pattern: str) -> str:
