@@ -52,24 +52,21 @@ def train_and_save(
         after_step: called with the network after each step of the optimiser.
         make_recorder: called with the training images and the device; its file is written as well.
     """
-    training, seed = recipe["training"], recipe["seed"]
-    device = prepare(arguments.gpus, arguments.threads)
-    data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    built = recipe["architecture"] | dict(architecture or {})
-    built_with, model = build_network(built, data, header, seed=seed, device=device, outputs=outputs)
-    recorder = None if make_recorder is None else make_recorder(data, device)
-    checkpoints = _checkpoints(arguments, arguments.out_model, header, teacher)
+    job, seed = _Job(arguments, recipe["training"]), recipe["seed"]
+    built_with, model = job.network(recipe["architecture"] | dict(architecture or {}), seed, outputs)
+    recorder = None if make_recorder is None else make_recorder(job.data, job.device)
+    checkpoints = job.checkpoints(arguments.out_model, teacher)
     history = fit(
         model,
-        make_objective(device),
-        _batches(training, data, seed, device),
-        **_settings(training, model.parameters()),
+        make_objective(job.device),
+        job.batches(seed),
+        **job.settings(model.parameters()),
         after_step=after_step and partial(after_step, model),
         recorder=recorder,
         checkpoints=checkpoints,
     )
     files = ResultFiles(arguments.out_model, arguments.out_history, arguments.out_metrics)
-    files.write(model, built_with, history, _describe(arguments, training, header, history, device))
+    files.write(model, built_with, history, job.describe(history))
     if recorder is not None:
         recorder.write()
     checkpoints.remove()
@@ -91,19 +88,17 @@ def train_together_and_save(
         make_objective: called with the device; an objective of networks together.
         teacher: the file of the teacher that the objective holds.
     """
-    training, seeds = recipe["training"], recipe["seeds"]
-    device = prepare(arguments.gpus, arguments.threads)
-    data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    built = [build_network(recipe["architecture"], data, header, seed=seed, device=device) for seed in seeds]
+    job, seeds = _Job(arguments, recipe["training"]), recipe["seeds"]
+    built = [job.network(recipe["architecture"], seed) for seed in seeds]
     members = [model for _, model in built]
     together = Together(members)
-    first = _batches(training, data, seeds[0], device)
+    first = job.batches(seeds[0])
     batches = BatchesTogether([first.with_seed(seed) for seed in seeds])
-    settings = _settings(training, together.parameters())
-    checkpoints = _checkpoints(arguments, arguments.out_models[0], header, teacher)
-    history = fit(together, make_objective(device), batches, **settings, checkpoints=checkpoints)
+    settings = job.settings(together.parameters())
+    checkpoints = job.checkpoints(arguments.out_models[0], teacher)
+    history = fit(together, make_objective(job.device), batches, **settings, checkpoints=checkpoints)
     together.separate(members)
-    about = _describe(arguments, training, header, history[:: len(seeds)], device) | {"trained_together": seeds}
+    about = job.describe(history[:: len(seeds)]) | {"trained_together": seeds}
     common = {key: value for key, value in recipe.items() if key != "seeds"}
     paths = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
     for number, (files, (built_with, model)) in enumerate(zip(paths, built, strict=True)):
@@ -112,49 +107,57 @@ def train_together_and_save(
     checkpoints.remove()
 
 
-def _batches(training: "Training", data: ImageSet, seed: int, device: torch.device) -> Batches:
-    size, augmentation = training["batch_size"], training["augmentation"]
-    return make_batches(data, batch_size=size, seed=seed, augmentation=augmentation, device=device)
+class _Job:
+    """What all trainings begin with and end with: device, images, and what the settings of training make of them."""
 
+    def __init__(self, arguments: Namespace, training: "Training") -> None:
+        self.arguments = arguments
+        self.training = training
+        self.device = prepare(arguments.gpus, arguments.threads)
+        self.data = read_images(arguments.train, verify=True)
+        self.header = read_header(arguments.train)
 
-def _settings(training: "Training", parameters: Iterable[Tensor]) -> dict[str, Any]:
-    """Return what `fit` takes of the settings of a training."""
-    return {
-        "schedule": training["schedule"],
-        "optimizer": optimizers.build(parameters, **training["optimizer"]),
-        "precision": training["precision"],
-        "compilation": training["compilation"],
-    }
+    def network(
+        self, architecture: Mapping[str, Any], seed: int, outputs: int | None = None
+    ) -> tuple[dict[str, Any], ImageClassifier]:
+        """Return what `build_network` does."""
+        return build_network(architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs)
 
+    def batches(self, seed: int) -> Batches:
+        size, augmentation = self.training["batch_size"], self.training["augmentation"]
+        return make_batches(self.data, batch_size=size, seed=seed, augmentation=augmentation, device=self.device)
 
-def _describe(
-    arguments: Namespace,
-    training: "Training",
-    header: Mapping[str, Any],
-    history: Sequence[dict[str, Any]],
-    device: torch.device,
-) -> dict[str, Any]:
-    return describe_run(
-        arguments.recipe,
-        header,
-        history,
-        schedule=training["schedule"],
-        precision=training["precision"],
-        device=device,
-        threads=arguments.threads,
-    )
+    def settings(self, parameters: Iterable[Tensor]) -> dict[str, Any]:
+        """Return what `fit` takes of the settings of training."""
+        return {
+            "schedule": self.training["schedule"],
+            "optimizer": optimizers.build(parameters, **self.training["optimizer"]),
+            "precision": self.training["precision"],
+            "compilation": self.training["compilation"],
+        }
 
+    def checkpoints(self, model: Path, teacher: Path | None) -> Checkpoints:
+        """Return the checkpoints of the job, in the folder of its file `model`.
 
-def _checkpoints(arguments: Namespace, model: Path, header: Mapping[str, Any], teacher: Path | None) -> Checkpoints:
-    """Return the checkpoints of a job, in the folder of its file `model`.
+        The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
+        """
+        identity = {
+            "recipe": self.arguments.recipe,
+            "code": self.arguments.code,
+            "data": self.header["sha256"],
+            "teacher": None if teacher is None else sha256_of_file(teacher),
+        }
+        often = getattr(self.arguments, "checkpoints", {})
+        return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
 
-    The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
-    """
-    identity = {
-        "recipe": arguments.recipe,
-        "code": arguments.code,
-        "data": header["sha256"],
-        "teacher": None if teacher is None else sha256_of_file(teacher),
-    }
-    often = getattr(arguments, "checkpoints", {})
-    return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
+    def describe(self, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what `describe_run` does."""
+        return describe_run(
+            self.arguments.recipe,
+            self.header,
+            history,
+            schedule=self.training["schedule"],
+            precision=self.training["precision"],
+            device=self.device,
+            threads=self.arguments.threads,
+        )
