@@ -17,6 +17,7 @@ from lgg.files import canonical_json
 from lgg.pipeline import config as configuration
 from lgg.pipeline import recipe_types as types
 from lgg.pipeline.config import TEACHER, Config, Data, Embedding, Geometry, Paper, Robustness, Timing
+from lgg.pipeline.config.distillation import DistillationMethod
 from lgg.pipeline.config.methods import LossMethod, Method
 from lgg.pipeline.config.networks import Architecture
 from lgg.pipeline.config.paper import constants_of_the_paper
@@ -51,12 +52,15 @@ def _module(architecture: Architecture) -> str:
     return models.module_of(architecture.built_with["name"])
 
 
-def _network(architecture: Architecture, training: configuration.Training, seed: int) -> types.TrainNetwork:
+def _unseeded(architecture: Architecture, training: configuration.Training) -> types.Network:
     return {
         "architecture": architecture.built_with,
         "training": cast(types.Training, training.model_dump(mode="json")),
-        "seed": seed,
     }
+
+
+def _network(architecture: Architecture, training: configuration.Training, seed: int) -> types.TrainNetwork:
+    return {**_unseeded(architecture, training), "seed": seed}
 
 
 def _described(training: configuration.Training, *architectures: Architecture) -> types.Trained:
@@ -120,19 +124,24 @@ def _distilled(
 ) -> tuple[types.DistillStudent, list[str]]:
     """Return the settings of a student's training with a teacher, and the modules it chooses by name."""
     method = distillation.active_methods[method_name]
-    if method.loss == "none":
-        raise ValueError(f"{method_name} has no teacher")
-    architecture = distillation.student.architecture
+    architecture, teacher = distillation.student.architecture, distillation.teacher
     settings: types.DistillStudent = {
         **_network(architecture, distillation.training, seed),
+        **_distillation_loss(method),
+    }
+    networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
+    return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
+
+
+def _distillation_loss(method: DistillationMethod) -> types.DistillationLoss:
+    if method.loss == "none":
+        raise ValueError(f"{method.label} has no teacher")
+    return {
         "loss": method.loss_module,
         "options": method.options,
         "weight": method.weight,
         "layers": method.compared_layers,
     }
-    teacher = distillation.teacher
-    networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
-    return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
 
 
 def distill_student(distillation: configuration.Distillation, method_name: str, seed: int) -> Recipe:
@@ -142,23 +151,17 @@ def distill_student(distillation: configuration.Distillation, method_name: str, 
 
 def train_students(distillation: configuration.Distillation, method_name: str, seeds: Sequence[int]) -> Recipe:
     """Return the recipe of students of one method that are trained together."""
-    architecture = distillation.student.architecture
-    network = _network(architecture, distillation.training, 0)
+    architecture, method = distillation.student.architecture, distillation.active_methods[method_name]
+    network = _unseeded(architecture, distillation.training)
     settings: types.TrainStudents = {
         "architecture": network["architecture"],
         "training": network["training"],
         "seeds": list(seeds),
     }
     chosen = [_module(architecture)]
-    if distillation.active_methods[method_name].loss != "none":
-        own, chosen = _distilled(distillation, method_name, 0)
-        loss: types.DistillationLoss = {
-            "loss": own["loss"],
-            "options": own["options"],
-            "weight": own["weight"],
-            "layers": own["layers"],
-        }
-        settings = {**settings, **loss}
+    if method.loss != "none":
+        settings = {**settings, **_distillation_loss(method)}
+        _, chosen = _distilled(distillation, method_name, 0)
     return _recipe("train_students", settings, *chosen)
 
 
