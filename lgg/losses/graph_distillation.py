@@ -94,7 +94,7 @@ class GraphDistillation(nn.Module):
             wanted = (labels[:, None] == labels[None, :]) == (self.edges == "intra")
         student_weights, teacher_weights = self._weights(student, wanted), self._weights(teacher, wanted)
         kept_teacher = self._neighbours(teacher_weights)
-        kept_student = kept_teacher if self.neighbours == "teacher" else self._neighbours(student_weights)
+        kept_student = self._neighbours(student_weights) if self.neighbours == "own" else kept_teacher
         difference = self._graph(student_weights, kept_student) - self._graph(teacher_weights, kept_teacher)
         if wanted is not None and self.order != "published":
             difference = torch.where(wanted, difference, 0.0)

@@ -99,6 +99,9 @@ class TrainNetwork(Network):
     seed: int
 
 
+# --- Section 4.1 --------------------------------------------------------------------------------------------------------
+
+
 class Loss(TypedDict):
     """A loss of lgg.losses by its module, and its weight next to cross-entropy, where that is a part."""
 
@@ -115,6 +118,12 @@ class DistillStudent(TrainNetwork, DistillationLoss):
     pass
 
 
+class DistilledStudents(Network, DistillationLoss):
+    """Of `TrainStudents`, what those with a teacher have for sure."""
+
+    seeds: list[int]
+
+
 class TrainStudents(Network):
     """Of students with a teacher, the loss too."""
 
@@ -125,8 +134,11 @@ class TrainStudents(Network):
     layers: NotRequired[list[str] | None]
 
 
-class TrainEmbedding(TrainNetwork):
-    """Of cross-entropy, the name of the loss alone."""
+# --- Section 4.2 --------------------------------------------------------------------------------------------------------
+
+
+class EmbeddingLoss(TypedDict):
+    """A loss of embeddings and how many dimensions they have; of cross-entropy, the name alone."""
 
     loss: str
     options: NotRequired[Options]
@@ -134,8 +146,15 @@ class TrainEmbedding(TrainNetwork):
     dimensions: NotRequired[int | None]
 
 
+class TrainEmbedding(TrainNetwork, EmbeddingLoss):
+    pass
+
+
 class TrainPlaneEmbedding(TrainEmbedding):
     epochs: list[int]
+
+
+# --- Section 4.3 --------------------------------------------------------------------------------------------------------
 
 
 class Defence(TypedDict):
@@ -145,8 +164,12 @@ class Defence(TypedDict):
     options: Options
 
 
-class TrainRobustNetwork(TrainNetwork):
+class Defended(TypedDict):
     defences: list[Defence]
+
+
+class TrainRobustNetwork(TrainNetwork, Defended):
+    pass
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------------
@@ -246,8 +269,11 @@ class Table3Row(PaperRow):
     defences: list[Defence]
 
 
+RobustnessTable = Literal["table3", "table3_supplement", "robustness"]
+
+
 class AssembleTable3(TypedDict):
-    table: Literal["table3", "table3_supplement", "robustness"]
+    table: RobustnessTable
     rows: list[Table3Row]
     baseline: str
     tests: Tests
@@ -320,20 +346,50 @@ class TimedNetwork(TypedDict):
     architecture: Architecture
     training: TimedTraining
     seed: int
-    loss: NotRequired[str]
-    options: NotRequired[Options]
-    weight: NotRequired[float]
-    layers: NotRequired[list[str] | None]
-    dimensions: NotRequired[int | None]
-    defences: NotRequired[list[Defence]]
 
 
-class TimedRow(TypedDict):
+class TimedDistillation(TimedNetwork, DistillationLoss):
+    pass
+
+
+class TimedEmbedding(TimedNetwork, EmbeddingLoss):
+    pass
+
+
+class TimedDefence(TimedNetwork, Defended):
+    pass
+
+
+class BaselineRow(TypedDict):
     name: str
-    section: Literal["distillation", "embedding", "robustness"]
+    section: Literal["distillation"]
     recipe: TimedNetwork
-    #: of students that have one
-    teacher: Architecture | None
+    teacher: None
+
+
+class DistillationRow(TypedDict):
+    name: str
+    section: Literal["distillation"]
+    recipe: TimedDistillation
+    teacher: Architecture
+
+
+class EmbeddingRow(TypedDict):
+    name: str
+    section: Literal["embedding"]
+    recipe: TimedEmbedding
+    teacher: None
+
+
+class RobustnessRow(TypedDict):
+    name: str
+    section: Literal["robustness"]
+    recipe: TimedDefence
+    teacher: None
+
+
+#: a method to be timed: what it trains depends on its section, and on whether it has a teacher
+TimedRow = BaselineRow | DistillationRow | EmbeddingRow | RobustnessRow
 
 
 class MeasureTimes(TypedDict):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from lgg import models
 from lgg.data import own_files
@@ -17,13 +17,12 @@ from lgg.files import canonical_json
 from lgg.pipeline import config as configuration
 from lgg.pipeline import recipe_types as types
 from lgg.pipeline.config import TEACHER, Config, Data, Embedding, Geometry, Paper, Robustness, Timing
+from lgg.pipeline.config.distillation import DistillationMethod
 from lgg.pipeline.config.methods import LossMethod, Method
-from lgg.pipeline.config.networks import OtherNetwork, PreActResNet18, WideResNet
+from lgg.pipeline.config.networks import Architecture
 from lgg.pipeline.config.paper import constants_of_the_paper
 from lgg.pipeline.config.robustness import RobustMethod
 from lgg.pipeline.digest import code_digest
-
-Architecture = WideResNet | PreActResNet18 | OtherNetwork
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Recipe:
 
     settings: str
     code: str
-    stage: str = ""
+    stage: str
 
 
 def _recipe(stage: str, settings: Mapping[str, Any], *chosen: str) -> Recipe:
@@ -53,12 +52,15 @@ def _module(architecture: Architecture) -> str:
     return models.module_of(architecture.built_with["name"])
 
 
-def _network(architecture: Architecture, training: configuration.Training, seed: int) -> types.TrainNetwork:
+def _unseeded(architecture: Architecture, training: configuration.Training) -> types.Network:
     return {
         "architecture": architecture.built_with,
         "training": cast(types.Training, training.model_dump(mode="json")),
-        "seed": seed,
     }
+
+
+def _network(architecture: Architecture, training: configuration.Training, seed: int) -> types.TrainNetwork:
+    return {**_unseeded(architecture, training), "seed": seed}
 
 
 def _described(training: configuration.Training, *architectures: Architecture) -> types.Trained:
@@ -122,17 +124,24 @@ def _distilled(
 ) -> tuple[types.DistillStudent, list[str]]:
     """Return the settings of a student's training with a teacher, and the modules it chooses by name."""
     method = distillation.active_methods[method_name]
-    architecture = distillation.student.architecture
+    architecture, teacher = distillation.student.architecture, distillation.teacher
     settings: types.DistillStudent = {
         **_network(architecture, distillation.training, seed),
-        "loss": method.loss_module,
-        "options": method.options,
-        "weight": getattr(method, "weight"),  # noqa: B009 — every method with a teacher has one
-        "layers": method.compared_layers,
+        **_distillation_loss(method),
     }
-    teacher = distillation.teacher
     networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
     return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
+
+
+def _distillation_loss(method: DistillationMethod) -> types.DistillationLoss:
+    if method.loss == "none":
+        raise ValueError(f"{method.label} has no teacher")
+    return {
+        "loss": method.loss_module,
+        "options": method.options,
+        "weight": method.weight,
+        "layers": method.compared_layers,
+    }
 
 
 def distill_student(distillation: configuration.Distillation, method_name: str, seed: int) -> Recipe:
@@ -142,23 +151,17 @@ def distill_student(distillation: configuration.Distillation, method_name: str, 
 
 def train_students(distillation: configuration.Distillation, method_name: str, seeds: Sequence[int]) -> Recipe:
     """Return the recipe of students of one method that are trained together."""
-    architecture = distillation.student.architecture
-    network = _network(architecture, distillation.training, 0)
+    architecture, method = distillation.student.architecture, distillation.active_methods[method_name]
+    network = _unseeded(architecture, distillation.training)
     settings: types.TrainStudents = {
         "architecture": network["architecture"],
         "training": network["training"],
         "seeds": list(seeds),
     }
     chosen = [_module(architecture)]
-    if distillation.active_methods[method_name].loss != "none":
-        own, chosen = _distilled(distillation, method_name, 0)
-        loss: types.DistillationLoss = {
-            "loss": own["loss"],
-            "options": own["options"],
-            "weight": own["weight"],
-            "layers": own["layers"],
-        }
-        settings = {**settings, **loss}
+    if method.loss != "none":
+        settings = {**settings, **_distillation_loss(method)}
+        _, chosen = _distilled(distillation, method_name, 0)
     return _recipe("train_students", settings, *chosen)
 
 
@@ -342,11 +345,8 @@ def evaluate_corruptions(robustness: Robustness, corruptions: configuration.Corr
     return _recipe("evaluate_corruptions", settings, _module(robustness.architecture))
 
 
-Table3 = Literal["table3", "table3_supplement", "robustness"]
-
-
 def assemble_table3(
-    robustness: Robustness, corruptions: configuration.Corruptions | None, table: Table3, paper: Paper
+    robustness: Robustness, corruptions: configuration.Corruptions | None, table: types.RobustnessTable, paper: Paper
 ) -> Recipe:
     """Return the recipe of one of Section 4.3's tables."""
     methods = robustness.active_methods if table == "table3_supplement" else robustness.table_methods
@@ -401,7 +401,8 @@ def measure_times(config: Config) -> Recipe:
     for section, name in config.timed_methods:
         network, modules = _timed(config, section, name)
         teacher = _timed_teacher(config, section, name)
-        rows.append({"name": f"{section}.{name}", "section": section, "recipe": network, "teacher": teacher})
+        row = {"name": f"{section}.{name}", "section": section, "recipe": network, "teacher": teacher}
+        rows.append(cast(types.TimedRow, row))
         chosen |= set(modules)
     settings: types.MeasureTimes = {"rows": rows, "rounds": timing.rounds, "steps": timing.steps}
     return _recipe("measure_times", settings, *sorted(chosen))

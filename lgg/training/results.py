@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from lgg.devices import name_of, precision_on
+from lgg.devices import Precision, name_of, precision_on
 from lgg.files import write_json, write_rows
 from lgg.models.base import ImageClassifier
 from lgg.training.checkpoint import save_model
-from lgg.training.schedule import total_epochs
+from lgg.training.schedule import Phases, total_epochs
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,29 @@ def describe_run(
     recipe: Mapping[str, Any],
     header: Mapping[str, Any],
     history: Sequence[dict[str, Any]],
+    *,
+    schedule: Phases,
+    precision: Precision,
     device: torch.device,
     threads: int,
 ) -> dict[str, Any]:
     """Return what a reader of the results should know about how they came to be.
 
     Args:
-        recipe: the settings, with those of training in `training`.
+        recipe: the settings, written as they are.
         header: of the training images' file.
         history: one row per epoch.
+        schedule, precision: as `lgg.training.fit.fit` took them.
         device, threads: on which training ran.
     """
     return {
         "recipe": recipe,
         "images": header["shape"][0],
         "data_sha256": header["sha256"],
-        "epochs": total_epochs(recipe["training"]["schedule"]),
+        "epochs": total_epochs(schedule),
         "seconds": sum(row["seconds"] for row in history),  # of all epochs, also those before an interruption
         "device": name_of(device),
-        "precision": precision_on(device, recipe["training"]["precision"]),
+        "precision": precision_on(device, precision),
         "threads": threads,
         "torch": torch.__version__,
     }

@@ -12,35 +12,34 @@ from lgg.models.base import ImageClassifier
 
 
 def build_network(
-    recipe: Mapping[str, Any],
+    architecture: Mapping[str, Any],
     data: ImageSet,
     header: Mapping[str, Any],
+    *,
+    seed: int,
     device: torch.device,
-    architecture: Mapping[str, Any] | None = None,
+    outputs: int | None = None,
 ) -> tuple[dict[str, Any], ImageClassifier]:
-    """Return what the network of a recipe is built with, and the network itself, drawn by the recipe's seed."""
+    """Return what a network for the images is built with, and the network itself, drawn by `seed`.
+
+    Args:
+        architecture: the network's name and its own arguments.
+        data, header: the training images, and the header of their file.
+        seed: of the weights.
+        device: where the network goes.
+        outputs: how many; None for one for each class.
+    """
     built_with = {
-        **recipe["architecture"],
-        **(architecture or {}),
-        "num_classes": recipe.get("dimensions") or len(data.classes),
+        **architecture,
+        "num_classes": len(data.classes) if outputs is None else outputs,
         "mean": header["mean"],
         "std": header["std"],
     }
-    torch.manual_seed(recipe["seed"])
+    torch.manual_seed(seed)
     return built_with, models.build(**built_with).to(device)
 
 
-def make_batches(
-    recipe: Mapping[str, Any], data: ImageSet, seed: int, device: torch.device
-) -> tuple[Batches, dict[str, Any]]:
-    """Return the batches of a recipe's training, and the settings of its training that are not theirs."""
-    training = dict(recipe["training"])
-    batches = Batches(
-        torch.from_numpy(data.images),
-        torch.from_numpy(data.labels),
-        batch_size=training.pop("batch_size"),
-        seed=seed,
-        augmentation=training.pop("augmentation"),
-        device=device,
-    )
-    return batches, training
+def make_batches(data: ImageSet, *, batch_size: int, seed: int, augmentation: str, device: torch.device) -> Batches:
+    """Return the training images in batches on `device`."""
+    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
+    return Batches(images, labels, batch_size=batch_size, seed=seed, augmentation=augmentation, device=device)

@@ -21,7 +21,7 @@ HISTORY = [{"epoch": 1, "loss": 2.0, "seconds": 5.0}, {"epoch": 2, "loss": 1.0, 
 def test_what_is_written_describes_the_run_and_gives_the_network_back(tmp_path):
     device = torch.device("cpu")
     model = models.build(**ARCHITECTURE, num_classes=2)
-    about = describe_run(RECIPE, HEADER, HISTORY, device, threads=2)
+    about = describe_run(RECIPE, HEADER, HISTORY, **RECIPE["training"], device=device, threads=2)
     files = ResultFiles(*(tmp_path / name for name in ("model.safetensors", "history.csv", "metrics.json")))
     files.write(model, ARCHITECTURE | {"num_classes": 2}, HISTORY, about)
     found = load_model(files.model, expected=ARCHITECTURE)
@@ -36,16 +36,15 @@ def test_what_is_written_describes_the_run_and_gives_the_network_back(tmp_path):
     assert metrics["device"].startswith("CPU (")
 
 
-def test_a_network_is_drawn_by_its_seed_with_the_arguments_on_top_of_the_recipe_s():
+def test_a_network_is_drawn_by_its_seed_for_the_images():
     class Images:
         classes = ("one", "other", "third")
 
-    cpu = torch.device("cpu")
-    built_with, model = build_network(RECIPE, Images, HEADER, cpu)
+    given = {"data": Images, "header": HEADER, "seed": 3, "device": torch.device("cpu")}
+    built_with, model = build_network(ARCHITECTURE, **given)
     constants = {"num_classes": 3, "mean": HEADER["mean"], "std": HEADER["std"]}
     assert built_with == ARCHITECTURE | constants
     torch.manual_seed(3)
     expected = models.build(**ARCHITECTURE, **constants)
     assert all(map(torch.equal, model.parameters(), expected.parameters()))
-    assert build_network(RECIPE, Images, HEADER, cpu, {"width": 0.125})[0]["width"] == 0.125
-    assert build_network(RECIPE | {"dimensions": 7}, Images, HEADER, cpu)[0]["num_classes"] == 7
+    assert build_network(ARCHITECTURE, **given, outputs=7)[0]["num_classes"] == 7

@@ -15,7 +15,7 @@ from lgg.pipeline import machine
 from lgg.pipeline import metadata
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
-from lgg.pipeline.config import read_paper
+from lgg.pipeline.config import TEACHER, read_paper
 from lgg.pipeline.interrupt import heed_signals
 from lgg.pipeline.rules import asks, each, files, in_groups, one_of, stage
 from lgg.pipeline.workflow import gpus_of_jobs, start, starts_jobs

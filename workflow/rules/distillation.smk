@@ -5,7 +5,7 @@ if settings.distillation:
     DISTILLATION = f"{RESULTS}/distillation"
     DISTILLATION_SEEDS = settings.seeds_of("distillation")
     METHODS = settings.distillation.active_methods
-    TEACHER = settings.distillation.teacher
+    TEACHER_FOLDER = f"{DISTILLATION}/{TEACHER}"
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
     STUDENT = f"{DISTILLATION}/{{method}}/seed{{seed}}"
@@ -16,13 +16,13 @@ if settings.distillation:
 
     targets += tables("table1") + figures("distillation_training", "table1")
 
-    if TEACHER:
+    if settings.distillation.teacher:
 
         use rule training as train_teacher with:
             input:
                 train=TRAIN_IMAGES,
             output:
-                **network(f"{DISTILLATION}/teacher"),
+                **network(TEACHER_FOLDER),
             pathvars:
                 job="train_teacher",
             # students wait for the teacher, so it goes before work that nothing waits for
@@ -33,19 +33,19 @@ if settings.distillation:
         use rule evaluation as evaluate_teacher with:
             input:
                 test=TEST_IMAGES,
-                model=f"{DISTILLATION}/teacher/model.safetensors",
+                model=f"{TEACHER_FOLDER}/model.safetensors",
             output:
-                evaluation=f"{DISTILLATION}/teacher/evaluation.csv",
-                predictions=f"{DISTILLATION}/teacher/predictions.safetensors",
+                evaluation=f"{TEACHER_FOLDER}/evaluation.csv",
+                predictions=f"{TEACHER_FOLDER}/predictions.safetensors",
             pathvars:
                 job="evaluate_teacher",
             params:
-                **stage(recipes.evaluate_network(TEACHER.architecture)),
+                **stage(recipes.evaluate_network(settings.distillation.teacher.architecture)),
 
         use rule training as distill_student with:
             input:
                 train=TRAIN_IMAGES,
-                teacher=f"{DISTILLATION}/teacher/model.safetensors",
+                teacher=f"{TEACHER_FOLDER}/model.safetensors",
             output:
                 **network(STUDENT),
             pathvars:
@@ -75,7 +75,7 @@ if settings.distillation:
                 "train_students_" + "_".join(map(str, group))
             input:
                 train=TRAIN_IMAGES,
-                teacher=lambda wc: [f"{DISTILLATION}/teacher/model.safetensors"] if wc.method in WITH_TEACHER else [],
+                teacher=lambda wc: [f"{TEACHER_FOLDER}/model.safetensors"] if wc.method in WITH_TEACHER else [],
             output:
                 models=expand(f"{STUDENT}/model.safetensors", seed=group, allow_missing=True),
                 histories=expand(f"{STUDENT}/history.csv", seed=group, allow_missing=True),
@@ -101,7 +101,7 @@ if settings.distillation:
         input:
             test=TEST_IMAGES,
             model=f"{STUDENT}/model.safetensors",
-            teacher=[f"{DISTILLATION}/teacher/predictions.safetensors"] if TEACHER else [],
+            teacher=[f"{TEACHER_FOLDER}/predictions.safetensors"] if settings.distillation.teacher else [],
         output:
             evaluation=f"{STUDENT}/evaluation.csv",
             predictions=f"{STUDENT}/predictions.safetensors",
@@ -117,7 +117,7 @@ if settings.distillation:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
             evaluations=expand(f"{STUDENT}/evaluation.csv", method=METHODS, seed=DISTILLATION_SEEDS),
-            teacher=[f"{DISTILLATION}/teacher/evaluation.csv"] if TEACHER else [],
+            teacher=[f"{TEACHER_FOLDER}/evaluation.csv"] if settings.distillation.teacher else [],
         output:
             **table("table1", "distillation", "Table 1: error, gain and agreement of distilled students"),
             **figure("table1", "distillation", "Table 1, drawn: error against agreement with the teacher"),

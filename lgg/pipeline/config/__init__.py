@@ -7,7 +7,7 @@ torchvision, so that reading the Snakefile stays fast.
 
 from lgg.pipeline.config.corruptions import Corruptions
 from lgg.pipeline.config.data import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
-from lgg.pipeline.config.defences import AdversarialTraining, OtherDefence, Parseval, Regularizer, TrainingAttack
+from lgg.pipeline.config.defences import AdversarialTraining, Parseval, Regularizer, TrainingAttack
 from lgg.pipeline.config.distillation import TEACHER, Distillation, GraphMethod
 from lgg.pipeline.config.embedding import (
     Classifier,
@@ -42,7 +42,6 @@ __all__ = [
     "Geometry",
     "GraphMethod",
     "LabelVariationEmbedding",
-    "OtherDefence",
     "Paper",
     "Parseval",
     "PgdTest",

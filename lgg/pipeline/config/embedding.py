@@ -9,7 +9,7 @@ from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
 from lgg.pipeline.config.methods import Comparison, LossMethod, OtherLoss, neighbour_problems
 from lgg.pipeline.config.networks import PreActResNet18
-from lgg.pipeline.config.types import Count, CountOrNone, Positive, Problem, Section, Seed
+from lgg.pipeline.config.types import Count, CountOrZero, Positive, Problem, Section, Seed
 
 Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"]
 
@@ -18,7 +18,7 @@ class CrossEntropyEmbedding(LossMethod):
     """Cross-entropy; the logits are the embedding."""
 
     loss: Literal["cross_entropy"]
-    classifier: Literal["own", "nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"] = Field(
+    classifier: Literal["own", Classifier] = Field(
         default="own", description="whose error is in Table 2; own: the class of the largest logit"
     )
 
@@ -101,7 +101,7 @@ class EmbeddingFigure(Section):
         description="rows of the figure, from the top; cross-entropy gets a layer of 2 units before its classifier, "
         "others 2 outputs. A row goes with its method where an overlay takes that away"
     )
-    epochs: Annotated[list[CountOrNone], Field(min_length=1)] = Field(
+    epochs: Annotated[list[CountOrZero], Field(min_length=1)] = Field(
         description="panels between the initialisation and the end, which are always drawn: numbers of epochs trained"
     )
     seed: Seed = Field(default=0, description="of weights and batches")

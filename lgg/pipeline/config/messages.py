@@ -34,42 +34,55 @@ def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
         whole: its model.
     """
     path, annotation = _locate(error["loc"], raw, whole)
-    # a key with a line break or the like would tear the message apart
-    where = ".".join(part if part.isprintable() and part else repr(part) for part in path) if path else "configuration"
+    where = ".".join(map(key_shown, path)) if path else "configuration"
     where = re.sub(r"\.(\d+)", r"[\1]", where)
     kind = error["type"]
+    if kind in ("literal_error", "union_tag_invalid"):
+        return _wrong_choice(where, error)
     if kind == "extra_forbidden":
-        if moved := _moved(path[-1], annotation):
-            return f"{where}: {moved}"
-        valid = _fields(annotation)
-        return f"{where}: there is no such key{nearest(path[-1], valid)} Valid keys here: {', '.join(valid)}"
-    if kind == "missing":
-        return f"{where}: this key is needed and missing"
+        return f"{where}: {_unknown_key(path[-1], annotation)}"
     if kind == "union_tag_not_found":
         return f"{where}: the key {error['ctx']['discriminator']} is needed and missing{_entry_meant(path, raw)}"
-    if kind in ("literal_error", "union_tag_invalid"):
-        context = error["ctx"]
-        valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
-        if str(error["loc"][-1]).startswith("literal["):  # a branch of a union: the others have a line each too
-            return f"{where}: expected {' or '.join(map(repr, valid))}, found {shown(error['input'])}"
-        given = context.get("tag", error["input"])
-        suffix = f".{context['discriminator'].strip(chr(39))}" if kind == "union_tag_invalid" else ""
-        question = nearest(given, valid) if isinstance(given, str) else "."
-        return f"{where}{suffix}: {shown(given)} is not a valid choice{question} Valid: {', '.join(valid)}"
+    return f"{where}: {_what_is_wrong(error)}"
+
+
+def _wrong_choice(where: str, error: Any) -> str:
+    """Return the message for a value at `where` that is none of a few."""
+    context = error["ctx"]
+    valid = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+    if str(error["loc"][-1]).startswith("literal["):  # a branch of a union: the others have a line each too
+        return f"{where}: expected {' or '.join(map(repr, valid))}, found {shown(error['input'])}"
+    given = context.get("tag", error["input"])
+    suffix = f".{context['discriminator'].strip(chr(39))}" if error["type"] == "union_tag_invalid" else ""
+    question = nearest(given, valid) if isinstance(given, str) else "."
+    return f"{where}{suffix}: {shown(given)} is not a valid choice{question} Valid: {', '.join(valid)}"
+
+
+def _unknown_key(key: str, annotation: Any) -> str:
+    if moved := _moved(key, annotation):
+        return moved
+    valid = _fields(annotation)
+    return f"there is no such key{nearest(key, valid)} Valid keys here: {', '.join(valid)}"
+
+
+def _what_is_wrong(error: Any) -> str:
+    """Return what the value or the key of an error alone tells."""
+    kind, given = error["type"], error["input"]
+    if kind == "missing":
+        return "this key is needed and missing"
     if kind == "value_error":
-        return f"{where}: {error['ctx']['error']}"
+        return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return f"{where}: expected a section of keys and values, found {shown(error['input'])}"
+        return f"expected a section of keys and values, found {shown(given)}"
     if kind == "string_pattern_mismatch":
-        return f"{where}: {shown(error['input'])} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
+        return f"{shown(given)} is not allowed: {_pattern_in_words(error['ctx']['pattern'])}"
     if kind == "too_short":
-        return f"{where}: the list needs at least {error['ctx']['min_length']} entry"
+        return f"the list needs at least {error['ctx']['min_length']} entry"
     if kind == "string_too_long":
-        return f"{where}: the text is longer than {error['ctx']['max_length']} characters"
+        return f"the text is longer than {error['ctx']['max_length']} characters"
     if kind == "invalid_key":
-        return f"{where}: names of keys are text, put {shown(error['input'])} in quotes"
-    message = error["msg"].removeprefix("Input should be ")
-    return f"{where}: expected {message}, found {shown(error['input'])}"
+        return f"names of keys are text, put {shown(given)} in quotes"
+    return f"expected {error['msg'].removeprefix('Input should be ')}, found {shown(given)}"
 
 
 def _moved(key: str, annotation: Any) -> str | None:
@@ -96,6 +109,17 @@ def shown(given: Any) -> str:
     except ValueError:  # a whole number of more digits than Python prints
         return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def key_shown(key: object) -> str:
+    """Return a key as messages name it: one with a line break or the like would tear them apart."""
+    return key if isinstance(key, str) and key.isprintable() and key else repr(key)
+
+
+def listed(owner: str, mistakes: Sequence[str]) -> str:
+    """Return how many mistakes `owner` has, and a line for each."""
+    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return "\n".join([f"{owner} has {count}:", *(f"  {line}" for line in mistakes)])
 
 
 def _pattern_in_words(pattern: str) -> str:

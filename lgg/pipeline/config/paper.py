@@ -12,13 +12,12 @@ import yaml
 from lgg.errors import ConfigError
 from lgg.pipeline.config.corruptions import Corruptions
 from lgg.pipeline.config.distillation import TEACHER
-from lgg.pipeline.config.messages import nearest, shown
+from lgg.pipeline.config.messages import key_shown, listed, nearest, shown
 from lgg.pipeline.config.robustness import RobustnessTests
 from lgg.pipeline.config.run import COMPARISONS, Config
 from lgg.pipeline.config.types import Problem
 from lgg.reporting.measures import MEASURES
 
-TABLES = ("table1", "table2", "table3", "robustness", "tableA1")
 #: whose methods the rows of a table are
 SECTION_OF_TABLE = {
     "table1": "distillation",
@@ -26,6 +25,7 @@ SECTION_OF_TABLE = {
     "table3": "robustness",
     "robustness": "robustness",
 }
+TABLES = (*SECTION_OF_TABLE, "tableA1")
 #: by table, method and measure
 Figures = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -79,10 +79,8 @@ def read_paper(path: Path, config: Config) -> Paper:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     figures = {} if raw is None else raw
     if mistakes := [f"{where}: {text}" if where else text for where, text in _problems(figures, config)]:
-        count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        lines = "".join(f"\n  {line}" for line in mistakes)
         raise ConfigError(
-            f"{path} has {count}:{lines}\nIt holds `TABLE: {{METHOD: {{MEASURE: value}}}}`. Nothing was run."
+            f"{listed(str(path), mistakes)}\nIt holds `TABLE: {{METHOD: {{MEASURE: value}}}}`. Nothing was run."
         )
     if not config.data.beside_the_paper:
         return Paper()
@@ -100,7 +98,7 @@ def _problems(figures: Any, config: Config) -> Iterator[Problem]:
         return
     for table, rows in figures.items():
         if table not in TABLES:
-            yield _key(table), f"there is no such table{nearest(table, TABLES)} Valid: {', '.join(TABLES)}"
+            yield key_shown(table), f"there is no such table{nearest(table, TABLES)} Valid: {', '.join(TABLES)}"
         elif not isinstance(rows, Mapping):
             yield table, f"expected methods, found {shown(rows)}"
         else:
@@ -110,13 +108,13 @@ def _problems(figures: Any, config: Config) -> Iterator[Problem]:
 def _row_problems(table: str, rows: Mapping[Any, Any], config: Config) -> Iterator[Problem]:
     measures = [name for name, measure in MEASURES.items() if table in measure.tables and measure.published]
     for method, figures in rows.items():
-        where = f"{table}.{_key(method)}"
+        where = f"{table}.{key_shown(method)}"
         yield from ((where, text) for text in _method_problems(table, str(method), rows, config))
         if not isinstance(figures, Mapping):
             yield where, f"expected measures and values, found {shown(figures)}"
             continue
         for measure, figure in figures.items():
-            key = f"{where}.{_key(measure)}"
+            key = f"{where}.{key_shown(measure)}"
             if measure not in measures:
                 yield key, f"{table} has no such measure{nearest(measure, measures)} Valid: {', '.join(measures)}"
             elif isinstance(figure, bool) or not isinstance(figure, int | float) or not math.isfinite(figure):
@@ -139,8 +137,3 @@ def _method_problems(table: str, method: str, rows: Mapping[Any, Any], config: C
     without_figures = [other for other in known if prefix + other not in rows]
     if close := difflib.get_close_matches(name, without_figures, n=1, cutoff=0.8):
         yield f"there is no such method; did you mean {prefix + close[0]!r}?"
-
-
-def _key(key: object) -> str:
-    """Return a key as messages name it: one with a line break or the like would tear them apart."""
-    return key if isinstance(key, str) and key.isprintable() and key else repr(key)

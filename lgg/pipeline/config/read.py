@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lgg.data import own_files
 from lgg.errors import ConfigError, DataError
-from lgg.pipeline.config.messages import describe, merge
+from lgg.pipeline.config.messages import describe, listed, merge
 from lgg.pipeline.config.overlays import as_declared, lay_over
 from lgg.pipeline.config.run import Config
 from lgg.pipeline.config.types import Problem, Section
@@ -41,12 +41,7 @@ def plan(*layers: Mapping[str, Any], folder: Path) -> Config:
 def _unless(mistakes: Sequence[str], config: Config) -> Config:
     if not mistakes:
         return config
-    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    raise ConfigError(
-        f"The configuration has {count}:\n"
-        + "\n".join(f"  {line}" for line in mistakes)
-        + "\nconfig/README.md lists every key. Nothing was run."
-    )
+    raise ConfigError(f"{listed('The configuration', mistakes)}\nconfig/README.md lists every key. Nothing was run.")
 
 
 def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tuple[Config, list[str]]:

@@ -10,7 +10,7 @@ from lgg.pipeline.config.methods import Comparison, Method, neighbour_problems
 from lgg.pipeline.config.networks import PreActResNet18
 from lgg.pipeline.config.types import (
     Count,
-    CountOrNone,
+    CountOrZero,
     Decibels,
     NonNegative,
     Problem,
@@ -45,9 +45,9 @@ class RobustMethod(Method):
             yield "defences", f"{', '.join(map(repr, repeated))} is there twice; every defence counts once"
 
     @property
-    def regularizers(self) -> list[Regularizer]:
+    def regularizer(self) -> Regularizer | None:
         """The regularizer, where it is one of the defences."""
-        return [defence for defence in self.defences if isinstance(defence, Regularizer)]
+        return next((defence for defence in self.defences if isinstance(defence, Regularizer)), None)
 
     @property
     def adversarial(self) -> AdversarialTraining | None:
@@ -100,7 +100,7 @@ class RobustnessTests(Section):
     strong_pgd: PgdTest = Field(
         default=PgdTest(steps=50, restarts=3), description="more steps and restarts: a check for gradient masking"
     )
-    deepfool_images: CountOrNone = Field(
+    deepfool_images: CountOrZero = Field(
         default=100, description="images for DeepFool, one at a time slow; 0: without DeepFool"
     )
 
@@ -135,16 +135,16 @@ class Robustness(Comparison[RobustMethod]):
         return {
             name: method
             for name, method in self.active_methods.items()
-            if name == self.baseline or (method.regularizers and not method.supplement)
+            if name == self.baseline or (method.regularizer and not method.supplement)
         }
 
     @property
     def sweep(self) -> dict[str, float]:
         """γ of the baseline, zero, and of methods that are the regularizer alone and alike but for γ; one method per γ."""
         alone = {
-            name: method.regularizers[0]
+            name: method.regularizer
             for name, method in self.active_methods.items()
-            if name != self.baseline and method.regularizers and len(method.defences) == 1
+            if name != self.baseline and method.regularizer and len(method.defences) == 1
         }
         kinds = [regularizer.model_copy(update={"weight": 0.0}) for regularizer in alone.values()]
         by_weight: dict[float, str] = {}

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 def main(arguments: Namespace) -> None:
     recipe: AssembleTable1 = arguments.recipe
     evaluations = read_methods(arguments.evaluations)
-    if recipe["teacher"] is not None:
-        evaluations[recipe["teacher"]] = pd.read_csv(arguments.teacher)
-    table = table1(recipe["rows"], evaluations, recipe["baseline"], recipe["teacher"])
+    teacher = recipe["teacher"]
+    if teacher is not None:
+        evaluations[teacher] = pd.read_csv(arguments.teacher)
+    table = table1(recipe["rows"], evaluations, recipe["baseline"], teacher)
     train, test = read_header(arguments.train), read_header(arguments.test)
     notes = [training_note(recipe["trained"], train["shape"][0]), *data_notes([train["notes"], test["notes"]])]
     write_table1(table, notes, files_of(arguments))
-    save_figure(draw_agreement(recipe["rows"], evaluations, recipe["teacher"]), arguments.out_pdf, arguments.out_png)
+    save_figure(draw_agreement(recipe["rows"], evaluations, teacher), arguments.out_pdf, arguments.out_png)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Table A1 from the times of training under each method, and a figure of it."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from lgg.reporting.time_table import time_table, write_time_table
 from lgg.reporting.times_figure import draw_times
 
 if TYPE_CHECKING:
-    from lgg.pipeline.recipe_types import AssembleTableA1
+    from lgg.pipeline.recipe_types import AssembleTableA1, TimesRow
 
 
 def main(arguments: Namespace) -> None:
@@ -37,7 +37,7 @@ def main(arguments: Namespace) -> None:
     save_figure(draw_times(table), arguments.out_pdf, arguments.out_png)
 
 
-def _precisions(rows: Sequence[Mapping[str, Any]], found: dict[str, str]) -> str:
+def _precisions(rows: Sequence["TimesRow"], found: dict[str, str]) -> str:
     """Return each precision with the methods that were timed in it."""
     labels: dict[str, list[str]] = {}
     for row in rows:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,13 +15,15 @@ from lgg.training.checkpoint import load_model
 from lgg.training.compilation import compiled
 from lgg.training.objectives import Distillation
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import DistillationLoss, DistilledStudents, DistillStudent
 
-def objective_of(recipe: dict[str, Any], teacher: ImageClassifier) -> Distillation:
-    """Return the objective of a recipe for students of `teacher`."""
+
+def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier) -> Distillation:
+    """Return the objective of a recipe's loss for students of `teacher`."""
     weight = recipe["weight"]
     if recipe["loss"] == "hinton":
         weight *= recipe["options"]["temperature"] ** 2
-    teacher = compiled(teacher, recipe["training"]["compilation"])
     return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
 
 
@@ -29,11 +31,13 @@ def load_objective(arguments: Namespace, device: torch.device) -> Distillation:
     """Return the objective of ``arguments.recipe`` with the teacher in ``arguments.teacher``."""
     classes = len(read_header(arguments.train)["classes"])
     teacher = load_model(arguments.teacher, device, expected={"num_classes": classes})
-    return objective_of(arguments.recipe, teacher)
+    recipe: DistillStudent | DistilledStudents = arguments.recipe
+    return objective_of(recipe, compiled(teacher, recipe["training"]["compilation"]))
 
 
 def main(arguments: Namespace) -> None:
-    train_and_save(arguments, partial(load_objective, arguments))
+    recipe: DistillStudent = arguments.recipe
+    train_and_save(arguments, recipe, partial(load_objective, arguments), teacher=arguments.teacher)
 
 
 if __name__ == "__main__":

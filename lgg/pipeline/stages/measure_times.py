@@ -1,8 +1,9 @@
 """What a step of training costs under each method, interleaved in one process with nothing else running (Table A1)."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,13 +14,17 @@ from lgg.pipeline import machine
 from lgg.pipeline.job import run
 from lgg.pipeline.stages import distill_student, train_embedding, train_robust_network
 from lgg.training import optimizers
+from lgg.training.compilation import compiled
 from lgg.training.objectives import CrossEntropy, Objective
 from lgg.training.setup import build_network, make_batches
 from lgg.training.timing import Trial, measure
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import MeasureTimes, TimedRow
+
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+    recipe: MeasureTimes = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
     trials = {row["name"]: make_trial(row, data, header, device) for row in recipe["rows"]}
@@ -34,25 +39,34 @@ def main(arguments: Namespace) -> None:
     )
 
 
-def make_trial(row: dict[str, Any], data: ImageSet, header: dict[str, Any], device: torch.device) -> Trial:
+def make_trial(row: "TimedRow", data: ImageSet, header: Mapping[str, Any], device: torch.device) -> Trial:
     """Return the training run that a row of the recipe describes, ready to be timed."""
-    own = row["recipe"]
-    robust = train_robust_network.objective_of(own) if row["section"] == "robustness" else None
-    _, model = build_network(own, data, header, device, robust.architecture if robust else None)
-    batches, training = make_batches(own, data, own["seed"], device)
-    optimizer = optimizers.build(model.parameters(), **training.pop("optimizer"))
-    if robust is not None:
-        objective: Objective = robust
+    training, seed, architecture = row["recipe"]["training"], row["recipe"]["seed"], row["recipe"]["architecture"]
+    network = partial(build_network, data=data, header=header, seed=seed, device=device)
+    outputs: int | None = None
+    robust = None
+    if row["section"] == "robustness":
+        objective: Objective = (robust := train_robust_network.objective_of(row["recipe"]))
+        architecture = architecture | robust.architecture
     elif row["section"] == "embedding":
-        objective = train_embedding.objective_of(own, device)
+        objective, outputs = train_embedding.objective_of(row["recipe"], device), row["recipe"].get("dimensions")
     elif row["teacher"] is None:
         objective = CrossEntropy()
     else:
         # what it knows makes no difference to the time
-        _, teacher = build_network(own | {"architecture": row["teacher"]}, data, header, device)
-        objective = distill_student.objective_of(own, teacher)
-    after_step = None if robust is None else partial(robust.after_step, model)
-    return Trial(model, objective, batches, optimizer=optimizer, **training, after_step=after_step)
+        _, teacher = network(row["teacher"])
+        objective = distill_student.objective_of(row["recipe"], compiled(teacher, training["compilation"]))
+    _, model = network(architecture, outputs=outputs)
+    size, augmentation = training["batch_size"], training["augmentation"]
+    return Trial(
+        model,
+        objective,
+        make_batches(data, batch_size=size, seed=seed, augmentation=augmentation, device=device),
+        optimizer=optimizers.build(model.parameters(), **training["optimizer"]),
+        precision=training["precision"],
+        compilation=training["compilation"],
+        after_step=None if robust is None else partial(robust.after_step, model),
+    )
 
 
 if __name__ == "__main__":

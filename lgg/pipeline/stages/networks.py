@@ -1,13 +1,15 @@
 """What the stages that train networks share."""
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
 from lgg.files import sha256_of_file
@@ -21,92 +23,141 @@ from lgg.training.resume import Checkpoints
 from lgg.training.setup import build_network, make_batches
 from lgg.training.together import BatchesTogether, Together
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import Training, TrainNetwork, TrainStudents
+
 
 def train_and_save(
     arguments: Namespace,
+    recipe: "TrainNetwork",
     make_objective: Callable[[torch.device], Objective],
     *,
     architecture: Mapping[str, Any] | None = None,
+    outputs: int | None = None,
+    teacher: Path | None = None,
     after_step: Callable[[ImageClassifier], None] | None = None,
     make_recorder: Callable[[ImageSet, torch.device], Recorder] | None = None,
 ) -> None:
-    """Train the network of ``arguments.recipe`` on ``arguments.train`` and write model, history and metrics.
+    """Train the network of a recipe on ``arguments.train`` and write model, history and metrics.
 
     Weights and batches depend on the recipe's seed alone, so networks of one seed start alike and see the same batches
-    whatever their method. The network has an output for each class, or ``recipe["dimensions"]`` where given.
+    whatever their method.
 
     Args:
+        recipe: the stage's.
         make_objective: called with the device.
         architecture: arguments of the network on top of the recipe's.
+        outputs: how many the network has; None for one for each class.
+        teacher: the file of the teacher that the objective holds.
         after_step: called with the network after each step of the optimiser.
         make_recorder: called with the training images and the device; its file is written as well.
     """
-    recipe = arguments.recipe
-    device = prepare(arguments.gpus, arguments.threads)
-    data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    batches, training = make_batches(recipe, data, recipe["seed"], device)
-    built_with, model = build_network(recipe, data, header, device, architecture)
-    recorder = None if make_recorder is None else make_recorder(data, device)
-    checkpoints = checkpoints_of(arguments, arguments.out_model, header)
+    job, seed = _Job(arguments, recipe["training"]), recipe["seed"]
+    built_with, model = job.network(recipe["architecture"] | dict(architecture or {}), seed, outputs)
+    recorder = None if make_recorder is None else make_recorder(job.data, job.device)
+    checkpoints = job.checkpoints(arguments.out_model, teacher)
     history = fit(
         model,
-        make_objective(device),
-        batches,
-        optimizer=optimizers.build(model.parameters(), **training.pop("optimizer")),
-        **training,
+        make_objective(job.device),
+        job.batches(seed),
+        **job.settings(model.parameters()),
         after_step=after_step and partial(after_step, model),
         recorder=recorder,
         checkpoints=checkpoints,
     )
-    about = describe_run(recipe, header, history, device, arguments.threads)
     files = ResultFiles(arguments.out_model, arguments.out_history, arguments.out_metrics)
-    files.write(model, built_with, history, about)
+    files.write(model, built_with, history, job.describe(history))
     if recorder is not None:
         recorder.write()
     checkpoints.remove()
 
 
-def train_together_and_save(arguments: Namespace, make_objective: Callable[[torch.device], Objective]) -> None:
-    """Train a network of ``arguments.recipe`` from each of its `seeds`, all at once, and write what each alone would.
+def train_together_and_save(
+    arguments: Namespace,
+    recipe: "TrainStudents",
+    make_objective: Callable[[torch.device], Objective],
+    *,
+    teacher: Path | None = None,
+) -> None:
+    """Train a network of a recipe from each of its `seeds`, all at once, and write what each alone would.
 
     Each is drawn from its own seed and sees its own batches, as alone; the results agree up to rounding.
 
     Args:
+        recipe: the stage's.
         make_objective: called with the device; an objective of networks together.
+        teacher: the file of the teacher that the objective holds.
     """
-    recipe = dict(arguments.recipe)
-    seeds = recipe.pop("seeds")
-    device = prepare(arguments.gpus, arguments.threads)
-    data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    first, training = make_batches(recipe, data, seeds[0], device)
-    built = [build_network(recipe | {"seed": seed}, data, header, device) for seed in seeds]
+    job, seeds = _Job(arguments, recipe["training"]), recipe["seeds"]
+    built = [job.network(recipe["architecture"], seed) for seed in seeds]
     members = [model for _, model in built]
     together = Together(members)
+    first = job.batches(seeds[0])
     batches = BatchesTogether([first.with_seed(seed) for seed in seeds])
-    optimizer = optimizers.build(together.parameters(), **training.pop("optimizer"))
-    checkpoints = checkpoints_of(arguments, arguments.out_models[0], header)
-    history = fit(together, make_objective(device), batches, optimizer=optimizer, **training, checkpoints=checkpoints)
+    settings = job.settings(together.parameters())
+    checkpoints = job.checkpoints(arguments.out_models[0], teacher)
+    history = fit(together, make_objective(job.device), batches, **settings, checkpoints=checkpoints)
     together.separate(members)
-    about = describe_run(arguments.recipe, header, history[:: len(seeds)], device, arguments.threads)
-    about |= {"trained_together": seeds}
+    about = job.describe(history[:: len(seeds)]) | {"trained_together": seeds}
+    common = {key: value for key, value in recipe.items() if key != "seeds"}
     paths = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
     for number, (files, (built_with, model)) in enumerate(zip(paths, built, strict=True)):
         own = [{key: value for key, value in row.items() if key != "network"} for row in history[number :: len(seeds)]]
-        ResultFiles(*files).write(model, built_with, own, about | {"recipe": recipe | {"seed": seeds[number]}})
+        ResultFiles(*files).write(model, built_with, own, about | {"recipe": common | {"seed": seeds[number]}})
     checkpoints.remove()
 
 
-def checkpoints_of(arguments: Namespace, model: Path, header: Mapping[str, Any]) -> Checkpoints:
-    """Return the checkpoints of a job, in the folder of its file `model`.
+class _Job:
+    """What all trainings begin with and end with: device, images, and what the settings of training make of them."""
 
-    The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
-    """
-    teacher = getattr(arguments, "teacher", None)
-    identity = {
-        "recipe": arguments.recipe,
-        "code": arguments.code,
-        "data": header["sha256"],
-        "teacher": None if teacher is None else sha256_of_file(teacher),
-    }
-    often = getattr(arguments, "checkpoints", {})
-    return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
+    def __init__(self, arguments: Namespace, training: "Training") -> None:
+        self.arguments = arguments
+        self.training = training
+        self.device = prepare(arguments.gpus, arguments.threads)
+        self.data = read_images(arguments.train, verify=True)
+        self.header = read_header(arguments.train)
+
+    def network(
+        self, architecture: Mapping[str, Any], seed: int, outputs: int | None = None
+    ) -> tuple[dict[str, Any], ImageClassifier]:
+        """Return what `build_network` does."""
+        return build_network(architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs)
+
+    def batches(self, seed: int) -> Batches:
+        size, augmentation = self.training["batch_size"], self.training["augmentation"]
+        return make_batches(self.data, batch_size=size, seed=seed, augmentation=augmentation, device=self.device)
+
+    def settings(self, parameters: Iterable[Tensor]) -> dict[str, Any]:
+        """Return what `fit` takes of the settings of training."""
+        return {
+            "schedule": self.training["schedule"],
+            "optimizer": optimizers.build(parameters, **self.training["optimizer"]),
+            "precision": self.training["precision"],
+            "compilation": self.training["compilation"],
+        }
+
+    def checkpoints(self, model: Path, teacher: Path | None) -> Checkpoints:
+        """Return the checkpoints of the job, in the folder of its file `model`.
+
+        The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
+        """
+        identity = {
+            "recipe": self.arguments.recipe,
+            "code": self.arguments.code,
+            "data": self.header["sha256"],
+            "teacher": None if teacher is None else sha256_of_file(teacher),
+        }
+        often = getattr(self.arguments, "checkpoints", {})
+        return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
+
+    def describe(self, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what `describe_run` does."""
+        return describe_run(
+            self.arguments.recipe,
+            self.header,
+            history,
+            schedule=self.training["schedule"],
+            precision=self.training["precision"],
+            device=self.device,
+            threads=self.arguments.threads,
+        )

@@ -1,7 +1,7 @@
 """Train a network whose outputs are embeddings, with a loss of the outputs alone or with cross-entropy (Section 4.2)."""
 
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,8 +10,11 @@ from lgg.pipeline.job import run
 from lgg.pipeline.stages.networks import train_and_save
 from lgg.training.objectives import CrossEntropy, MetricLearning, Objective
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import EmbeddingLoss, TrainEmbedding
 
-def objective_of(recipe: dict[str, Any], device: torch.device) -> Objective:
+
+def objective_of(recipe: "EmbeddingLoss", device: torch.device) -> Objective:
     """Return the objective that a recipe's loss, options and weight make."""
     if recipe["loss"] == "cross_entropy":
         return CrossEntropy()
@@ -19,7 +22,8 @@ def objective_of(recipe: dict[str, Any], device: torch.device) -> Objective:
 
 
 def main(arguments: Namespace) -> None:
-    train_and_save(arguments, lambda device: objective_of(arguments.recipe, device))
+    recipe: TrainEmbedding = arguments.recipe
+    train_and_save(arguments, recipe, lambda device: objective_of(recipe, device), outputs=recipe.get("dimensions"))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
 """Train a network on the labels alone: a teacher, a baseline student, the reference network of Figure 2."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from lgg.pipeline.job import run
 from lgg.pipeline.stages.networks import train_and_save
 from lgg.training.objectives import CrossEntropy
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import TrainNetwork
+
 
 def main(arguments: Namespace) -> None:
-    train_and_save(arguments, lambda _: CrossEntropy())
+    recipe: TrainNetwork = arguments.recipe
+    train_and_save(arguments, recipe, lambda _: CrossEntropy())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -18,8 +18,11 @@ from lgg.pipeline.stages.networks import train_and_save
 from lgg.pipeline.stages.train_embedding import objective_of
 from lgg.training.recorder import Recorder
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import TrainPlaneEmbedding
 
-def record_positions(recipe: dict[str, Any], path: Path, data: ImageSet, device: torch.device) -> Recorder:
+
+def record_positions(recipe: "TrainPlaneEmbedding", path: Path, data: ImageSet, device: torch.device) -> Recorder:
     """Return what records where a network puts the training images, (n, 2), after each of the recipe's `epochs`."""
     layer = "bottleneck" if "bottleneck" in recipe["architecture"] else None
 
@@ -34,10 +37,12 @@ def record_positions(recipe: dict[str, Any], path: Path, data: ImageSet, device:
 
 
 def main(arguments: Namespace) -> None:
-    recipe = arguments.recipe
+    recipe: TrainPlaneEmbedding = arguments.recipe
     train_and_save(
         arguments,
+        recipe,
         partial(objective_of, recipe),
+        outputs=recipe.get("dimensions"),
         make_recorder=partial(record_positions, recipe, arguments.out_positions),
     )
 

@@ -1,10 +1,9 @@
 """Train a network with any of the defences: the label variation regularizer, Parseval, PGD's images (Section 4.3)."""
 
 from argparse import Namespace
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +18,13 @@ from lgg.pipeline.stages.networks import train_and_save
 from lgg.training.objectives import Robust
 from lgg.training.recorder import Recorder
 
+if TYPE_CHECKING:
+    from lgg.pipeline.recipe_types import Defended, TrainRobustNetwork
+
 OBSERVED_IMAGES = 100  # the batch whose label variation is recorded after each epoch
 
 
-def objective_of(recipe: Mapping[str, Any]) -> Robust:
+def objective_of(recipe: "Defended") -> Robust:
     """Return the objective that a recipe's defences make."""
     return Robust([defences.build(one["name"], **one["options"]) for one in recipe["defences"]])
 
@@ -45,9 +47,11 @@ def record_layers(path: Path, data: ImageSet, device: torch.device) -> Recorder:
 
 
 def main(arguments: Namespace) -> None:
-    objective = objective_of(arguments.recipe)
+    recipe: TrainRobustNetwork = arguments.recipe
+    objective = objective_of(recipe)
     train_and_save(
         arguments,
+        recipe,
         lambda _: objective,
         architecture=objective.architecture,
         after_step=objective.after_step,
