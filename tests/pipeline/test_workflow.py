@@ -62,7 +62,7 @@ def test_of_another_kind_what_the_user_did_not_write_is_gone(tmp_path, in_order)
         gkd = started(tmp_path, *files).distillation.methods["gkd"]
         assert (gkd.loss, gkd.label, gkd.weight) == ("hinton", "GKD", 25.0)
     else:
-        with pytest.raises(ConfigError, match=r"methods\.gkd\.k: there is no such key"):
+        with pytest.raises(ConfigError, match=r"methods\.gkd\.k: unknown key"):
             started(tmp_path, *reversed(files))
 
 

@@ -89,12 +89,12 @@ def test_keys_of_the_former_kind_next_to_another_are_refused(overlay, key):
         ("distillation: {methods: {gkd_iner: null}}", "distillation.methods.gkd_iner: null .*'gkd_inter'"),
         ("embedding: {methods: {triplets: null}}", "embedding.methods.triplets: null .*'triplet'"),
         ("robustness: {methods: {baselin: null}}", "robustness.methods.baselin: null .*'baseline'"),
-        ("sseds: null", "sseds: there is no such key; did you mean 'seeds'"),
-        ("geometri: null", "geometri: there is no such key; did you mean 'geometry'"),
-        ("distillation: {student: {architecture: {dept: null}}}", "architecture.dept: there is no such key.*'depth'"),
-        ("distillation: {methods: {gkd: {lambda: null}}}", "methods.gkd.lambda: there is no such key.*'weight'"),
-        ("robustness: {methods: {both: {defenses: null}}}", "both.defenses: there is no such key.*'defences'"),
-        ("robustness: {tests: {pgdd: null}}", "tests.pgdd: there is no such key.*'pgd'"),
+        ("sseds: null", "sseds: unknown key; did you mean 'seeds'"),
+        ("geometri: null", "geometri: unknown key; did you mean 'geometry'"),
+        ("distillation: {student: {architecture: {dept: null}}}", "architecture.dept: unknown key.*'depth'"),
+        ("distillation: {methods: {gkd: {lambda: null}}}", "methods.gkd.lambda: unknown key.*'weight'"),
+        ("robustness: {methods: {both: {defenses: null}}}", "both.defenses: unknown key.*'defences'"),
+        ("robustness: {tests: {pgdd: null}}", "tests.pgdd: unknown key.*'pgd'"),
     ],
 )
 def test_null_for_what_is_not_there_is_refused_with_what_is_meant(overlay, line):
