@@ -113,7 +113,7 @@ def test_a_driver_runs_what_was_built_for_its_major_version_or_an_older_one(driv
 
 def test_a_pytorch_for_the_cpu_alone_uses_none_and_says_so(machine):
     machine(1, cuda="")
-    assert driver.ask() == driver.Answer([], "this environment's PyTorch (2.9.0) was built for the CPU alone")
+    assert driver.ask() == driver.Answer([], "this environment's PyTorch (2.9.0) was built for the CPU only")
 
 
 def test_where_jobs_have_an_environment_of_their_own_the_driver_s_word_counts(machine, monkeypatch):

@@ -143,9 +143,9 @@ def test_who_waits_says_so_and_can_be_ended():
     for job in waiting:
         job.terminate()
         job.communicate(timeout=10)
-    assert messages[0].startswith("This job waits for 1 of the GPUs 0, 1, 2, 3")
-    assert messages[1].startswith("This job waits for 2 of the GPUs 0, 1, 2, 3")
-    assert messages[2].startswith("This job waits for its turn")
+    assert messages[0].startswith("This job is waiting for 1 of the GPUs 0, 1, 2, 3")
+    assert messages[1].startswith("This job is waiting for 2 of the GPUs 0, 1, 2, 3")
+    assert messages[2].startswith("This job is waiting for its turn")
     holder.kill()
     holder.communicate()
 

@@ -112,7 +112,7 @@ def test_a_job_ends_with_the_snakemake_that_started_it(system):
         snakemake.kill()
         snakemake.wait()
         assert job.wait(timeout=20) == -signal.SIGTERM
-        assert "Snakemake is gone" in job.stderr.read()
+        assert "Snakemake has exited" in job.stderr.read()
     finally:
         for process in (job, snakemake):
             process.kill()

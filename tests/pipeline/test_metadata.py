@@ -64,7 +64,7 @@ def test_a_copy_is_remembered_as_the_run_it_was_copied_from(folder):
     made.keep(DEMO)
     shutil.copytree(DEMO, RENAMED, copy_function=shutil.copyfile)  # new times
     (line,) = made.give_back(RENAMED)
-    assert "how 3 of its files were made was restored" in line
+    assert "restored the records of how 3 of its files were made" in line
     memory = Snakemake()
     for name in NAMES:
         assert memory.remembered(RENAMED / name) == record_of(RENAMED, name)

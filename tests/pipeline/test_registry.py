@@ -180,10 +180,10 @@ def test_a_loss_is_refused_just_where_no_training_can_call_it(package, check, tr
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        ("(self)", "takes none of what it is given"),
-        ("(self, *rest)", "takes none of what it is given"),
-        ("(self, student_reps=None)", "takes none of what it is given"),
-        ("(student_logits, labels)", "line 5: forward lacks `self`"),
+        ("(self)", "takes none of the arguments it is given"),
+        ("(self, *rest)", "takes none of the arguments it is given"),
+        ("(self, student_reps=None)", "takes none of the arguments it is given"),
+        ("(student_logits, labels)", "line 5: forward lacks its first parameter, `self`"),
     ],
 )
 def test_a_loss_that_a_training_could_call_in_vain_is_refused(package, forward, message):

@@ -85,7 +85,7 @@ def test_its_results_are_in_the_other_workflow_s_report(other):
         done = snakemake(other, *arguments, configs=())
         assert done.returncode == 0, done.stdout
     text = (other / "report.html").read_text("utf-8")
-    assert "What was run, on which data and machine, is missing here" in text
+    assert "The description of the run, its data and machine is missing" in text
     held = json.loads(re.search(r"var results = (\{.*?\});\n", text, re.DOTALL)[1])
     # a number that neither the configuration given here nor the caption has, but the base
     assert "of 4 classes of training images" in " ".join(held[figure]["caption"].split())
