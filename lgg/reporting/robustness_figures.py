@@ -229,5 +229,5 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
 
 
 def _set_percent_limits(axis: Axes) -> None:
-    """Limit an axis to 0–100 %; the bands of few seeds can reach beyond."""
+    """Start the axis at zero and end it just above 100 %; the bands of few seeds can reach beyond."""
     axis.set_ylim(0, min(axis.get_ylim()[1], 102.0))

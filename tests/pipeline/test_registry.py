@@ -85,7 +85,7 @@ def test_what_is_registered_and_cannot_be_read_is_reported(package, text, messag
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [("{'Toy': '.toy'", "line 1: this is not Python"), ("{'Toy': toy}", "line 1: _EXPORTS must hold names")],
+    [("{'Toy': '.toy'", "line 1: this is not Python"), ("{'Toy': toy}", "line 1: _EXPORTS may only hold quoted names")],
 )
 def test_a_table_that_cannot_be_read_is_reported(package, table, message):
     (package / "losses/__init__.py").write_text(f"_EXPORTS = {table}\n")

@@ -84,7 +84,7 @@ def test_the_clock_stops_when_the_device_is_done(monkeypatch):
 
 def test_fewer_images_than_a_batch_are_refused():
     model = models.build("wide_resnet", num_classes=2, depth=10, width=0.0625)
-    with pytest.raises(ValueError, match="2 images make no whole batch of 3"):
+    with pytest.raises(ValueError, match="2 images do not fill the batch of 3"):
         Trial(model, CrossEntropy(), batches(images=2))
 
 

@@ -213,7 +213,7 @@ MISTAKES = [
     (
         "distillation: {training: {schedule: [{epochs: 1e-3, learning_rate: 0.1}, {epochs: 0.999, learning_rate: 0.1}]}}",
         "distillation.training.schedule:",
-        "phase 0: an epoch has 63 steps",
+        "and an epoch has 63 steps",
     ),
     (
         "distillation: {training: {schedule: [{epochs: 1, learning_rate: [0.1, 0.2, 0.3]}]}}",
@@ -937,7 +937,7 @@ def test_all_that_pictures_are_too_few_for_is_reported_at_once_with_other_mistak
         "corruptions.images": "100 is more than the 61 test images",
         "geometry.classes": "4 is more than the 3 classes",
         "geometry.images_per_class": "41 is more than the 40 training",
-        "embedding.training.schedule": "phase 0: an epoch has 4 steps",
+        "embedding.training.schedule": "phase 0 is too short",
     }.items():
         assert words in reported[key]
 
