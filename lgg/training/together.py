@@ -34,9 +34,7 @@ class Together(nn.Module):
         super().__init__()
         shapes = [{name: value.shape for name, value in member.state_dict().items()} for member in members]
         if not members or any(one != shapes[0] for one in shapes):
-            raise ValueError(
-                "training together needs at least one network, and networks of one architecture"
-            )
+            raise ValueError("training together needs at least one network, and networks of one architecture")
         self.layers = members[0].layers
         weights, buffers = stack_module_state(list(members))
         # module attributes cannot have dots in their names, so the names are kept separately

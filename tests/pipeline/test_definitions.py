@@ -8,7 +8,7 @@ from lgg.pipeline.definitions import module_of
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
-    """Return a function that writes modules into a copy of the package and returns the first in parts."""
+    """Return a function that writes modules into a copy of the package and returns the first one, split into parts."""
     copy = tmp_path / "lgg"
     shutil.copytree(syntax.ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(syntax, "ROOT", copy)

@@ -190,7 +190,7 @@ TWO = "def f():\n    return 1\n\n\ndef g():\n    return 2\n"
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Return a function that gives the digest of ``lgg.one`` and of what is chosen, in a package of the texts given."""
+    """Return a function that computes the digest of ``lgg.one`` and chosen modules, in a package with the given sources."""
     root = tmp_path / "lgg"
     root.mkdir()
     monkeypatch.setattr(syntax, "ROOT", root)
@@ -486,7 +486,7 @@ def test_an_edit_for_one_loss_alone_reruns_no_other_training(package):
 
 
 def test_code_that_finds_definitions_unseen_is_known():
-    """Elsewhere it would make every module of a stage count whole."""
+    """Otherwise it would make every module of a stage count completely."""
     found = {
         (module, name)
         for stage in STAGES
@@ -595,7 +595,7 @@ def test_the_package_imports_itself_only_in_ways_that_the_digest_sees():
 
 
 def test_what_a_stage_loads_counts():
-    """Every module of the package that importing a stage really loads is in the digest, in a process that has none yet."""
+    """Every module of the package that importing a stage loads is in the digest, checked in a fresh process."""
     code = (
         "import importlib, json, sys\n"
         "loaded = {}\n"

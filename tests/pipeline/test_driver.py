@@ -1,4 +1,4 @@
-"""The driver is a library made for the test, whose answers are variables; PyTorch's build is read from its own files."""
+"""The driver is a library compiled for the test, whose answers are variables; PyTorch's build is read from its own files."""
 
 import importlib.machinery
 import re
@@ -50,7 +50,7 @@ def libraries(tmp_path_factory):
 
 @pytest.fixture
 def machine(libraries, monkeypatch):
-    """Return a function that makes a machine with so many GPUs, and a PyTorch built for these versions."""
+    """Return a function that simulates a machine with some GPUs, and a PyTorch built for given versions."""
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
 
     def make(gpus, cuda="12.8", hip="", version=12080, init=0, folder=libraries):

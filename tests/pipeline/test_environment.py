@@ -19,7 +19,7 @@ FULL = Environment(
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch):
     for name in NAMES.values():
-        monkeypatch.setenv(name, "")  # set back in the end, whatever a test exports
+        monkeypatch.setenv(name, "")  # restored after the test, whatever it exports
 
 
 def test_what_is_exported_is_read():

@@ -1,4 +1,4 @@
-"""Devices for one job each, with devices that do not exist: a name in CUDA_VISIBLE_DEVICES is one."""
+"""One device per job, with simulated devices: each name in CUDA_VISIBLE_DEVICES is one."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ assert "torch" not in sys.modules
 
 @pytest.fixture(autouse=True)
 def four_devices(monkeypatch, tmp_path):
-    """Return the folder below which locks lie, on a machine without a driver that would know better."""
+    """Return the folder that contains the locks, on a machine without a driver."""
     locks = tmp_path / "locks"
     locks.mkdir()
     for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES"):
@@ -151,7 +151,7 @@ def test_who_waits_says_so_and_can_be_ended():
 
 
 def test_a_job_that_waits_keeps_no_other_from_a_device_that_is_free():
-    """As two runs of one user, each of which was given devices of its own."""
+    """Like two runs of one user, each with its own devices."""
     with claimed(4), start(1, 0, CUDA_VISIBLE_DEVICES="0") as waiting:
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
@@ -175,7 +175,7 @@ def test_without_gpus_nothing_is_done(four_devices):
 
 
 def test_jobs_of_one_allocation_have_devices_of_their_own_and_allocations_know_nothing_of_each_other():
-    """SLURM gives an allocation its devices, which each may call 0. It does not divide them among what runs inside."""
+    """SLURM gives each allocation its devices, which may be called 0 in each, but does not divide them among its processes."""
     with claimed(4):
         jobs = [
             start(1, 60, SLURM_JOB_ID=number, CUDA_VISIBLE_DEVICES=names)
@@ -213,7 +213,7 @@ def test_without_a_driver_devices_are_those_that_are_named(visible, expected, mo
 
 
 def machine(monkeypatch, uuids, visible, **answer):
-    """Make a machine whose driver finds these GPUs among those that `visible` names."""
+    """Simulate a machine whose driver finds these GPUs among those in `visible`."""
     monkeypatch.setattr(driver, "ask", lambda: driver.Answer(uuids, **answer))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -233,7 +233,7 @@ def machine(monkeypatch, uuids, visible, **answer):
         (["aa"], "0,9,1", {"0": "gpu-aa"}),
         ([], "0", {}),
         ([], None, {}),
-        # parts of GPUs, of which a process sees the first alone
+        # parts of divided GPUs: a process sees only the first
         (["aa"], "MIG-1,MIG-2", {"MIG-1": "gpu-MIG-1", "MIG-2": "gpu-MIG-2"}),
         # a driver that names none of its GPUs
         (["00", "00"], None, {"0": "gpu-0", "1": "gpu-1"}),

@@ -13,7 +13,7 @@ NAMES = ("model.safetensors", "tables/table1.csv", f"{'long' * 60}/{'x' * 60}.cs
 
 
 class Snakemake(FilePersistence):
-    """Snakemake's own memory in this folder, without a workflow."""
+    """Snakemake's records in this folder, without a workflow."""
 
     def __init__(self):
         super().__init__(nolock=True, path=Path(".snakemake").absolute())
@@ -48,7 +48,7 @@ def record_of(run, name):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Work in a folder with a finished run of which Snakemake remembers everything."""
+    """Work in a folder with a finished run for which Snakemake has all records."""
     monkeypatch.chdir(tmp_path)
     memory = Snakemake()
     for name in NAMES:

@@ -110,7 +110,7 @@ def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path, monkey
 
 
 def age(path):
-    """Make a file look old, so that writing it again shows."""
+    """Make a file look old, so that a rewrite is visible."""
     os.utime(path, (1_000_000_000, 1_000_000_000))
     return path.stat().st_mtime_ns
 

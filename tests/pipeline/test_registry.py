@@ -45,7 +45,7 @@ def forget():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Return an empty package with a loss, a network and a defence that are registered and not written yet."""
+    """Return an empty package with a loss, a network and a defence that are registered but not written yet."""
     tables = {
         "losses": '{"Toy": ".toy", "helper": ".toy"}',
         "models": '{"toy": ("toy", "Toy")}',
@@ -278,7 +278,7 @@ def test_a_network_that_is_registered_like_a_loss_is_refused(package):
 
 
 def test_the_loss_that_is_checked_is_the_one_that_is_built(package, monkeypatch):
-    """A function registered with it, as the table of the fixture has one, is none."""
+    """A function registered with the losses, as in the fixture's table, is not a loss."""
     monkeypatch.setattr(losses, "_EXPORTS", {"Toy": ".toy", "helper": ".toy"})
     built = []
     monkeypatch.setattr(losses, "__getattr__", lambda name: lambda: built.append(name))

@@ -38,7 +38,7 @@ def canonical(text):
 
 
 def test_the_text_of_code_is_fixed():
-    """The value was the same in CPython 3.11.7, 3.12.1, 3.13.0, 3.13.5 and 3.14.2; another would run everything again."""
+    """The value was the same in CPython 3.11.7, 3.12.1, 3.13.0, 3.13.5 and 3.14.2; a different one would rerun everything."""
     assert (
         hashlib.sha256(canonical(TRICKY).encode()).hexdigest()
         == "c537b13abb6e0c2c8a8859e5278d1ebacb11f4d7165a07418088634b09cc81e9"

@@ -36,7 +36,7 @@ def test_jobs_find_this_python_and_this_package():
 
 
 def test_what_an_overlay_mentions_keeps_its_place():
-    """Snakemake hands the overlay's keys over first."""
+    """Snakemake puts the overlay's keys first."""
     raw = overlaid()
     methods = raw["distillation"]["methods"]
     raw["distillation"]["methods"] = {"new": methods["gkd"] | {"label": "New"}, "gkd": methods.pop("gkd"), **methods}
@@ -44,7 +44,7 @@ def test_what_an_overlay_mentions_keeps_its_place():
 
 
 def started(folder, *files, arguments=(), base=None):
-    """Return the configuration of a call with overlays and ``--config``, put together as Snakemake does."""
+    """Return the configuration of a call with overlays and ``--config``, merged as Snakemake does."""
     paths = []
     for number, file in enumerate(files):
         paths.append(folder / f"{number}.yaml")
@@ -89,7 +89,7 @@ def test_what_the_command_line_says_means_what_it_does_in_a_file(tmp_path):
 
 
 def test_a_module_s_configuration_is_laid_over_the_base(tmp_path):
-    """Another workflow hands on a part of its own, in which what the command line said is text."""
+    """Another workflow passes on a part of its configuration, in which values of the command line are text."""
     nested = parse_config(
         ["lgg={resources: {checkpoints: {minutes: 1}}, distillation: {methods: {gkd: {loss: hinton}}}}"]
     )
@@ -129,10 +129,10 @@ ONE, TWO = gpus.Usable({"0": "gpu-aa"}), gpus.Usable({"0": "gpu-aa", "1": "gpu-b
         # a profile without a limit: what is timed takes one, as any other
         ("auto", TWO, None, 1, (1, 1)),
         ("auto", TWO, 2, 1, (1, 2)),
-        # more than there are would wait for ever, or be refused at the very end
+        # jobs that need more than there are would wait forever, or be refused at the very end
         ("auto", TWO, 8, 1, (1, 2)),
         ("auto", TWO, 8, 3, (1, 6)),
-        # on a cluster the machine that submits has none
+        # on a cluster the submitting machine has none
         ("cuda", NONE, 16, 1, (1, 16)),
         ("cuda", NONE, None, 1, (1, 1)),
         ("cuda", ONE, 16, 1, (1, 1)),

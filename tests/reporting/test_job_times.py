@@ -14,7 +14,7 @@ HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load
 
 
 def add(folder, name, seconds, log=None, *, memory="600.5", cpu="2.25"):
-    """Leave what a job leaves: its benchmark, and its log where there is one."""
+    """Write what a job leaves: its benchmark and, if given, its log."""
     benchmark = folder / "benchmarks" / f"{name}.tsv"
     benchmark.parent.mkdir(parents=True, exist_ok=True)
     benchmark.write_text(f"{HEADER}{seconds}\t0:00:06\t{memory}\t3349.25\t377.52\t504.41\t3.47\t0.32\t84.99\t{cpu}\n")

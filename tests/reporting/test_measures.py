@@ -1,4 +1,4 @@
-"""A measure is declared once: everything in the package that names one asks `lgg.reporting.measures`."""
+"""Measures are declared once: everything in the package that names one gets it from `lgg.reporting.measures`."""
 
 import ast
 import math

@@ -1,4 +1,4 @@
-"""The SLURM profile on a cluster of one node with four pretended GPUs."""
+"""The SLURM profile on a cluster of one node with four simulated GPUs."""
 
 import contextlib
 import os
@@ -151,7 +151,7 @@ for job in jobs:
 
 
 def test_jobs_inside_one_allocation_have_devices_of_their_own(cluster, tmp_path):
-    """Two allocations at once, each with half of the devices."""
+    """Two concurrent allocations, each with half of the devices."""
     python = cluster.root / "environment/bin/python"
     allocations = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The published results: what is committed of a run, and the numbers that pages take from it."""
+"""The published results: the committed part of a run, and the numbers that pages quote from it."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def configuration_of(name):
 
 
 def take_out_the_stronger_attack(recorded, committed):
-    """Take out the one setting that has changed since; the page on published results states what was run."""
+    """Remove the one setting that has changed since; the page on published results states what was run."""
     run, now = (one["robustness"]["tests"].pop("strong_pgd") for one in (recorded, committed))
     assert run == recorded["robustness"]["tests"]["pgd"]
     assert now["steps"] > run["steps"] and now["restarts"] > run["restarts"]

@@ -1,4 +1,4 @@
-"""What is published of a run, and that a run is restored from it."""
+"""Publishing a run, and restoring it from what was published."""
 
 import io
 import os

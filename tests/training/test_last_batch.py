@@ -1,4 +1,4 @@
-"""Images of which one is left for the last batch of an epoch, under every objective."""
+"""An epoch whose last batch has a single image, under every objective."""
 
 import pytest
 import torch

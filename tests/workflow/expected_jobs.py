@@ -1,4 +1,4 @@
-"""Which jobs there are, worked out from a configuration and not from the Snakefile."""
+"""The expected jobs, derived from a configuration and not from the Snakefile."""
 
 from lgg.pipeline.config import Config
 

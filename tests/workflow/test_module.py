@@ -1,4 +1,4 @@
-"""Another workflow uses this one as a module, in a folder of its own."""
+"""Another workflow, in another folder, uses this one as a module."""
 
 import json
 import re

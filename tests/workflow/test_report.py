@@ -1,4 +1,4 @@
-"""The report of a finished run, in a browser that has no network."""
+"""The report of a finished run, in a browser without network access."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, report):
-    """The opened report; afterwards nothing went wrong in the browser and nothing was asked of the network."""
+    """The opened report; afterwards checks that the browser had no errors and made no network requests."""
     context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
     page, wrong, asked = context.new_page(), [], []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)

@@ -190,7 +190,7 @@ def test_without_a_change_nothing_runs(finished):
 
 
 def test_a_copied_run_of_which_snakemake_remembers_nothing_reruns_what_a_change_touches(copy_of_finished, tmp_path):
-    """Another name, another folder and no `.snakemake` at once; copied in any order, without times."""
+    """Another name, another folder and no `.snakemake`, all at once; copied in any order, without modification times."""
     results = copy_of_finished / "results"
     shutil.rmtree(copy_of_finished / ".snakemake")
     shutil.copytree(results / SETTINGS.run, results / "renamed", copy_function=shutil.copyfile)
@@ -288,7 +288,7 @@ def append(path, text):
 
 @pytest.fixture(scope="module")
 def shared_copy(finished, tmp_path_factory):
-    """Return a copy of the finished run for tests that set back what they change; a plan changes nothing."""
+    """Return a copy of the finished run for tests that undo their changes; planning changes nothing."""
     return shutil.copytree(finished, tmp_path_factory.mktemp("shared") / "copy")
 
 

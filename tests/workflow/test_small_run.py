@@ -343,7 +343,7 @@ def mces(results, section, method, baseline, classifiers=(None, None)):
 
 
 def test_kept_corruptions_give_the_same_errors(copy_of_finished, results, tmp_path):
-    """The images are read from an archive in place of being made: the errors are the same to the last digit."""
+    """Reading the images from an archive instead of generating them gives exactly the same errors."""
     keep = write_overlay(tmp_path, "corruptions: {keep: true}")
     target = f"results/{SETTINGS.run}/robustness/{SETTINGS.robustness.baseline}/seed0/corruptions.csv"
     done = snakemake(copy_of_finished, "--cores", "1", target, configs=(DIGITS, keep))

@@ -22,13 +22,13 @@ from lgg.pipeline import config as declared
 from lgg.pipeline.config import json_schema, keys_table, load, networks, plan
 from lgg.training.fit import fit
 
-#: words of the validating library, which mean nothing to the user
+#: terms of the validation library, which mean nothing to the user
 JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation error|NoneType", re.IGNORECASE)
 
-#: the sections of the paper that have tables and figures of their own
+#: sections of the configuration with their own tables and figures
 SECTIONS = ("geometry", "distillation", "embedding", "robustness")
 
-#: an overlay, the path of the key that is wrong, and what else the message must say
+#: an overlay, the path of the invalid key, and what else the message must contain
 MISTAKES = [
     # keys that do not exist
     ("sseds: [0]", "sseds:", "'seeds'"),
@@ -130,7 +130,7 @@ MISTAKES = [
     ("distillation: {methods: {gkd: {layers: pool}}}", "distillation.methods.gkd.layers:", "list"),
     ("distillation: {student: {architecture: {depth: 4}}}", "distillation.student.architecture.depth:", "found 4"),
     ("distillation: {student: {architecture: {width: 0}}}", "distillation.student.architecture.width:", "found 0"),
-    # sections that are none
+    # values that are not sections
     ("data: null", "data:", "section", "found nothing"),
     ("data: [digits]", "data:", "section", "digits"),
     ("resources: {light: null}", "resources.light:", "section", "found nothing"),
@@ -159,7 +159,7 @@ MISTAKES = [
     ("distillation: {methods: {../x: {label: X, loss: none}}}", "distillation.methods.../x:", "underscores"),
     ("distillation: {methods: {'': {label: X, loss: none}}}", "distillation.methods", "''"),
     ("distillation: {methods: {teacher: {label: X, loss: none}}}", "distillation", "methods", "teacher"),
-    # settings that do not go together
+    # settings that do not work together
     ("seeds: [3, 1, 3]", "seeds:", "3", "twice"),
     ("data: {source: arrays}", "data", "path", "arrays"),
     ("data: {source: image_folder}", "data", "path", "image_folder"),
@@ -878,7 +878,7 @@ def refusal(folder, *overlays):
 
 
 def draw_pictures(folder, train, test, classes="abc", suffix=".PNG"):
-    """Make files that are called like pictures; nothing reads them."""
+    """Create files with the names of images; nothing reads their content."""
     for split, count in (("train", train), ("test", test)):
         for name in classes:
             (folder / split / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One configuration over another: kinds, null, and texts that are numbers or words."""
+"""Merging of configurations: kinds of entries, null, and text that stands for numbers or booleans."""
 
 import copy
 from typing import Any
@@ -124,7 +124,7 @@ def test_what_was_taken_away_is_no_row_any_more_and_can_be_given_again():
 
 
 def leaves(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the paths of all values that are no sections or lists."""
+    """Return the paths of all values that are not sections or lists."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
     return [path] if items is None else [leaf for key, value in items for leaf in leaves(value, (*path, key))]
 

@@ -1,4 +1,4 @@
-"""The figures of config/paper.yaml: which are read, which are refused, and which are shown."""
+"""The figures in config/paper.yaml: which are read, refused and shown."""
 
 import math
 
@@ -140,7 +140,7 @@ def test_a_row_has_the_figures_all_of_whose_constants_are_the_paper_s(constants)
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_would_be_right(tmp_path, content, line):
-    # a mistake is one whatever the images are
+    # a mistake is reported whatever the images are
     for overlay in ("{}", "data: {source: arrays, path: x}"):
         first, reported, form, *rest = refusal(tmp_path, content, overlay).split("\n")
         assert first == f"{tmp_path / 'paper.yaml'} has a mistake:"
