@@ -59,7 +59,7 @@ class CrossEntropy:
 
 
 def cross_entropy_step(logits: Tensor, labels: Tensor) -> Step:
-    """Return the cross-entropy of logits (B, C) as the whole loss."""
+    """Return the cross-entropy of logits (B, C) as the complete loss."""
     task = F.cross_entropy(logits.float(), labels)
     return Step(task, {"task": task}, logits)
 

@@ -382,7 +382,7 @@ SETTING_CHANGES = [
         "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
         {*LABEL_VARIATION, "evaluate_embedding label_variation", "draw_figure_a1"},
     ),
-    # cross-entropy has a logit a class, and the plane has two dimensions
+    # cross-entropy has one logit per class, and the plane has two dimensions
     ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
     ("embedding: {training: {optimizer: {momentum: 0.5}}}", {*EMBEDDED, *PLANES}),
     (
@@ -782,7 +782,7 @@ def test_a_teacher_that_is_null_has_no_recipe():
 # --- code ---------------------------------------------------------------------------------------------------------
 
 
-# what trains a network of Table A1
+# settings that train the networks of Table A1
 TIMED_CODE = {
     *(
         f"lgg.losses{name}"
@@ -829,7 +829,7 @@ CODE_OF_DEFENCES = {
     *(f"lgg.losses{name}" for name in ("", "._options", "._signs", ".regularizer", ".parseval")),
     *("lgg.graph", "lgg.products", "lgg.attacks"),
 }
-# a module, and the stages that import it: no edit in it changes another
+# a module, and the stages that import it: editing it changes no other stage
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
@@ -936,7 +936,7 @@ MODULE_CHANGES = [
     ("lgg.reporting.time_table", set()),
     ("lgg.reporting.times_figure", TABLE_A1),
     ("lgg.pipeline.machine", set()),
-    # what all stages share, what those that read images, and what those that run networks
+    # modules of all stages, of those that read images, and of those that run networks
     *(
         (module, EVERY)
         for module in (
@@ -971,7 +971,7 @@ MODULE_CHANGES = [
         },
     ),
     ("lgg.evaluation.size", {"draw_figure1", "evaluate_network"}),
-    # what writes tables and figures
+    # modules that write tables and figures
     ("lgg.reporting", {*TABLES, *FIGURES}),
     ("lgg.reporting.figures", {*FIGURES, "assemble_table1", *TABLE_A1}),
     ("lgg.reporting.statistics", {*TABLES, *FIGURES}),
@@ -1005,7 +1005,7 @@ MODULE_CHANGES = [
         )
     ),
     ("lgg.pipeline.stages.assemble_table_a1", TABLE_A1),
-    # what runs before or next to the stages, or only where it is chosen
+    # modules that run before or next to the stages, or only if chosen
     *(
         (f"lgg.{module}", set())
         for module in (
@@ -1050,7 +1050,7 @@ def test_editing_all_of_a_module_changes_the_recipes_that_import_it_and_no_other
     assert all(edited[stage].settings == committed[stage].settings for stage in committed)
 
 
-# a definition, and the stages that reach it: no edit of it changes another
+# a definition, and the stages that reach it: editing it changes no other stage
 DEFINITION_CHANGES = [
     ("lgg.graph.laplacian_eigenmaps", {"evaluate_geometry"}),
     ("lgg.graph.total_variation", set()),

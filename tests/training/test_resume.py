@@ -26,7 +26,7 @@ SCHEDULE = [
     {"epochs": 1.6, "learning_rate": [0.02, 0.1]},
     {"epochs": 1.4, "learning_rate": 0.02, "fresh_optimizer": True},
 ]
-STEPS = 3 * 3  # of the whole schedule
+STEPS = 3 * 3  # of the complete schedule
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
 
 
@@ -45,7 +45,7 @@ def together():
     return Together([network(0), network(1)])
 
 
-TRAININGS = {
+TRAINING_RUNS = {
     "augmented": (network, batches, CrossEntropy),
     "attacked from random starts": (network, batches, lambda: Robust([Adversarial(8 / 255, 4 / 255, steps=1)])),
     "adamw": (network, batches, CrossEntropy),
@@ -79,7 +79,7 @@ def as_in_a_terminal():
 
 def train(training, folder=None, signals=None, identity="same", recorder=None, **often):
     """Train from scratch, or from a checkpoint; return weights, history and the objective."""
-    build, make_batches, make_objective = TRAININGS[training]
+    build, make_batches, make_objective = TRAINING_RUNS[training]
     model = build()
     torch.manual_seed(7)
     objective = Signalling(make_objective(), signals or {})
@@ -107,10 +107,10 @@ def assert_same(one, other):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    return {training: train(training) for training in TRAININGS}
+    return {training: train(training) for training in TRAINING_RUNS}
 
 
-@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("training", TRAINING_RUNS)
 def test_interrupted_at_any_step_it_ends_in_the_same_bits(training, undisturbed, tmp_path):
     for step in range(1, STEPS):
         folder = tmp_path / str(step)

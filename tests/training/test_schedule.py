@@ -107,7 +107,7 @@ LENGTHS = st.one_of(
 
 @st.composite
 def phases(draw):
-    """Draw phases, mostly such as make whole epochs: the last one is what the others leave."""
+    """Draw phases, most of them with a whole number of epochs in total: the last phase is the remainder."""
     lengths = draw(st.lists(LENGTHS, min_size=1, max_size=6))
     if draw(st.integers(0, 9)):
         lengths.append(max(math.ceil(sum(lengths)) - sum(lengths), 1e-12))

@@ -103,7 +103,7 @@ CONFIGURATION_CHANGES = {
         {"distill_student gkd_k": 2}
         | evaluations(SETTINGS, "gkd_k")
         | TABLE1
-        # cross-entropy has a logit a class, and the plane has two dimensions
+        # cross-entropy has one logit per class, and the plane has two dimensions
         | {"train_embedding label_variation": 2}
         | STUDENTS_TRAINING
         | EMBEDDINGS_TRAINING
@@ -169,10 +169,10 @@ CONFIGURATION_CHANGES = {
     # both splits come from one job
     "data: {test_images: 110}": EVERYTHING,
     "run: other": EVERYTHING,
-    # what no result depends on
+    # settings that no result depends on
     "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
     "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}, checkpoints: {minutes: 1, epochs: 2}}": {},
-    # the same values in other words
+    # the same values, written differently
     "{data: {class_names: null}, distillation: {training: {optimizer: {weight_decay: 5e-4, nesterov: false}}}, "
     "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
     # rows of Table 1 stay in their order

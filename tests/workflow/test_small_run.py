@@ -568,7 +568,7 @@ def test_the_time_of_every_job_is_known_in_parts(results, all_jobs):
     parts = table[["start_up", "work", "writing"]]
     assert (parts >= 0).all(axis=None)
     np.testing.assert_allclose(parts.sum(axis=1), table["seconds"], rtol=1e-4)
-    # a training does something
+    # training does something
     assert (table["work"][table["rule"].str.startswith("train_")] > 0.01).all()
 
 

@@ -28,9 +28,9 @@ INTER = {"loss", "label", "weight"}
         (["distillation: {methods: {gkd: {loss: none}}}"], "methods.gkd", {"loss", "label"}),
         (["distillation: {methods: {gkd: {loss: none, weight: null}}}"], "methods.gkd", {"loss", "label"}),
         (["distillation: {methods: {hinton: {loss: relational}}}"], "methods.hinton", {"loss", "label", "weight"}),
-        # the same kind again is no other
+        # choosing the same kind again changes nothing
         (["distillation: {methods: {gkd_inter: {loss: graph_distillation}}}"], "methods.gkd_inter", {*INTER, "edges"}),
-        # there and back: what went does not come again
+        # there and back: dropped keys do not return
         (
             [f"distillation: {{methods: {{gkd_inter: {{loss: {kind}}}}}}}" for kind in ("hinton", "graph_distillation")],
             "methods.gkd_inter",

@@ -159,7 +159,7 @@ def test_outputs_are_classes_for_cross_entropy_alone(settings, call, networks, t
 
 
 def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(settings, call, tmp_path):
-    """A network with one output: at length one only its sign is left, so two of the same sign are alike."""
+    """A network with one output: at unit length only its sign is left, so two outputs of the same sign are equal."""
     network = stored(tmp_path / "one.safetensors", 0, num_classes=1)
     for name, scaled in (("label_variation", True), ("triplet", False)):
         assert getattr(settings.embedding.active_methods[name], "normalize_embeddings") == scaled  # noqa: B009
