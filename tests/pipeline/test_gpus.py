@@ -111,7 +111,7 @@ def test_who_takes_all_places_has_each_device_alone():
     assert outcome(waiting)[0] == ["0"]
 
 
-def test_two_runs_that_may_use_different_devices_share_what_both_may():
+def test_two_runs_share_the_devices_that_both_may_use():
     jobs = [start(1, 0.2, CUDA_VISIBLE_DEVICES=names) for names in ("0,1", "1,2") for _ in range(3)]
     outcomes = [outcome(job) for job in jobs]
     assert_never_shared(outcomes)
@@ -174,7 +174,7 @@ def test_without_gpus_nothing_is_done(four_devices):
     assert list(four_devices.iterdir()) == []
 
 
-def test_jobs_of_one_allocation_have_devices_of_their_own_and_allocations_know_nothing_of_each_other():
+def test_jobs_of_one_allocation_have_separate_devices_and_allocations_are_independent():
     """SLURM gives each allocation its devices, which may be called 0 in each, but does not divide them among its processes."""
     with claimed(4):
         jobs = [
@@ -255,7 +255,7 @@ def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch
     assert names == ["gpu-bb"] * 4
 
 
-def test_jobs_take_what_was_handed_over_and_do_not_ask_the_driver(monkeypatch):
+def test_jobs_use_the_gpus_of_their_run_without_asking_the_driver(monkeypatch):
     monkeypatch.setattr(driver, "ask", lambda: pytest.fail("was asked"))
     with claimed(1, {"5": "gpu-ee"}) as devices:
         assert devices == ["5"]
@@ -296,7 +296,7 @@ def open_to_all(folder, tmp_path):
 
 
 @pytest.mark.parametrize("spoil", [another_user_s_link, a_file, open_to_all])
-def test_a_folder_that_others_have_a_hand_in_is_passed_over(spoil, monkeypatch, four_devices, tmp_path):
+def test_a_folder_that_others_can_write_to_is_skipped(spoil, monkeypatch, four_devices, tmp_path):
     (tmp_path / "second").mkdir()
     name = f"lgg-gpus-{os.getuid()}"
     spoil(four_devices / name, tmp_path)

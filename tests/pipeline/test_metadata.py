@@ -81,7 +81,7 @@ def test_a_run_is_remembered_after_its_memory_was_lost(folder):
     assert all(memory.remembered(DEMO / name) == record_of(DEMO, name) for name in NAMES)
 
 
-def test_what_snakemake_remembers_is_left_as_it_is(folder):
+def test_existing_records_are_not_changed(folder):
     made.keep(DEMO)
     memory = Snakemake()
     newer = record_of(DEMO, NAMES[0]) | {"params": ["'newer'"]}
@@ -111,7 +111,7 @@ def test_files_that_changed_or_went_are_not_taken_for_those_that_were_kept(folde
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"format": "other", "files": {"a": 1}}', '{"format": 1}'])
-def test_a_copy_without_the_file_is_said_to_be_unknown(folder, content):
+def test_a_copy_without_records_is_reported(folder, content):
     shutil.copytree(DEMO, RENAMED)
     (RENAMED / "checkpoint.safetensors").touch()
     (RENAMED / ".model.abcdefgh.safetensors").touch()

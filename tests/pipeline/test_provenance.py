@@ -31,7 +31,7 @@ def write(folder, files, *overlays, repository=None):
 # --- content ------------------------------------------------------------------------------------------------------
 
 
-def test_it_holds_the_whole_configuration_with_its_defaults(tmp_path, images):
+def test_it_holds_the_complete_configuration_with_defaults(tmp_path, images):
     content = read_json(write(tmp_path, images[1]))
     assert content["configuration"] == configured().model_dump(mode="json")
     assert content["configuration"]["distillation"]["training"]["optimizer"]["momentum"] == 0.9

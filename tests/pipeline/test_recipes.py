@@ -1179,7 +1179,7 @@ def timed_rows(*overlays):
     return {row["name"]: row for row in json.loads(recipes.measure_times(configured(*overlays)).settings)["rows"]}
 
 
-def test_a_timed_training_is_that_of_its_method_but_for_what_takes_no_time():
+def test_a_timed_training_run_is_its_method_s_without_settings_that_take_no_time():
     distillation, robustness = configured().distillation, configured().robustness
     for name, recipe in (
         ("distillation.gkd", recipes.distill_student(distillation, "gkd", 0)),

@@ -76,7 +76,7 @@ def test_arguments_of_any_kind_are_found(package):
         ("class Toy: \0", r"lgg/losses/toy.py"),
     ],
 )
-def test_what_is_registered_and_cannot_be_read_is_reported(package, text, message):
+def test_registered_code_that_cannot_be_read_is_reported(package, text, message):
     if text:
         (package / "losses/toy.py").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
@@ -265,7 +265,7 @@ def test_what_is_inherited_within_the_package_is_found(package, line):
 
 
 @pytest.mark.parametrize("text", ["class Toy(elsewhere.Loss): ...\n", "class Toy(nn.Module):\n    forward = call\n"])
-def test_what_the_files_do_not_show_is_accepted(package, text):
+def test_code_that_the_files_do_not_show_is_accepted(package, text):
     (package / "losses/toy.py").write_text(text)
     registry.check_distillation_loss("toy")
     registry.check_embedding_loss("toy")
@@ -382,7 +382,7 @@ def test_a_defence_that_cannot_be_read_is_reported(package, text, message):
         registry.defence_arguments("toy")
 
 
-def test_a_digest_names_a_file_that_is_no_python(tmp_path, monkeypatch):
+def test_a_digest_names_a_file_that_is_not_python(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("x = (\n")
     monkeypatch.setattr("lgg.pipeline.syntax.ROOT", tmp_path)
     with pytest.raises(ValueError, match=r"broken\.py, line 1: this is not Python"):

@@ -79,7 +79,7 @@ def test_different_code_is_different():
     assert len({canonical(text) for text in different}) == len(different)
 
 
-def test_what_other_versions_add_to_a_tree_does_not_count():
+def test_fields_that_other_versions_add_do_not_count():
     tree = ast.parse('def f(x, y):\n    return f"{x:>{y}}", f"{x}"')
     before = syntax.canonical(tree)
     function = tree.body[0]

@@ -20,7 +20,7 @@ def draw():
     return figure
 
 
-def test_files_are_whole_and_the_same_each_time(tmp_path):
+def test_files_are_complete_and_reproducible(tmp_path):
     contents = []
     for _ in range(2):
         save_figure(draw(), tmp_path / "figure.pdf", tmp_path / "figure.png")

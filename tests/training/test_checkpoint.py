@@ -27,7 +27,7 @@ def saved(tmp_path):
     return model.eval(), path
 
 
-def test_a_network_comes_back_bit_by_bit(saved):
+def test_a_network_is_restored_bit_by_bit(saved):
     model, path = saved
     again = load_model(path)
     assert not again.training

@@ -146,7 +146,7 @@ def test_bfloat16_keeps_float32_weights_and_differs_by_rounding_only():
     assert not torch.equal(weights(model), weights(reference))
 
 
-def test_divergence_stops_with_what_to_do():
+def test_divergence_stops_with_advice():
     def broken(model, images, labels):
         logits = model(images)
         return Step(logits.sum() * float("nan"), {"task": logits.sum()}, logits)

@@ -54,7 +54,7 @@ def trial(seen, **options):
     return Trial(model, objective, batches(), **options)
 
 
-def test_steps_are_whole_batches_one_epoch_after_the_other():
+def test_steps_are_full_batches_of_consecutive_epochs():
     seen, after = [], count()
     one = trial(seen, after_step=lambda: next(after))
     assert one.seconds(5) > 0

@@ -303,7 +303,7 @@ def test_a_change_of_code_reruns_what_it_touches(shared_copy, module, expected):
         path.write_bytes(before)
 
 
-def test_code_that_no_result_comes_from_reruns_nothing(copy_of_finished):
+def test_code_that_no_result_depends_on_reruns_nothing(copy_of_finished):
     for module in CODE_WITHOUT_RESULTS:
         append(copy_of_finished / "lgg" / module, 'print(end="")')
     assert plan(copy_of_finished) == {}

@@ -246,7 +246,7 @@ def test_gains_are_paired_by_seed(table1, recomputed_errors):
 
 
 @pytest.mark.parametrize("row", ["teacher", BASELINE])
-def test_what_gains_are_measured_from_has_none_itself(table1, row):
+def test_the_baseline_has_no_gain(table1, row):
     assert table1.filter(regex=r"^gain_").loc[row].isna().all()
 
 
@@ -546,7 +546,7 @@ def committed(folder):
 
 
 @pytest.mark.system
-def test_provenance_reports_what_was_run_on_what_with_what(finished, results):
+def test_provenance_states_configuration_data_machine_and_versions(finished, results):
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["configuration"] == SETTINGS.model_dump(mode="json")
     assert provenance["git"] == committed(finished)

@@ -675,7 +675,7 @@ def test_numbers_of_a_list_s_sections_may_be_text():
 
 
 @pytest.mark.parametrize("text", ["1e", "0x10", "1_000", "1,5", "", "nan", "inf", "one"])
-def test_text_that_is_no_number_is_refused(text):
+def test_text_that_is_not_a_number_is_refused(text):
     assert repr(text) in message({"distillation": {"training": {"optimizer": {"momentum": text}}}})
 
 
@@ -892,7 +892,7 @@ def test_a_missing_folder_is_refused_before_anything_runs(source, tmp_path):
     assert line.startswith(f"data.path: there is no folder {tmp_path / 'images'}")
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "images").write_text("")
     (line,) = refusal(tmp_path, "data: {source: arrays, path: images}")
     assert line.startswith("data.path:")
@@ -1038,7 +1038,7 @@ def test_no_run_is_written_where_results_are_a_file(tmp_path):
         ({"steps": 20, "restarts": 1, "epsilon": 0.02}, True),
     ],
 )
-def test_the_stronger_attack_must_be_stronger_in_a_run_to_come(attack, accepted, tmp_path):
+def test_the_stronger_attack_must_be_stronger_in_new_runs(attack, accepted, tmp_path):
     overlay = {"robustness": {"tests": {"strong_pgd": attack}}}
     configured(overlay)  # as a finished run may have been configured
     if accepted:
@@ -1170,7 +1170,7 @@ def test_layers_are_those_of_the_networks():
     assert len(PreActResNet18.layers) == 17
 
 
-def test_settings_of_training_are_what_fit_and_batches_are_given():
+def test_training_settings_match_the_arguments_of_fit_and_batches():
     keywords = {
         name
         for name, parameter in inspect.signature(fit).parameters.items()
@@ -1271,7 +1271,7 @@ def test_choices_of_similarity_are_those_of_graphs(section):
     assert get_args(section.model_fields["similarity"].annotation) == get_args(Similarity)
 
 
-def test_choices_of_what_an_attack_raises_are_those_of_attacks():
+def test_attack_losses_match_those_of_lgg_attacks():
     assert get_args(declared.PgdTest.model_fields["loss"].annotation) == get_args(attacks.Loss)
 
 
