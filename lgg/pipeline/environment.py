@@ -22,7 +22,7 @@ class Environment:
     snakemake: int | None = field(default=None, metadata={"type": int})
     #: LGG_TERMINAL: the terminal on which that Snakemake shows its messages, for messages of its jobs
     terminal: str | None = field(default=None, metadata={"type": str})
-    #: LGG_GPUS: the GPUs that jobs may use, with the name of each one's lock; if unset, a job looks for GPUs itself
+    #: LGG_GPUS: the GPUs that jobs may use, with the name of each one's lock; if empty, a job looks for GPUs itself
     gpus: Mapping[str, str] = field(default_factory=dict, metadata={"type": dict})
     #: LGG_JOBS_PER_GPU: how many jobs may share a GPU, the key `resources.jobs_per_gpu`
     jobs_per_gpu: int = field(default=1, metadata={"type": int})

@@ -60,7 +60,7 @@ def usable() -> Usable:
 
 
 def present(handed: Mapping[str, str]) -> Usable:
-    """Return the GPUs that this job may use: those that were `handed` to it, or if None, all usable ones.
+    """Return the GPUs that this job may use: those that were `handed` to it, or if it is empty, all usable ones.
 
     If there is no driver to ask, CUDA_VISIBLE_DEVICES is trusted.
     """
