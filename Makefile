@@ -1,13 +1,13 @@
 # make demo    run the whole workflow on embedded images; creates results/demo/report.html
-# make resume  resume after a kill or power failure, if no other Snakemake is running here; ARGS: arguments of the killed run
+# make resume  resume after a kill or power failure, if no other Snakemake is running here; ARGS: arguments of that run
 # make test    run the tests
 # make lint    run all checks to make before a commit
 # make format  format the code, and regenerate files derived from the configuration's models
 # make docs    build the documentation: site/index.html
 # make bench   time the library against plain implementations: benchmarks/README.md
-# make clean   remove the environment and nothing else
+# make clean   remove only the environment
 #
-# Variables: PYTHON=python3.13, the Python of the environment; VENV=DIR, its folder, new or existing; CORES=8;
+# Variables: PYTHON=python3.13, Python to use; VENV=DIR, folder of the environment, new or existing; CORES=8;
 # TORCH=cpu, PyTorch's build without CUDA (or cu128, rocm6.4, ...: a folder of https://download.pytorch.org/whl/)
 .DELETE_ON_ERROR:
 .PHONY: demo resume test test-fast lint format docs bench clean

@@ -42,7 +42,7 @@ def promised(extra: str | None = None) -> set[str]:
 
 
 def installed_with(distributions: set[str]) -> set[str]:
-    """Return `distributions` and all that they need themselves, as far as it is installed here."""
+    """Return `distributions` and those of their dependencies that are installed here."""
     found: set[str] = set()
     waiting = list(distributions)
     while waiting:

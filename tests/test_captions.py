@@ -1,4 +1,4 @@
-"""The captions of the report: they quote the paper's figures, which are of CIFAR-10, only for CIFAR-10."""
+"""The report's captions quote the paper's figures, measured on CIFAR-10, only for CIFAR-10."""
 
 from types import SimpleNamespace
 
@@ -20,10 +20,10 @@ def caption(page, table, beside_the_paper):
 
 @pytest.mark.parametrize(("page", "table"), CAPTIONS, ids=[table for _, table in CAPTIONS])
 def test_figures_of_the_paper_are_quoted_only_for_its_images(page, table):
-    beside, alone = (caption(page, table, value) for value in (True, False))
-    assert (beside != alone) == (table in WITH_FIGURES)
+    with_paper, alone = (caption(page, table, value) for value in (True, False))
+    assert (with_paper != alone) == (table in WITH_FIGURES)
     assert "(CIFAR-10" not in alone and "published networks" not in alone.lower()
     assert alone.strip().endswith(".")
-    for text in (beside, alone):
+    for text in (with_paper, alone):
         assert "**Look for**" in text or table in ("figure1", "workflow", "corruptions")
         assert "..**" not in text and ".**The" not in text

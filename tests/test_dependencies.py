@@ -1,4 +1,4 @@
-"""What is imported, promised, pinned and installed is the same: pyproject.toml, envs/, Makefile, Snakefile."""
+"""Imported, declared, pinned and installed packages agree: pyproject.toml, envs/, Makefile, Snakefile."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dependencies import PROJECT, ROOT, imported, installed_with, modules, promised, requirements
 
-#: by folder: the extra that whoever runs its files has installed; None is the package alone
+#: the extra that is installed to run the files of each folder; None is the package alone
 EXTRAS = {"workflow": "pipeline", "examples": "pipeline", "benchmarks": "pipeline", "tests": "test", "tools": "dev"}
 #: parts of lgg/ that `pip install .` alone promises to run
 ALONE = ("graph", "products", "representations", "attacks", "losses/", "models/", "__init__", "_lazy")
@@ -46,7 +46,7 @@ def test_every_import_is_promised(folder):
 
 
 def test_the_report_s_needs_are_promised():
-    """`snakemake --report` wants a package that Snakemake itself does not require."""
+    """`snakemake --report` needs a package that Snakemake does not require."""
     import snakemake.report.html_reporter as reporter
 
     folder = Path(reporter.__file__).parent
@@ -89,7 +89,7 @@ def test_the_snakefile_asks_for_the_snakemake_that_is_promised():
 
 
 def test_the_distribution_is_not_somebody_else_s():
-    """PyPI has an unrelated `lgg`: nothing here may tell readers or pip to install that."""
+    """PyPI has an unrelated `lgg`, which nothing here may install or recommend."""
     assert PROJECT["name"] != "lgg"
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "lgg").rglob("*.py")]:
         found = re.findall(r"(?i:install)\b[^\n]*\slgg(?:\[\w+\])?(?=[\s`'\"]|$)", path.read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ esac
 
 @pytest.fixture
 def make(tmp_path):
-    """Make the environment `pipeline` by a stand-in for Python; return its calls and the constraints of pip."""
+    """Make the environment `pipeline` with a stand-in for Python; return its calls and pip's constraints."""
     python, record = tmp_path / "python3", tmp_path / "record"
     python.write_text(STAND_IN)
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
@@ -119,8 +119,8 @@ def make(tmp_path):
     def run(*variables, installed="", system_torch=""):
         venv = tmp_path / "env"
         command = ["make", "-C", str(ROOT), f"PYTHON={python}", f"VENV={venv}", *variables, f"{venv}/pipeline"]
-        told = {"RECORD": str(record), "INSTALLED": installed, "SYSTEM_TORCH": system_torch}
-        done = subprocess.run(command, env=os.environ | told, capture_output=True, text=True)
+        variables = {"RECORD": str(record), "INSTALLED": installed, "SYSTEM_TORCH": system_torch}
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return record.read_text().splitlines(), (venv / "constraints.txt").read_text().splitlines()
 
@@ -150,7 +150,7 @@ def test_make_takes_pytorch_s_own_build_where_asked(make):
 
 
 def test_make_keeps_the_pytorch_that_is_there(make):
-    """Its version stands in for the pins of PyTorch and of what comes with it; all others stay."""
+    """Its version replaces the pins of PyTorch and of packages that come with it; the others are kept."""
     calls, constraints = make(installed="numpy==2.0.0\ntorch==2.9.0+rocm6.4\ntorchaudio==2.9.0\n")
     assert constraints[-1] == "torch==2.9.0+rocm6.4"
     gone = set(PINS) - set(constraints)

@@ -153,7 +153,7 @@ def test_batches_are_those_of_the_cpu(resident, gpu):
         torch.testing.assert_close(images.cpu(), expected, rtol=2**-22, atol=0)
 
 
-TRAININGS = {
+TRAINING_RUNS = {
     **{name: (network, batches, make) for name, make in OBJECTIVES.items()},
     "attacked": (network, batches, lambda _: Robust([Adversarial(8 / 255, 4 / 255, steps=2)])),
     "adamw": (network, batches, OBJECTIVES["cross-entropy"]),
@@ -171,7 +171,7 @@ TRAININGS = {
 
 
 def train(training, device, precision="float32", checkpoints=None, recorder=None):
-    build, feed, make = TRAININGS[training]
+    build, feed, make = TRAINING_RUNS[training]
     model = build().to(device)
     torch.manual_seed(7)
     history = fit(
@@ -194,7 +194,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("training", TRAINING_RUNS)
 def test_training_is_reproducible_bit_for_bit(training, precision, gpu):
     assert same(train(training, gpu, precision), train(training, gpu, precision))
 

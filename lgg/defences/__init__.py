@@ -27,9 +27,9 @@ __getattr__, __dir__ = lazy_attributes(__name__, _EXPORTS)
 
 
 def build(name: str, **options: "Any") -> "Defence":
-    """Return the defence whose module is `name`, made with `options`; no other defence is imported, nor PyTorch.
+    """Return the defence whose module is `name`, made with `options`; imports neither other defences nor PyTorch.
 
-    Raises ValueError for a name that no defence has.
+    Raises ValueError if there is no such defence.
     """
     classes = {module.removeprefix("."): cls for cls, module in _EXPORTS.items() if module != ".base"}
     if name not in classes:

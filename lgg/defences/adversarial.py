@@ -1,4 +1,4 @@
-"""Adversarial training: the network is trained on images that PGD finds against it (Madry et al. 2018)."""
+"""Adversarial training: the network is trained on adversarial images found by PGD (Madry et al. 2018)."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Adversarial(Defence):
-    """Trains on the images that PGD gives, one start each; the arguments are those of `lgg.attacks.pgd`."""
+    """Trains on the adversarial images of PGD with one start; the arguments are those of `lgg.attacks.pgd`."""
 
     def __init__(
         self, epsilon: float = 8 / 255, step_size: float = 2 / 255, steps: int = 7, random_start: bool = True
@@ -32,7 +32,7 @@ class Adversarial(Defence):
             step_size=self.step_size,
             steps=self.steps,
             random_start=self.random_start,
-            # the generator that checkpoints hold, on the CPU, so that the starts do not depend on the device
+            # the CPU generator, which checkpoints include, so that the starts do not depend on the device
             generator=torch.default_generator,
         )
 

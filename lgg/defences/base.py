@@ -1,6 +1,6 @@
-"""What a defence can do to a network and its training.
+"""The hooks by which a defence changes a network and its training.
 
-Defences are made where tables are written too, so these modules import PyTorch only in the hooks that need it.
+Stages that write tables also construct defences, so these modules import PyTorch only in the hooks that need it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network made of a batch.
+    """A forward pass of a network on a batch.
 
     Attributes:
         model: the network.
-        images: those trained on, (B, 3, H, W).
+        images: the images trained on, (B, 3, H, W).
         labels: their classes, (B,).
         logits: (B, C).
-        representations: all that the network names in `layers`, each (B, ...).
+        representations: of all the layers that the network lists in `layers`, each (B, ...).
     """
 
     model: "nn.Module"
@@ -34,10 +34,10 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Term:
-    """What a defence adds to the loss: `weight` times `value`.
+    """A term that a defence adds to the loss: `weight` times `value`.
 
     Attributes:
-        name: of its column in the history.
+        name: name of its column in the history.
         value: the unweighted term, a scalar.
         weight: its factor.
     """
@@ -48,40 +48,40 @@ class Term:
 
 
 class Defence:
-    """A defence. Subclasses override the hooks that they need; those that they leave out cost nothing.
+    """A defence. Subclasses override the hooks that they need; the others cost nothing.
 
-    Whatever is drawn at random comes from torch's own generator on the CPU, whose state checkpoints hold, so that
-    training resumes to the same bits.
+    All random numbers must come from torch's default CPU generator, whose state is in checkpoints, so that resumed training
+    gives the same bits.
     """
 
-    #: the arguments that the network is built with, on top of its own; of the class or of the instance
+    #: arguments that the network is built with, in addition to its own; set on the class or the instance
     architecture: Mapping[str, Any] = {}
 
     def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor | None":
-        """Return the images (B, 3, H, W) to train on in place of `images`, None for these; the next defence gets them.
+        """Return images (B, 3, H, W) to train on instead of `images`, or None; the next defence receives them.
 
-        The mode of `model`, its gradients and its buffers must be left as they are.
+        Must not change the mode, gradients or buffers of `model`.
         """
 
     def term(self, outputs: Outputs) -> Term | None:
-        """Return a term to add to the loss, None for nothing."""
+        """Return a term to add to the loss, or None."""
 
     def after_step(self, model: "nn.Module") -> None:
-        """Change the weights after a step of the optimiser."""
+        """Change the weights after an optimiser step."""
 
     @property
     def sentence(self) -> str:
-        """How Table 3's legend describes it: a phrase with its constants, without a full stop."""
+        """Return its description in Table 3's legend: a phrase with its constants, without a full stop."""
         return type(self).__name__
 
 
 def overrides(defence: Defence, hook: str) -> bool:
-    """Return whether the class of `defence` has a `hook` of its own."""
+    """Return whether the class of `defence` overrides `hook`."""
     return getattr(type(defence), hook) is not getattr(Defence, hook)
 
 
 def architecture_of(defences: Iterable[Defence]) -> dict[str, Any]:
-    """Return the arguments that `defences` set of a network; ConfigError where two set one differently."""
+    """Return the network arguments that `defences` set; ConfigError if two set one differently."""
     merged: dict[str, Any] = {}
     for defence in defences:
         for key, value in defence.architecture.items():

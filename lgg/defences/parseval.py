@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Parseval(Defence):
-    """Retracts every weight matrix after each step, on a network that is built for it.
+    """Retracts every weight matrix after each step; the network is built with the matching architecture.
 
     Args:
         beta: β of `lgg.losses.parseval_retraction_`.

@@ -38,7 +38,7 @@ class Regularizer(Defence):
 
     @cached_property
     def loss(self) -> "LabelVariationRegularizer":
-        """The unweighted term."""
+        """Return the unweighted term."""
         from lgg.losses.regularizer import LabelVariationRegularizer
 
         return LabelVariationRegularizer(

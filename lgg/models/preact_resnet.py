@@ -52,7 +52,7 @@ class PreActResNet18(ImageClassifier):
         parseval: scale the weight of every convolution by 1/√(2·kh·kw + 1) in the forward pass, and use the mean of branch
             and shortcut in place of their sum, as in Parseval networks (Cisse et al. 2017).
         bottleneck: number of units of an additional linear layer between pooling and classifier, whose output is the last
-            representation and the only one with negative values; None is no such layer.
+            representation and the only one with negative values; None: no such layer.
 
     Raises ValueError for a width or bottleneck below 1.
     """

@@ -1,1 +1,1 @@
-"""The workflow's side of the package: configuration, recipes, digests, jobs and their stages. Nothing else imports it."""
+"""The part of the package that the workflow uses: configuration, recipes, digests, jobs and stages. Nothing else imports it."""

@@ -1,6 +1,6 @@
 """Runs the stage of a job: ``python -m lgg.pipeline STAGE OPTIONS…``.
 
-The stage, and with it torch, is imported when the job has its GPUs, the number of which ``--gpus`` says.
+The stage, and with it torch, is imported only once the job holds its GPUs; ``--gpus`` is their number.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from lgg.training.signals import ignore_warnings
 
 
 def main(words: list[str]) -> None:
-    """Run the stage that the first of `words` names with the options that follow."""
+    """Run the stage named by the first of `words`, with the options that follow."""
     stage, options = _stage(words[0] if words else ""), words[1:]
     given, _ = shared_options(prog=f"python -m lgg.pipeline {stage}").parse_known_args(options)
     ignore_warnings()
@@ -46,9 +46,9 @@ def main(words: list[str]) -> None:
 
 
 def _stage(name: str) -> str:
-    """Return `name`; where no stage has it, exit with those that are like it."""
+    """Return `name`; if there is no such stage, exit with a list of similar names."""
     modules = {module.name for module in pkgutil.iter_modules(lgg.pipeline.stages.__path__)}
-    stages = sorted(modules - {"networks"})  # what stages share
+    stages = sorted(modules - {"networks"})  # shared by stages
     if name in stages:
         return name
     near = difflib.get_close_matches(name, stages)
@@ -56,7 +56,7 @@ def _stage(name: str) -> str:
 
 
 def _name(options: list[str]) -> str:
-    """Return the folder of the first file that a job writes, which names it in messages: distillation/gkd/seed0."""
+    """Return the folder of a job's first output, which identifies it in messages: distillation/gkd/seed0."""
     outputs = [Path(value) for option, value in pairwise(options) if option.startswith("--out-")]
     return "/".join(outputs[0].parent.parts[-3:]) if outputs else "job"
 
@@ -73,10 +73,10 @@ def _wait_and_end(process: int) -> None:
         select.select([descriptor], [], [])
     except ProcessLookupError:
         pass
-    except (AttributeError, OSError):  # no Linux, or an old one
+    except (AttributeError, OSError):  # not Linux, or an old one
         while _exists(process):
             time.sleep(1)
-    print("Snakemake is gone; this job ends too.", file=sys.stderr, flush=True)
+    print("Snakemake has exited; this job stops too.", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,8 +1,8 @@
-"""A module in parts: what importing it runs, and the definitions that count only where they are reached.
+"""A module split into what importing it runs, and definitions that count only if they are reached.
 
-A function, class or constant at the top of a module is a definition of its own where making it does nothing else
-(`lgg.pipeline.effects`). All else is what importing the module runs, with all that it mentions: other statements,
-definitions that call something while they are made, and names bound in more than one place.
+A function, class or constant at the top of a module is a separate definition if creating it has no side effects
+(`lgg.pipeline.effects`). Everything else runs on import, with all that it mentions: other statements, definitions that call
+something while they are created, and names bound in more than one place.
 """
 
 import ast
@@ -14,9 +14,9 @@ from lgg.pipeline.effects import QUIET, only_makes_values
 from lgg.pipeline.names import bound_by, imported_by, is_mangled, loaded, names_bound, names_imported, scan
 from lgg.pipeline.syntax import PACKAGE, canonical, exports_of, path_of, tree
 
-#: the name under which `if __name__ == "__main__":` counts, which runs in the module of the stage alone
+#: the name for the block `if __name__ == "__main__":`, which runs only in the stage's module
 MAIN = "__main__"
-#: by which code finds definitions that it does not mention, or runs text
+#: names by which code finds definitions that it does not mention, or runs text
 FINDERS = {
     *("__builtins__", "__import__", "builtins", "compile", "eval", "exec", "gc", "importlib.import_module"),
     *("importlib.machinery", "importlib.reload", "importlib.util.module_from_spec", "inspect.currentframe"),
@@ -28,10 +28,10 @@ FINDERS = {
 
 @dataclass(frozen=True)
 class Code:
-    """Code that runs, or can be run, as a whole.
+    """Code that is run as a unit.
 
     Attributes:
-        place: how many statements that importing the module runs come before it, and may change what its values are made of.
+        place: number of statements run on import before it, which may change the values it is made from.
     """
 
     nodes: tuple[ast.AST, ...]
@@ -44,9 +44,9 @@ class Code:
 
     @cached_property
     def mentions(self) -> frozenset[str]:
-        """The names in it that may be the module's or Python's, with what is asked of each, as ``lgg.attacks.pgd``.
+        """The names in it that may be the module's or Python's, with the attributes used, as ``lgg.attacks.pgd``.
 
-        Of further attributes those in `FINDERS`, as ``.__globals__``.
+        Also other attributes that are in `FINDERS`, as ``.__globals__``.
         """
         known = {*names_imported(self.module), *names_bound(self.module), *dir(builtins)}
         found = {name for node in self.nodes for name in scan(node, self.module)[0]}
@@ -56,18 +56,18 @@ class Code:
 
     @cached_property
     def imports(self) -> tuple[str, ...]:
-        """What its import statements name, as ``lgg.graph`` or ``lgg.graph.laplacian``; ``lgg.graph.*`` for a star."""
+        """What its import statements import, as ``lgg.graph`` or ``lgg.graph.laplacian``; ``lgg.graph.*`` for a star."""
         return tuple(path for node in self.nodes for _, path in scan(node, self.module)[1])
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module in parts.
+    """A module split into parts.
 
     Attributes:
         always: what importing it runs.
-        definitions: what counts where it is reached, by name.
-        imported: the paths of what each name stands for that an import binds, anywhere in the module.
+        definitions: what counts only if it is reached, by name.
+        imported: for each name that an import binds, anywhere in the module, the paths that it may refer to.
         bound: the names that `always` binds.
     """
 
@@ -79,7 +79,7 @@ class Module:
 
 @cache
 def module_of(name: str) -> Module:
-    """Return the module `name` in parts; ValueError where there is none."""
+    """Return the module `name` split into parts; ValueError if there is none."""
     imported, binders = names_imported(name), names_bound(name)
     always: list[ast.AST] = []
     modules: set[str] = set()
@@ -102,16 +102,16 @@ def module_of(name: str) -> Module:
 
 
 def forget() -> None:
-    """Drop what was read of the package's files."""
+    """Forget what was read from the package's files."""
     for cached in (module_of, names_bound, names_imported, loaded, scan, path_of, tree, exports_of):
         cached.cache_clear()
 
 
 def _import(node: ast.Import | ast.ImportFrom, module: str) -> list[ast.AST]:
-    """Return what an import at the top of a module runs: modules alone, since the names count where they are used."""
+    """Return what an import at the top of a module runs: only modules, since names count where they are used."""
     paths = [path for _, path in imported_by(node, module)]
     if isinstance(node, ast.ImportFrom) and all(path.split(".")[0] == PACKAGE for path in paths):
-        # importing something else from the same modules runs nothing more
+        # importing another name from the same module runs nothing more
         modules = [one for path in paths for one in ((path,) if path.endswith(".*") else loaded(path))]
         return [ast.Import([ast.alias(one)]) for one in dict.fromkeys(modules)]
     quiet = [path if isinstance(node, ast.Import) else path.rpartition(".")[0] for path in paths]

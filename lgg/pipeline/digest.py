@@ -1,22 +1,21 @@
 """A digest of the code that a stage can run, so that an edit reruns the stages it can affect and no others.
 
-From the stage's module, and from what is chosen by name (losses, networks, defences), definitions are followed to the
-definitions that they mention. What counts:
+Starting from the stage's module and from what is chosen by name (losses, networks, defences), each definition is followed to
+the definitions that it mentions. What counts:
 
-- A function, class (with all methods) or constant at the top of a module counts where it is reached; what importing a
-  module runs counts wherever the module is imported, and so do the packages it lies in (`lgg.pipeline.definitions`).
-- The stage's module counts whole. A module chosen by name counts by what its package's table `_EXPORTS` lists of it.
-- A name counts as the module's wherever it is read or assigned, even where a parameter or a local variable hides it, so
-  `global` needs no rule. An imported name counts with the path that it stands for.
-- `module.name` reaches that name. A module that is used in any other way, or asked for a name that is not found in it,
-  counts whole with all that it imports; so does one that is imported with a star. A name listed in `_EXPORTS` reaches
-  what it loads.
-- `module.name = …` is code like any other, and counts where it runs; the name that it replaces counts still.
-- Annotations count like other expressions, but not in quotes. Blocks under ``if TYPE_CHECKING`` do not count.
-- `globals` and its like make their module count whole. Code that finds modules or runs text by other means (`exec`,
-  `importlib.import_module`, `sys.modules`, …) makes every module count whole that is imported, even inside functions.
+- A function, class (with all methods) or constant at the top of a module counts if it is reached. What importing a module
+  runs counts if the module is imported, and so do the packages that contain it (`lgg.pipeline.definitions`).
+- The stage's module counts completely. Of a module chosen by name, what its package lists in `_EXPORTS` counts.
+- A name counts as the module's wherever it is read or assigned, even if a parameter or a local variable hides it, so
+  `global` needs no rule. An imported name counts with the path that it refers to.
+- `module.name` reaches that name. A module that is used in any other way, or lacks the name, counts completely with all that
+  it imports; so does one that is imported with a star. A name listed in `_EXPORTS` reaches what it loads.
+- `module.name = …` is code like any other, and counts where it runs; the name that it replaces still counts.
+- Annotations count like other expressions, but not if quoted. Blocks under ``if TYPE_CHECKING`` do not count.
+- `globals` and the like make their module count completely. Code that finds modules or runs text by other means (`exec`,
+  `importlib.import_module`, `sys.modules`, …) makes every imported module count completely, even if imported in a function.
 
-Needs the standard library alone.
+Needs only the standard library.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ from lgg.pipeline.names import is_mangled, loaded
 from lgg.pipeline.syntax import PACKAGE, exports_of, path_of
 
 _OWN_NAMES = {"dir", "globals", "locals", "vars"}
-# finds nothing but what a table `_EXPORTS` lists, or the docstring of the stage's module
+# these find only what a table `_EXPORTS` lists, or the docstring of the stage's module
 _KNOWN = {
     (f"{PACKAGE}._lazy", "importlib.import_module"),
     (f"{PACKAGE}._lazy", "sys.modules"),
@@ -41,7 +40,7 @@ _KNOWN = {
 def code_digest(*modules: str) -> str:
     """Return a hexadecimal digest of the code that the stage's module among `modules` can run.
 
-    What is chosen at run time by its name (a loss, a network) is not seen from there: name its module too.
+    Anything chosen by name at run time (a loss, a network) cannot be seen from there: pass its module too.
     """
     digest = hashlib.sha256()
     for module, names in sorted(reached(*modules).items()):
@@ -51,7 +50,7 @@ def code_digest(*modules: str) -> str:
 
 @cache
 def reached(*modules: str) -> Mapping[str, frozenset[str]]:
-    """Return the modules that `modules` import, however deep, and the names of the definitions reached in each."""
+    """Return the modules that `modules` import, directly or not, and the names of the definitions reached in each."""
     reach = _Reach()
     for module in modules:
         reach.choose(module)
@@ -60,12 +59,12 @@ def reached(*modules: str) -> Mapping[str, frozenset[str]]:
 
 
 def import_closure(*modules: str) -> set[str]:
-    """Return `modules`, all modules of the package that they import, however deep, and the packages these lie in."""
+    """Return `modules`, all modules of the package that they import, directly or not, and the packages that contain them."""
     return set(reached(*modules))
 
 
 def forget() -> None:
-    """Drop what was read of the package's files, for a process in which they change."""
+    """Forget what was read from the package's files, for a process in which they change."""
     reached.cache_clear()
     _code.cache_clear()
     definitions.forget()
@@ -73,7 +72,7 @@ def forget() -> None:
 
 @cache
 def _code(module: str, names: frozenset[str]) -> str:
-    """Return the text of what counts in a module: what importing it runs, and the definitions `names`."""
+    """Return the code that counts in a module as text: what importing it runs, and the definitions `names`."""
     parts = module_of(module)
     texts = [parts.always.text]
     for name in sorted(names):
@@ -83,7 +82,7 @@ def _code(module: str, names: frozenset[str]) -> str:
 
 
 class _Reach:
-    """The names reached in each module that is imported."""
+    """The names reached in each imported module."""
 
     def __init__(self) -> None:
         self.names: dict[str, set[str]] = {}
@@ -93,7 +92,7 @@ class _Reach:
         self._is_everything = False
 
     def choose(self, module: str) -> None:
-        """Reach a module that is run, or chosen by its name and loaded through its package's table."""
+        """Reach a module that is run, or that is chosen by name and loaded through its package's table."""
         parts = module_of(module)
         self._load(module)
         package = module.rpartition(".")[0]
@@ -108,7 +107,7 @@ class _Reach:
                 self._name(module, MAIN, [])
 
     def follow(self) -> None:
-        """Reach what the code that is reached mentions, until there is nothing new."""
+        """Reach what the reached code mentions, until there is nothing new."""
         mentioned = set()
         while self._waiting:
             code = self._waiting.pop()
@@ -136,7 +135,7 @@ class _Reach:
             self._check(mention, module)
 
     def _name(self, module: str, name: str, attributes: list[str]) -> None:
-        """Reach what a module calls `name`, and, where that is a module, the attributes asked of it."""
+        """Reach what `name` means in a module and, if that is a module, the attributes used."""
         parts = module_of(module)
         is_new = name not in self.names[module]
         self.names[module].add(name)
@@ -146,7 +145,7 @@ class _Reach:
             self._path(".".join((path, *attributes)), module)
 
     def _path(self, path: str, module: str = "") -> None:
-        """Reach what a path stands for that is mentioned in `module`."""
+        """Reach what a path mentioned in `module` refers to."""
         package, *attributes = path.split(".")
         if package != PACKAGE:
             self._check(path, module)
@@ -206,7 +205,7 @@ class _Reach:
             self._path(path)
 
     def _check(self, path: str, module: str) -> None:
-        """Reach everything where `path`, which is none of the package's, can find modules or run text."""
+        """Reach everything if `path`, from outside the package, can find modules or run text."""
         if _finds_anything(path) and not self._is_everything and (module, path) not in _KNOWN:
             self._is_everything = True
             for known in list(self.names):

@@ -1,8 +1,8 @@
-"""Asks the driver which GPUs a PyTorch process would find, without PyTorch, whose import takes seconds.
+"""Ask the driver which GPUs a PyTorch process would find, without importing PyTorch, which takes seconds.
 
-Files in /dev do not show it: Windows' Linux and some boards have no /dev/nvidia0, integrated graphics of AMD have /dev/kfd, and
-containers and batch systems show files of GPUs that belong to other jobs. The driver's library is asked in another process,
-which runs this file alone: a process that has asked keeps the CUDA_VISIBLE_DEVICES of that moment.
+The files in /dev do not answer this: WSL and some boards have no /dev/nvidia0, AMD's integrated graphics have /dev/kfd, and
+containers and batch systems show files of GPUs that belong to other jobs. The driver's library is loaded in a separate
+process that runs only this file, because after the first call a process can no longer change its CUDA_VISIBLE_DEVICES.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ SECONDS = 120  # a machine with many GPUs and no persistence daemon takes a whil
 
 
 class Answer(NamedTuple):
-    """`uuids` of the visible GPUs in CUDA's order, or `why` there is none; `asked` is false where there was no driver."""
+    """`uuids` of the visible GPUs in CUDA's order, or `why` there are none; `asked` is false if there was no driver."""
 
     uuids: list[str]
     why: str = ""
@@ -43,10 +43,10 @@ def ask() -> Answer:
         return Answer([], asked=False)
     if not found["uuids"]:
         return Answer([])
-    # without PyTorch here, jobs have an environment of their own
+    # without PyTorch here, jobs have their own environment
     if build["version"] and not build["hip"] and not build["cuda"]:
-        return Answer([], f"this environment's PyTorch ({build['version']}) was built for the CPU alone")
-    # a driver runs programs of its own major version, of any minor one, and of earlier major ones
+        return Answer([], f"this environment's PyTorch ({build['version']}) was built for the CPU only")
+    # a driver runs programs built for its major version, whatever the minor one, and for earlier major versions
     if build["cuda"] and not build["hip"] and found["version"] // 1000 < int(build["cuda"].partition(".")[0]):
         has = f"{found['version'] // 1000}.{found['version'] % 1000 // 10}"
         return Answer(
@@ -56,7 +56,7 @@ def ask() -> Answer:
 
 
 def _build() -> dict[str, str]:
-    """Return PyTorch's `version` and `folder`, and the versions of `cuda` and `hip` that it was built for; empty if none."""
+    """Return PyTorch's `version` and `folder`, and the `cuda` and `hip` versions it was built for; empty if not installed."""
     spec = importlib.util.find_spec("torch")
     folder = Path((spec.submodule_search_locations or [""])[0]) if spec else Path()
     try:
@@ -69,7 +69,7 @@ def _build() -> dict[str, str]:
 
 
 def _ask_elsewhere(library: str, prefix: str) -> dict[str, Any] | None:
-    """Return what `_answer` returns in a process of its own; None where there is no such library or no answer."""
+    """Return what `_answer` returns, run in a separate process; None if there is no such library or no answer."""
     command = [sys.executable, "-I", "-S", __file__, library, prefix]
     variables = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | dict(os.environ)
     try:
@@ -81,9 +81,9 @@ def _ask_elsewhere(library: str, prefix: str) -> dict[str, Any] | None:
 
 
 def _answer(library: str, prefix: str) -> dict[str, Any] | None:
-    """Return the `version` of the driver and the `uuids` of its visible GPUs; None where there is no driver.
+    """Return the `version` of the driver and the `uuids` of its visible GPUs; None if there is no driver.
 
-    `library` has CUDA's driver interface, or HIP's, which is alike; their functions begin with `prefix`.
+    `library` has the driver API of CUDA, or HIP's, which is the same; its functions begin with `prefix`.
     """
     try:
         driver = ctypes.CDLL(library)

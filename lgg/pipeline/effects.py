@@ -1,8 +1,8 @@
-"""Which statements at the top of a module only make functions, classes or constants, and which do more.
+"""Which statements at the top of a module only create functions, classes or constants, and which have side effects.
 
-Making one does nothing else where it makes no call but of functions known to have no effect (`HARMLESS`), among them
-decorators that only wrap, and has no base class that could notice its subclasses. Attributes, subscripts, operators, loops
-over constants and annotations are taken to do nothing but give a value.
+Creating one has no side effects if it calls only functions known to have none (`HARMLESS`, which includes decorators that
+only wrap) and has no base class that could notice its subclasses. Attributes, subscripts, operators, loops over constants and
+annotations are assumed to have none.
 """
 
 import ast
@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from lgg.pipeline.names import bound_by, names_bound, names_imported, path_meant
 from lgg.pipeline.syntax import PACKAGE, exports_of, path_of
 
-# modules of which an unused import changes nothing
+# modules whose unused import changes nothing
 QUIET = {
     *("abc", "argparse", "ast", "collections", "collections.abc", "contextlib", "dataclasses", "enum"),
     *("fractions", "functools", "hashlib", "io", "itertools", "json", "math", "operator", "os", "pathlib", "re", "sys"),
     *("threading", "time", "typing"),
 }
-# where classes are that take no notice of their subclasses
+# modules of classes that do not react to being subclassed
 _QUIET_BASES = {*QUIET, "builtins", "torch.autograd", "torch.nn"}
-#: functions without an effect outside of what they return, which keep a function they are given and do not call it
+#: functions without side effects, which may store a function they are given but do not call it
 HARMLESS = {
     *("bool", "classmethod", "dict", "float", "frozenset", "int", "len", "list", "property", "range", "set"),
     *("staticmethod", "str", "tuple"),
@@ -28,11 +28,11 @@ HARMLESS = {
     *("functools.wraps", "math.radians", "math.sqrt", "numpy.array", "numpy.tan", "pathlib.Path", "re.compile"),
     *("threading.Lock", "torch.no_grad", "typing.ParamSpec", "typing.TypeVar", "typing.get_args", "typing.overload"),
 }
-_DUNDERS = {"__all__", "__version__"}  # the other names of this form are asked for by Python itself
+_DUNDERS = {"__all__", "__version__"}  # Python itself looks up the other names of this form
 
 
 def only_makes_values(node: ast.stmt, module: str) -> bool:
-    """Return whether a statement at the top of a module only makes functions, classes or constants."""
+    """Return whether a statement at the top of a module only creates functions, classes or constants."""
     if any(name.startswith("__") and name not in _DUNDERS for name in bound_by(node)):
         return False
     if isinstance(node, ast.ClassDef):
@@ -67,7 +67,7 @@ def _is_quiet_class(node: ast.ClassDef, module: str) -> bool:
 
 
 def _uses_own_names(node: ast.ClassDef) -> bool:
-    """Return whether a class is made with names of its own, which may hide those of the module."""
+    """Return whether a class body uses names that it binds itself, which may hide those of the module."""
     own = {name for one in node.body for name in bound_by(one)}
     evaluated: list[ast.AST] = []
     for one in node.body:
@@ -100,7 +100,7 @@ def _is_quiet_in_a_class(node: ast.stmt, module: str) -> bool:
 
 
 def _is_quiet_base(node: ast.expr, module: str) -> bool:
-    """Return whether a base class takes no notice of its subclasses."""
+    """Return whether a base class does not react to being subclassed."""
     if isinstance(node, ast.Subscript):
         return _is_quiet_base(node.value, module) and not _acts([node.slice], module)
     path = path_meant(node, module)
@@ -118,7 +118,7 @@ def _is_quiet_base(node: ast.expr, module: str) -> bool:
 
 
 def _only_wraps(decorator: ast.expr, module: str) -> bool:
-    """Return whether a decorator keeps what it is given without calling it or making it known elsewhere."""
+    """Return whether a decorator keeps its argument without calling it or registering it elsewhere."""
     if _changes_a_property(decorator):
         return True
     if isinstance(decorator, ast.Call):
@@ -142,7 +142,7 @@ def _only_wraps(decorator: ast.expr, module: str) -> bool:
 
 
 def _definition(path: str) -> ast.stmt | None:
-    """Return the one statement that binds the name at the end of `path` at the top of its module, None where unsure."""
+    """Return the one statement that binds the name at the end of `path` at the top of its module, None if unsure."""
     module, _, name = path.rpartition(".")
     if path_of(module) is None or name in names_imported(module):
         return None
@@ -151,7 +151,7 @@ def _definition(path: str) -> ast.stmt | None:
 
 
 def _acts(nodes: Iterable[ast.AST | None], module: str) -> bool:
-    """Return whether evaluating expressions may do more than give a value."""
+    """Return whether evaluating expressions may have side effects."""
     waiting = [node for node in nodes if node is not None]
     while waiting:
         node = waiting.pop()
@@ -166,6 +166,6 @@ def _acts(nodes: Iterable[ast.AST | None], module: str) -> bool:
 
 
 def _loads(node: ast.Attribute, module: str) -> bool:
-    """Return whether an attribute may be one of a package, which loads its module at first use."""
+    """Return whether an attribute may belong to a package, which loads its module at first use."""
     path = path_meant(node.value, module)
     return path is not None and bool(exports_of(path))

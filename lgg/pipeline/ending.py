@@ -13,13 +13,13 @@ from lgg.pipeline.interrupt import is_snakemake
 def message(workflow: Any, results: str, targets: Sequence[str]) -> str:
     """Return the message at the end of a successful run.
 
-    It gives the command for the report where all `targets`, the tables and figures of the whole run, exist.
+    It includes the command for the report if all `targets`, the tables and figures of the run, exist.
     """
     missing = sum(not Path(target).exists() for target in targets)
-    if missing and not workflow.storage_settings.default_storage_provider:  # in other storage they are no local files
+    if missing and not workflow.storage_settings.default_storage_provider:  # other storage has no local files
         return (
-            f"Done with what was asked for. {len(targets) - missing} of the run's {len(targets)} tables and figures exist; "
-            "the same command without names of files or rules makes the others, and then says how to make the report."
+            f"The requested targets are done. {len(targets) - missing} of the run's {len(targets)} tables and figures exist; "
+            "run the same command without target names to make the others and to see how to make the report."
         )
     return (
         f"Done: {results}/tables/, {results}/figures/; results/README.md explains them.\n"
@@ -42,7 +42,7 @@ def report_command(workflow: Any, results: str, given: Sequence[str]) -> list[st
     command += _profiles(given)
     if workflow.overwrite_configfiles:
         command += ["--configfile", *map(str, workflow.overwrite_configfiles)]
-    # as they were written: Snakemake's parsed values have other types
+    # as written: Snakemake's parsed values have other types
     settings = workflow.config_settings.config_args
     if settings:
         command += ["--config", *([settings] if isinstance(settings, str) else settings)]

@@ -1,8 +1,8 @@
-"""What a run hands to its jobs in environment variables.
+"""Settings that a run passes to its jobs in environment variables.
 
-On the command line these values would be part of what Snakemake compares, and changing one would make finished results
-again. The Snakefile exports them (`lgg.pipeline.workflow`), the launcher of a job reads them (`lgg.pipeline.__main__`) and
-passes each to what needs it. A job that is started without them, from a log for example, runs with the defaults.
+On the command line Snakemake would compare these values, and changing one would rerun finished jobs. The Snakefile exports
+them (`lgg.pipeline.workflow`); the launcher of a job reads them (`lgg.pipeline.__main__`) and passes them on. A job started
+without them, for example from a command in a log, runs with the defaults.
 """
 
 import json
@@ -18,11 +18,11 @@ from lgg.errors import LggError
 class Environment:
     """One field per variable: ``LGG_`` and the field's name in capitals, its value as JSON."""
 
-    #: LGG_SNAKEMAKE: the process of the Snakemake that runs the job, which ends with it
+    #: LGG_SNAKEMAKE: the process id of the Snakemake that runs the job; the job stops when it exits
     snakemake: int | None = field(default=None, metadata={"type": int})
-    #: LGG_TERMINAL: the terminal on which that Snakemake shows its messages, for those of its jobs
+    #: LGG_TERMINAL: the terminal on which that Snakemake shows its messages, for messages of its jobs
     terminal: str | None = field(default=None, metadata={"type": str})
-    #: LGG_GPUS: the GPUs that jobs may take, with the name of each one's lock; with none, a job looks for itself
+    #: LGG_GPUS: the GPUs that jobs may use, with the name of each one's lock; if empty, a job looks for GPUs itself
     gpus: Mapping[str, str] = field(default_factory=dict, metadata={"type": dict})
     #: LGG_JOBS_PER_GPU: how many jobs may share a GPU, the key `resources.jobs_per_gpu`
     jobs_per_gpu: int = field(default=1, metadata={"type": int})
@@ -31,7 +31,7 @@ class Environment:
 
     @classmethod
     def read(cls) -> "Environment":
-        """Return what this process was started with; LggError where a variable is not what a run would write."""
+        """Return the values that this process was started with; LggError if a variable is not in the form that a run writes."""
         found = {}
         for one in fields(cls):
             if text := os.environ.get(_variable(one.name)):
@@ -39,7 +39,7 @@ class Environment:
         return cls(**found)
 
     def export(self) -> None:
-        """Hand these values to the jobs that this process starts, in place of all that it inherited."""
+        """Export these values to the jobs that this process starts, replacing inherited ones."""
         for one in fields(self):
             value = getattr(self, one.name)
             os.environ.pop(_variable(one.name), None)
@@ -58,6 +58,6 @@ def _value(variable: str, text: str, kind: type) -> Any:
         value = None
     if type(value) is not kind:
         raise LggError(
-            f"the environment variable {variable} is {text!r}, which no run wrote. Unset it: the workflow sets it for its jobs."
+            f"the environment variable {variable} is {text!r}, which is not valid. Unset it: the workflow sets it for its jobs."
         )
     return value

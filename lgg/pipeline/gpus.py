@@ -1,8 +1,8 @@
-"""GPUs of this machine, and places on them for jobs: one on each, or several. Imports no torch.
+"""GPUs of this machine, and the places on them that jobs take: one or several per GPU. Does not import torch.
 
-Which there are is decided once, when the Snakefile is read, and handed to jobs. Snakemake counts how many jobs may hold a
-place at once, but tells none of them which: each takes its places by locking a file per place. The kernel releases the
-lock when the job ends, however it ends.
+The GPUs are determined once, when the Snakefile is read, and passed to jobs. Snakemake limits how many jobs hold a place at
+once, but does not assign places: each job takes its places by locking one file per place. The kernel releases a lock when
+the job ends, however it ends.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from lgg.pipeline import driver
 if sys.platform != "win32":
     import fcntl
 
-# Where the locks may be. No variable decides: two sessions of one user must find the same folder, and the variables for such
-# folders differ between a login, a scheduled job and a batch job.
+# Where the locks may be. No environment variable is read: all processes of a user must find the same folder, and the variables
+# for such folders differ between a login, a scheduled job and a batch job.
 PARENTS = ("/tmp", "/var/tmp", "/dev/shm")
 SECONDS_BETWEEN_TRIES = 0.2
 SAID_AFTER = 1.0  # seconds of waiting
 
 
 class Usable(NamedTuple):
-    """The GPUs that jobs can use: `locks` has the name of each one's lock by its name in CUDA_VISIBLE_DEVICES.
+    """The GPUs that jobs can use: `locks` maps each name in CUDA_VISIBLE_DEVICES to the name of its lock.
 
-    Where there is none, `why` may say what else is in the way. `asked` is false where there was no driver to ask.
+    If there are none, `why` may give the reason. `asked` is false if there was no driver to ask.
     """
 
     locks: Mapping[str, str]
@@ -48,11 +48,11 @@ def usable() -> Usable:
     answer = driver.ask()
     named = _named()
     names = [str(number) for number in range(len(answer.uuids))] if named is None else named
-    if not any(name.startswith("MIG") for name in names):  # of parts of a GPU, a process sees only one
+    if not any(name.startswith("MIG") for name in names):  # a process sees only one part of a divided GPU
         names = names[: len(answer.uuids)]
     if not answer.uuids or not names:
         return Usable({}, answer.why, answer.asked)
-    # by its UUID a GPU is the same in another order, in another batch job's numbers, and in a container
+    # a UUID identifies a GPU whatever the order, the batch job's numbering, or the container
     whole = len(set(answer.uuids)) == len(answer.uuids) == len(names)
     return Usable(
         {name: f"gpu-{uuid}" for name, uuid in zip(names, answer.uuids, strict=True)} if whole else _by_name(names)
@@ -60,9 +60,9 @@ def usable() -> Usable:
 
 
 def present(handed: Mapping[str, str]) -> Usable:
-    """Return the GPUs that this job may take: those that were `handed` to it, or with none, those that are usable.
+    """Return the GPUs that this job may use: those that were `handed` to it, or if it is empty, all usable ones.
 
-    Where no driver can be asked, what CUDA_VISIBLE_DEVICES names is believed.
+    If there is no driver to ask, CUDA_VISIBLE_DEVICES is trusted.
     """
     found = Usable(handed) if handed else usable()
     return found if found.asked else Usable(_by_name(_named() or []), asked=False)
@@ -70,15 +70,15 @@ def present(handed: Mapping[str, str]) -> Usable:
 
 @contextlib.contextmanager
 def claimed(count: int, handed: Mapping[str, str], each: int) -> Iterator[list[str]]:
-    """Hold `count` places, waiting until so many are free, and name their devices in CUDA_VISIBLE_DEVICES meanwhile.
+    """Hold `count` places, waiting until enough are free, with CUDA_VISIBLE_DEVICES set to their devices.
 
     A device has `each` places. Jobs of one user never get the same place, whichever run of Snakemake or batch job they
-    belong to, and a device gets a second job only when each has one. Where `count` is 0, nothing is done.
+    belong to, and a device gets a second job only when each has one. If `count` is 0, this does nothing.
 
     Args:
         handed: the GPUs of this run, as `present` takes them.
 
-    Raises LggError where there are fewer places than `count`, or the locks cannot be kept.
+    Raises LggError if there are fewer places than `count`, or if the locks cannot be kept.
     """
     if count == 0:
         yield []
@@ -88,11 +88,11 @@ def claimed(count: int, handed: Mapping[str, str], each: int) -> Iterator[list[s
         raise LggError(_too_few(count, list(devices), each, why))
     folder = lock_folder()
     with contextlib.ExitStack() as held:
-        # of two jobs that want several places, neither may keep the other from its last one
+        # otherwise two jobs that need several places could block each other
         alone = _acquired(folder / "queue.lock", _announce("its turn to take several GPUs"))
         with alone if count > 1 else contextlib.nullcontext():
             taken = _take(devices, each, count, folder, held)
-        # in this order numbers mean the same to all jobs
+        # this order gives numbers the same meaning in all jobs
         order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         held.enter_context(_variables({_variable(): ",".join(taken), "CUDA_DEVICE_ORDER": order}))
         yield taken
@@ -110,7 +110,7 @@ def _too_few(count: int, devices: list[str], each: int, why: str) -> str:
 
 @contextlib.contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and restore them in the end."""
+    """Set environment variables, and restore them afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -123,11 +123,11 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def lock_folder() -> Path:
-    """Return this user's folder of locks, made where it is missing: the first below PARENTS that is safe.
+    """Return this user's folder of locks, created if missing: the first safe one in PARENTS.
 
-    Everybody can write to PARENTS. A folder is safe if it is no link, belongs to this user, and nobody else can write to it.
+    Everybody can write to PARENTS. A folder is safe if it is not a link, belongs to this user, and nobody else can write to it.
 
-    Raises LggError where none is.
+    Raises LggError if none is safe.
     """
     reasons = []
     for parent in PARENTS:
@@ -148,23 +148,23 @@ def lock_folder() -> Path:
 
 
 def _variable() -> str:
-    # HIP, for AMD's GPUs, reads both, its own first
+    # HIP, for AMD GPUs, reads both, its own first
     return "HIP_VISIBLE_DEVICES" if "HIP_VISIBLE_DEVICES" in os.environ else "CUDA_VISIBLE_DEVICES"
 
 
 def _named() -> list[str] | None:
-    """Return the devices that CUDA_VISIBLE_DEVICES names, by numbers or UUIDs, or None where it is not set."""
+    """Return the devices in CUDA_VISIBLE_DEVICES, as numbers or UUIDs, or None if it is not set."""
     named = os.environ.get(_variable())
     if named is None:
         return None
     devices = [device.strip() for device in named.split(",")]
-    # like CUDA itself: -1 and what follows it do not count
+    # like CUDA itself, ignore -1 and what follows it
     valid = devices[: devices.index("-1")] if "-1" in devices else devices
     return list(dict.fromkeys(device for device in valid if device))
 
 
 def _by_name(names: list[str]) -> dict[str, str]:
-    """Return names of locks for GPUs of which only a name is known: two batch jobs may call different ones 0."""
+    """Return lock names for GPUs of which only a name is known; in two batch jobs 0 may be different GPUs."""
     batch_job = os.environ.get("SLURM_JOB_ID")
     scope = f"slurm-{batch_job}-" if batch_job else ""
 
@@ -172,14 +172,14 @@ def _by_name(names: list[str]) -> dict[str, str]:
         if name.isdecimal():
             return f"gpu-{scope}{name}"
         uuid = re.fullmatch(r"(?:GPU|MIG)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", name)
-        # as the driver names it, where it can be asked
+        # the driver's name for it, if there is a driver to ask
         return f"gpu-{uuid[1].replace('-', '')}" if uuid else f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', name)}"
 
     return {name: lock(name) for name in names}
 
 
 def _take(devices: Mapping[str, str], each: int, count: int, folder: Path, held: contextlib.ExitStack) -> list[str]:
-    """Lock `count` of the devices' places as they become free, and return the devices; `held` gives the places back."""
+    """Lock `count` of the devices' places as they become free, and return the devices; `held` releases the places."""
     # the first place on every device, then the second on every device
     files = {
         folder / f"{lock}{f'-{place}' if place else ''}.lock": device
@@ -201,7 +201,7 @@ def _take(devices: Mapping[str, str], each: int, count: int, folder: Path, held:
 
 @contextlib.contextmanager
 def _acquired(file: Path, say: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock `file`; a signal ends the wait for it."""
+    """Hold the lock `file`; a signal interrupts the wait."""
     while (lock := _lock(file)) is None:
         say()
         time.sleep(SECONDS_BETWEEN_TRIES)
@@ -212,9 +212,9 @@ def _acquired(file: Path, say: Callable[[], None]) -> Iterator[None]:
 
 
 def _lock(file: Path) -> BaseFileLock | None:
-    """Return a lock held on `file`, None where another process holds it."""
+    """Return a lock held on `file`, or None if another process holds it."""
     try:
-        # with another suffix: the kernel's locks leave their files behind, which would count as locks here
+        # another suffix: the kernel's locks leave their files behind, which would look like locks here
         lock = FileLock(file) if _has_locks(file.parent) else SoftFileLock(file.with_suffix(".held"))
         lock.acquire(timeout=0)
     except Timeout:
@@ -229,7 +229,7 @@ def _lock(file: Path) -> BaseFileLock | None:
 
 @cache
 def _has_locks(folder: Path) -> bool:
-    """Return whether the kernel can lock files in `folder`; where it cannot, the presence of a file is the lock."""
+    """Return whether the kernel can lock files in `folder`; if not, the existence of a file is the lock."""
     if sys.platform == "win32":
         return True
     with tempfile.TemporaryFile(dir=folder) as probe:
@@ -241,13 +241,13 @@ def _has_locks(folder: Path) -> bool:
 
 
 def _announce(what: str) -> Callable[[], None]:
-    """Return a function that prints once, after a while, what this job waits for."""
+    """Return a function that, after a while, prints once what this job is waiting for."""
     began, said = time.monotonic(), False
 
     def say() -> None:
         nonlocal said
         if not said and time.monotonic() - began >= SAID_AFTER:
             said = True
-            print(f"This job waits for {what}; other jobs hold them.", file=sys.stderr, flush=True)
+            print(f"This job is waiting for {what}, held by other jobs.", file=sys.stderr, flush=True)
 
     return say

@@ -1,4 +1,4 @@
-"""Signals that end Snakemake, or warn of its end, and what its jobs hear of them."""
+"""Signals that stop Snakemake or ask for checkpoints, and how they are passed on to its jobs."""
 
 import contextlib
 import os
@@ -11,24 +11,24 @@ from lgg.training.signals import ENDING, WRITING
 
 
 def is_snakemake(program: Path) -> bool:
-    """Return whether a process that runs `program` is Snakemake itself, and not a program that uses it as a library."""
+    """Return whether `program` is Snakemake itself, and not a program that uses it as a library."""
     return program.stem == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
 
 
 def heed_signals() -> None:
-    """Let SIGTERM and SIGHUP end this Snakemake and its jobs as Ctrl-C does, and pass on what asks for checkpoints.
+    """Make SIGTERM and SIGHUP stop this Snakemake and its jobs as Ctrl-C does, and pass on signals that ask for checkpoints.
 
     By default Snakemake waits for its jobs after SIGTERM; the other signals kill it and leave its lock behind. Signals that
-    are ignored from the start, as SIGHUP under nohup, stay ignored. Where a program uses Snakemake as a library, its signals
-    are left alone.
+    are ignored from the start, like SIGHUP under nohup, stay ignored. If a program uses Snakemake as a library, its signal
+    handlers are not changed.
     """
     if not is_snakemake(Path(sys.argv[0])) or sys.platform == "win32":
         return
-    # Snakemake sets its own handler of SIGTERM later, but Python also writes the numbers of all signals to a pipe
+    # Snakemake replaces the SIGTERM handler later, but Python also writes the number of every signal to a pipe
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     others = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    if others != -1:  # something else listens already
+    if others != -1:  # something else is already listening
         signal.set_wakeup_fd(others)
         os.close(reading)
         os.close(writing)
@@ -40,8 +40,8 @@ def heed_signals() -> None:
     threading.Thread(target=_pass_on, args=(reading,), daemon=True).start()
 
 
-# Taken by the first signal that interrupts Snakemake: shells and systems send several when they end, and a second
-# interruption would cut short how Snakemake handles the first.
+# Acquired by the first signal that interrupts Snakemake: shells and systems send several on shutdown, and a second
+# interrupt would disturb how Snakemake handles the first.
 _interrupted = threading.Lock()
 
 

@@ -13,11 +13,11 @@ from lgg.files import seconds_writing
 
 
 def shared_options(**about: str) -> argparse.ArgumentParser:
-    """Return a parser of the options by which a job runs; the launcher reads those, the stage also its recipe and files."""
+    """Return a parser of the options that every job has; the stage also reads its recipe and files."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, **about)  # type: ignore[arg-type]
-    parser.add_argument("--code", default="", help="digest of the code; checkpoints of other code are not used")
+    parser.add_argument("--code", default="", help="digest of the code; checkpoints of other code are ignored")
     parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
-    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs of this job; 0: it runs on the CPU")
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs; 0: run on the CPU")
     parser.add_argument(
         "--checkpoints", type=json.loads, default={}, help="minutes and epochs between checkpoints, as JSON"
     )
@@ -27,12 +27,12 @@ def shared_options(**about: str) -> argparse.ArgumentParser:
 def run(stage: Callable[[argparse.Namespace], None], **files: Sequence[str]) -> None:
     """Run a stage with the options of the command line.
 
-    `files` are the names of what the stage reads and writes, as `_options` takes them. Every stage also takes ``--recipe``
+    `files` are the names of the stage's inputs and outputs, as `_options` takes them. Every stage also takes ``--recipe``
     (its settings, a JSON object) and the options of `shared_options`.
 
-    An error that the user can fix ends with its message and status 1, without a traceback; so does an interruption. The
-    last line on standard error says how long the stage worked and how long it wrote files, which `lgg.reporting.job_times`
-    reads from the job's log.
+    On an error that the user can fix, or an interruption, exits with a message and status 1, without a traceback. The last
+    line on standard error states how long the stage worked and how long it wrote files; `lgg.reporting.job_times` reads it
+    from the job's log.
     """
     began, written = time.perf_counter(), seconds_writing()
     arguments = _options(inspect.getdoc(inspect.getmodule(stage)), **files).parse_args()
@@ -63,8 +63,9 @@ def _options(
     """Return the parser of a stage's options.
 
     Args:
-        inputs, lists, optional, optional_lists: names of files to read, each given as ``--NAME``: one, one or more, or none.
-        outputs, optional_outputs, output_lists: names of files to write, given as ``--out-NAME``, likewise.
+        inputs, lists, optional, optional_lists: names of files to read, given as ``--NAME``; a list takes one or more files,
+            and optional names may be missing.
+        outputs, optional_outputs, output_lists: the same for files to write, given as ``--out-NAME``.
     """
     parser = argparse.ArgumentParser(description=description, parents=[shared_options()], allow_abbrev=False)
     parser.add_argument("--recipe", type=json.loads, required=True, help="the settings, as JSON")
@@ -82,7 +83,7 @@ def _options(
 
 
 def _message(error: BaseException) -> str | None:
-    """Return the message for the user about an error that ended a stage; None for a bug, which keeps its traceback."""
+    """Return the user's message for an error that ended a stage; None for a bug, which keeps its traceback."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, Interrupted):
@@ -101,7 +102,7 @@ def _message(error: BaseException) -> str | None:
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:
-    # by its words: torch.OutOfMemoryError is for GPUs alone, and not every stage imports torch
+    # by its words: torch.OutOfMemoryError is only for GPUs, and not every stage imports torch
     return isinstance(error, MemoryError) or any(
         words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
     )

@@ -1,4 +1,4 @@
-"""The machine that something was measured on. Imports nothing beyond the standard library."""
+"""A description of this machine. Imports only the standard library."""
 
 import os
 import platform

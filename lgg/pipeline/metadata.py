@@ -1,9 +1,9 @@
-"""How each result of a run was made, stored with the results, so that copies of a run keep it.
+"""Snakemake's records of how each result was made, stored with the results, so that copies of a run keep them.
 
-Snakemake makes results again when settings or code differ from those it has recorded for a result's path, in
-`.snakemake/metadata` of its working folder. After a run was copied to another name, folder or machine, or `.snakemake` was
-removed, there is no record, and Snakemake assumes that everything was made with the current settings. So its records are
-copied into the run, and restored from there where they are missing.
+Snakemake reruns a job when its settings or code differ from those recorded for the path of its results, in
+`.snakemake/metadata` of the working folder. If a run is copied to another name, folder or machine, or `.snakemake` is
+removed, the records are missing, and Snakemake assumes that everything was made with the current settings. So the records
+are copied into the run, and restored from there if they are missing.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ from lgg.files import read_json, write_json
 
 FILE = "made.json"
 FORMAT = "lgg-made-1"
-# Snakemake's folders: records of finished results, and marks of those whose job has not ended
+# Snakemake's folders: records of finished results, and marks for those whose job has not finished
 METADATA = Path(".snakemake", "metadata")
 INCOMPLETE = Path(".snakemake", "incomplete")
-DATABASE = Path(".snakemake", "metadata.db")  # its other way to store records
-NAMED = 3  # files in a message, at most
+DATABASE = Path(".snakemake", "metadata.db")  # Snakemake's other storage of records
+NAMED = 3  # largest number of files in a message
 
 
 def forget(results: Path) -> None:
-    """Remove what `keep` wrote: while jobs run, or after they were killed, it would describe older results."""
+    """Remove what `keep` wrote: while jobs run, or after they are killed, it would describe older results."""
     (results / FILE).unlink(missing_ok=True)
 
 
 def keep(results: Path) -> None:
     """Write Snakemake's records of the files of a run, a folder as the rules name it, to `results`/made.json.
 
-    Where it cannot be written, for example on a full disk, the origin of copies of the run is unknown, and they say so.
+    If this fails, for example on a full disk, the origin of copies of the run is unknown, which `give_back` reports there.
     """
     if not results.is_dir():
         return
@@ -46,10 +46,10 @@ def keep(results: Path) -> None:
 
 
 def give_back(results: Path) -> list[str]:
-    """Restore Snakemake's records of how the files of a run were made, where it has none, and return lines for the user.
+    """Restore Snakemake's records of how the files of a run were made, if it has none, and return messages for the user.
 
-    Files whose size has changed are left out. The others get back the time at which they were made: a copy has times in the
-    order of copying, from which Snakemake would conclude that results are out of date.
+    Files whose size has changed are skipped. The others get back their original modification times: a copy's times follow the
+    order of copying, which would make results look out of date to Snakemake.
     """
     if DATABASE.exists() or not results.is_dir():
         return []
@@ -64,14 +64,14 @@ def give_back(results: Path) -> list[str]:
     lines = []
     if restored:
         lines.append(
-            f"{results} was copied here, or .snakemake was removed: how {restored:,} of its files were made was restored "
-            f"from {results / FILE}; those that other settings or code affect are made again."
+            f"{results} was copied here, or .snakemake was removed: restored the records of how {restored:,} of its files were "
+            f"made from {results / FILE}; files affected by changed settings or code are made again."
         )
     return lines + _unknown(results)
 
 
 def _unknown(results: Path) -> list[str]:
-    """Return a line about networks and data that neither Snakemake nor the run has a record of, if any."""
+    """Return a message about networks and data of which neither Snakemake nor the run has a record, if any."""
     found = sorted(path for path in results.rglob("*.safetensors") if _is_made(path) and not _is_known(path))
     if not found:
         return []
@@ -84,7 +84,7 @@ def _unknown(results: Path) -> list[str]:
 
 
 def _is_made(path: Path) -> bool:
-    """Return whether a file is a result, and neither temporary nor a checkpoint of training that continues."""
+    """Return whether a file is a result, and not a temporary file or a checkpoint."""
     return not path.name.startswith((".", "checkpoint"))
 
 
@@ -93,14 +93,14 @@ def _is_known(path: Path) -> bool:
 
 
 def _remember(path: Path, record: dict[str, Any]) -> None:
-    INCOMPLETE.mkdir(parents=True, exist_ok=True)  # without it Snakemake assumes that its folder is of an old version
+    INCOMPLETE.mkdir(parents=True, exist_ok=True)  # without it Snakemake assumes a folder of an old version
     write_json(_entry(METADATA, path), record)
     if made := record.get("endtime"):
         os.utime(path, (made, made))
 
 
 def _renamed(record: dict[str, Any], before: str, after: str) -> dict[str, Any]:
-    """Return a record of a run whose folder has been renamed."""
+    """Return a record with the paths of a run whose folder was renamed."""
 
     def renamed(path: str) -> str:
         return after + path.removeprefix(before) if path.startswith(f"{before}/") else path
@@ -111,7 +111,7 @@ def _renamed(record: dict[str, Any], before: str, after: str) -> dict[str, Any]:
 
 
 def _entry(folder: Path, path: Path) -> Path:
-    """Return Snakemake's own file about `path` in `folder`: the path in Base64, in parts where it is long."""
+    """Return Snakemake's file about `path` in `folder`: the path in Base64, split if it is long."""
     name = urlsafe_b64encode(str(path).encode()).decode()
     longest = _longest_name(folder) - 1
     parts = [name[start : start + longest] for start in range(0, len(name), longest)]

@@ -1,4 +1,4 @@
-"""Names in a module: which it binds, what its imports make of them, and what code mentions."""
+"""Names in a module: which ones it binds, what its imports make them refer to, and which ones code mentions."""
 
 import ast
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def is_mangled(name: str) -> bool:
-    """Return whether Python puts the name of the class before `name` inside a class."""
+    """Return whether Python mangles `name` inside a class, by prefixing the name of the class."""
     return name.startswith("__") and not name.endswith("__")
 
 
 @cache
 def scan(node: ast.AST, module: str) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
-    """Return the names in a piece of code, each with the attributes asked of it, and what it imports under which names."""
+    """Return the names in a piece of code, each with the attributes used, and what it imports under which names."""
     mentions: set[str] = set()
     imports: list[tuple[str, str]] = []
     waiting = [node]
@@ -37,7 +37,7 @@ def scan(node: ast.AST, module: str) -> tuple[frozenset[str], tuple[tuple[str, s
 
 
 def imported_by(node: ast.AST, module: str) -> Iterator[tuple[str, str]]:
-    """Yield the names that an import statement binds, and the path of what each stands for."""
+    """Yield the names that an import statement binds, and the path that each refers to."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield alias.asname or alias.name, alias.name
@@ -57,7 +57,7 @@ def _source(node: ast.ImportFrom, module: str) -> str:
 
 @cache
 def names_imported(module: str) -> dict[str, tuple[str, ...]]:
-    """Return the paths of what each name stands for that an import binds, anywhere in a module."""
+    """Return, for each name that an import binds anywhere in a module, the paths that it may refer to."""
     found: dict[str, tuple[str, ...]] = {}
     for node in tree(module).body:
         for name, path in scan(node, module)[1]:
@@ -69,7 +69,7 @@ def names_imported(module: str) -> dict[str, tuple[str, ...]]:
 
 @cache
 def names_bound(module: str) -> dict[str, list[ast.stmt]]:
-    """Return the statements at the top of a module that may bind each name, other than by an import of its own."""
+    """Return the statements at the top of a module that may bind each name, except plain imports."""
     found: dict[str, list[ast.stmt]] = {}
     for node in tree(module).body:
         for name in bound_by(node):
@@ -78,7 +78,7 @@ def names_bound(module: str) -> dict[str, list[ast.stmt]]:
 
 
 def bound_by(node: ast.stmt) -> set[str]:
-    """Return the names that a statement at the top of a module may bind, other than by an import of its own."""
+    """Return the names that a statement at the top of a module may bind, except a plain import."""
     if isinstance(node, Definition):
         return {node.name}
     found: set[str] = set()
@@ -91,12 +91,12 @@ def bound_by(node: ast.stmt) -> set[str]:
             found.add(one.rest)
         elif isinstance(one, ast.alias):
             found.add(one.asname or one.name.partition(".")[0])
-    # two imports of one name give it two paths, both of which are followed
+    # a name that is imported twice has two paths, and both are followed
     return set() if isinstance(node, ast.Import | ast.ImportFrom) else found
 
 
 def path_meant(node: ast.expr, module: str) -> str | None:
-    """Return what a dotted name stands for, as ``functools.cache``; None for another expression, or one of several."""
+    """Return what a dotted name refers to, as ``functools.cache``; None if it is ambiguous, or for other expressions."""
     attributes: list[str] = []
     while isinstance(node, ast.Attribute):
         attributes.append(node.attr)
@@ -113,7 +113,7 @@ def path_meant(node: ast.expr, module: str) -> str | None:
 
 @cache
 def loaded(path: str) -> tuple[str, ...]:
-    """Return the modules of the package that importing `path` loads, a module or something inside one."""
+    """Return the modules of the package that importing `path`, a module or something in one, loads."""
     if path.split(".")[0] != PACKAGE:
         return ()
     if path_of(path):

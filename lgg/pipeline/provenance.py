@@ -1,4 +1,4 @@
-"""What was run, on which data and machine, with which versions: written with the results. Imports no torch."""
+"""What was run, on which data and machine, with which versions; written with the results. Does not import torch."""
 
 import importlib.metadata
 import platform
@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def write(folder: Path, config: Config, repository: Path, data_files: list[str]) -> None:
-    """Write `folder`/provenance.json, unless only the time would change."""
+    """Write `folder`/provenance.json, unless only the time has changed."""
     path = folder / "provenance.json"
     content = describe(config, repository, data_files)
     try:

@@ -1,6 +1,6 @@
-"""Which losses, networks and defences there are, and how they are made and called, read from their files.
+"""The registered losses, networks and defences, and how they are constructed and called, read from their files.
 
-Imports none of them.
+None of them is imported.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-#: what the `forward` of a distillation loss can ask for by name (`lgg.training.objectives.Distillation`)
+#: parameters that the `forward` of a distillation loss can have (`lgg.training.objectives.Distillation`)
 GIVEN_TO_DISTILLATION = (
     "student_logits",
     "teacher_logits",
@@ -35,7 +35,7 @@ MODULES = ("nn.Module", "torch.nn.Module", "Module")  # a base class without a f
 
 
 def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a file; ValueError with its name and the line where it is not Python."""
+    """Return the syntax tree of a file; ValueError with its name and the line if it is not valid Python."""
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
@@ -49,14 +49,14 @@ def _shown(path: Path) -> str:
 
 
 def read_exports(path: Path) -> dict[str, Any]:
-    """Return the table `_EXPORTS` of the package in `path`; ValueError where it holds anything computed."""
+    """Return the table `_EXPORTS` of the package in `path`; ValueError if it holds anything computed."""
     for node in parse(path).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_EXPORTS" for t in node.targets):
             try:
                 return dict(ast.literal_eval(node.value))
             except (ValueError, TypeError):
                 raise ValueError(
-                    f"{_shown(path)}, line {node.lineno}: _EXPORTS must hold names in quotes and nothing computed"
+                    f"{_shown(path)}, line {node.lineno}: _EXPORTS may only hold quoted names, nothing computed"
                 ) from None
     return {}
 
@@ -68,17 +68,17 @@ def lazy_exports(path: Path) -> dict[str, str]:
 
 @cache
 def losses() -> dict[str, str]:
-    """Return the class of each loss by the module, a file of lgg/losses/, that holds it."""
+    """Return the class of each loss, by its module, a file of lgg/losses/."""
     exports = lazy_exports(PACKAGE / "losses" / "__init__.py")
-    # the others are functions next to the losses
+    # the other exports are functions
     return {source.removeprefix("."): name for name, source in exports.items() if name[0].isupper()}
 
 
 @cache
 def defences() -> dict[str, str]:
-    """Return the class of each defence by the module, a file of lgg/defences/, that holds it."""
+    """Return the class of each defence, by its module, a file of lgg/defences/."""
     exports = lazy_exports(PACKAGE / "defences" / "__init__.py")
-    # what defences are made of is exported too
+    # the base classes of defences are exported too
     return {source.removeprefix("."): name for name, source in exports.items() if source != ".base"}
 
 
@@ -86,7 +86,7 @@ def defences() -> dict[str, str]:
 def networks() -> dict[str, tuple[str, str]]:
     """Return the module, a file of lgg/models/, and the class of each network by its name.
 
-    Raises ValueError where the table that registers them has another form.
+    Raises ValueError if the table that registers them has another form.
     """
     path = PACKAGE / "models" / "__init__.py"
     found = read_exports(path)
@@ -101,17 +101,17 @@ def networks() -> dict[str, tuple[str, str]]:
 
 @cache
 def loss_arguments(module: str) -> dict[str, bool] | None:
-    """Return the arguments that the loss in `module` is made with, and whether it needs each.
+    """Return the arguments of the loss in `module`, and whether each is required.
 
-    None where its class takes any, or inherits them from outside this package. Raises ValueError where the file, or the
-    class that is registered for it, is not there, or the file is not Python.
+    None if its class takes any arguments, or inherits them from outside this package. Raises ValueError if the file or the
+    class registered for it is missing, or the file is not valid Python.
     """
     return _arguments(*_loss(module))
 
 
 @cache
 def defence_arguments(module: str) -> dict[str, bool] | None:
-    """Return what `loss_arguments` does, of the defence in `module`."""
+    """Return what `loss_arguments` does, for the defence in `module`."""
     return _arguments(PACKAGE / "defences" / f"{module}.py", defences()[module])
 
 
@@ -146,7 +146,7 @@ def _has(node: ast.ClassDef | None, method: str) -> bool:
 
 
 def check_distillation_loss(module: str) -> None:
-    """Raise ValueError where the `forward` of the loss in `module` cannot be called with what distillation gives."""
+    """Raise ValueError if the `forward` of the loss in `module` cannot be called with what distillation provides."""
     path, name = _loss(module)
     signature = _signature(path, name, "forward")
     if signature is None:
@@ -155,18 +155,18 @@ def check_distillation_loss(module: str) -> None:
     parameters = signature.parameters.values()
     if by_place := [one.name for one in parameters if one.kind is Parameter.POSITIONAL_ONLY]:
         raise ValueError(
-            f"{where} takes {by_place[0]!r} by position only, but is given everything by name: remove the /"
+            f"{where} takes {by_place[0]!r} by position only, but all arguments are passed by name: remove the /"
         )
     wanted = [one for one in GIVEN_TO_DISTILLATION if _takes_anything(signature) or one in signature.parameters]
     needed = [name for name, is_needed in _named(signature).items() if is_needed]
     if unknown := [name for name in needed if name not in wanted]:
-        raise ValueError(f"{where} needs {', '.join(map(repr, unknown))}, which it is not given; it can have {names}")
+        raise ValueError(f"{where} needs {', '.join(map(repr, unknown))}, which it is not given; it is given {names}")
     if not wanted:
-        raise ValueError(f"{where} takes none of what it is given, by name: {names}")
+        raise ValueError(f"{where} takes none of the arguments it is given: {names}")
 
 
 def check_embedding_loss(module: str) -> None:
-    """Raise ValueError where the `forward` of the loss in `module` cannot be called with embeddings and labels."""
+    """Raise ValueError if the `forward` of the loss in `module` cannot be called with embeddings and labels."""
     path, name = _loss(module)
     signature = _signature(path, name, "forward")
     try:
@@ -187,10 +187,10 @@ def _loss(module: str) -> tuple[Path, str]:
 
 @cache
 def network_arguments(name: str) -> dict[str, bool] | None:
-    """Return a network's arguments other than `num_classes`, `mean` and `std`, and whether it needs each.
+    """Return a network's arguments other than `num_classes`, `mean` and `std`, and whether each is required.
 
-    None where its class takes any, or inherits them from outside this package. Raises ValueError where it does not take
-    these three, or its file or class is not there.
+    None if its class takes any arguments, or inherits them from outside this package. Raises ValueError if it does not take
+    these three, or if its file or class is missing.
     """
     path, class_name = _network(name)
     found = _arguments(path, class_name)
@@ -206,7 +206,7 @@ def network_arguments(name: str) -> dict[str, bool] | None:
 
 @cache
 def network_layers(name: str) -> tuple[str, ...]:
-    """Return the names of a network's representations, which its class lists in `layers`; ValueError where it does not."""
+    """Return the names of a network's representations, listed in `layers` of its class; ValueError if they are not."""
     path, class_name = _network(name)
     for node in _lineage(path, class_name):
         for one in node.body if node else []:
@@ -221,7 +221,7 @@ def network_layers(name: str) -> tuple[str, ...]:
 
 
 def _literal(node: ast.expr | None) -> Any:
-    if node is None:  # a name and its type alone
+    if node is None:  # a name with only a type
         return None
     try:
         return ast.literal_eval(node)
@@ -238,7 +238,7 @@ def _network(name: str) -> tuple[Path, str]:
 
 
 def _arguments(path: Path, class_name: str) -> dict[str, bool] | None:
-    """Return what a class is made with by name, and whether it needs each; None where this package's files do not show it."""
+    """Return the keyword arguments of a class, and whether each is required; None if this package's files do not show them."""
     signature = _signature(path, class_name, "__init__")
     return None if signature is None or _takes_anything(signature) else _named(signature)
 
@@ -254,10 +254,10 @@ def _named(signature: Signature) -> dict[str, bool]:
 
 
 def _signature(path: Path, class_name: str, method: str) -> Signature | None:
-    """Return how a method of a class is called, without its `self`; None where this package's files do not show it.
+    """Return the signature of a method without its `self`; None if this package's files do not show it.
 
-    A class without an `__init__` is made with nothing. Raises ValueError where there is no `forward`, or none that can be
-    called like a function.
+    A class without an `__init__` takes no arguments. Raises ValueError if there is no `forward`, or if it cannot be called
+    like a function.
     """
     for node in _lineage(path, class_name):
         if node is None:
@@ -303,7 +303,7 @@ def _signature_of(function: ast.FunctionDef, where: str) -> Signature:
     ]
     if "staticmethod" not in map(ast.unparse, function.decorator_list):
         if (not parameters and not given.vararg) or (parameters and parameters[0].name in GIVEN_TO_DISTILLATION):
-            raise ValueError(f"{where}: {function.name} lacks `self`, its first parameter")
+            raise ValueError(f"{where}: {function.name} lacks its first parameter, `self`")
         parameters = parameters[1:]
     if given.vararg:
         parameters.append(Parameter(given.vararg.arg, Parameter.VAR_POSITIONAL))
@@ -317,16 +317,16 @@ def _signature_of(function: ast.FunctionDef, where: str) -> Signature:
 
 
 def _lineage(path: Path, name: str) -> Iterator[ast.ClassDef | None]:
-    """Yield a class and the classes it inherits from; None for one that lies outside of this package.
+    """Yield a class and the classes it inherits from; None for one outside this package.
 
-    Raises ValueError where the file or the class is not there.
+    Raises ValueError if the file or the class is missing.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {_shown(path)}, which should have the class {name}")
+        raise ValueError(f"there is no file {_shown(path)}, which should define the class {name}")
     body = parse(path).body
     classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
     if name not in classes:
-        raise ValueError(f"{_shown(path)} has no class {name}, for which it is registered")
+        raise ValueError(f"{_shown(path)} has no class {name}, which is registered for it")
     yield classes[name]
     for base in map(ast.unparse, classes[name].bases):
         if base in MODULES:
@@ -341,7 +341,7 @@ def _lineage(path: Path, name: str) -> Iterator[ast.ClassDef | None]:
 
 
 def _source(path: Path, body: Sequence[ast.stmt], name: str) -> tuple[Path, str] | None:
-    """Return the file of this package that a name is imported from, and what it is called there."""
+    """Return the file of this package that a name is imported from, and its name there."""
     for node in body:
         for alias in node.names if isinstance(node, ast.ImportFrom) else []:
             if (alias.asname or alias.name) != name:

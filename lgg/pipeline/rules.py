@@ -1,4 +1,4 @@
-"""What rules are made of: resources, params and wildcard constraints. Imports the standard library only."""
+"""Helpers for rules: resources, params and wildcard constraints. Imports only the standard library."""
 
 import re
 import shlex
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def growing(minutes: int) -> Callable[[Any, int], int]:
-    """Return a rule's `runtime`: `minutes`, and as many again for each attempt after the first."""
-    return lambda wildcards, attempt: minutes * attempt  # noqa: ARG005  (Snakemake goes by the names)
+    """Return a rule's `runtime`: `minutes` times the number of the attempt."""
+    return lambda wildcards, attempt: minutes * attempt  # noqa: ARG005  (Snakemake matches the names)
 
 
 def asks(what: Any, gpus: int) -> dict[str, Any]:
-    """Return a rule's `resources`: GPUs, and of an entry of the key `resources` memory and time, more with each attempt."""
+    """Return a rule's `resources`: GPUs, memory, and time that grows with each attempt, from an entry of `resources`."""
     return {"gpu": gpus, "mem_mb": what.mem_mb, "runtime": growing(what.runtime)}
 
 
 def stage(recipe: Any) -> dict[str, Any]:
-    """Return a rule's `params` that name the stage, its settings and its code.
+    """Return the `params` of a rule that hold the stage, its settings and the digest of its code.
 
     `recipe` is a `lgg.pipeline.recipes.Recipe`, or a function that returns one for the wildcards of a job.
     """
@@ -30,10 +30,10 @@ def stage(recipe: Any) -> dict[str, Any]:
     return {"stage": param("stage"), "recipe": param("settings"), "code": param("code")}
 
 
-def files(wildcards: Any, input: Any, output: Any) -> str:  # noqa: A002, ARG001  (Snakemake goes by the names)
-    """Return a command's options for the files of a job: ``--NAME`` for inputs and ``--out-NAME`` for outputs.
+def files(wildcards: Any, input: Any, output: Any) -> str:  # noqa: A002, ARG001  (Snakemake matches the names)
+    """Return the command-line options for the files of a job: ``--NAME`` for inputs and ``--out-NAME`` for outputs.
 
-    What has no file is left out. Snakemake does not track parameters that are made of inputs and outputs.
+    Names without files are left out. Snakemake does not track params that are computed from inputs and outputs.
     """
     named = [*input.items(), *((f"out-{name}", paths) for name, paths in output.items())]
     return " ".join(
@@ -52,5 +52,5 @@ def in_groups(seeds: Sequence[int], size: int) -> list[list[int]]:
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Return a wildcard pattern that matches just these names, or nothing where there are none."""
+    """Return a wildcard pattern that matches exactly these names, or nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"

@@ -1,4 +1,4 @@
-"""Standard output and error whose loss a run survives. No result depends on this module."""
+"""Standard output and error streams that a run can lose without failing. No result depends on this module."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ from typing import Any, TextIO
 class Lasting:
     """A stream that ignores failed writes: its terminal or pipe is closed, or the log's disk is full.
 
-    Messages are a courtesy; neither a job nor Snakemake may die because one could not be written.
+    Neither a job nor Snakemake may fail because a message could not be written.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -31,7 +31,7 @@ class Lasting:
 
 
 def outlast(logger: logging.Logger | None = None) -> None:
-    """Make standard output and error of this process, and what `logger` writes to them, Lasting."""
+    """Replace standard output and error of this process, also for `logger`, by Lasting streams."""
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     lasting = {name: stream if isinstance(stream, Lasting) else Lasting(stream) for name, stream in streams.items()}
     for name, stream in lasting.items():

@@ -1,7 +1,6 @@
-"""The package's modules as syntax trees, and as a text that changes with what the code does and with nothing else.
+"""The package's modules as syntax trees, and as canonical text that changes only with what the code does.
 
-Comments, docstrings and layout do not count, nor does the version of Python that reads the files. Reading them imports
-none of them.
+Comments, docstrings, layout and the version of Python that reads the files do not matter. The modules are not imported.
 """
 
 import ast
@@ -15,23 +14,23 @@ from lgg.pipeline.registry import parse, read_exports
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT.name
 
-# fields of a syntax tree that follow from the others, or change no result: u"a" is "a"
+# fields of a syntax tree that follow from others, or do not affect results: u"a" is "a"
 _SILENT = {"ctx", "kind", "type_comment"}
 
 
 @cache
 def path_of(module: str) -> Path | None:
-    """Return the file of a module, as ``lgg.losses.hinton``; None where there is none."""
+    """Return the file of a module, as ``lgg.losses.hinton``; None if there is none."""
     package, *parts = module.split(".")
     base = ROOT.joinpath(*parts)
     candidates = (base / "__init__.py", base.with_suffix(".py")) if package == PACKAGE else ()
-    # the exact name: where capitals do not count, losses.Triplet, a class, would be found in losses/triplet.py
+    # the exact name: on a case-insensitive file system the class losses.Triplet would be found as losses/triplet.py
     return next((path for path in candidates if path.is_file() and path in path.parent.iterdir()), None)
 
 
 @cache
 def tree(module: str) -> ast.Module:
-    """Return the syntax tree of a module without what changes no result; ValueError where there is no such module."""
+    """Return the syntax tree of a module, without parts that do not affect results; ValueError if there is no such module."""
     path = path_of(module)
     if path is None:
         raise ValueError(f"there is no module {module}")
@@ -52,10 +51,10 @@ def exports_of(module: str) -> Mapping[str, str]:
 
 
 def canonical(node: Any) -> str:
-    """Return a syntax tree as ASCII text that is the same in every version of Python, as long as the code is.
+    """Return a syntax tree as ASCII text that is the same in every version of Python.
 
-    `ast.unparse` and `ast.dump` are not: they spell f-strings and empty fields in their own ways from version to version,
-    and `repr` escapes characters by the Unicode tables of its Python.
+    `ast.unparse` and `ast.dump` write f-strings and empty fields differently from version to version, and `repr` escapes
+    characters by the Unicode tables of its Python.
     """
     if isinstance(node, list):
         return f"[{','.join(map(canonical, node))}]"
@@ -72,7 +71,7 @@ def canonical(node: Any) -> str:
 
 
 def _joined(string: ast.JoinedStr) -> list[ast.expr]:
-    """Return the parts of an f-string with adjacent texts as one, without the empty ones that some versions put in."""
+    """Return the parts of an f-string with adjacent texts merged, without the empty ones that some versions add."""
     parts: list[ast.expr] = []
     for part in string.values:
         before = parts[-1] if parts else None
@@ -91,9 +90,9 @@ def _is_table(node: ast.stmt) -> bool:
 
 
 class _Essence(ast.NodeTransformer):
-    """Removes what changes no result: docstrings, imports for type checkers, and tables of lazy exports.
+    """Removes what does not affect results: docstrings, imports for type checkers, and tables of lazy exports.
 
-    What a table lists counts where it is used, not in every stage that imports the package.
+    What a table lists counts if it is used, not in every stage that imports the package.
     """
 
     def __init__(self, is_package: bool) -> None:

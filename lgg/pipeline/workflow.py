@@ -1,4 +1,4 @@
-"""What the Snakefile does before it declares rules: it reads the configuration and prepares jobs. Imports no torch."""
+"""What the Snakefile does before it declares rules: reads the configuration and prepares jobs. Does not import torch."""
 
 import copy
 import os
@@ -25,17 +25,17 @@ from lgg.training import terminal
 
 
 def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = None) -> Config:
-    """Return the validated configuration, and let jobs find `python` and the package that this Snakefile uses.
+    """Return the validated configuration, and let jobs find the `python` and the package that this Snakefile uses.
 
     Args:
-        raw: the configuration as Snakemake has put it together.
+        raw: the configuration as merged by Snakemake.
         root: the Snakefile's folder.
-        given: the files and command line that it was put together from.
+        given: the files and command line that it was merged from.
 
-    Jobs run ``python -m lgg.pipeline …``. The first `python` on PATH may be another one where the environment is not
-    activated, so the folder of the one that runs Snakemake goes first, and `root` goes first on PYTHONPATH.
+    Jobs run ``python -m lgg.pipeline …``. If the environment is not activated, the first `python` on PATH may be another one,
+    so the folder of the one that runs Snakemake is put first, and `root` first on PYTHONPATH.
 
-    Raises ConfigError where the configuration cannot be used, or the environment has no `python` for the jobs.
+    Raises ConfigError if the configuration is invalid, or the environment has no `python` for the jobs.
     """
     _put_first("PATH", str(Path(sys.executable).parent))
     _put_first("PYTHONPATH", str(root))
@@ -53,9 +53,9 @@ def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = Non
 
 
 def _export(config: Config, locks: Mapping[str, str]) -> None:
-    """Hand over to the jobs that this process starts what they cannot know: see `Environment`.
+    """Export to the jobs that this process starts what they cannot know: see `Environment`.
 
-    On a cluster a job has a Snakemake of its own, which hands over its own values: the terminal is another machine's.
+    On a cluster each job has its own Snakemake, which exports its own values: the terminal belongs to another machine.
     """
     Environment(
         snakemake=os.getpid(),
@@ -67,11 +67,11 @@ def _export(config: Config, locks: Mapping[str, str]) -> None:
 
 
 def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[Mapping[str, Any]]:
-    """Return the layers of the configuration, each to be laid over those before it: the base, files, the command line.
+    """Return the layers of the configuration in the order of merging: the base, files, the command line.
 
-    Snakemake has merged them already, but where an overlay changes a kind, keys of the former kind remain; keys that an
-    overlay mentions come first, which would reorder the rows of a table; and values of the command line are text. Where this
-    workflow is a module of another one, the merged configuration is all that there is.
+    Snakemake has already merged them, but in its result an entry whose kind an overlay changed still has keys of the former
+    kind, keys that an overlay mentions come first, which would reorder the rows of a table, and values of the command line
+    are text. If this workflow is a module of another one, only the merged configuration is available.
     """
     path = root / "config" / "config.yaml"
     base = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -82,7 +82,7 @@ def _layers(raw: Mapping[str, Any], root: Path, given: ConfigSettings) -> list[M
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `layers` merged as Snakemake does it."""
+    """Return `layers` merged as Snakemake merges them."""
     whole: dict[str, Any] = {}
     for layer in layers:
         update_config(whole, copy.deepcopy(layer))
@@ -95,12 +95,12 @@ def _put_first(variable: str, folder: str) -> None:
 
 
 def gpus_of_jobs(config: Config, limit: int | None) -> tuple[int, int]:
-    """Return how many GPUs a job of training or evaluation asks for, 0 or 1, and the job that is timed, which takes all.
+    """Return the number of GPUs that a training or evaluation job requests, 0 or 1, and that of the timing job, which is all.
 
-    `limit` is how many places on GPUs this run may use at once, as ``--resources gpu=N`` says. What is decided here for
-    this machine is handed to the jobs that run on it.
+    `limit` is the number of places on GPUs that this run may use at once, from ``--resources gpu=N``. The GPUs found on this
+    machine are passed to the jobs that run on it.
 
-    Raises ConfigError where jobs must have a GPU, and may not.
+    Raises ConfigError if jobs are required to use a GPU but not allowed any.
     """
     found = _usable(config.resources.device, limit)
     _export(config, found or {})
@@ -111,11 +111,11 @@ def gpus_of_jobs(config: Config, limit: int | None) -> tuple[int, int]:
 
 
 def _usable(device: str, limit: int | None) -> Mapping[str, str] | None:
-    """Return the locks of the GPUs that jobs on this machine may use; None where jobs are to run on the CPU."""
+    """Return the locks of the GPUs that jobs on this machine may use; None if jobs run on the CPU."""
     if device == "cuda" and limit == 0:
         raise ConfigError(
-            "resources.device is cuda, but with `gpu=0` no job may use a GPU. Give `--resources gpu=1`, or as many as there "
-            "are (a profile's `resources: gpu:` counts too), or set resources.device to cpu."
+            "resources.device is cuda, but with `gpu=0` no job may use a GPU. Use `--resources gpu=1`, or as many as there "
+            "are (or `resources: gpu:` in a profile), or set resources.device to cpu."
         )
     if device == "cpu":
         return None
@@ -131,5 +131,5 @@ def _usable(device: str, limit: int | None) -> Mapping[str, str] | None:
 
 
 def starts_jobs(workflow: Any) -> bool:
-    """Return whether this is the Snakemake that the user started, and not one that runs a single job for it."""
+    """Return whether this is the Snakemake that the user started, not one that runs a single job."""
     return str(getattr(workflow.exec_mode, "name", "DEFAULT")) == "DEFAULT"

@@ -1,1 +1,1 @@
-"""Tables and figures, from small files alone: nothing here imports torch."""
+"""Tables and figures, made from small files; nothing here imports torch."""

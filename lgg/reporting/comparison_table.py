@@ -19,12 +19,12 @@ MEASURES_ABREAST = 4  # beyond that a line of "mean ± std [low, high]" no longe
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table and what belongs to it when it is written.
+    """A table with what is needed to write it.
 
     Attributes:
-        table: as `comparison_table` gives it.
+        table: as `comparison_table` returns it.
         measures: its columns, in order.
-        notes: paragraphs of the legend on how they were measured.
+        notes: paragraphs of the legend on how the measures were taken.
     """
 
     table: pd.DataFrame
@@ -43,17 +43,17 @@ def comparison_table(
     """Return one row per method with, for each measure, its summary, its difference to the baseline and the paper's figure.
 
     Args:
-        rows: in order; each with `name`, `label` and `paper`: the paper's figure by measure, where it has one.
+        rows: in order; each with `name`, `label` and `paper`, the paper's figures by measure.
         values: by row, measure and seed. A row may lack a measure; a measure with a value that is not finite is undefined
-            for that row, since a mean over the other seeds would be of another population.
+            for that row, since a mean over the remaining seeds would describe another population.
         measures: in order.
         baseline: name of the row that the others are compared with.
-        images: by measure, the number of test images behind each value.
+        images: number of test images behind each value, by measure.
 
     For each measure the columns _mean, _std, _ci95_low, _ci95_high and _seeds (how many have a value), the same after
     {measure}_difference (row − baseline over the seeds that both have; NaN for the baseline itself), {measure}_p_value
-    (two-sided paired t-test; NaN at one seed), {measure}_images and paper_{measure}. Raises ValueError where a row or the
-    baseline has no values, or a measure has no value in any row or no number of images.
+    (two-sided paired t-test; NaN with one seed), {measure}_images and paper_{measure}. Raises ValueError if a row or the
+    baseline has no values, or if a measure has no value in any row or no number of images.
     """
     names = [row["name"] for row in rows]
     if missing := [name for name in (*names, baseline) if name not in values or name not in names]:
@@ -104,9 +104,9 @@ def _difference(measured: Mapping[int, float], reference: Mapping[int, float]) -
 def write_table(comparison: Comparison, legend: Sequence[str], *, title: str, files: Mapping[str, Path]) -> None:
     """Write a comparison to `files`, by form, each atomically.
 
-    All but the CSV show the means with the paper's figures, at most four measures abreast, and the differences to the
-    baseline below. The legend starts with what the columns are; `legend` follows: the paper's source, what was trained
-    for how long, how it was measured, and notes about the data.
+    All forms but the CSV show the means with the paper's figures, at most four measures side by side, and the differences to
+    the baseline below. The table's legend starts with the meaning of the columns, followed by `legend`: the paper's source,
+    what was trained for how long, how it was measured, and notes about the data.
     """
     table, measures = comparison.table, comparison.measures
     groups = _abreast(measures)
@@ -119,7 +119,7 @@ def write_table(comparison: Comparison, legend: Sequence[str], *, title: str, fi
 
 
 def _abreast(measures: Sequence[Measure]) -> list[Sequence[Measure]]:
-    """Split into as few groups as can be, all of about the same size."""
+    """Split into as few groups as possible, of about the same size."""
     count = math.ceil(len(measures) / MEASURES_ABREAST)
     size, longer = divmod(len(measures), count)
     starts = [index * size + min(index, longer) for index in range(count + 1)]
@@ -145,12 +145,12 @@ def _means(table: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame:
 
 
 def _undefined(table: pd.DataFrame, measure: Measure) -> pd.Series:
-    """Return for each row whether it has values of the measure, but no mean since one of them is not finite."""
+    """Return for each row whether it has values of the measure but no mean, because one of them is not finite."""
     return (table[f"{measure.name}_seeds"] > 0) & table[f"{measure.name}_mean"].isna()
 
 
 def _published(figures: pd.Series) -> list[str]:
-    """Return published figures with as many digits as the longest of the column, which are those published."""
+    """Return published figures with as many digits as the longest in the column, the precision of the publication."""
     digits = max(len(f"{figure:.10g}".partition(".")[2]) for figure in figures.dropna())
     return [number_cell(figure, f"{{:.{digits}f}}") for figure in figures]
 
@@ -177,7 +177,7 @@ def _frame(columns: Sequence[tuple[str, Sequence[object]]]) -> pd.DataFrame:
 
 
 def _with_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> list[str]:
-    """Add the number of seeds to the cells where it is not the row's."""
+    """Add the number of seeds to cells that have fewer than their row."""
     return [
         f"{cell} (n = {count})" if 0 < count != seeds else cell
         for cell, count, seeds in zip(cells, counts, usual, strict=True)
@@ -185,7 +185,7 @@ def _with_seeds(cells: Sequence[str], counts: pd.Series, usual: pd.Series) -> li
 
 
 def _best_in_bold(cells: Sequence[str], measure: Measure) -> list[str]:
-    """Put the first number of the best cells in bold: all that print alike, none where all cells do."""
+    """Put the first number of the best cells in bold: all that print the same, none if all cells do."""
     numbers = pd.to_numeric(pd.Series([cell.partition(" ")[0] for cell in cells]), errors="coerce")
     if numbers.nunique() < 2 or not measure.bold or measure.better is None:
         return list(cells)

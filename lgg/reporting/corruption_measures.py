@@ -1,4 +1,4 @@
-"""What tables show of errors under corruptions: three measures, two of them relative to one baseline (Tables 2 and 3)."""
+"""Measures of errors under corruptions in Tables 2 and 3: three, two of them relative to a baseline."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,19 +22,19 @@ OF_CORRUPTIONS = (RELATIVE_MCE, PLAIN_MCE, MEAN_CORRUPTION_ERROR)
 
 @dataclass(frozen=True)
 class CorruptionMeasures:
-    """The measures of errors under corruptions in one table; none where the run has no corruptions.
+    """The measures of errors under corruptions in one table; none if the run has no corruptions.
 
     Attributes:
         reference: the baseline's errors, as `lgg.reporting.corruption_error` takes them, with the column `images`; None
-            where there are no corruptions.
-        label: the baseline's.
+            if there are no corruptions.
+        label: label of the baseline.
     """
 
     reference: pd.DataFrame | None
     label: str
 
     def values(self, errors: pd.DataFrame | None) -> Values:
-        """Return the values of one method from its errors; nothing where it was not measured."""
+        """Return the values of one method from its errors; empty if it was not measured."""
         if self.reference is None or errors is None:
             return {}
         return {
@@ -48,7 +48,7 @@ class CorruptionMeasures:
         return {} if self.reference is None else dict.fromkeys((one.name for one in OF_CORRUPTIONS), self._count)
 
     def columns(self, measures: Iterable[Measure]) -> list[Measure]:
-        """Return those of `measures` that have values, the relative MCE without a best one where it means little."""
+        """Return those of `measures` that have values; relative MCE marks no best value if it means little."""
         if self.reference is None:
             return [measure for measure in measures if measure not in OF_CORRUPTIONS]
         is_sound = not self._faint

@@ -27,8 +27,8 @@ RESTING, MOVING = 900, 70  # milliseconds at each depth, and of each frame betwe
 def lay_out(depths: Sequence[Edges], vertices: int) -> list[NDArray[np.float64]]:
     """Return coordinates (vertices, 2) in [-1, 1] of the graph at each depth, by springs (Fruchterman and Reingold 1991).
 
-    The layout of each graph starts from the previous one's, so that a vertex moves no farther than its neighbours make
-    it; parts without edges between them stay apart.
+    The layout of each graph starts from the previous one's, so that vertices move only as their neighbours require;
+    disconnected parts stay apart.
     """
     layouts: list[NDArray[np.float64]] = []
     for edges in depths:
@@ -64,7 +64,7 @@ def draw_depths(shown: Mapping[str, Any]) -> Figure:
 
 
 def animate_depths(shown: Mapping[str, Any]) -> tuple[Figure, Callable[[Moment], None]]:
-    """Return a figure and a function that draws the graph at a moment into it; `shown` as in `draw_depths`.
+    """Return a figure and a function that draws the graph at a given moment into it; `shown` as in `draw_depths`.
 
     Between two depths, positions, weights and label variation are interpolated.
     """
@@ -92,7 +92,7 @@ def animate_depths(shown: Mapping[str, Any]) -> tuple[Figure, Callable[[Moment],
 
 
 def moments(depths: int) -> list[tuple[Moment, int]]:
-    """Return the moments of an animation of so many depths, each with its milliseconds."""
+    """Return the moments of an animation of `depths` depths, each with its duration in milliseconds."""
     shares = np.linspace(0, 1, FRAMES + 2)[1:-1]
     smooth = shares**2 * (3 - 2 * shares)  # slow at both ends
     frames: list[tuple[Moment, int]] = []

@@ -21,7 +21,7 @@ def draw_agreement(
         rows: in order; each with `name` and `label`.
         evaluations: by name, one row per seed with `error` and `agreement` in percent, and `images`. Without a teacher
             there is no agreement, and errors are drawn side by side.
-        teacher: name of the teacher's row; None where there is no teacher.
+        teacher: name of the teacher's row; None if there is no teacher.
     """
     set_style()
     figure, axis = plt.subplots(figsize=(0.65 * PAGE_WIDTH, 3.4))

@@ -24,10 +24,10 @@ def table1(
         evaluations: by name, one row per seed with `seed` (the teacher needs none), `error` and `agreement` in percent,
             `images`, `parameters`, `operations`.
         baseline: name of the row that gains are measured against, paired by seed.
-        teacher: name of the teacher's row; None where there is no teacher.
+        teacher: name of the teacher's row; None if there is no teacher.
 
     Each of `error`, `gain` and `agreement` gives columns _mean, _std, _ci95_low and _ci95_high; the gain also _p_value.
-    Sizes are in percent of the teacher's, or of the baseline's where there is no teacher.
+    Sizes are in percent of the teacher's, or of the baseline's if there is no teacher.
     """
     reference = evaluations[baseline if teacher is None else teacher].iloc[0]
     baseline_errors = _by_seed(evaluations[baseline])

@@ -28,12 +28,12 @@ def draw_embeddings(
         rows: by objective and number of epochs trained (0 is the initialisation), the coordinates (N, 2).
         labels: (N,), places in `class_names`.
         class_names: one for each class; after ten the colours repeat with another marker.
-        directional: objectives that depend on the direction of an embedding alone: it is drawn on a ring around the marked
-            origin, at a random distance, so that points of one direction do not hide each other.
+        directional: objectives that depend only on the direction of an embedding: these are drawn on a ring around the marked
+            origin, at a random distance, so that points in one direction do not hide each other.
         label_variation: by objective and epoch, printed below the panels.
-        most_points: of more images so many are drawn at random, the same ones in every panel.
+        most_points: largest number of points; of more images, a random subset is drawn, the same in every panel.
 
-    Raises ValueError where coordinates and labels do not match, or the rows have different numbers of epochs.
+    Raises ValueError if coordinates and labels do not match, or if the rows have different numbers of epochs.
     """
     if len({len(panels) for panels in rows.values()}) != 1:
         raise ValueError(

@@ -41,7 +41,7 @@ def embedding_table(
             The supplement has one row for each method and classifier.
         evaluations: by method, one row for each seed and `classifier`: `seed`, `error` in percent, `images`,
             `training_images`.
-        corruptions: by method likewise, with `corruption` and `severity`; empty where the run has no corruptions.
+        corruptions: the same with `corruption` and `severity`; empty if the run has no corruptions.
         baseline: name of the row that the others are compared with, with its own classifier.
     """
     usual = {row["name"]: row for row in rows}

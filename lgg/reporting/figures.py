@@ -1,4 +1,4 @@
-"""What all figures share: style, colours that colour-blind readers can tell apart, lines with their spread, files."""
+"""Shared by all figures: style, colours that colour-blind readers can distinguish, lines with their spread, files."""
 
 import os
 import textwrap
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-# Figures are files and need no screen. Set before Matplotlib is imported, which fails if it does not find the backend,
-# such as the one that a notebook passes on to programs started from it.
+# Figures are files and need no screen. Set before Matplotlib is imported: its import fails if the backend is missing, such as
+# the one that a notebook passes on to programs started from it.
 os.environ["MPLBACKEND"] = "Agg"
 
 import matplotlib.pyplot as plt
@@ -24,7 +24,7 @@ from lgg.reporting.statistics import summarize
 
 PALETTE = sns.color_palette("colorblind")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-# ten classes of small points: Petroff 2021, arXiv 2107.02270, chosen there for distance under colour blindness
+# for ten classes of small points: Petroff 2021, arXiv 2107.02270, optimised for colour-blind readers
 CLASS_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
@@ -92,22 +92,22 @@ def save_animation(figure: Figure, draw: Callable[[T], None], moments: Sequence[
 
 
 def as_text(name: str, width: int = LABEL_WIDTH, lines: int = 2) -> str:
-    """Return a name such that Matplotlib prints its characters and nothing else, on at most so many lines.
+    """Return a name escaped so that Matplotlib prints it literally, on at most `lines` lines.
 
-    It would take text between dollar signs for mathematics, and omits labels that begin with an underscore from legends.
+    Matplotlib reads text between dollar signs as mathematics, and omits labels that begin with an underscore from legends.
     Characters without a shape become replacement characters; long names are cut.
     """
     shown = "".join("\ufffd" if unicodedata.category(one) in ("Cs", "Co", "Cn") else one for one in name)
     shown = "".join("\ufffd" if not one.isspace() and unicodedata.category(one) == "Cc" else one for one in shown)
     wrapped = textwrap.wrap(shown, width)
-    if len(wrapped) > lines:  # textwrap's own way of cutting leaves nothing of a single long word
+    if len(wrapped) > lines:  # textwrap's own truncation would drop a single long word
         wrapped = [*wrapped[: lines - 1], wrapped[lines - 1][: width - 1].rstrip() + "…"]
     text = "\n".join(wrapped).replace("$", r"\$")
     return f"\u2060{text}" if text.startswith("_") else text  # a joiner, which has no width
 
 
 def columns_for(names: Sequence[str], most: int = 10, width: float = PAGE_WIDTH) -> int:
-    """Return in how many columns, at most `most`, a legend with these names fits a width in inches."""
+    """Return the number of columns, at most `most`, in which a legend with these names fits a width in inches."""
     for columns in range(min(most, len(names)), 1, -1):
         rows = -(-len(names) // columns)  # a legend is filled column by column
         longest = [max(map(len, names[start : start + rows])) for start in range(0, len(names), rows)]
@@ -120,7 +120,7 @@ def columns_for(names: Sequence[str], most: int = 10, width: float = PAGE_WIDTH)
 
 
 def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Return the rows of each method (column `method`) in the order of `methods`; ValueError for any other method."""
+    """Return the rows of each method (column `method`) in the order of `methods`; ValueError if there are other methods."""
     if unknown := sorted(set(frame["method"]) - set(methods)):
         raise ValueError(f"the methods {unknown} are not among those that have a colour: {list(methods)}")
     present = set(frame["method"])
@@ -128,7 +128,7 @@ def by_method(frame: pd.DataFrame, methods: Sequence[str]) -> Iterable[tuple[str
 
 
 def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
-    """Return colour and marker by the method's place, so that a method looks the same in all figures, and its label.
+    """Return colour, marker and label of a method, by its position, so that it looks the same in all figures.
 
     After ten methods the colours repeat with other markers.
     """
@@ -143,8 +143,8 @@ def look_of(methods: Sequence[str], method: str) -> dict[str, Any]:
 def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any) -> None:
     """Draw the mean of `column` against `by`, and its spread over seeds.
 
-    From three seeds the spread is a band, their 95 % confidence interval. Of two seeds the interval would be so wide that it
-    hides the rest, so each has a thin line.
+    For three or more seeds the spread is a band, the 95 % confidence interval. For two seeds the interval would hide the rest,
+    so each has a thin line.
     """
     groups = frame.groupby(by)[column]
     points = len(groups)
@@ -163,7 +163,7 @@ def draw_line(axis: Axes, frame: pd.DataFrame, by: str, column: str, **look: Any
 
 
 def spread(frame: pd.DataFrame, *by: str) -> str:
-    """Return what a legend states about the seeds of the lines of `draw_line`, for the groups of `by`."""
+    """Return the legend's text on the seeds of the lines of `draw_line`, for the groups of `by`."""
     seeds, least = seeds_in_words(frame, *by), _seeds(frame, *by).min()
     if seeds == ONE_SEED:
         return seeds
@@ -175,7 +175,7 @@ def spread(frame: pd.DataFrame, *by: str) -> str:
 
 
 def seeds_in_words(frame: pd.DataFrame, *by: str) -> str:
-    """Return how many seeds the groups of `by` have: one seed, 3 seeds, or 2 to 3 seeds."""
+    """Return the number of seeds of the groups of `by` in words: one seed, 3 seeds, or 2 to 3 seeds."""
     counts = _seeds(frame, *by)
     least, most = int(counts.min()), int(counts.max())
     if most == 1:

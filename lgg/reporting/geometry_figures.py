@@ -19,8 +19,8 @@ from lgg.reporting.figures import CLASS_WIDTH, MARKERS, PAGE_WIDTH, PALETTE, as_
 def draw_graphs(shown: Mapping[str, Any]) -> Figure:
     """Return Figure 2 (Appendix C): one graph per panel, vertices placed by Laplacian eigenmaps, only edges between classes.
 
-    `shown` has `classes` (a name for each vertex) and `graphs`, by depth, as `lgg.evaluation.geometry.describe_graph`
-    gives them.
+    `shown` has `classes` (a name for each vertex) and `graphs`, by depth, as returned by
+    `lgg.evaluation.geometry.describe_graph`.
     """
     set_style()
     graphs = shown["graphs"]

@@ -1,7 +1,7 @@
-"""What jobs cost: how long the jobs of each rule started up, worked and wrote files.
+"""The cost of jobs: how long the jobs of each rule took to start, to work and to write files.
 
-A job's wall time is in the benchmark that Snakemake writes, RUN/benchmarks/RULE/JOB.tsv or RUN/benchmarks/RULE.tsv; how
-long it worked and wrote is in the last line that `lgg.pipeline.job` prints to its log, which has the same name in RUN/logs.
+A job's wall time is in Snakemake's benchmark, RUN/benchmarks/RULE/JOB.tsv or RUN/benchmarks/RULE.tsv; its times of work and
+writing are in the last line that `lgg.pipeline.job` prints to the log of the same name in RUN/logs.
 """
 
 import math
@@ -51,9 +51,8 @@ def read_jobs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the jobs of the run in `folder`, one row each, and the names of benchmarks that cannot be read.
 
     Columns: `rule` and `job` (empty for a rule of one job); `seconds` of wall time and its parts `start_up`, `work` and
-    `writing`, NaN where the log does not report them; `cpu_seconds` and `max_rss_mb` as Snakemake sampled them, NaN where it
-    could not. The start-up is the wall time minus the other two: the shell, the interpreter, its imports, its
-    end.
+    `writing`, NaN if the log does not report them; `cpu_seconds` and `max_rss_mb` as sampled by Snakemake, NaN if it could
+    not. The start-up is the wall time minus the other two: shell, interpreter, imports and shutdown.
     """
     rows, damaged = [], []
     benchmarks = folder / "benchmarks"
@@ -70,7 +69,7 @@ def read_jobs(folder: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _read_benchmark(path: Path) -> dict[str, float] | None:
-    """Return what Snakemake measured of a job, in our names, or None where the file is not one of its benchmarks."""
+    """Return Snakemake's measurements of a job under our names, or None if the file is not one of its benchmarks."""
     try:
         table = pd.read_csv(path, sep="\t").reindex(columns=list(BENCHMARK)).rename(columns=BENCHMARK)
         (row,) = table.apply(pd.to_numeric, errors="coerce").to_dict("records")
@@ -81,14 +80,14 @@ def _read_benchmark(path: Path) -> dict[str, float] | None:
 
 
 def _read_split(log: Path, seconds: float) -> tuple[float, float, float]:
-    """Return start-up, work and writing of a job of `seconds`; all NaN where its log does not report them."""
+    """Return start-up, work and writing of a job of `seconds`; all NaN if its log does not report them."""
     try:
         found = SPLIT.findall(log.read_text(encoding="utf-8", errors="replace"))
         work, writing = map(float, found[-1])
     except (OSError, IndexError, ValueError):
         return math.nan, math.nan, math.nan
     start_up = seconds - work - writing
-    # a log with more than the whole job belongs to another attempt than the benchmark
+    # a log whose times exceed the job's belongs to another attempt than the benchmark
     return (start_up, work, writing) if start_up >= 0 else (math.nan, math.nan, math.nan)
 
 
@@ -179,7 +178,7 @@ def _sums(jobs: pd.DataFrame) -> list[str]:
 def draw_job_times(rules: pd.DataFrame) -> Figure:
     """Return one bar per rule, top down: the median start-up, work and writing of a job, and the number of jobs.
 
-    A rule none of whose jobs is split has one bar of their median seconds.
+    A rule without split jobs has one bar of the median seconds.
 
     Args:
         rules: as `by_rule` gives them; "all" has no bar.

@@ -1,6 +1,6 @@
-"""Every measure that a table shows, declared once: its name, heading, unit and direction, and in which tables it is.
+"""Every measure that a table shows, declared once: its name, heading, unit and direction, and the tables that show it.
 
-The standard library only, so that planning can ask which figures of the paper a table has a place for.
+Imports only the standard library, so that planning can check which of the paper's figures a table shows.
 """
 
 import math
@@ -11,20 +11,20 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Measure:
-    """What a column shows.
+    """The measure in a column of a table.
 
     Attributes:
-        name: as the columns of the CSV begin, e.g. "clean_error"; also the key of the paper's figure in the configuration.
+        name: prefix of its columns in the CSV, e.g. "clean_error", and its key in config/paper.yaml.
         heading: for readers, without the unit. Names in braces are constants of the tests, see `with_constants`.
         unit: of the values; "" for none. Differences of percentages are in points.
-        better: which values are better, which the heading marks with an arrow; None where neither is.
+        better: which values are better, shown as an arrow in the heading; None if neither is.
         digits: after the decimal point, in Markdown, LaTeX and HTML.
-        constants: keys of the configuration's `robustness.tests` that the measure depends on. The paper's figure is shown
-            where they have the paper's values. "corruptions" is the section `corruptions`: all of the benchmark.
-        test: the test of a network (`lgg.evaluation.robustness_tests`) whose value it is; "" for other measures.
-        published: whether tables have a place for a figure of the paper.
-        is_accuracy: whether what is shown is 100 minus the value measured, an error in percent.
-        bold: whether the best mean is in bold; not where differences between values mean nothing.
+        constants: keys of `robustness.tests` that the measure depends on; the paper's figure is shown only if they have the
+            paper's values. "corruptions" stands for the section `corruptions`, which must be the full benchmark.
+        test: the test of a network (`lgg.evaluation.robustness_tests`) that measures it; "" for other measures.
+        published: whether tables have a column for the paper's figure.
+        is_accuracy: whether 100 minus the measured value, an error in percent, is shown.
+        bold: whether the best mean is in bold; false if differences between values mean nothing.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Measure:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The tables that have a column of it, under whatever heading."""
+        """The tables that show it, under any heading."""
         return tuple(table for table, columns in COLUMNS.items() if any(one.name == self.name for one in columns))
 
     def _heading(self, unit: str) -> str:
@@ -71,17 +71,17 @@ class Measure:
         return replace(self, heading=self.heading.format_map(tests))
 
     def as_accuracy(self) -> "Measure":
-        """Return the measure as an accuracy: the same test, shown as 100 minus the error. ValueError if it is no error."""
+        """Return the measure as an accuracy: the same test, shown as 100 minus the error. ValueError if it is not an error."""
         if self.unit != "%" or self.better != "lower":
-            raise ValueError(f"{self.name} is no error in percent, so it has no accuracy")
+            raise ValueError(f"{self.name} is not an error in percent, so it has no accuracy")
         return replace(self, better="higher", is_accuracy=True)
 
     def shown(self, value: float) -> float:
-        """Return what the table shows of a measured value."""
+        """Return the value that the table shows for a measured value."""
         return 100.0 - value if self.is_accuracy else value
 
     def paper_figure(self, row: Mapping[str, Any]) -> float:
-        """Return the paper's figure of a row, NaN where it has none: `row["paper"]` has them by measure."""
+        """Return the paper's figure from `row["paper"]`, which has them by measure; NaN if there is none."""
         figure = row["paper"].get(self.name)
         return math.nan if figure is None else float(figure)
 
@@ -110,7 +110,7 @@ def _test(name: str, heading: str, *constants: str, **more: Any) -> Measure:
 
 
 CLEAN = _test("clean", "Clean")
-# the same value under the name that Tables 2 and 3 have for it
+# the same value under its name in Tables 2 and 3
 CLEAN_ERROR = Measure("clean_error", "Clean error", test=CLEAN.test)
 GAUSSIAN_NOISE = _test("gaussian_noise", "Gaussian noise, σ = {noise_std:g}", "noise_std")
 DROPOUT = _test("dropout", "Dropout {dropout_rate:g}", "dropout_rate")
@@ -172,5 +172,5 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def published_in(table: str) -> tuple[Measure, ...]:
-    """Return the measures of which `table` shows the paper's figure, where there is one."""
+    """Return the measures for which `table` can show the paper's figure."""
     return tuple(measure for measure in COLUMNS[table] if measure.published)

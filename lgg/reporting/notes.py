@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def data_notes(notes: Iterable[Sequence[str]]) -> list[str]:
-    """Return the notes of several splits; those that they share appear once."""
+    """Return the notes of several splits, without duplicates."""
     return list(dict.fromkeys(note for split in notes for note in split))
 
 
@@ -42,7 +42,7 @@ def _option(value: Any) -> str:
 def corruption_notes(
     errors: pd.DataFrame, baseline_label: str, undefined: Sequence[str], faint: Sequence[str]
 ) -> list[str]:
-    """Return what relative and plain MCE were measured on, and whether the relative one is undefined or means little.
+    """Return notes on what relative and plain MCE were measured on, and on whether relative MCE is undefined or means little.
 
     Args:
         errors: the baseline's, with `seed`, `corruption`, `severity` and `images`.

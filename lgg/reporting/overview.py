@@ -41,7 +41,7 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
 
 
 def seeds_in_words(configuration: Mapping[str, Any]) -> str:
-    """Return how many seeds a run has and which, and those of sections with seeds of their own."""
+    """Return the number and list of a run's seeds, and those of sections with their own seeds."""
     own = {
         f"{name} ": part["seeds"]
         for name in ("distillation", "embedding", "robustness")

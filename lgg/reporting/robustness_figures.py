@@ -121,7 +121,7 @@ def draw_error_against_severity(errors: pd.DataFrame, methods: Sequence[str]) ->
 
 
 def snr_curves(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """Return the curves that `draw_accuracy_against_snr` draws, out of the rows of `lgg.evaluation.robustness_tests`.
+    """Return the curves for `draw_accuracy_against_snr`, from the rows of `lgg.evaluation.robustness_tests`.
 
     `evaluations` has `method`, `seed`, `test`, `level` and `value`.
     """
@@ -140,9 +140,9 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
         curves: `method` (label), `test` (of `CURVES`), `snr` in decibels (infinity for clean images), `seed` and
             `accuracy` in percent.
         methods: labels in the order of the tables, which gives the colours.
-        marked: the ratio of the tables, in decibels, which gets a line where it lies among those of the curves.
+        marked: the ratio used in the tables, in decibels; marked by a line if it is in the range of the curves.
 
-    The attack grows stronger to the right.
+    The attack gets stronger to the right.
     """
     set_style()
     tests = [test for test in CURVES if test in set(curves["test"])]
@@ -163,7 +163,7 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
         ticks: list[float] = [snr for snr in range(0, 1000, 5) if finite[0] <= snr <= finite[-1]]
         if finite[0] <= marked <= finite[-1]:
             axis.axvline(marked, color="0.6", linewidth=0.8, zorder=0)
-            # its own tick would overlap with a near one
+            # its own tick would overlap with a nearby one
             ticks = [marked, *(snr for snr in ticks if abs(snr - marked) > 2)]
         axis.set_xticks([*ticks, clean_at], [*(f"{snr:g}" for snr in ticks), CLEAN_LABEL])
         axis.set_xlim(clean_at + 1, finite[0] - 1)
@@ -186,7 +186,7 @@ def draw_accuracy_against_snr(curves: pd.DataFrame, methods: Sequence[str], mark
 def _draw_clean(
     axis: Axes, x: float, clean: "pd.Series[float]", link_to: tuple[float, float], look: Mapping[str, Any]
 ) -> None:
-    """Draw the accuracy without attack at the axis' far side; dotted, since no scale leads there."""
+    """Draw the accuracy without attack at the far end of the axis; dotted, since it is off the scale."""
     axis.plot([link_to[0], x], [link_to[1], clean.mean()], color=look["color"], linewidth=0.8, linestyle=":")
     axis.plot([x], [clean.mean()], color=look["color"], marker=look["marker"], markersize=4, linestyle="")
     if len(clean) >= SEEDS_OF_A_BAND:
@@ -195,7 +195,7 @@ def _draw_clean(
 
 
 def weight_sweep(evaluations: pd.DataFrame, snr: float) -> pd.DataFrame:
-    """Return what `draw_weight_sweep` draws, out of the rows of `lgg.evaluation.robustness_tests`.
+    """Return the data for `draw_weight_sweep`, from the rows of `lgg.evaluation.robustness_tests`.
 
     `evaluations` has `weight`, `seed`, `test`, `level` and `value`; `snr` is the ratio of FGSM that is shown.
     """
@@ -222,12 +222,12 @@ def draw_weight_sweep(sweep: pd.DataFrame) -> Figure:
     axis.set_xscale("log")
     axis.set(xlabel="weight γ of the regularizer", ylabel="error (%)")
     _set_percent_limits(axis)
-    # its words are too long for two columns
+    # its labels are too long for two columns
     figure.legend(loc="outside lower center", ncols=1, frameon=False, title=spread(sweep, "weight"))
     sns.despine(figure)
     return figure
 
 
 def _set_percent_limits(axis: Axes) -> None:
-    """Begin at zero, and end where percentages do; the bands of few seeds reach beyond."""
+    """Start the axis at zero and end it just above 100 %; the bands of few seeds can reach beyond."""
     axis.set_ylim(0, min(axis.get_ylim()[1], 102.0))

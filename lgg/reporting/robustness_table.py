@@ -51,7 +51,7 @@ def robustness_table(
     """Return "table3", "table3_supplement" or "robustness".
 
     Args:
-        table: which of them.
+        table: name of the table.
         rows: in order, as `comparison_table` takes them.
         evaluations: by method, one row for each seed, `test` and `level`, as `lgg.evaluation.robustness_tests` gives them.
         corruptions: by method, errors as `lgg.reporting.corruption_error` takes them; empty where the run has none.
@@ -90,7 +90,7 @@ def write_robustness_table(
 
 
 def describe_defences(row: Mapping[str, Any]) -> str:
-    """Return a sentence on how a row's networks were defended, empty where they were not.
+    """Return a sentence on how a row's networks were defended; empty if they were not.
 
     `row` has `label` and `defences`, each with the `name` of a module of `lgg.defences` and its `options`.
     """
@@ -116,7 +116,7 @@ def _check_attacks(method: str, evaluation: pd.DataFrame, shown: Container[str],
 
 
 def _values(evaluation: pd.DataFrame, measures: Sequence[Measure], snr: float) -> Values:
-    """Return what is shown by measure and seed; of the curves of FGSM the point that tables show."""
+    """Return the values to show by measure and seed; for FGSM's curves, the point that tables show."""
     shown = evaluation[~evaluation["test"].isin(CURVES) | (evaluation["level"] == snr)]
     return {
         measure.name: {

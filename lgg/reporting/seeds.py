@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def read_seeds(paths: Iterable[Path]) -> pd.DataFrame:
-    """Return the rows of CSV files ``…/{method}/seed{seed}/NAME.csv`` one after another, with columns `method` and `seed`.
+    """Return the concatenated rows of CSV files ``…/{method}/seed{seed}/NAME.csv``, with columns `method` and `seed`.
 
     Both come from the path; the order is that of `paths`.
     """
@@ -21,7 +21,7 @@ def read_seeds(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def read_methods(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
-    """Return the rows that `read_seeds` does, by method; nothing where there are no files."""
+    """Return the rows of `read_seeds` by method; empty if there are no files."""
     paths = list(paths)
     if not paths:
         return {}

@@ -1,4 +1,4 @@
-"""Mean, spread and confidence of a few seeds, and differences paired by seed."""
+"""Mean, spread and confidence interval over seeds, and differences paired by seed."""
 
 import math
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from scipy.special import stdtr, stdtrit
 
 @dataclass(frozen=True)
 class Summary:
-    """What n values tell about their mean.
+    """Summary of n values.
 
     Attributes:
         n: number of values.
         mean: of the values.
-        std: sample standard deviation (n − 1 in the denominator); NaN where n is 1.
-        ci95_low, ci95_high: 95 % confidence interval of the mean by Student's t; NaN where n is 1.
-        p_value: two-sided t-test of mean zero; NaN where n is 1 or the values are equal. Only
-            differences have a use for it.
+        std: sample standard deviation (n − 1 in the denominator); NaN if n is 1.
+        ci95_low, ci95_high: 95 % confidence interval of the mean by Student's t; NaN if n is 1.
+        p_value: two-sided t-test of mean zero; NaN if n is 1 or the values are equal. Meaningful only
+            for differences.
     """
 
     n: int
@@ -30,7 +30,7 @@ class Summary:
 
 
 def summarize(values: Iterable[float]) -> Summary:
-    """Return the summary of `values`; ValueError where there are none, or one is not finite."""
+    """Return the summary of `values`; ValueError if there are none, or if one is not finite."""
     array = np.fromiter(values, dtype=np.float64)
     if array.size == 0 or not np.isfinite(array).all():
         raise ValueError(f"a summary needs at least one value, all finite, not {array.tolist()}")
@@ -40,7 +40,7 @@ def summarize(values: Iterable[float]) -> Summary:
     std = float(array.std(ddof=1))
     error = std / math.sqrt(n)
     margin = float(stdtrit(n - 1, 0.975)) * error
-    # values that are equal but for rounding have no spread to test against
+    # values that are equal up to rounding have no spread to test against
     spread = std > 1e-9 * float(np.abs(array).max())
     p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error)) if spread else math.nan
     return Summary(n, mean, std, mean - margin, mean + margin, p_value)
@@ -49,7 +49,7 @@ def summarize(values: Iterable[float]) -> Summary:
 def paired_difference(first: dict[int, float], second: dict[int, float]) -> Summary:
     """Return the summary of first − second over the seeds that both have; the keys are seeds.
 
-    Raises ValueError where they share no seed.
+    Raises ValueError if they share no seed.
     """
     shared = sorted(first.keys() & second.keys())
     if not shared:

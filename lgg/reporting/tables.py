@@ -1,4 +1,4 @@
-"""What all tables share: cells, and one table in four formats: CSV, Markdown, LaTeX and HTML."""
+"""Shared by all tables: cells, and writing a table as CSV, Markdown, LaTeX and HTML."""
 
 import html
 import math
@@ -14,11 +14,11 @@ from lgg.reporting.statistics import Summary
 
 FORMS = ("csv", "md", "tex", "html")
 ABSENT = "–"
-NO_SPREAD = 1e-9  # of the mean: values that are equal but for rounding
-# around bold text: characters for private use, so that everything else in a cell is plain text
+NO_SPREAD = 1e-9  # relative to the mean; below this, values are equal up to rounding
+# marks around bold text: private-use characters, so that everything else in a cell is plain text
 BOLD, END = "\ue000", "\ue001"
 
-# what LaTeX would read as a command, or has no sign for in every text font
+# characters that LaTeX reads as commands, or that some text fonts lack
 LATEX = {
     "\\": r"\textbackslash{}",
     "<": r"\textless{}",
@@ -49,7 +49,7 @@ LATEX = {
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 
 
-# a page that needs no other file and sorts without a library
+# a self-contained page, with sorting
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -106,20 +106,20 @@ def bold(text: str) -> str:
 
 
 def summary_columns(name: str, summary: Summary | None) -> dict[str, float]:
-    """Return the columns {name}_mean, _std, _ci95_low and _ci95_high; all NaN where there is no summary."""
+    """Return the columns {name}_mean, _std, _ci95_low and _ci95_high; all NaN if there is no summary."""
     parts = ("mean", "std", "ci95_low", "ci95_high")
     return {f"{name}_{part}": getattr(summary, part) if summary else math.nan for part in parts}
 
 
 def number_cell(value: float | None, form: str = "{:.2f}") -> str:
-    """Return `value` in the given form, or a dash where there is none."""
+    """Return `value` in the given format, or a dash if it is missing."""
     return ABSENT if value is None or math.isnan(value) else form.format(value)
 
 
 def interval_cells(table: pd.DataFrame, name: str, *, digits: int = 2, signed: bool = False) -> list[str]:
     """Return "mean ± std [low, high]" for each row, from the columns that `summary_columns` names.
 
-    Where all seeds have one value it is "mean (equal)": an interval of no width would look like certainty.
+    If all seeds have the same value it is "mean (equal)": an interval of width zero would suggest certainty.
     """
     form = f"{{:{'+' if signed else ''}.{digits}f}}"
     cells = []
@@ -135,12 +135,12 @@ def interval_cells(table: pd.DataFrame, name: str, *, digits: int = 2, signed: b
 
 
 def without_empty(cells: pd.DataFrame, *headings: str) -> pd.DataFrame:
-    """Return a table without those of the named columns in which every cell is a dash."""
+    """Return a table without those of the named columns that contain only dashes."""
     return cells.drop(columns=[name for name in headings if (cells[name] == ABSENT).all()])
 
 
 def equal_note(printed: Iterable[str]) -> list[str]:
-    """Return what "(equal)" means, where a printed cell has it."""
+    """Return the meaning of "(equal)", if a printed cell has it."""
     if not any(cell.endswith("(equal)") for cell in printed):
         return []
     return ["equal: all seeds have the same value, which says nothing about the spread of others; no interval."]
@@ -158,8 +158,8 @@ def write_forms(
 
     Args:
         table: all columns, for the CSV.
-        shown: the tables for readers, one below another: a heading or None, and cells of plain text except for what
-            `bold` marks.
+        shown: the tables for readers, one below the other: a heading or None, and cells of plain text, except for the marks
+            of `bold`.
         legend: paragraphs below the Markdown and HTML tables; comments above the LaTeX ones (booktabs).
         title: of the HTML page.
         files: where to write, by form.
@@ -205,7 +205,7 @@ def _html(heading: str | None, cells: pd.DataFrame) -> str:
 
 
 def _cell(cell: object) -> str:
-    """Return a cell; the interval after a mean and its spread is on a line of its own."""
+    """Return a cell, with the interval after a mean and its spread on a separate line."""
     number = r"^((?:<strong>)?[+−-]?\d\S*) (± [\d.]+)?( ?\[.+\])"
     return re.sub(number, r"\1 \2<small>\3</small>", _as_html(cell))
 
@@ -226,7 +226,7 @@ def _as_html(text: object) -> str:
 
 
 def _as_markdown(text: object) -> str:
-    """Return text with a backslash before all that Markdown, GitHub's mathematics included, or HTML would interpret."""
+    """Return text with everything escaped that Markdown, including GitHub's mathematics, or HTML would interpret."""
     marks = r"[\\`*|$~]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|\](?=[(\[:])|&(?=#?\w+;)"
     return re.sub(marks, r"\\\g<0>", _on_one_line(text)).replace(BOLD, "**").replace(END, "**")
 
@@ -237,7 +237,7 @@ def _paragraph(text: str) -> str:
 
 
 def _as_latex(text: object) -> str:
-    r"""Return text for a cell of a table. After a line break, \\, a star or bracket would be its argument."""
+    r"""Return text for a table cell. After a line break, \\, a star or bracket would be read as its argument."""
     escaped = re.sub(  # two hyphens would become a dash
         r"(-)(?=-)|.", lambda one: "-{}" if one[1] else LATEX.get(one[0], one[0]), _on_one_line(text), flags=re.DOTALL
     )

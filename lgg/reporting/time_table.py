@@ -28,8 +28,8 @@ def time_table(rows: Sequence[Mapping[str, Any]], times: pd.DataFrame, images: i
         images: of an epoch.
 
     Columns: `epoch_seconds` is the median over rounds, with _low and _high the least and the largest; `ratio` is the
-    median over rounds of a round's time over the baseline's in the same round, with _low and _high likewise;
-    `paper_ratio` is the quotient of the paper's figures. Raises ValueError where a row or its baseline was not measured.
+    median over rounds of a round's time over the baseline's in the same round, also with _low and _high;
+    `paper_ratio` is the quotient of the paper's figures. Raises ValueError if a row or its baseline was not measured.
     """
     by_name = times.pivot(index="round", columns="name", values="seconds_per_step")
     needed = {name for row in rows for name in (row["name"], row["baseline"])}

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from lgg.reporting.figures import PAGE_WIDTH, as_text, by_method, draw_line, look_of, seeds_in_words, set_style, spread
 
-#: columns of a history whose panels come first, in this order: its title, and whether its scale is logarithmic
+#: columns of a history whose panels come first, in this order: the title, and whether the scale is logarithmic
 PANELS = {
     "train_error": ("error on training images (%)", False),
     "task": ("cross-entropy", True),
@@ -20,16 +20,16 @@ PANELS = {
     "embedding": ("loss of embeddings", True),
 }
 NOT_DRAWN = {"method", "seed", "epoch", "learning_rate", "loss", "seconds"}
-#: columns of the label variation of layers
+#: columns of the label variation of layers, and their titles
 SCALES = {"label_variation": "σ, p = 2", "share": "share of weights\nbetween classes"}
-MOST_EPOCHS = 7  # drawn as lines of their own
+MOST_EPOCHS = 7  # largest number of epochs drawn as lines
 
 
 def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Return one panel for each part of the loss that a method has and for its error, one line per method, over epochs.
+    """Return one panel for each part of the loss and one for the error, by epoch, with one line per method.
 
     Args:
-        histories: `method` (label), `seed`, `epoch`, and the columns of histories, NaN where a method has none.
+        histories: `method` (label), `seed`, `epoch`, and the columns of histories, NaN if a method lacks one.
         methods: labels in the order of the tables, which gives the colours.
     """
     set_style()
@@ -65,8 +65,8 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
     """Return the label variation of every layer: one column per method, one line per epoch, mean over seeds.
 
     At the top is σ with p = 2, whose change from layer to layer the regularizer penalises; below it the share of the
-    graph's weights between classes, which does not depend on their size. Of many epochs the first, the last and some in
-    between are drawn, more of them at the start, where more happens.
+    graph's weights between classes, which does not depend on their scale. If there are many epochs, the first, the last and
+    some in between are drawn, more of them at the start, where more happens.
 
     Args:
         variation: `method` (label), `seed`, `epoch` (0 for the initialisation), `layer` from 1, and the columns of `SCALES`.

@@ -1,1 +1,1 @@
-"""Training: the one loop, what it minimises, its schedule, and the files it leaves."""
+"""Training: the training loop, its objectives and schedule, and the files that it writes."""

@@ -1,4 +1,4 @@
-"""Networks as safetensors files, whose header holds what is needed to rebuild the network. Nothing is pickled."""
+"""Networks as safetensors files, with the architecture in the header. Nothing is pickled."""
 
 import json
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ def save_model(
     """Write the weights of `model` to `path`, atomically.
 
     Args:
-        architecture: the arguments of `lgg.models.build` that made the network; the constants of normalisation may be left
-            out, since the weights include them.
-        notes: anything JSON can hold that a reader of the file should know, such as recipe and seed.
+        architecture: the arguments of `lgg.models.build` for this network; the normalisation constants may be left out,
+            since the weights include them.
+        notes: further information for readers of the file, as JSON can hold it, such as recipe and seed.
     """
     header = json.dumps({"format": FORMAT, "architecture": dict(architecture), "notes": dict(notes)}, sort_keys=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -36,7 +36,8 @@ def save_model(
 def read_architecture(path: str | Path) -> dict[str, Any]:
     """Return the architecture stated in a model file.
 
-    Raises ModelFileError where `path` is not a complete model file, and OSError where it cannot be read; it may be sound.
+    Raises ModelFileError if `path` is not a complete model file, and OSError if it cannot be read, in which case it may be
+    intact.
     """
     try:
         header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
@@ -56,8 +57,8 @@ def load_model(
 ) -> ImageClassifier:
     """Return the network in `path`, on `device` and in evaluation mode.
 
-    Raises ModelFileError where the file is missing or damaged, or where an argument of its architecture differs from that
-    in `expected`.
+    Raises ModelFileError if the file is missing or damaged, or if an argument of its architecture differs from that in
+    `expected`.
     """
     architecture = read_architecture(path)
     for key, value in (expected or {}).items():
@@ -72,8 +73,8 @@ def load_model(
         model = models.build(**architecture)
         model.load_state_dict(load(content))
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split("\n\t")[:2])  # of PyTorch's long list of mismatches the first
+        reason = " ".join(str(error).split("\n\t")[:2])  # the first of PyTorch's long list of mismatches
         raise ModelFileError(
-            f"{path}: its weights do not fit the network that it states ({reason}). Remove it and run the pipeline again."
+            f"{path}: its weights do not match the architecture in its header ({reason}). Remove it and run the pipeline again."
         ) from None
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

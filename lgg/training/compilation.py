@@ -1,4 +1,4 @@
-"""Networks compiled by PyTorch, and replayed as CUDA graphs, where that is asked for."""
+"""Optional compilation of networks by PyTorch, and replay as CUDA graphs."""
 
 from typing import Any, Literal
 
@@ -9,10 +9,10 @@ Compilation = Literal["none", "default", "reduce-overhead", "max-autotune"]
 
 
 def compiled(model: nn.Module, mode: Compilation) -> Any:
-    """Return `model` compiled by `torch.compile` in this mode, sharing its weights; `model` itself for "none".
+    """Return `model` compiled by `torch.compile` in mode `compilation`, sharing its weights; `model` itself for "none".
 
     "reduce-overhead" and "max-autotune" replay CUDA graphs on a GPU. Shapes are fixed: a smaller last batch is compiled
-    separately. Compiled kernels add in another order, so results agree with those of "none" up to rounding.
+    separately. Compiled kernels sum in a different order, so results agree with those of "none" up to rounding.
     """
     if mode == "none":
         return model
@@ -20,6 +20,6 @@ def compiled(model: nn.Module, mode: Compilation) -> Any:
 
 
 def begin_step(mode: Compilation) -> None:
-    """Mark the beginning of a step, so that CUDA graphs may reuse the memory of the last one's outputs."""
+    """Mark the beginning of a step, so that CUDA graphs can reuse the memory of the previous step's outputs."""
     if mode != "none":
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop."""
 
 import contextlib
 import time
@@ -40,29 +40,29 @@ def fit(
     """Train `model` in place and return its history, one row per epoch.
 
     Args:
-        model: on the device of `batches`; left in evaluation mode. Several networks `Together` take an objective and
-            batches of theirs.
+        model: on the device of `batches`; left in evaluation mode. For several networks `Together`, use the objectives and
+            batches of `lgg.training.together`.
         objective: what to minimise.
         batches: the training images.
-        schedule: the phases of the learning rate, which also say how many epochs there are.
+        schedule: the phases of the learning rate, which also determine the number of epochs.
         optimizer: of the parameters of `model`; None for SGD with its defaults.
         precision: "float32", "bfloat16" for autocast (weights stay float32), or "auto", see `lgg.devices.precision_on`.
         compilation: "none", or a mode of `torch.compile` for the network.
-        after_step: called after every step of the optimiser, for constraints on the weights.
+        after_step: called after every optimiser step, for constraints on the weights.
         recorder: observes the network before the first epoch and after each; a checkpoint holds what it recorded.
-        checkpoints: where checkpoints are written when one is due, and training resumes from where there is one. The
-            caller removes them once the results are written.
+        checkpoints: writes checkpoints when one is due, and provides the one to resume from, if any. The caller removes them
+            once the results are written.
 
     Returns rows with `epoch` (from 1), `learning_rate` (of its last step), `loss` and its unweighted parts (means over
-    the batches), `train_error` (percent, on augmented images as they were trained on; absent where the objective has no
-    logits), and `seconds` (without the recorder). For networks together there is a row per epoch and network, whose number
-    from 0 is in `network`.
+    the batches), `train_error` (percent, on the augmented training images; absent if the objective has no logits), and
+    `seconds` (without the recorder). For networks trained together there is one row per epoch and network, with the number
+    of the network, from 0, in `network`.
 
-    Raises ConfigError where a phase of `schedule` has no step, TrainingDiverged when the loss of an epoch is not a finite
-    number, and Interrupted when a signal ended training and there are `checkpoints`.
+    Raises ConfigError if a phase of `schedule` has no step, TrainingDiverged if the loss of an epoch is not a finite number,
+    and Interrupted if a signal ended training and there are `checkpoints`.
 
-    On one machine and thread count the same arguments, seed and initial weights give the same bits, also where training
-    was interrupted and resumed. Within an epoch nothing waits for the device.
+    On one machine and thread count the same arguments, seed and initial weights give the same bits, even if training was
+    interrupted and resumed. Within an epoch nothing waits for the device.
     """
     run = _Run(
         model=model,
@@ -97,7 +97,7 @@ def train_step(
     precision: Precision,
     after_step: Callable[[], None] | None,
 ) -> Step:
-    """Update `model`, in training mode, by one batch at learning rate `rate`, and return what the objective gave."""
+    """Train `model`, in training mode, on one batch at learning rate `rate`, and return the objective's outcome."""
     optimizer.zero_grad()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         step = objective(model, images, labels)
@@ -110,7 +110,7 @@ def train_step(
 
 @dataclass
 class _Run:
-    """Training between two steps: where it is, and all that decides the rest of it."""
+    """The state of training between two steps: everything that determines the rest of it."""
 
     model: ImageClassifier | Together
     network: Any
@@ -131,7 +131,7 @@ class _Run:
         return int(self.at["epoch"] * len(self.batches) + self.at["step"])
 
     def begin(self) -> None:
-        """Resume from a checkpoint, or let the untrained network be observed."""
+        """Resume from a checkpoint, or let the recorder observe the untrained network."""
         found = self.checkpoints.read() if self.checkpoints is not None else None
         if found is not None:
             tensors, self.at = found
@@ -157,7 +157,7 @@ class _Run:
             self.checkpoints.write(self._state(), self.at)
 
     def _steps(self, progress: Progress, began: float) -> float:
-        """Make the steps that are left of this epoch, and return the learning rate of the last."""
+        """Run the remaining steps of this epoch, and return the learning rate of the last."""
         rate, first = 0.0, self.at["step"]
         self.model.train()
         for index, (images, labels) in enumerate(self.batches.epoch(self.at["epoch"], first), first):
@@ -186,7 +186,7 @@ class _Run:
         return rate
 
     def _state(self) -> dict[str, Tensor]:
-        """Return all tensors that decide the rest of training; `_restore` takes them back."""
+        """Return all tensors that determine the rest of training, for `_restore`."""
         device = self.batches.device
         state = _prefixed("model", self.model.state_dict())
         state |= _prefixed("optimizer", self.optimizer.state())
@@ -198,7 +198,7 @@ class _Run:
         return state
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
-        """Bring back what `_state` returned."""
+        """Restore what `_state` returned."""
         device = self.batches.device
         self.model.load_state_dict(_part(state, "model"))
         self.optimizer.restore(_part(state, "optimizer"))

@@ -12,7 +12,7 @@ from lgg.training.objectives import Step
 
 
 class Sums:
-    """Sums over the steps of an epoch. They stay on the device: reading them at each step would make the device wait.
+    """Sums over the steps of an epoch. They stay on the device: reading them at each step would stall it.
 
     Args:
         values: the sums so far, in the order of the history's columns.
@@ -23,8 +23,8 @@ class Sums:
 
     @torch.no_grad()
     def add(self, step: Step, labels: Tensor) -> None:
-        """Add the losses of a step, and how many images it got wrong."""
-        # of networks together the parts hold the loss of each
+        """Add the losses of a step and its number of misclassified images."""
+        # for networks trained together, the parts hold the loss of each
         values = {"loss": step.loss, **step.parts}
         if step.logits is not None:
             values["wrong"] = (step.logits.argmax(dim=-1) != labels).sum(dim=-1)
@@ -32,7 +32,7 @@ class Sums:
             self.values[name] = self.values[name] + value if name in self.values else value.detach()
 
     def rows(self, steps: int, images: int) -> list[dict[str, Any]]:
-        """Return the means over `steps` and `images`, one row for each network, numbered where there are several."""
+        """Return the means over `steps` and `images`, one row per network, numbered if there are several."""
         columns = {name: value.reshape(-1).tolist() for name, value in self.values.items()}
         several = self.values["loss"].dim() > 0
         rows = []
@@ -45,18 +45,18 @@ class Sums:
         return rows
 
     def state(self) -> dict[str, Tensor]:
-        """Return the sums for a checkpoint, numbered: a file keeps no order."""
+        """Return the sums for a checkpoint, numbered, since a file does not keep their order."""
         return {f"{number}.{name}": value for number, (name, value) in enumerate(self.values.items())}
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor], device: torch.device) -> "Sums":
-        """Return the sums whose `state` this is."""
+        """Return the sums from their `state`."""
         numbered = sorted((int(name.partition(".")[0]), name, value) for name, value in state.items())
         return cls({name.partition(".")[2]: value.to(device) for _, name, value in numbered})
 
 
 def check_finite(rows: Sequence[dict[str, Any]], epochs: int) -> None:
-    """Raise TrainingDiverged where a row of an epoch, of `epochs`, holds anything but finite numbers."""
+    """Raise TrainingDiverged if a row of an epoch, of `epochs`, holds anything but finite numbers."""
     for row in rows:
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:

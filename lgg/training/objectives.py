@@ -1,4 +1,4 @@
-"""What training minimises: an objective takes the network and a batch and returns its loss in parts.
+"""Training objectives: an objective takes the network and a batch, and returns the loss and its parts.
 
 The factors λ, γ and T² are applied here; the losses themselves are unweighted.
 """
@@ -16,7 +16,7 @@ from lgg.defences.base import Defence, Outputs, architecture_of, overrides
 from lgg.errors import ConfigError
 from lgg.models.base import ImageClassifier
 
-#: columns of a history that hold no loss
+#: columns of a history that are not losses
 OTHER_COLUMNS = ("epoch", "learning_rate", "network", "train_error", "seconds")
 
 
@@ -27,7 +27,7 @@ class Step:
     Attributes:
         loss: the scalar to minimise.
         parts: the unweighted terms that make up the loss, for the history.
-        logits: (B, C), for the training error; None where the outputs are no logits.
+        logits: (B, C), for the training error; None if the outputs are not logits.
     """
 
     loss: Tensor
@@ -36,13 +36,13 @@ class Step:
 
 
 class Objective(Protocol):
-    """What `fit` minimises."""
+    """An objective for `fit`."""
 
     def __call__(self, model: Any, images: Tensor, labels: Tensor) -> Step: ...
 
 
 class Layered(Protocol):
-    """A network that names its representations."""
+    """A network that lists its representations in `layers`."""
 
     layers: tuple[str, ...]
 
@@ -59,7 +59,7 @@ class CrossEntropy:
 
 
 def cross_entropy_step(logits: Tensor, labels: Tensor) -> Step:
-    """Return the cross-entropy of logits (B, C) as the whole loss."""
+    """Return the cross-entropy of logits (B, C) as the complete loss."""
     task = F.cross_entropy(logits.float(), labels)
     return Step(task, {"task": task}, logits)
 
@@ -67,14 +67,13 @@ def cross_entropy_step(logits: Tensor, labels: Tensor) -> Step:
 class Distillation:
     """L = L_task + λ L_KD (Section 4.1), with a teacher that is not trained.
 
-    The distillation loss is asked which of `student_logits`, `teacher_logits`, `student_representations`,
-    `teacher_representations` and `labels` its ``forward`` takes, and is given just those, by name; all of them where it
-    takes ``**any``.
+    The distillation loss is called, by name, with those of `student_logits`, `teacher_logits`, `student_representations`,
+    `teacher_representations` and `labels` that its ``forward`` takes; with all of them if it takes ``**any``.
 
     Args:
         teacher: a trained network; it is set to evaluation mode.
         criterion: the distillation loss, a module that returns an unweighted scalar.
-        weight: λ, with Hinton's T² already in it.
+        weight: λ, including Hinton's T².
         layers: names of the representations to compare; None compares all.
     """
 
@@ -114,10 +113,10 @@ class Distillation:
 
 
 class MetricLearning:
-    """L = w L_embedding (Section 4.2): a loss of the network's outputs and the labels, without cross-entropy.
+    """L = w L_embedding (Section 4.2): a loss on the network's outputs and the labels, without cross-entropy.
 
     Args:
-        criterion: called with outputs (B, d) and labels (B,), a module that returns an unweighted scalar.
+        criterion: a module, called with outputs (B, d) and labels (B,), that returns an unweighted scalar.
         weight: w.
     """
 
@@ -131,15 +130,15 @@ class MetricLearning:
 
 
 class Robust:
-    """L = L_task and a term of each defence that has one, all on the images that the defences give (Section 4.3).
+    """L = L_task plus the terms of the defences, all on the images that the defences provide (Section 4.3).
 
     Args:
-        defences: in this order each gets the images of the one before. Without any this is cross-entropy.
+        defences: each receives the images of the previous one. Without any this is cross-entropy.
     """
 
     def __init__(self, defences: Sequence[Defence] = ()) -> None:
         self.defences = list(defences)
-        # representations are asked of the network only where a term may need them
+        # request representations only if a term may need them
         self.with_terms = [defence for defence in self.defences if overrides(defence, "term")]
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
@@ -162,11 +161,11 @@ class Robust:
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The arguments that the defences set of the network; ConfigError where two set one differently."""
+        """The network arguments that the defences set; ConfigError if two set one differently."""
         return architecture_of(self.defences)
 
     def after_step(self, model: ImageClassifier) -> None:
-        """Let each defence change the weights of `model`, after a step of the optimiser."""
+        """Let each defence change the weights of `model`, after an optimiser step."""
         for defence in self.defences:
             defence.after_step(model)
 
@@ -179,7 +178,7 @@ def _check_name(name: str, parts: Mapping[str, Tensor]) -> None:
 
 
 def select_layers(model: Layered, representations: Sequence[Tensor], layers: Sequence[str] | None) -> list[Tensor]:
-    """Return the representations of the layers named, in that order; all where `layers` is None.
+    """Return the representations of `layers`, in that order; all if `layers` is None.
 
     Raises ValueError for a layer that the model does not have.
     """

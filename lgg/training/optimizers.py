@@ -1,6 +1,6 @@
-"""The optimisers, a few lines each on top of PyTorch's multi-tensor operations.
+"""Optimisers, each a few lines on top of PyTorch's multi-tensor operations.
 
-Importing `torch.optim` loads the compiler, which costs a short job two seconds. The formulas are the same.
+The formulas are those of `torch.optim`, whose import loads the compiler and would cost a short job two seconds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Optimizer(Protocol):
-    """What updates the weights in `lgg.training.fit.fit`; the learning rate of each step is given by the schedule."""
+    """The optimiser interface of `lgg.training.fit.fit`; the schedule gives the learning rate of each step."""
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
@@ -20,17 +20,17 @@ class Optimizer(Protocol):
         """Update the parameters that have a gradient, with learning rate `rate`."""
 
     def forget(self) -> None:
-        """Start afresh: no step before has left anything."""
+        """Reset the state that earlier steps have left."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the next steps depend on, apart from the parameters, for a checkpoint."""
+        """Return the state, apart from the parameters, that later steps depend on, for a checkpoint."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` returned."""
+        """Restore what `state` returned."""
 
 
 def build(parameters: Iterable[Tensor], name: str, **options: Any) -> Optimizer:
-    """Return the optimiser `name`, "sgd" or "adamw", of `parameters`, made with `options`.
+    """Return the optimiser `name`, "sgd" or "adamw", for `parameters`, made with `options`.
 
     Raises ValueError for another name.
     """
@@ -40,7 +40,7 @@ def build(parameters: Iterable[Tensor], name: str, **options: Any) -> Optimizer:
 
 
 class _OverParameters:
-    """What optimisers share: a list of parameters, some of which may have no gradient in a step."""
+    """Base class: a list of parameters, some of which may have no gradient in a step."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
@@ -50,7 +50,7 @@ class _OverParameters:
             parameter.grad = None
 
     def _with_gradients(self) -> tuple[list[int], list[Tensor], list[Tensor]]:
-        """Return the places of the parameters that have a gradient, these parameters, and their gradients."""
+        """Return the indices of the parameters that have a gradient, these parameters, and their gradients."""
         places = [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]
         parameters = [self.parameters[place] for place in places]
         return places, parameters, [one.grad for one in parameters if one.grad is not None]
@@ -66,7 +66,7 @@ class SGD(_OverParameters):
     Nesterov's form parameter ← parameter − rate · (g + momentum · v).
 
     Args:
-        parameters: what is trained.
+        parameters: the parameters to train.
         momentum: the factor of v in each step.
         nesterov: whether to use Nesterov's form.
         weight_decay: the decay, an L2 penalty.
@@ -117,7 +117,7 @@ class AdamW(_OverParameters):
     parameter ← (1 − rate · decay) · parameter − rate · m̂ / (√v̂ + ε), where m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
 
     Args:
-        parameters: what is trained.
+        parameters: the parameters to train.
         betas: β₁ and β₂.
         epsilon: ε.
         weight_decay: on every parameter.
@@ -143,7 +143,7 @@ class AdamW(_OverParameters):
 
     def forget(self) -> None:
         self.means, self.squares = self._zeros(), self._zeros()
-        # numbers of the host, so that no step waits for the device; one each, as a parameter may go without gradient
+        # on the host, so that no step waits for the device; one per parameter, since some may have no gradient in a step
         self.steps = [0] * len(self.parameters)
 
     def state(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How far training has come, for whoever watches it."""
+"""Progress of training, for the user."""
 
 import math
 import sys
@@ -15,12 +15,12 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """A bar on a terminal; elsewhere a line per epoch, at most one in five seconds, and always the last.
+    """A progress bar on a terminal; elsewhere a line per epoch, at most one in five seconds, and always the last.
 
     Args:
-        epochs: their number.
-        steps: of an epoch.
-        done: steps of the whole training that were made before.
+        epochs: number of epochs.
+        steps: number of steps per epoch.
+        done: number of steps done before, if training resumes.
     """
 
     def __init__(self, epochs: int, steps: int, done: int) -> None:
@@ -40,12 +40,12 @@ class Progress:
             self.bar.close()
 
     def step(self) -> None:
-        """Report that a step was made."""
+        """Report a completed step."""
         if self.bar is not None:
             self.bar.update()
 
     def epoch(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Report the end of an epoch with its rows of the history, of several networks as their mean."""
+        """Report the end of an epoch with its row of the history; several networks are averaged."""
         row = {name: sum(one[name] for one in rows) / len(rows) for name in rows[0]}
         row["epoch"] = rows[0]["epoch"]
         parts = _describe_losses(row)

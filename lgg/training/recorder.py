@@ -1,4 +1,4 @@
-"""What is kept of a network while it is trained: a tensor per epoch, which checkpoints hold too."""
+"""Records a tensor per epoch during training; checkpoints include the recorded tensors."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class Recorder:
-    """Observes a network before the first epoch and after each, and writes what it saw at the end.
+    """Observes a network before the first epoch and after each one, and saves the observations at the end.
 
     Args:
-        observe: called with the network, returns what to keep of it. It may change the mode of the network, which is set
-            again, but neither its weights and buffers nor torch's generators.
-        save: called after training with all that was kept, by the number of epochs trained, while the checkpoint is still
-            there; None to write nothing.
-        epochs: after how many epochs, from 0, the network is observed; None for after each.
+        observe: called with the network, returns the tensor to record. It may change the mode of the network, which is
+            restored, but not its weights and buffers nor torch's generators.
+        save: called after training with all recorded tensors, by the number of epochs trained, while the checkpoint still
+            exists; None to write nothing.
+        epochs: numbers of epochs, from 0, after which to observe the network; None for every epoch.
 
     Attributes:
         recorded: what `observe` returned, by the number of epochs trained.
@@ -32,7 +32,7 @@ class Recorder:
         self.recorded: dict[int, Tensor] = {}
 
     def record(self, model: Any, epoch: int) -> None:
-        """Observe `model` after `epoch` epochs, where that is asked for."""
+        """Observe `model` after `epoch` epochs, if this is one of `epochs`."""
         if self.epochs is None or epoch in self.epochs:
             self.recorded[epoch] = self.observe(model)
 
@@ -46,5 +46,5 @@ class Recorder:
         return {str(epoch): value for epoch, value in self.recorded.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Bring back what `state` returned, in the order of epochs."""
+        """Restore what `state` returned, in the order of epochs."""
         self.recorded = {epoch: state[str(epoch)] for epoch in sorted(map(int, state))}

@@ -1,4 +1,4 @@
-"""Checkpoints, from which training resumes to the same bits, and the signals that ask for one."""
+"""Checkpoints, from which training resumes with bitwise identical results, and the signals that request one."""
 
 import hashlib
 import json
@@ -30,16 +30,16 @@ class _Unusable(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the newest at `path`, the one before it in the same folder.
+    """The checkpoints of one training run: the newest at `path`, and the previous one in the same folder.
 
-    Inside a ``with`` block signals ask training to end with a checkpoint (SIGTERM, SIGINT, SIGHUP, SIGXCPU; not those
-    that the process inherited as ignored) or to write one and continue (SIGUSR1, SIGUSR2).
+    Inside a ``with`` block signals make training write a checkpoint and end (SIGTERM, SIGINT, SIGHUP, SIGXCPU, except those
+    that the process inherited as ignored) or write one and continue (SIGUSR1, SIGUSR2).
 
     Args:
-        path: of the newest, ending in .safetensors.
-        identity: what the results depend on (settings, code, data), as JSON can hold it. A checkpoint of another identity
+        path: path of the newest, ending in .safetensors.
+        identity: what the results depend on (settings, code, data), as JSON can hold it. A checkpoint with another identity
             is refused.
-        minutes, epochs: time after which, and number of epochs after each of which, the next is due; None for never.
+        minutes, epochs: time, and number of epochs, between checkpoints; None for none.
     """
 
     def __init__(self, path: Path, identity: Any, *, minutes: float | None = None, epochs: int | None = None) -> None:
@@ -54,7 +54,7 @@ class Checkpoints:
         self.handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Checkpoints":
-        # only the main thread can set handlers; elsewhere signals are left alone
+        # only the main thread can set signal handlers; other threads leave them unchanged
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self._note) for number in (*not_ignored(ENDING), *WRITING)}
         return self
@@ -70,18 +70,18 @@ class Checkpoints:
             self.ending = signal.Signals(number)
 
     def due(self, epochs_done: int | None) -> bool:
-        """Return whether to write one now; `epochs_done` is the number of epochs at the end of one, None within one."""
+        """Return whether a checkpoint is due; `epochs_done` is the number of epochs at the end of one, None within one."""
         late = self.minutes is not None and time.monotonic() - self.written >= 60 * self.minutes
         whole = self.epochs is not None and epochs_done is not None and epochs_done % self.epochs == 0
         return self.asked or late or whole
 
     def write(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-        """Write a checkpoint, and keep the one before.
+        """Write a checkpoint, and keep the previous one.
 
-        Raises Interrupted where a signal has asked training to end.
+        Raises Interrupted if a signal has requested the end of training.
         """
         self.asked = False
-        # copies, since a file holds no two tensors that share their memory
+        # copies, since a file cannot hold tensors that share memory
         held = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
         about = {"format": FORMAT, "identity": self.identity, "progress": progress}
         header = json.dumps(about | {"sha256": _digest(held, about)})
@@ -97,9 +97,9 @@ class Checkpoints:
             )
 
     def read(self) -> tuple[dict[str, Tensor], Progress] | None:
-        """Return what the newest usable checkpoint holds, None without one; reports on standard error what became of each.
+        """Return the content of the newest usable checkpoint, or None; reports on standard error which ones are used or not.
 
-        Raises OSError where one cannot be read: it may be sound, and training from scratch would replace it.
+        Raises OSError if one cannot be read: it may be intact, and training from scratch would replace it.
         """
         for path in (self.path, self.before):
             if not path.exists():

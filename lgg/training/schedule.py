@@ -15,14 +15,14 @@ from lgg.errors import ConfigError
 
 Phases = Sequence[Mapping[str, Any]]
 
-#: by which the epochs of all phases may differ from a whole number: three times 0.333333 is 1
+#: how far the sum of all phases may be from a whole number: three times 0.333333 counts as 1
 TOLERANCE = Fraction(1, 10**5)
 
 
 def total_epochs(phases: Phases) -> int:
-    """Return the number of epochs of all phases.
+    """Return the total number of epochs of all phases.
 
-    Raises ConfigError where it is not a whole number of at least 1.
+    Raises ConfigError if it is not a whole number of at least 1.
     """
     total = _ends(phases)[-1]
     if round(total) < 1 or abs(total - round(total)) > TOLERANCE:
@@ -31,19 +31,19 @@ def total_epochs(phases: Phases) -> int:
 
 
 def boundaries(phases: Phases, steps_per_epoch: int) -> list[int]:
-    """Return the step, from 0, at which each phase begins, followed by the number of all steps.
+    """Return the step, from 0, at which each phase begins, followed by the total number of steps.
 
-    A phase begins at the step that is nearest to the exact sum of the epochs before it, of two the later.
+    A phase begins at the step nearest to the exact sum of the epochs before it, or the later one of two equally near.
 
-    Raises ConfigError as `total_epochs` does, and where a phase is so short that no step is left to it.
+    Raises ConfigError as `total_epochs` does, and if a phase is too short to contain a step.
     """
     steps = total_epochs(phases) * steps_per_epoch
     places = [0, *(math.floor(end * steps_per_epoch + Fraction(1, 2)) for end in _ends(phases)[:-1]), steps]
     for number, phase in enumerate(phases):
         if places[number] >= places[number + 1]:
             raise ConfigError(
-                f"no step is left to phase {number}: an epoch has {steps_per_epoch} steps, of which it takes "
-                f"{phase['epochs']:g} epochs; make it longer"
+                f"phase {number} is too short for a single step: it lasts {phase['epochs']:g} epochs, and an epoch has "
+                f"{steps_per_epoch} steps; make it longer"
             )
     return places
 
@@ -57,8 +57,8 @@ class Schedule:
     """The learning rate of each step of training.
 
     Args:
-        phases: one after the other.
-        steps_per_epoch: the number of batches.
+        phases: consecutive phases.
+        steps_per_epoch: the number of batches per epoch.
 
     Raises ConfigError as `boundaries` does.
     """
@@ -67,15 +67,16 @@ class Schedule:
         self.phases = phases
         self.boundaries = boundaries(phases, steps_per_epoch)
         self.epochs = total_epochs(phases)
-        #: steps before which the optimiser forgets its momentum
+        #: steps before which the optimiser is reset
         self.fresh_starts = {
             step for step, phase in zip(self.boundaries, phases, strict=False) if phase.get("fresh_optimizer", False)
         }
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step, from 0: from its phase's first value at the first step towards its last.
+        """Return the learning rate of a step, counted from 0.
 
-        The last value itself would be that of the step after the phase. Raises ValueError where `step` is not in the schedule.
+        It goes from the phase's first value, at its first step, towards its last, which would be reached at the step after the
+        phase. Raises ValueError if `step` is not in the schedule.
         """
         number = bisect_right(self.boundaries, step) - 1
         if not 0 <= number < len(self.phases):

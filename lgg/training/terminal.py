@@ -9,15 +9,15 @@ _job = "job"
 
 
 def name() -> str | None:
-    """Return the name of the terminal that shows this process's standard error, None where there is none."""
-    # there may be no such stream, or one without a descriptor
+    """Return the name of the terminal that shows this process's standard error, or None."""
+    # the stream may be missing or have no descriptor
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.ttyname(sys.stderr.fileno())
     return None
 
 
 def connect(screen: str | None, job: str) -> None:
-    """Let `tell` write to the terminal `screen` too, where there is one, after the name of this `job`."""
+    """Let `tell` also write to the terminal `screen`, if there is one, prefixed by the name of this `job`."""
     global _screen, _job
     _screen, _job = screen, job
 
@@ -25,7 +25,7 @@ def connect(screen: str | None, job: str) -> None:
 def tell(line: str) -> None:
     """Write a line to standard error, which is a job's log, and with the job's name to the terminal if there is one.
 
-    Where the terminal is gone, or was stopped by Ctrl-S, the line goes to the log alone.
+    If the terminal is gone, or was stopped by Ctrl-S, the line goes only to the log.
     """
     print(line, file=sys.stderr, flush=True)
     if _screen:

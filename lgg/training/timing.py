@@ -1,4 +1,4 @@
-"""What training costs: seconds per step under several objectives, interleaved in one process (Appendix D, Table A1)."""
+"""The cost of training: seconds per step under several objectives, interleaved in one process (Appendix D, Table A1)."""
 
 import itertools
 import time
@@ -17,7 +17,7 @@ from lgg.training.fit import train_step
 from lgg.training.objectives import Objective
 from lgg.training.optimizers import SGD, Optimizer
 
-#: the learning rate: the work is the same as with another, and nothing can diverge
+#: a learning rate of zero costs the same as any other, and training cannot diverge
 RATE = 0.0
 
 
@@ -28,8 +28,8 @@ class Trial:
     Attributes:
         model: on the device of `batches`.
         objective: what a step minimises.
-        batches: the training images; whole epochs follow one another for as long as steps are asked for.
-        optimizer: of the parameters of `model`; None for SGD with its defaults.
+        batches: the training images, repeated for as many steps as needed.
+        optimizer: for the parameters of `model`; None for SGD with its defaults.
         precision: as `lgg.training.fit.fit` takes it.
         compilation: of the network, as in `fit`.
         after_step: called after every step, as in `fit`.
@@ -49,13 +49,13 @@ class Trial:
     def __post_init__(self) -> None:
         if len(self.batches.labels) < self.batches.batch_size:
             raise ValueError(
-                f"{len(self.batches.labels)} images make no whole batch of {self.batches.batch_size} to be timed"
+                f"{len(self.batches.labels)} images do not fill the batch of {self.batches.batch_size} that is to be timed"
             )
         self.network = compiled(self.model, self.compilation)
         self.precision = precision_on(self.batches.device, self.precision)
         self.updates = SGD(self.model.parameters()) if self.optimizer is None else self.optimizer
         epochs = map(self.batches.epoch, itertools.count())
-        # the last batch of an epoch may be smaller, and so cheaper
+        # skip the last batch of an epoch if it is smaller, and so cheaper
         whole = self.batches.batch_size
         self.stream = (batch for epoch in epochs for batch in epoch if len(batch[1]) == whole)
 
@@ -83,8 +83,8 @@ class Trial:
 def measure(trials: Mapping[str, Trial], *, rounds: int, steps: int, warm_up: int = 2) -> list[dict[str, Any]]:
     """Return a row for each trial and round: `name`, `round`, `seconds_per_step`.
 
-    Rounds are interleaved, each trial once a round and every other round in the opposite order, so that what changes on
-    the machine in the meantime affects all alike. Each trial takes `warm_up` steps beforehand that are not counted.
+    Trials are interleaved: each runs once per round, with the order reversed in every other round, so that changes on the
+    machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted.
     """
     for trial in trials.values():
         trial.seconds(warm_up)

@@ -1,7 +1,7 @@
-"""Several networks of one architecture trained at once, since one alone does not fill a GPU.
+"""Several networks of one architecture trained at the same time, since a small one does not fill a GPU.
 
-They share only the launches of their kernels: each has its own weights, batches and loss. The gradient of the sum of their
-losses is each one's own, so each is trained as it would be alone, up to rounding.
+They share only kernel launches: each has its own weights, batches and loss. The gradient of the sum of their losses with
+respect to one network's weights is that of its own loss, so each is trained as it would be alone, up to rounding.
 """
 
 import copy
@@ -19,7 +19,7 @@ from lgg.training.objectives import Distillation, Step, cross_entropy_step
 
 
 class Together(nn.Module):
-    """n networks as one module, vectorised over the networks.
+    """n networks in one module, vectorised over the networks.
 
     ``model(x)`` takes images (n, B, 3, H, W), those of one network each, and gives logits (n, B, C); with
     `return_representations` also the representations, each (n, B, ...).
@@ -27,16 +27,14 @@ class Together(nn.Module):
     Args:
         members: networks of one architecture on one device. Their weights are copied; `separate` writes them back.
 
-    Raises ValueError where there are none, or their architectures differ.
+    Raises ValueError if there are none, or if their architectures differ.
     """
 
     def __init__(self, members: Sequence[ImageClassifier]) -> None:
         super().__init__()
         shapes = [{name: value.shape for name, value in member.state_dict().items()} for member in members]
         if not members or any(one != shapes[0] for one in shapes):
-            raise ValueError(
-                "networks are trained together only where they are of one architecture and there is at least one"
-            )
+            raise ValueError("training together needs at least one network, and networks of one architecture")
         self.layers = members[0].layers
         weights, buffers = stack_module_state(list(members))
         # module attributes cannot have dots in their names, so the names are kept separately
@@ -44,7 +42,7 @@ class Together(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(value.detach()) for value in weights.values())
         for number, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer{number}", value)
-        # the computation, without weights; in a list, so that PyTorch does not register it as a submodule
+        # the computation without weights; in a list, so that PyTorch does not register it as a submodule
         template = copy.deepcopy(members[0]).to("meta")
         for module in template.modules():
             if isinstance(module, BatchNorm):
@@ -80,9 +78,9 @@ class Together(nn.Module):
 
 
 class _VectorizedBatchNorm(BatchNorm):
-    """Batch normalisation by PyTorch's own kernels on every device, the only ones that can be vectorised over networks.
+    """Batch normalisation by PyTorch's native kernels on every device, the only ones that can be vectorised over networks.
 
-    On GPUs in float32 `nn.BatchNorm2d` may choose cuDNN by the memory format, which ``torch.vmap`` does not know.
+    On GPUs in float32 `nn.BatchNorm2d` may choose cuDNN depending on the memory format, which ``torch.vmap`` does not support.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,10 +123,10 @@ class CrossEntropyTogether:
 
 
 class DistillationTogether:
-    """The sum of the losses of students trained together with one teacher, which sees all their images at once.
+    """The sum of the losses of students trained together with one teacher, which processes all their images at once.
 
     Args:
-        distillation: of one student.
+        distillation: the objective of one student.
     """
 
     def __init__(self, distillation: Distillation) -> None:
@@ -154,7 +152,7 @@ class DistillationTogether:
 
 
 def _added(steps: Sequence[Step]) -> Step:
-    """Return the sum of the losses; its parts hold one value for each network, its loss among them."""
+    """Return the sum of the losses; the parts hold one value per network, including its loss."""
     parts = {name: torch.stack([step.parts[name] for step in steps]) for name in steps[0].parts}
     losses = torch.stack([step.loss for step in steps])
     logits = [step.logits for step in steps if step.logits is not None]

@@ -160,7 +160,7 @@ def test_a_truncated_file_is_refused(file, size, read):
 
 def test_a_text_file_is_refused(tmp_path):
     path = tmp_path / "text.safetensors"
-    path.write_text("These are no images, though this text is longer than a header must be.\n" * 10)
+    path.write_text("These are not images, though this text is longer than a header must be.\n" * 10)
     with pytest.raises(DataError, match=r"text\.safetensors: damaged, or not an image file"):
         read_images(path)
 

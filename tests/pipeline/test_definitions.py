@@ -8,7 +8,7 @@ from lgg.pipeline.definitions import module_of
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
-    """Return a function that writes modules into a copy of the package and returns the first in parts."""
+    """Return a function that writes modules into a copy of the package and returns the first one, split into parts."""
     copy = tmp_path / "lgg"
     shutil.copytree(syntax.ROOT, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(syntax, "ROOT", copy)
@@ -53,7 +53,7 @@ QUIET = [
 
 
 @pytest.mark.parametrize("text", QUIET)
-def test_what_only_makes_functions_classes_and_constants_counts_where_it_is_reached(parts, text):
+def test_statements_without_side_effects_count_only_if_reached(parts, text):
     found = parts(text, two="class b: pass\ndef wrapper(f):\n    def g(): return f()\n    return g\n")
     assert "a" in found.definitions
     assert "a" not in found.bound
@@ -110,7 +110,7 @@ ACTING = [
 
 
 @pytest.mark.parametrize("text", ACTING)
-def test_what_does_more_is_what_importing_runs(parts, text):
+def test_statements_with_side_effects_run_on_import(parts, text):
     two = "class watching:\n    def __init_subclass__(cls): f()\ndef calling(f):\n    f()\n    return f\n"
     found = parts(text, two=two)
     assert "a" not in found.definitions
@@ -118,7 +118,7 @@ def test_what_does_more_is_what_importing_runs(parts, text):
 
 
 @pytest.mark.parametrize("text", ["def __getattr__(name): pass", "def __dir__(): pass", "__path__ = []"])
-def test_what_python_asks_a_module_for_is_what_importing_runs(parts, text):
+def test_names_that_python_looks_up_in_a_module_run_on_import(parts, text):
     assert not parts(text).definitions
 
 

@@ -173,7 +173,7 @@ def test_every_python_gives_the_same_digests_and_needs_the_standard_library_alon
     assert digests == {name: code_digest(name) for name in digests}
 
 
-def test_where_capitals_do_not_count_in_names_of_files_a_class_is_no_module(package, monkeypatch):
+def test_on_case_insensitive_file_systems_a_class_is_not_a_module(package, monkeypatch):
     module(package, "lgg.one", "from lgg.losses import triplet, Triplet\n")
     expected = import_closure("lgg.one")
     digest.forget()
@@ -190,7 +190,7 @@ TWO = "def f():\n    return 1\n\n\ndef g():\n    return 2\n"
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Return a function that gives the digest of ``lgg.one`` and of what is chosen, in a package of the texts given."""
+    """Return a function that computes the digest of ``lgg.one`` and chosen modules, in a package with the given sources."""
     root = tmp_path / "lgg"
     root.mkdir()
     monkeypatch.setattr(syntax, "ROOT", root)
@@ -307,7 +307,7 @@ def test_a_definition_counts_where_the_stage_mentions_it_or_may_find_it(small, o
         ("if __name__ == '__main__':\n    f()", False),
     ],
 )
-def test_a_definition_counts_where_what_is_reached_or_importing_its_module_mentions_it(small, more, expected):
+def test_a_definition_counts_if_reached_code_or_its_module_s_import_mentions_it(small, more, expected):
     assert counts(small, one="from lgg.two import g\ng()", two=f"{TWO}\n\n{more}\n") == expected
 
 
@@ -372,7 +372,7 @@ def test_a_chosen_module_counts_by_what_its_package_lists_of_it(small, init, exp
     assert counts(small, "lgg.two", one="", init=init) == expected
 
 
-def test_what_an_imported_name_stands_for_counts(small):
+def test_what_an_imported_name_refers_to_counts(small):
     two = "import {} as n\nfrom {} import d\ndef g(): return n, d\ndef h(): pass\n"
     for name, expected in (("g", True), ("h", False)):
         one = f"from lgg.two import {name}\n{name}()"
@@ -380,7 +380,7 @@ def test_what_an_imported_name_stands_for_counts(small):
         assert (len(digests) == 2) == expected
 
 
-def test_the_order_of_definitions_does_not_count_but_for_what_importing_runs(small):
+def test_the_order_of_definitions_counts_only_for_what_importing_runs(small):
     one = "from lgg.two import A, B, f\nA, B, f"
     parts = ["A = [0]", "B = A + [1]", "def f(): pass"]
     assert small(one=one, two="\n".join(parts)) == small(one=one, two="\n".join(reversed(parts)))
@@ -486,7 +486,7 @@ def test_an_edit_for_one_loss_alone_reruns_no_other_training(package):
 
 
 def test_code_that_finds_definitions_unseen_is_known():
-    """Elsewhere it would make every module of a stage count whole."""
+    """Otherwise it would make every module of a stage count completely."""
     found = {
         (module, name)
         for stage in STAGES
@@ -595,7 +595,7 @@ def test_the_package_imports_itself_only_in_ways_that_the_digest_sees():
 
 
 def test_what_a_stage_loads_counts():
-    """Every module of the package that importing a stage really loads is in the digest, in a process that has none yet."""
+    """Every module of the package that importing a stage loads is in the digest, checked in a fresh process."""
     code = (
         "import importlib, json, sys\n"
         "loaded = {}\n"

@@ -1,4 +1,4 @@
-"""The driver is a library made for the test, whose answers are variables; PyTorch's build is read from its own files."""
+"""The driver is a library compiled for the test, whose answers are variables; PyTorch's build is read from its own files."""
 
 import importlib.machinery
 import re
@@ -50,7 +50,7 @@ def libraries(tmp_path_factory):
 
 @pytest.fixture
 def machine(libraries, monkeypatch):
-    """Return a function that makes a machine with so many GPUs, and a PyTorch built for these versions."""
+    """Return a function that simulates a machine with some GPUs, and a PyTorch built for given versions."""
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
 
     def make(gpus, cuda="12.8", hip="", version=12080, init=0, folder=libraries):
@@ -69,7 +69,7 @@ def test_gpus_are_those_that_the_driver_names(folder, machine, libraries):
     assert driver.ask() == driver.Answer(UUIDS)
 
 
-def test_amd_s_gpus_are_asked_for_in_the_library_that_comes_with_such_a_pytorch(machine, tmp_path):
+def test_amd_gpus_are_found_through_the_library_of_a_rocm_pytorch(machine, tmp_path):
     machine(2, cuda="", hip="6.4.43482", version=60443482, folder=tmp_path)
     assert driver.ask() == driver.Answer(UUIDS[:2])
 
@@ -113,10 +113,10 @@ def test_a_driver_runs_what_was_built_for_its_major_version_or_an_older_one(driv
 
 def test_a_pytorch_for_the_cpu_alone_uses_none_and_says_so(machine):
     machine(1, cuda="")
-    assert driver.ask() == driver.Answer([], "this environment's PyTorch (2.9.0) was built for the CPU alone")
+    assert driver.ask() == driver.Answer([], "this environment's PyTorch (2.9.0) was built for the CPU only")
 
 
-def test_where_jobs_have_an_environment_of_their_own_the_driver_s_word_counts(machine, monkeypatch):
+def test_if_jobs_have_their_own_environment_the_driver_decides(machine, monkeypatch):
     machine(1, version=11080)
     monkeypatch.setattr(driver, "_build", lambda: {"version": "", "folder": "", "cuda": "", "hip": ""})
     assert driver.ask() == driver.Answer(UUIDS[:1])

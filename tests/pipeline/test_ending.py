@@ -40,7 +40,7 @@ def test_the_report_of_the_embedded_run_needs_no_options(here):
         ({"configfiles": ["/a"], "config": ["run=b"]}, ["--configfile", "/a", "--config", "run=b"]),
     ],
 )
-def test_the_report_is_made_with_what_the_run_was_given(here, given, options):
+def test_the_report_command_repeats_the_options_of_the_run(here, given, options):
     expected = [*REPORT, *(option.replace("{here}", str(here)) for option in options)]
     assert report_command(workflow(here, **given), "results/r", ["snakemake"]) == expected
 

@@ -19,7 +19,7 @@ FULL = Environment(
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch):
     for name in NAMES.values():
-        monkeypatch.setenv(name, "")  # set back in the end, whatever a test exports
+        monkeypatch.setenv(name, "")  # restored after the test, whatever it exports
 
 
 def test_what_is_exported_is_read():
@@ -28,7 +28,7 @@ def test_what_is_exported_is_read():
     assert all(os.environ[name] for name in NAMES.values())
 
 
-def test_what_is_not_handed_over_is_not_inherited():
+def test_values_that_are_not_exported_are_not_inherited():
     FULL.export()
     Environment().export()
     assert Environment.read() == Environment()
@@ -39,7 +39,7 @@ def test_what_is_not_handed_over_is_not_inherited():
     ("name", "text"),
     [("gpus", "0,1"), ("gpus", "[]"), ("jobs_per_gpu", "true"), ("snakemake", '"12"'), ("checkpoints", "10")],
 )
-def test_what_no_run_wrote_is_refused_with_the_variable_and_its_value(name, text, monkeypatch):
+def test_an_invalid_value_is_refused_with_its_variable(name, text, monkeypatch):
     monkeypatch.setenv(NAMES[name], text)
     with pytest.raises(LggError, match=NAMES[name]) as refused:
         Environment.read()

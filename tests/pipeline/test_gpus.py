@@ -1,4 +1,4 @@
-"""Devices for one job each, with devices that do not exist: a name in CUDA_VISIBLE_DEVICES is one."""
+"""One device per job, with simulated devices: each name in CUDA_VISIBLE_DEVICES is one."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ assert "torch" not in sys.modules
 
 @pytest.fixture(autouse=True)
 def four_devices(monkeypatch, tmp_path):
-    """Return the folder below which locks lie, on a machine without a driver that would know better."""
+    """Return the folder that contains the locks, on a machine without a driver."""
     locks = tmp_path / "locks"
     locks.mkdir()
     for name in ("SLURM_JOB_ID", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES"):
@@ -111,7 +111,7 @@ def test_who_takes_all_places_has_each_device_alone():
     assert outcome(waiting)[0] == ["0"]
 
 
-def test_two_runs_that_may_use_different_devices_share_what_both_may():
+def test_two_runs_share_the_devices_that_both_may_use():
     jobs = [start(1, 0.2, CUDA_VISIBLE_DEVICES=names) for names in ("0,1", "1,2") for _ in range(3)]
     outcomes = [outcome(job) for job in jobs]
     assert_never_shared(outcomes)
@@ -143,15 +143,15 @@ def test_who_waits_says_so_and_can_be_ended():
     for job in waiting:
         job.terminate()
         job.communicate(timeout=10)
-    assert messages[0].startswith("This job waits for 1 of the GPUs 0, 1, 2, 3")
-    assert messages[1].startswith("This job waits for 2 of the GPUs 0, 1, 2, 3")
-    assert messages[2].startswith("This job waits for its turn")
+    assert messages[0].startswith("This job is waiting for 1 of the GPUs 0, 1, 2, 3")
+    assert messages[1].startswith("This job is waiting for 2 of the GPUs 0, 1, 2, 3")
+    assert messages[2].startswith("This job is waiting for its turn")
     holder.kill()
     holder.communicate()
 
 
 def test_a_job_that_waits_keeps_no_other_from_a_device_that_is_free():
-    """As two runs of one user, each of which was given devices of its own."""
+    """Like two runs of one user, each with its own devices."""
     with claimed(4), start(1, 0, CUDA_VISIBLE_DEVICES="0") as waiting:
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
@@ -174,8 +174,8 @@ def test_without_gpus_nothing_is_done(four_devices):
     assert list(four_devices.iterdir()) == []
 
 
-def test_jobs_of_one_allocation_have_devices_of_their_own_and_allocations_know_nothing_of_each_other():
-    """SLURM gives an allocation its devices, which each may call 0. It does not divide them among what runs inside."""
+def test_jobs_of_one_allocation_have_separate_devices_and_allocations_are_independent():
+    """SLURM gives each allocation its devices, which may be called 0 in each, but does not divide them among its processes."""
     with claimed(4):
         jobs = [
             start(1, 60, SLURM_JOB_ID=number, CUDA_VISIBLE_DEVICES=names)
@@ -213,7 +213,7 @@ def test_without_a_driver_devices_are_those_that_are_named(visible, expected, mo
 
 
 def machine(monkeypatch, uuids, visible, **answer):
-    """Make a machine whose driver finds these GPUs among those that `visible` names."""
+    """Simulate a machine whose driver finds these GPUs among those in `visible`."""
     monkeypatch.setattr(driver, "ask", lambda: driver.Answer(uuids, **answer))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -233,7 +233,7 @@ def machine(monkeypatch, uuids, visible, **answer):
         (["aa"], "0,9,1", {"0": "gpu-aa"}),
         ([], "0", {}),
         ([], None, {}),
-        # parts of GPUs, of which a process sees the first alone
+        # parts of divided GPUs: a process sees only the first
         (["aa"], "MIG-1,MIG-2", {"MIG-1": "gpu-MIG-1", "MIG-2": "gpu-MIG-2"}),
         # a driver that names none of its GPUs
         (["00", "00"], None, {"0": "gpu-0", "1": "gpu-1"}),
@@ -255,7 +255,7 @@ def test_a_device_is_one_by_whatever_name_and_in_whichever_batch_job(monkeypatch
     assert names == ["gpu-bb"] * 4
 
 
-def test_jobs_take_what_was_handed_over_and_do_not_ask_the_driver(monkeypatch):
+def test_jobs_use_the_gpus_of_their_run_without_asking_the_driver(monkeypatch):
     monkeypatch.setattr(driver, "ask", lambda: pytest.fail("was asked"))
     with claimed(1, {"5": "gpu-ee"}) as devices:
         assert devices == ["5"]
@@ -296,7 +296,7 @@ def open_to_all(folder, tmp_path):
 
 
 @pytest.mark.parametrize("spoil", [another_user_s_link, a_file, open_to_all])
-def test_a_folder_that_others_have_a_hand_in_is_passed_over(spoil, monkeypatch, four_devices, tmp_path):
+def test_a_folder_that_others_can_write_to_is_skipped(spoil, monkeypatch, four_devices, tmp_path):
     (tmp_path / "second").mkdir()
     name = f"lgg-gpus-{os.getuid()}"
     spoil(four_devices / name, tmp_path)

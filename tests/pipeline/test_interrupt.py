@@ -22,7 +22,7 @@ def test_only_snakemake_itself_listens_for_signals(monkeypatch):
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-# a Snakemake that has set its own handler of SIGTERM, or not yet; each signal is sent twice, as at the end of a session
+# a Snakemake that has, or has not yet, set its own SIGTERM handler; each signal is sent twice, as when a session ends
 SNAKEMAKE = """
 import os, signal, sys, time
 from lgg.pipeline.interrupt import heed_signals

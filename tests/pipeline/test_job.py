@@ -34,7 +34,7 @@ def test_files_and_recipe_arrive_by_name(monkeypatch, tmp_path):
     assert arguments.out_model.name == "m"
 
 
-def test_what_is_optional_may_be_left_out(monkeypatch):
+def test_optional_files_may_be_left_out(monkeypatch):
     seen = []
     files = {"optional": ["a"], "optional_lists": ["b"], "optional_outputs": ["c"]}
     for arguments in ((), ("--a", "1", "--b", "2", "3", "--out-c", "4")):
@@ -92,7 +92,7 @@ def test_lack_of_memory_names_the_keys_to_turn_down(monkeypatch, error):
         assert key in str(caught.value)
 
 
-def test_what_torch_cannot_allocate_is_lack_of_memory(monkeypatch):
+def test_failed_allocations_of_torch_are_lack_of_memory(monkeypatch):
     with pytest.raises(SystemExit, match="ran out of memory"):
         call(monkeypatch, lambda _: torch.empty(2**50), "--recipe", "{}")
 

@@ -67,7 +67,7 @@ launcher.main(sys.argv[1:])
 """
 
 
-def test_the_environment_of_a_job_reaches_what_needs_it():
+def test_the_environment_of_a_job_is_passed_on():
     handed = {"LGG_GPUS": '{"3": "gpu-aa"}', "LGG_JOBS_PER_GPU": "2", "LGG_TERMINAL": '"/dev/x"'}
     handed |= {"LGG_CHECKPOINTS": '{"minutes": null, "epochs": 5}', "LGG_SNAKEMAKE": str(os.getpid())}
     options = ["--gpus", "1", "--out-model", "results/demo/distillation/gkd/seed0/model.safetensors"]
@@ -112,7 +112,7 @@ def test_a_job_ends_with_the_snakemake_that_started_it(system):
         snakemake.kill()
         snakemake.wait()
         assert job.wait(timeout=20) == -signal.SIGTERM
-        assert "Snakemake is gone" in job.stderr.read()
+        assert "Snakemake has exited" in job.stderr.read()
     finally:
         for process in (job, snakemake):
             process.kill()

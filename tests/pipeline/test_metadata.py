@@ -13,7 +13,7 @@ NAMES = ("model.safetensors", "tables/table1.csv", f"{'long' * 60}/{'x' * 60}.cs
 
 
 class Snakemake(FilePersistence):
-    """Snakemake's own memory in this folder, without a workflow."""
+    """Snakemake's records in this folder, without a workflow."""
 
     def __init__(self):
         super().__init__(nolock=True, path=Path(".snakemake").absolute())
@@ -48,7 +48,7 @@ def record_of(run, name):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Work in a folder with a finished run of which Snakemake remembers everything."""
+    """Work in a folder with a finished run for which Snakemake has all records."""
     monkeypatch.chdir(tmp_path)
     memory = Snakemake()
     for name in NAMES:
@@ -64,7 +64,7 @@ def test_a_copy_is_remembered_as_the_run_it_was_copied_from(folder):
     made.keep(DEMO)
     shutil.copytree(DEMO, RENAMED, copy_function=shutil.copyfile)  # new times
     (line,) = made.give_back(RENAMED)
-    assert "how 3 of its files were made was restored" in line
+    assert "restored the records of how 3 of its files were made" in line
     memory = Snakemake()
     for name in NAMES:
         assert memory.remembered(RENAMED / name) == record_of(RENAMED, name)
@@ -81,7 +81,7 @@ def test_a_run_is_remembered_after_its_memory_was_lost(folder):
     assert all(memory.remembered(DEMO / name) == record_of(DEMO, name) for name in NAMES)
 
 
-def test_what_snakemake_remembers_is_left_as_it_is(folder):
+def test_existing_records_are_not_changed(folder):
     made.keep(DEMO)
     memory = Snakemake()
     newer = record_of(DEMO, NAMES[0]) | {"params": ["'newer'"]}
@@ -111,7 +111,7 @@ def test_files_that_changed_or_went_are_not_taken_for_those_that_were_kept(folde
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"format": "other", "files": {"a": 1}}', '{"format": 1}'])
-def test_a_copy_without_the_file_is_said_to_be_unknown(folder, content):
+def test_a_copy_without_records_is_reported(folder, content):
     shutil.copytree(DEMO, RENAMED)
     (RENAMED / "checkpoint.safetensors").touch()
     (RENAMED / ".model.abcdefgh.safetensors").touch()

@@ -31,7 +31,7 @@ def write(folder, files, *overlays, repository=None):
 # --- content ------------------------------------------------------------------------------------------------------
 
 
-def test_it_holds_the_whole_configuration_with_its_defaults(tmp_path, images):
+def test_it_holds_the_complete_configuration_with_defaults(tmp_path, images):
     content = read_json(write(tmp_path, images[1]))
     assert content["configuration"] == configured().model_dump(mode="json")
     assert content["configuration"]["distillation"]["training"]["optimizer"]["momentum"] == 0.9
@@ -110,7 +110,7 @@ def test_a_checkout_gives_its_commit_and_whether_it_was_changed(tmp_path, monkey
 
 
 def age(path):
-    """Make a file look old, so that writing it again shows."""
+    """Make a file look old, so that a rewrite is visible."""
     os.utime(path, (1_000_000_000, 1_000_000_000))
     return path.stat().st_mtime_ns
 

@@ -117,7 +117,7 @@ def corruption_recipes_of(configuration, paper):
 
 
 def changed(before, after):
-    """Return the stages whose recipe is another, or that are new."""
+    """Return the stages whose recipe changed, or that are new."""
     return {name for name, recipe in after.items() if before.get(name) != recipe}
 
 
@@ -129,7 +129,7 @@ def backwards(node):
 
 
 def test_recipes_are_the_same_in_another_process():
-    """Sets have another order there; the digests' part is tests/pipeline/test_digest.py's."""
+    """Sets have another order there; tests/pipeline/test_digest.py checks this for digests."""
     code = (
         "import dataclasses, json; from test_recipes import configured, recipes_of; "
         "print(json.dumps({name: dataclasses.asdict(recipe) for name, recipe in recipes_of(configured()).items()}))"
@@ -144,7 +144,7 @@ def test_recipes_are_the_same_in_another_process():
 
 
 def test_the_order_of_keys_does_not_matter():
-    # but for the order of rows
+    # except for the order of rows
     reported = {name for name in recipes_of(configured()) if name.startswith(("assemble_table", "draw_"))}
     reported -= {"draw_figure1", "draw_figure2", "draw_graph_depths", "draw_figure_a1", "draw_corruptions"}
     reported -= {"assemble_table_a1"}  # its rows are a list
@@ -259,7 +259,7 @@ def test_a_default_gives_the_same_recipe_written_out():
 
 
 MEASURED, TABLE_A1 = {"measure_times"}, {"assemble_table_a1"}
-# what the changes below do to Table A1: what costs time is measured again, what is only shown is not
+# effect of the changes below on Table A1: settings that affect time are measured again, those only shown are not
 TIMED_SETTINGS = {
     "distillation: {methods: {gkd: {label: Graphs}}}": TABLE_A1,
     "distillation: {baseline: gkd}": MEASURED | TABLE_A1,
@@ -382,7 +382,7 @@ SETTING_CHANGES = [
         "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
         {*LABEL_VARIATION, "evaluate_embedding label_variation", "draw_figure_a1"},
     ),
-    # cross-entropy has a logit a class, and the plane has two dimensions
+    # cross-entropy has one logit per class, and the plane has two dimensions
     ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
     ("embedding: {training: {optimizer: {momentum: 0.5}}}", {*EMBEDDED, *PLANES}),
     (
@@ -467,7 +467,7 @@ def test_a_setting_changes_the_recipes_that_depend_on_it_and_no_others(overlay, 
 
 # --- every setting --------------------------------------------------------------------------------------------------
 
-#: what no stage is given: where results lie, what jobs get, and which jobs there are, which is a matter of the rules
+#: settings that no stage receives: the folder of results, resources, and which jobs there are, which the rules decide
 NO_RECIPE = (
     "run",
     "seeds",
@@ -507,7 +507,7 @@ CONCERNED = {
 
 
 def settings_of(node, path=()):
-    """Yield the path of every setting of a configuration; a new key of its models is among them."""
+    """Yield the path of every setting of a configuration, including new keys of its models."""
     if isinstance(node, BaseModel):
         node = {name: getattr(node, name) for name in type(node).model_fields}
     elif isinstance(node, list) and node and isinstance(node[0], BaseModel):
@@ -520,7 +520,7 @@ def settings_of(node, path=()):
 
 
 def with_another(configuration, path):
-    """Return the configuration with another value at `path`, which no validation has seen."""
+    """Return the configuration with another, unvalidated value at `path`."""
     configuration = configuration.model_copy(deep=True)
     *parent, key = path
     node = configuration
@@ -736,7 +736,7 @@ def test_recipes_have_their_types(overlay):
 
 
 def recipes_without_corruptions(configuration):
-    """Return the recipes that there are without corrupted images, and those that differ then."""
+    """Return the recipes without corrupted images, and those that differ from the usual ones."""
     paper = read_paper(CONFIG / "paper.yaml", configuration)
     return {
         "train_teacher": recipes.train_teacher(configuration.distillation),
@@ -782,7 +782,7 @@ def test_a_teacher_that_is_null_has_no_recipe():
 # --- code ---------------------------------------------------------------------------------------------------------
 
 
-# what trains a network of Table A1
+# settings that train the networks of Table A1
 TIMED_CODE = {
     *(
         f"lgg.losses{name}"
@@ -829,7 +829,7 @@ CODE_OF_DEFENCES = {
     *(f"lgg.losses{name}" for name in ("", "._options", "._signs", ".regularizer", ".parseval")),
     *("lgg.graph", "lgg.products", "lgg.attacks"),
 }
-# a module, and the stages that import it: no edit in it changes another
+# a module, and the stages that import it: editing it changes no other stage
 MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
@@ -936,7 +936,7 @@ MODULE_CHANGES = [
     ("lgg.reporting.time_table", set()),
     ("lgg.reporting.times_figure", TABLE_A1),
     ("lgg.pipeline.machine", set()),
-    # what all stages share, what those that read images, and what those that run networks
+    # modules of all stages, of those that read images, and of those that run networks
     *(
         (module, EVERY)
         for module in (
@@ -971,7 +971,7 @@ MODULE_CHANGES = [
         },
     ),
     ("lgg.evaluation.size", {"draw_figure1", "evaluate_network"}),
-    # what writes tables and figures
+    # modules that write tables and figures
     ("lgg.reporting", {*TABLES, *FIGURES}),
     ("lgg.reporting.figures", {*FIGURES, "assemble_table1", *TABLE_A1}),
     ("lgg.reporting.statistics", {*TABLES, *FIGURES}),
@@ -1005,7 +1005,7 @@ MODULE_CHANGES = [
         )
     ),
     ("lgg.pipeline.stages.assemble_table_a1", TABLE_A1),
-    # what runs before or next to the stages, or only where it is chosen
+    # modules that run before or next to the stages, or only if chosen
     *(
         (f"lgg.{module}", set())
         for module in (
@@ -1050,7 +1050,7 @@ def test_editing_all_of_a_module_changes_the_recipes_that_import_it_and_no_other
     assert all(edited[stage].settings == committed[stage].settings for stage in committed)
 
 
-# a definition, and the stages that reach it: no edit of it changes another
+# a definition, and the stages that reach it: editing it changes no other stage
 DEFINITION_CHANGES = [
     ("lgg.graph.laplacian_eigenmaps", {"evaluate_geometry"}),
     ("lgg.graph.total_variation", set()),
@@ -1117,7 +1117,7 @@ OTHERS = (".DS_Store", "Thumbs.db", "desktop.ini", "._train.npz", "._1.png", "re
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Return the list of the files that NumPy and Pillow open from here on."""
+    """Return a list that collects the files that NumPy and Pillow open from now on."""
     files = []
 
     def noting(function):
@@ -1129,7 +1129,7 @@ def opened(monkeypatch):
 
 
 def images_read(source, folder):
-    """Read a source of the user's own, and return its settings."""
+    """Read a source with the user's own files, and return its settings."""
     data = Data(source=source, path=str(folder))
     sources.load(data.model_dump(mode="json"))
     return data
@@ -1179,7 +1179,7 @@ def timed_rows(*overlays):
     return {row["name"]: row for row in json.loads(recipes.measure_times(configured(*overlays)).settings)["rows"]}
 
 
-def test_a_timed_training_is_that_of_its_method_but_for_what_takes_no_time():
+def test_a_timed_training_run_is_its_method_s_without_settings_that_take_no_time():
     distillation, robustness = configured().distillation, configured().robustness
     for name, recipe in (
         ("distillation.gkd", recipes.distill_student(distillation, "gkd", 0)),

@@ -45,7 +45,7 @@ def forget():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Return an empty package with a loss, a network and a defence that are registered and not written yet."""
+    """Return an empty package with a loss, a network and a defence that are registered but not written yet."""
     tables = {
         "losses": '{"Toy": ".toy", "helper": ".toy"}',
         "models": '{"toy": ("toy", "Toy")}',
@@ -76,7 +76,7 @@ def test_arguments_of_any_kind_are_found(package):
         ("class Toy: \0", r"lgg/losses/toy.py"),
     ],
 )
-def test_what_is_registered_and_cannot_be_read_is_reported(package, text, message):
+def test_registered_code_that_cannot_be_read_is_reported(package, text, message):
     if text:
         (package / "losses/toy.py").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
@@ -85,7 +85,7 @@ def test_what_is_registered_and_cannot_be_read_is_reported(package, text, messag
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [("{'Toy': '.toy'", "line 1: this is not Python"), ("{'Toy': toy}", "line 1: _EXPORTS must hold names")],
+    [("{'Toy': '.toy'", "line 1: this is not Python"), ("{'Toy': toy}", "line 1: _EXPORTS may only hold quoted names")],
 )
 def test_a_table_that_cannot_be_read_is_reported(package, table, message):
     (package / "losses/__init__.py").write_text(f"_EXPORTS = {table}\n")
@@ -180,10 +180,10 @@ def test_a_loss_is_refused_just_where_no_training_can_call_it(package, check, tr
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        ("(self)", "takes none of what it is given"),
-        ("(self, *rest)", "takes none of what it is given"),
-        ("(self, student_reps=None)", "takes none of what it is given"),
-        ("(student_logits, labels)", "line 5: forward lacks `self`"),
+        ("(self)", "takes none of the arguments it is given"),
+        ("(self, *rest)", "takes none of the arguments it is given"),
+        ("(self, student_reps=None)", "takes none of the arguments it is given"),
+        ("(student_logits, labels)", "line 5: forward lacks its first parameter, `self`"),
     ],
 )
 def test_a_loss_that_a_training_could_call_in_vain_is_refused(package, forward, message):
@@ -265,7 +265,7 @@ def test_what_is_inherited_within_the_package_is_found(package, line):
 
 
 @pytest.mark.parametrize("text", ["class Toy(elsewhere.Loss): ...\n", "class Toy(nn.Module):\n    forward = call\n"])
-def test_what_the_files_do_not_show_is_accepted(package, text):
+def test_code_that_the_files_do_not_show_is_accepted(package, text):
     (package / "losses/toy.py").write_text(text)
     registry.check_distillation_loss("toy")
     registry.check_embedding_loss("toy")
@@ -278,7 +278,7 @@ def test_a_network_that_is_registered_like_a_loss_is_refused(package):
 
 
 def test_the_loss_that_is_checked_is_the_one_that_is_built(package, monkeypatch):
-    """A function registered with it, as the table of the fixture has one, is none."""
+    """A function registered with the losses, as in the fixture's table, is not a loss."""
     monkeypatch.setattr(losses, "_EXPORTS", {"Toy": ".toy", "helper": ".toy"})
     built = []
     monkeypatch.setattr(losses, "__getattr__", lambda name: lambda: built.append(name))
@@ -382,7 +382,7 @@ def test_a_defence_that_cannot_be_read_is_reported(package, text, message):
         registry.defence_arguments("toy")
 
 
-def test_a_digest_names_a_file_that_is_no_python(tmp_path, monkeypatch):
+def test_a_digest_names_a_file_that_is_not_python(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("x = (\n")
     monkeypatch.setattr("lgg.pipeline.syntax.ROOT", tmp_path)
     with pytest.raises(ValueError, match=r"broken\.py, line 1: this is not Python"):

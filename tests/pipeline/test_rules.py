@@ -8,7 +8,7 @@ from lgg.pipeline.recipes import Recipe
 from lgg.pipeline.rules import asks, each, files, in_groups, one_of, stage
 
 
-def test_a_job_s_files_are_options_and_what_has_none_is_left_out():
+def test_a_job_s_files_are_options_and_names_without_files_are_left_out():
     inputs = {"train": "a b.x", "models": ["one", "it's"], "teacher": [], "test": ["t"]}
     words = shlex.split(files(None, inputs, {"csv": "c", "corruptions": []}))
     assert words == ["--train", "a b.x", "--models", "one", "it's", "--test", "t", "--out-csv", "c"]

@@ -40,7 +40,7 @@ def tell(*redirections):
     [(">/dev/full", "2>/dev/full"), (">&-", "2>&-"), (">&-",), ("2>&-",)],
     ids=["full disk", "both closed", "output closed", "error closed"],
 )
-def test_what_cannot_be_written_ends_no_process(redirections):
+def test_failed_writes_do_not_end_the_process(redirections):
     process, record = tell(*redirections)
     process.communicate()
     assert (process.returncode, record.read()) == (0, b"to the end")
@@ -55,7 +55,7 @@ def test_a_reader_that_is_gone_ends_no_process():
     record.close()
 
 
-def test_what_can_be_written_is():
+def test_output_is_written_if_possible():
     process, record = tell()
     output, errors = process.communicate()
     record.close()

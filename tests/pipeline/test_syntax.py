@@ -38,7 +38,7 @@ def canonical(text):
 
 
 def test_the_text_of_code_is_fixed():
-    """The value was the same in CPython 3.11.7, 3.12.1, 3.13.0, 3.13.5 and 3.14.2; another would run everything again."""
+    """The value was the same in CPython 3.11.7, 3.12.1, 3.13.0, 3.13.5 and 3.14.2; a different one would rerun everything."""
     assert (
         hashlib.sha256(canonical(TRICKY).encode()).hexdigest()
         == "c537b13abb6e0c2c8a8859e5278d1ebacb11f4d7165a07418088634b09cc81e9"
@@ -79,7 +79,7 @@ def test_different_code_is_different():
     assert len({canonical(text) for text in different}) == len(different)
 
 
-def test_what_other_versions_add_to_a_tree_does_not_count():
+def test_fields_that_other_versions_add_do_not_count():
     tree = ast.parse('def f(x, y):\n    return f"{x:>{y}}", f"{x}"')
     before = syntax.canonical(tree)
     function = tree.body[0]

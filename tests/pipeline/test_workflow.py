@@ -35,8 +35,8 @@ def test_jobs_find_this_python_and_this_package():
     assert os.environ["PYTHONPATH"] == str(ROOT)
 
 
-def test_what_an_overlay_mentions_keeps_its_place():
-    """Snakemake hands the overlay's keys over first."""
+def test_keys_that_an_overlay_mentions_keep_their_order():
+    """Snakemake puts the overlay's keys first."""
     raw = overlaid()
     methods = raw["distillation"]["methods"]
     raw["distillation"]["methods"] = {"new": methods["gkd"] | {"label": "New"}, "gkd": methods.pop("gkd"), **methods}
@@ -44,7 +44,7 @@ def test_what_an_overlay_mentions_keeps_its_place():
 
 
 def started(folder, *files, arguments=(), base=None):
-    """Return the configuration of a call with overlays and ``--config``, put together as Snakemake does."""
+    """Return the configuration of a call with overlays and ``--config``, merged as Snakemake does."""
     paths = []
     for number, file in enumerate(files):
         paths.append(folder / f"{number}.yaml")
@@ -56,17 +56,17 @@ def started(folder, *files, arguments=(), base=None):
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-def test_of_another_kind_what_the_user_did_not_write_is_gone(tmp_path, in_order):
+def test_another_kind_drops_the_base_s_keys_of_the_former_kind(tmp_path, in_order):
     files = ["distillation: {methods: {gkd: {k: 9, edges: intra}}}", "distillation: {methods: {gkd: {loss: hinton}}}"]
     if in_order:
         gkd = started(tmp_path, *files).distillation.methods["gkd"]
         assert (gkd.loss, gkd.label, gkd.weight) == ("hinton", "GKD", 25.0)
     else:
-        with pytest.raises(ConfigError, match=r"methods\.gkd\.k: there is no such key"):
+        with pytest.raises(ConfigError, match=r"methods\.gkd\.k: unknown key"):
             started(tmp_path, *reversed(files))
 
 
-def test_what_the_command_line_says_means_what_it_does_in_a_file(tmp_path):
+def test_values_of_the_command_line_mean_the_same_as_in_a_file(tmp_path):
     config = started(
         tmp_path,
         arguments=(
@@ -89,7 +89,7 @@ def test_what_the_command_line_says_means_what_it_does_in_a_file(tmp_path):
 
 
 def test_a_module_s_configuration_is_laid_over_the_base(tmp_path):
-    """Another workflow hands on a part of its own, in which what the command line said is text."""
+    """Another workflow passes on a part of its configuration, in which values of the command line are text."""
     nested = parse_config(
         ["lgg={resources: {checkpoints: {minutes: 1}}, distillation: {methods: {gkd: {loss: hinton}}}}"]
     )
@@ -98,7 +98,7 @@ def test_a_module_s_configuration_is_laid_over_the_base(tmp_path):
     assert config.distillation.methods["gkd"].loss == "hinton"
 
 
-def test_a_program_s_values_stay_what_they_are():
+def test_values_given_by_a_program_are_not_changed():
     values = {"geometry": None, "seeds": [3], "distillation": {"methods": {"hinton": None, "gkd": {"label": "it's"}}}}
     config = start(overlaid(values), ROOT, ConfigSettings(config=values))
     assert (config.geometry, config.seeds) == (None, [3])
@@ -129,10 +129,10 @@ ONE, TWO = gpus.Usable({"0": "gpu-aa"}), gpus.Usable({"0": "gpu-aa", "1": "gpu-b
         # a profile without a limit: what is timed takes one, as any other
         ("auto", TWO, None, 1, (1, 1)),
         ("auto", TWO, 2, 1, (1, 2)),
-        # more than there are would wait for ever, or be refused at the very end
+        # jobs that need more than there are would wait forever, or be refused at the very end
         ("auto", TWO, 8, 1, (1, 2)),
         ("auto", TWO, 8, 3, (1, 6)),
-        # on a cluster the machine that submits has none
+        # on a cluster the submitting machine has none
         ("cuda", NONE, 16, 1, (1, 16)),
         ("cuda", NONE, None, 1, (1, 1)),
         ("cuda", ONE, 16, 1, (1, 1)),
@@ -172,7 +172,7 @@ def test_a_gpu_that_is_asked_for_and_forbidden_is_refused():
         gpus_of_jobs(start(overlaid({"resources": {"device": "cuda"}}), ROOT), 0)
 
 
-def test_jobs_are_handed_what_the_configuration_says(monkeypatch):
+def test_jobs_receive_the_configured_settings(monkeypatch):
     Environment(terminal="/dev/of-another-machine").export()
     resources = {"device": "cpu", "jobs_per_gpu": 3, "checkpoints": {"minutes": None, "epochs": 2}}
     gpus_of_jobs(start(overlaid({"resources": resources}), ROOT), 1)

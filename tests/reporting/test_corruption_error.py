@@ -102,7 +102,7 @@ def averaged_over_seeds(errors):
 
 
 def by_definition(errors, baseline, relative):
-    """The measure of one network relative to another, from dictionaries."""
+    """The measure of one network relative to another, computed from dictionaries."""
     ours, theirs = (
         {(row.corruption, row.severity): row.error for row in frame.itertuples()} for frame in (errors, baseline)
     )

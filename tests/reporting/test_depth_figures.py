@@ -84,7 +84,7 @@ def test_the_animation_is_a_file_of_all_moments_in_the_colours_of_the_classes(sh
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
     with Image.open(tmp_path / "one.gif") as image:
-        # frames that are alike are one
+        # equal frames are merged into one
         assert 1 < image.n_frames <= len(frames)
         milliseconds = 0
         for number in range(image.n_frames):

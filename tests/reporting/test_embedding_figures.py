@@ -22,7 +22,7 @@ def random():
 
 @pytest.fixture
 def rows(random):
-    """Each row has a scale of its own, growing in the course of training."""
+    """Each row has its own scale, which grows during training."""
     return {
         name: {epoch: scale * (1 + epoch) * random.normal(size=(60, 2)) for epoch in EPOCHS}
         for name, scale in (("label variation", 1.0), ("cross-entropy", 10.0))

@@ -20,7 +20,7 @@ def draw():
     return figure
 
 
-def test_files_are_whole_and_the_same_each_time(tmp_path):
+def test_files_are_complete_and_reproducible(tmp_path):
     contents = []
     for _ in range(2):
         save_figure(draw(), tmp_path / "figure.pdf", tmp_path / "figure.png")
@@ -36,7 +36,7 @@ def test_files_are_whole_and_the_same_each_time(tmp_path):
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "tkagg", "no such backend"])
 def test_figures_are_drawn_whatever_backend_a_shell_passes_on(backend):
-    """A notebook's is one of them, for which the environment of the jobs has no package."""
+    """One example is a notebook's backend, whose package the jobs' environment lacks."""
     program = "import lgg.reporting.figures, matplotlib; print(matplotlib.get_backend().lower())"
     variables = os.environ | {"MPLBACKEND": backend}
     done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True)

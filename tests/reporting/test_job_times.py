@@ -14,7 +14,7 @@ HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load
 
 
 def add(folder, name, seconds, log=None, *, memory="600.5", cpu="2.25"):
-    """Leave what a job leaves: its benchmark, and its log where there is one."""
+    """Write what a job leaves: its benchmark and, if given, its log."""
     benchmark = folder / "benchmarks" / f"{name}.tsv"
     benchmark.parent.mkdir(parents=True, exist_ok=True)
     benchmark.write_text(f"{HEADER}{seconds}\t0:00:06\t{memory}\t3349.25\t377.52\t504.41\t3.47\t0.32\t84.99\t{cpu}\n")
@@ -216,7 +216,7 @@ def test_bars_are_as_long_as_in_the_table_and_follow_each_other(folder):
     plt.close(figure)
 
 
-def test_a_rule_of_unknown_parts_has_a_bar_of_its_whole(tmp_path):
+def test_a_rule_without_known_parts_has_a_single_bar(tmp_path):
     add(tmp_path, "train", 6.0, reported(4.0, 0.5))
     add(tmp_path, "old/one", 20.0)
     add(tmp_path, "old/other", 30.0)
@@ -243,7 +243,7 @@ def test_a_run_gets_its_table_and_its_figure(folder):
     assert not plt.get_fignums()
 
 
-def test_a_run_of_before_there_were_such_lines_has_its_totals(tmp_path):
+def test_a_run_whose_logs_lack_these_lines_has_totals(tmp_path):
     add(tmp_path, "train/a", 6.0, "")
     add(tmp_path, "train/b", 8.0)
     write(tmp_path)

@@ -1,4 +1,4 @@
-"""A measure is declared once: everything in the package that names one asks `lgg.reporting.measures`."""
+"""Measures are declared once: everything in the package that names one gets it from `lgg.reporting.measures`."""
 
 import ast
 import math
@@ -84,8 +84,8 @@ def test_an_accuracy_is_the_rest_of_the_error_and_higher_is_better(error):
 
 
 @pytest.mark.parametrize("name", ["relative_mce", "deepfool", "gain"])
-def test_what_is_no_error_in_percent_has_no_accuracy(name):
-    with pytest.raises(ValueError, match=f"{name} is no error in percent"):
+def test_only_errors_in_percent_have_an_accuracy(name):
+    with pytest.raises(ValueError, match=f"{name} is not an error in percent"):
         MEASURES[name].as_accuracy()
 
 

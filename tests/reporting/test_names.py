@@ -1,4 +1,4 @@
-"""Labels and names of classes are plain text: every table and figure shows them as they are, whatever they contain."""
+"""Labels and class names are plain text: every table and figure shows them literally, whatever they contain."""
 
 import html.parser
 import re
@@ -133,7 +133,7 @@ COMMANDS = {
 
 
 def read_latex(cell):
-    """Return the characters that LaTeX prints of a cell, and fail where one of its special characters is not escaped."""
+    """Return the characters that LaTeX prints for a cell; fail if a special character is not escaped."""
     assert not re.match(r"[\[*]", cell), "would belong to the line break before it"
     printed, rest = "", cell
     while rest:
@@ -250,7 +250,7 @@ def test_figures_leave_no_name_out_and_read_no_mathematics(kind):
 
 
 def letters(text):
-    """Return the characters that Matplotlib prints of a text without mathematics."""
+    """Return the characters that Matplotlib prints for a text without mathematics."""
     return text.get_text().replace(r"\$", "$").replace("\u2060", "").replace("\u200d", "").replace("\n", " ")
 
 

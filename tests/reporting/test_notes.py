@@ -21,7 +21,7 @@ def test_notes_that_splits_share_appear_once_and_in_order():
     assert data_notes([[], []]) == []
 
 
-def test_the_mce_is_said_to_be_of_so_many_corruptions_severities_and_images():
+def test_the_note_on_mce_states_corruptions_severities_and_images():
     (note,) = corruption_notes(errors(), "Cross-entropy", [], [])
     assert "2 corruptions" in note
     assert "2 severities" in note
@@ -42,13 +42,13 @@ def test_an_undefined_relative_mce_is_explained_with_the_corruptions_that_make_i
     assert "the error of Baseline does not rise" in undefined
 
 
-def test_a_relative_mce_that_divides_by_next_to_nothing_is_said_to_mean_little():
+def test_a_relative_mce_with_a_tiny_denominator_is_noted():
     _, note = corruption_notes(errors(), "Baseline", [], ["fog"])
     assert "means little" in note
     assert "under fog the error of Baseline rises by less than one image" in note
 
 
-def test_what_was_trained_for_how_long_is_said():
+def test_the_note_states_what_was_trained_for_how_long():
     trained = {
         "architectures": [
             {"name": "wide_resnet", "depth": 28, "width": 0.5},

@@ -137,7 +137,7 @@ def test_two_seeds_have_thin_lines_and_no_band(random):
     assert any(np.allclose(values, expected) for values in thin)
 
 
-def test_the_number_of_seeds_is_said_where_it_differs(random):
+def test_the_number_of_seeds_is_stated_if_it_differs(random):
     errors = tidy(random, "error", severity=range(6))
     errors = errors[(errors["method"] != "Parseval") | (errors["seed"] < 2)]
     assert (

@@ -29,7 +29,7 @@ def test_columns_hold_the_summary_or_nothing():
     assert all(math.isnan(value) for value in nothing.values())
 
 
-def test_cells_show_what_is_known():
+def test_cells_show_known_values():
     rows = [
         summary_columns("gain", Summary(3, 1.25, 0.5, -0.04, 2.54, 0.06)),
         summary_columns("gain", summarize([7.0])),

@@ -1,4 +1,4 @@
-"""Tables and figures of your own images: none of the paper's figures, no heading for them, and no source."""
+"""Tables and figures for your own images have none of the paper's figures, no heading for them, and no source."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Prints how much later the result of a job that does nothing exists through SLURM than on the machine itself.
+"""Prints how much longer a job that does nothing takes through SLURM than on the machine itself.
 
     python tests/slurm/overhead.py [--repeats 5]
 

@@ -1,4 +1,4 @@
-"""A private SLURM of one node with pretended GPUs, for tests: its daemons are plain processes on loopback."""
+"""A private SLURM cluster of one node with simulated GPUs, for tests: its daemons are plain processes on loopback."""
 
 import contextlib
 import ctypes
@@ -64,7 +64,7 @@ def why_not() -> str | None:
 
 
 class Cluster:
-    """Start it with ``with Cluster(folder) as cluster``; `folder` must be readable to all, with all above it."""
+    """Start it with ``with Cluster(folder) as cluster``; `folder` and its parents must be readable by everyone."""
 
     def __init__(self, root: Path, gpus: int = 4):
         self.root = root

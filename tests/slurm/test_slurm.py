@@ -1,4 +1,4 @@
-"""The SLURM profile on a cluster of one node with four pretended GPUs."""
+"""The SLURM profile on a cluster of one node with four simulated GPUs."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.pipeline, pytest.mark.xdist_group("
 
 HERE = Path(__file__).parent
 PROFILE = ROOT / "profiles/slurm"
-# as the profile says, but asks oftener: a test must not wait for the next question
+# as the profile says, but queries more often: a test must not wait for the next query
 POLLING = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1")
 
 
@@ -113,7 +113,7 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
         else:
             taken.remove(record.devices)
     assert starts["gpu"] == 6
-    # once more, and no oftener
+    # once more, and not more often
     assert starts["failing"] == 2
     assert starts["cancelled"] == starts["overdue"] == 2
     assert run.returncode == 1
@@ -128,7 +128,7 @@ def test_jobs_get_devices_time_and_attempts_as_the_profile_says(cluster, tmp_pat
     assert list(dict.fromkeys(overdue)) == [("start", 1), ("warned", 1), ("start", 2), ("end", 2)]
     assert re.search(r"overdue/\d+\.log \(check log", said)
     assert re.search(r"status.*TIMEOUT", said)
-    # a training that was warned went on where it was, to the bits of one left alone
+    # a training run that was warned resumed, and gave the same bits as an undisturbed one
     assert "Resuming after" in (folder / "training.log").read_text(encoding="utf-8")
     weights, expected = load_file(folder / "training.safetensors"), train.train()
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
@@ -151,7 +151,7 @@ for job in jobs:
 
 
 def test_jobs_inside_one_allocation_have_devices_of_their_own(cluster, tmp_path):
-    """Two allocations at once, each with half of the devices."""
+    """Two concurrent allocations, each with half of the devices."""
     python = cluster.root / "environment/bin/python"
     allocations = [
         subprocess.Popen(

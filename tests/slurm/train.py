@@ -1,4 +1,4 @@
-"""A real training that takes longer than its first time limit, since its steps wait; without an output it does not wait."""
+"""A real training run that sleeps in its steps so that it exceeds its first time limit; without an output it does not sleep."""
 
 import sys
 import time

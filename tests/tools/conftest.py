@@ -1,4 +1,4 @@
-"""A finished run, as small as one can be."""
+"""A minimal finished run."""
 
 import pytest
 from configurations import configured
@@ -6,7 +6,7 @@ from publishing.published_run import Published
 
 from lgg.files import write_json, write_text
 
-# what single jobs write, in the forms in which they do
+# the files that single jobs write, in their formats
 HISTORIES = {
     "distillation/teacher": "epoch,loss,task\n1,0.5,0.5\n2,0.25,0.25\n",
     "distillation/baseline/seed2": "epoch,loss,task\n1,0.75,0.75\n",
@@ -40,13 +40,13 @@ JOB_TIMES = (
 
 @pytest.fixture
 def published(tmp_path):
-    """Return a place in which nothing is published."""
+    """Return a folder in which nothing is published yet."""
     return Published(tmp_path / "results/published")
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Return the folder of a finished run, whose files hold what their names say."""
+    """Return the folder of a finished run, whose files contain their names."""
     folder = tmp_path / "results/mine"
     only = dict.fromkeys(("hinton", "rkd_d", "gkd_inter"))
     settings = configured({"run": "mine", "seeds": [2, 1], "timing": None, "distillation": {"methods": only}})

@@ -1,4 +1,4 @@
-"""The pages are correct: commands and examples run, links and names exist, drawings are of the present rules."""
+"""The documentation is correct: commands and examples run, links and names exist, drawings match the current rules."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from snakemake_runs import copy_checkout, environment, snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-#: pages whose blocks are run in order by tests of their own
+#: pages whose code blocks are run in order by other tests
 WALKS = {"docs/own_data_and_methods.md", "docs/graphs_from_scratch.md"}
 PAGES = [
     ROOT / "README.md",
@@ -21,7 +21,7 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in ("config", "results", "results/published", "benchmarks")),
     *sorted(DOCS.rglob("*.md")),
 ]
-#: comments that mark a command as needing special hardware or hours; Snakemake can plan such a run all the same
+#: comments that mark a command as needing special hardware or hours; Snakemake can still plan such a run
 ELSEWHERE = re.compile(r"needs (a GPU|GPUs)|\b(for|of|on) a cluster|takes hours")
 
 

@@ -1,4 +1,4 @@
-"""The published results: what is committed of a run, and the numbers that pages take from it."""
+"""The published results: the committed part of a run, and the numbers that pages quote from it."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def configuration_of(name):
 
 
 def take_out_the_stronger_attack(recorded, committed):
-    """Take out the one setting that has changed since; the page on published results states what was run."""
+    """Remove the one setting that has changed since; the page on published results states what was run."""
     run, now = (one["robustness"]["tests"].pop("strong_pgd") for one in (recorded, committed))
     assert run == recorded["robustness"]["tests"]["pgd"]
     assert now["steps"] > run["steps"] and now["restarts"] > run["restarts"]
@@ -246,7 +246,7 @@ def test_outputs_spread_evenly_over_a_circle_have_the_loss_of_its_integral():
 
 
 @if_table("table1")
-def test_students_come_in_the_paper_s_order_in_each_seed_and_hinton_s_cannot_be_told_from_gkd_s():
+def test_students_are_in_the_paper_s_order_for_each_seed_and_hinton_equals_gkd_within_noise():
     for column, sign in (("error", 1), ("agreement", -1)):
         gkd, rkd, baseline = (RUN.student(name, column) for name in ("gkd", "rkd_d", "baseline"))
         assert all(sign * gkd[seed] < sign * rkd[seed] < sign * baseline[seed] for seed in gkd)
@@ -375,7 +375,7 @@ def test_only_the_text_between_the_marks_is_written(monkeypatch):
     assert pages.written(once, PUBLICATION) == once
 
 
-def test_nothing_published_is_said_to_be_so(tmp_path):
+def test_the_page_states_that_nothing_is_published(tmp_path):
     page = "<!-- published: summary -->\n<!-- end -->\n"
     assert NOT_YET in pages.written(page, Published(tmp_path))
 

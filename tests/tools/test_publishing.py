@@ -1,4 +1,4 @@
-"""What is published of a run, and that a run is restored from it."""
+"""Publishing a run, and restoring it from what was published."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def test_a_network_has_the_name_of_its_folder(network):
 
 @FEW
 @given(st.dictionaries(NETWORKS, tables(), min_size=1, max_size=5))
-def test_small_tables_come_back_from_the_long_one_with_the_same_text(files):
+def test_small_tables_are_restored_from_the_long_one_with_the_same_text(files):
     assert split("history.csv", join("history.csv", files)) == files
 
 
@@ -77,7 +77,7 @@ def test_columns_keep_the_order_of_each_table(headers):
     ["epoch,loss\n", "epoch,loss\nNA,1\n", "epoch,loss\r\n1,2\r\n", 'epoch,loss\n"1",2\n'],
     ids=["no rows", "the mark of an absent cell", "other ends of lines", "needless quotes"],
 )
-def test_a_table_that_would_not_come_back_is_refused(text):
+def test_a_table_that_could_not_be_restored_is_refused(text):
     files = {Network("gkd", 1): text, Network("gkd", 2): "epoch,loss\n1,2\n"}
     with pytest.raises(ValueError, match=r"gkd/seed1/history\.csv cannot be kept"):
         join("history.csv", files)
@@ -92,7 +92,7 @@ JSON = st.recursive(
 
 @FEW
 @given(st.dictionaries(NETWORKS, st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=4))
-def test_metrics_come_back_with_the_same_text(metrics):
+def test_metrics_are_restored_with_the_same_text(metrics):
     files = {network: json_text(content) for network, content in metrics.items()}
     long = join(METRICS, files)
     assert long.count("\n") == len(files)
@@ -205,7 +205,7 @@ def test_a_restored_run_has_the_published_files_again(run, published):
     assert len({path.stat().st_mtime for path in run.rglob("*")}) == 1
 
 
-def test_publishing_a_restored_run_again_changes_nothing_but_what_is_made_again(run, published):
+def test_publishing_a_restored_run_changes_only_what_is_made_again(run, published):
     publish(run, published.folder)
     before = texts(published.folder / "mine")
     again = run.with_name("again")

@@ -27,7 +27,7 @@ def saved(tmp_path):
     return model.eval(), path
 
 
-def test_a_network_comes_back_bit_by_bit(saved):
+def test_a_network_is_restored_bit_by_bit(saved):
     model, path = saved
     again = load_model(path)
     assert not again.training
@@ -72,5 +72,5 @@ def test_a_missing_file_is_named(tmp_path):
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(path, models.build(**ARCHITECTURE), ARCHITECTURE | {"width": 1}, {})
-    with pytest.raises(ModelFileError, match=r"do not fit the network that it states \(.*\)\. Remove it and run"):
+    with pytest.raises(ModelFileError, match=r"do not match the architecture in its header \(.*\)\. Remove it and run"):
         load_model(path)

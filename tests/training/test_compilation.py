@@ -46,7 +46,7 @@ def test_the_mode_reaches_torch_with_fixed_shapes(mode, monkeypatch):
 
 @pytest.mark.parametrize("defences", [[], [Regularizer(1e-4)]], ids=["plain", "regularizer"])
 def test_a_compiled_network_trains_alike(defences, monkeypatch):
-    """By the compiler's tracer and without code generation, which needs no C++ compiler: weights are shared and trained."""
+    """Uses the compiler's tracer without code generation, so no C++ compiler is needed: weights are shared and trained."""
     monkeypatch.setattr(torch, "compile", partial(without_code, torch.compile))
     plain, traced = network(), network()
     rows = [

@@ -27,7 +27,7 @@ def batches(seed=0, augmentation="none", count=20):
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
     labels = torch.arange(count) % 2
-    images[labels == 0] //= 3  # dark and bright: something to learn
+    images[labels == 0] //= 3  # dark and bright images, so that there is something to learn
     return Batches(images, labels, batch_size=8, seed=seed, augmentation=augmentation)
 
 
@@ -36,7 +36,7 @@ def weights(model):
 
 
 def test_the_loop_is_plain_sgd():
-    """Compared with a loop written out by hand: momentum, weight decay on everything, batch order of `Batches`."""
+    """Compared with an explicit loop: momentum, weight decay on all parameters, batch order of `Batches`."""
     model, reference = network(), network()
     schedule = [{"epochs": 1, "learning_rate": [0.0, 0.1]}, {"epochs": 1, "learning_rate": 0.02}]
     optimizer = SGD(model.parameters(), momentum=0.9, weight_decay=1e-2)
@@ -146,7 +146,7 @@ def test_bfloat16_keeps_float32_weights_and_differs_by_rounding_only():
     assert not torch.equal(weights(model), weights(reference))
 
 
-def test_divergence_stops_with_what_to_do():
+def test_divergence_stops_with_advice():
     def broken(model, images, labels):
         logits = model(images)
         return Step(logits.sum() * float("nan"), {"task": logits.sum()}, logits)

@@ -43,7 +43,7 @@ def test_state_brings_back_the_order_of_columns():
     assert all(torch.equal(value, sums.values[name]) for name, value in other.values.items())
 
 
-def test_what_is_no_finite_number_is_named():
+def test_values_that_are_not_finite_are_named():
     good = {"epoch": 3, "learning_rate": 0.5, "loss": 1.0}
     check_finite([good], 10)
     with pytest.raises(TrainingDiverged, match=r"of network 1 diverged in epoch 3 of 10: task .* \(it was 0.5\)"):

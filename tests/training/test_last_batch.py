@@ -1,4 +1,4 @@
-"""Images of which one is left for the last batch of an epoch, under every objective."""
+"""An epoch whose last batch has a single image, under every objective."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def feed(seed=0):
 
 
 def check(model, history, rows=2):
-    assert len(history) == rows  # a loss that is no number would have stopped it
+    assert len(history) == rows  # a loss that is not a number would have stopped it
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 

@@ -137,7 +137,7 @@ class MeanOf(Defence):
 
 
 class Count(Defence):
-    """Writes down on what its hook was called."""
+    """Records the arguments of its hook."""
 
     def __init__(self, calls, name):
         self.calls, self.name = calls, name

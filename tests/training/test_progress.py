@@ -13,7 +13,7 @@ def row(epoch, **more):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only the test moves, in a list of one number."""
+    """A clock that only the test advances, as a list of one number."""
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return now

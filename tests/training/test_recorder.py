@@ -1,4 +1,4 @@
-"""Recorders apart from the loop, which tests/training/test_fit.py and test_resume.py run them in."""
+"""Recorders without the training loop; tests/training/test_fit.py and test_resume.py test them in it."""
 
 import torch
 

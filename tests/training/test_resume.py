@@ -1,4 +1,4 @@
-"""Training that was interrupted and resumed gives the bits of undisturbed training."""
+"""Interrupted and resumed training gives the same bits as uninterrupted training."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ SCHEDULE = [
     {"epochs": 1.6, "learning_rate": [0.02, 0.1]},
     {"epochs": 1.4, "learning_rate": 0.02, "fresh_optimizer": True},
 ]
-STEPS = 3 * 3  # of the whole schedule
+STEPS = 3 * 3  # of the complete schedule
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU)
 
 
@@ -45,7 +45,7 @@ def together():
     return Together([network(0), network(1)])
 
 
-TRAININGS = {
+TRAINING_RUNS = {
     "augmented": (network, batches, CrossEntropy),
     "attacked from random starts": (network, batches, lambda: Robust([Adversarial(8 / 255, 4 / 255, steps=1)])),
     "adamw": (network, batches, CrossEntropy),
@@ -54,7 +54,7 @@ TRAININGS = {
 
 
 class Signalling:
-    """An objective that has this process sent a signal at some of its calls."""
+    """An objective that sends this process a signal at some of its calls."""
 
     def __init__(self, objective, signals):
         self.objective, self.signals, self.calls = objective, signals, 0
@@ -68,7 +68,7 @@ class Signalling:
 
 @pytest.fixture(autouse=True)
 def as_in_a_terminal():
-    """Signals as a shell with a user before it leaves them: a background process is born ignoring some."""
+    """Signals with the handlers of an interactive shell: a background process starts with some ignored."""
     before = {number: signal.getsignal(number) for number in ENDING}
     for number in ENDING:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -78,8 +78,8 @@ def as_in_a_terminal():
 
 
 def train(training, folder=None, signals=None, identity="same", recorder=None, **often):
-    """Train from the beginning, or from where a checkpoint is; return weights, history and the objective."""
-    build, make_batches, make_objective = TRAININGS[training]
+    """Train from scratch, or from a checkpoint; return weights, history and the objective."""
+    build, make_batches, make_objective = TRAINING_RUNS[training]
     model = build()
     torch.manual_seed(7)
     objective = Signalling(make_objective(), signals or {})
@@ -107,10 +107,10 @@ def assert_same(one, other):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    return {training: train(training) for training in TRAININGS}
+    return {training: train(training) for training in TRAINING_RUNS}
 
 
-@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("training", TRAINING_RUNS)
 def test_interrupted_at_any_step_it_ends_in_the_same_bits(training, undisturbed, tmp_path):
     for step in range(1, STEPS):
         folder = tmp_path / str(step)
@@ -147,7 +147,7 @@ def test_a_signal_that_is_ignored_from_the_start_stays_so(number, undisturbed, t
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_a_warning_writes_a_checkpoint_and_training_continues(number, handler, undisturbed, tmp_path):
-    """Also where the job was started ignoring it, so that it could not die of it before the training began."""
+    """Even if the job was started with the signal ignored, so that it could not be killed before training began."""
     before = signal.signal(number, handler)
     try:
         assert_same(train("augmented", tmp_path, {2: [number]}), undisturbed["augmented"])

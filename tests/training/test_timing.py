@@ -54,7 +54,7 @@ def trial(seen, **options):
     return Trial(model, objective, batches(), **options)
 
 
-def test_steps_are_whole_batches_one_epoch_after_the_other():
+def test_steps_are_full_batches_of_consecutive_epochs():
     seen, after = [], count()
     one = trial(seen, after_step=lambda: next(after))
     assert one.seconds(5) > 0
@@ -84,7 +84,7 @@ def test_the_clock_stops_when_the_device_is_done(monkeypatch):
 
 def test_fewer_images_than_a_batch_are_refused():
     model = models.build("wide_resnet", num_classes=2, depth=10, width=0.0625)
-    with pytest.raises(ValueError, match="2 images make no whole batch of 3"):
+    with pytest.raises(ValueError, match="2 images do not fill the batch of 3"):
         Trial(model, CrossEntropy(), batches(images=2))
 
 

@@ -113,7 +113,7 @@ def test_no_step_of_networks_together_waits(name):
         lambda x: x.masked_fill_(x > 0, 1.0)[x > 2],
     ],
 )
-def test_the_watch_sees_what_waits(waits):
+def test_operations_that_wait_are_noticed(waits):
     with Watch() as watch:
         waits(torch.rand(4))
     assert watch.waited

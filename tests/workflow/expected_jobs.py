@@ -1,4 +1,4 @@
-"""Which jobs there are, worked out from a configuration and not from the Snakefile."""
+"""The expected jobs, derived from a configuration and not from the Snakefile."""
 
 from lgg.pipeline.config import Config
 
@@ -21,7 +21,7 @@ SNR_CURVES = {"draw_snr_curves": 1}
 TABLES3 = {"assemble_table3": 3}
 
 
-def trainings(config: Config, *methods: str) -> dict[str, int]:
+def student_training(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train a student of each of `methods` from each seed, and draw how."""
     loss = {name: method.loss for name, method in config.distillation.active_methods.items()}
     return {
@@ -38,7 +38,7 @@ def evaluations(config: Config, *methods: str) -> dict[str, int]:
 
 def retrained(config: Config, *methods: str) -> dict[str, int]:
     """Return the jobs that train and evaluate `methods` and put them into Table 1."""
-    return trainings(config, *methods) | evaluations(config, *methods) | TABLE1
+    return student_training(config, *methods) | evaluations(config, *methods) | TABLE1
 
 
 def retrained_geometry() -> dict[str, int]:

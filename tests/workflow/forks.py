@@ -1,4 +1,4 @@
-"""Runs `python -m snakemake` in forks of one process that has imported Snakemake, since that takes longer than most plans.
+"""Runs `python -m snakemake` in forks of one process that has imported Snakemake: the import takes longer than most plans.
 
 Each line on its standard input is a JSON object of `folder`, `arguments` and `variables`. It prints a line for it: the exit
 status, and what the run said, both streams together. Each run imports this package again, from its own folder.

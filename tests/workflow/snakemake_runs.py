@@ -1,4 +1,4 @@
-"""Snakemake in copies of the checkout, and what it says it did or would do."""
+"""Runs Snakemake in copies of the checkout, and reads what it did or would do from its output."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = "tests/workflow/digits.yaml"
-#: the program; a machine that only runs the workflow may have none
+#: the git program; a machine that only runs the workflow may not have it
 GIT = shutil.which("git")
 CHECKOUT = ("Snakefile", "lgg", "workflow", "config", "profiles", "envs", DIGITS)
 
@@ -50,12 +50,12 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return this process's variables, but for those that would let a job find another package than the copy's."""
+    """Return this process's environment, except variables that would let a job find another package than the copy's."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | changes
 
 
 def without_ignored_signals() -> None:
-    """Let a process that starts heed Ctrl-C and SIGHUP, which in the background or below nohup it inherits as ignored."""
+    """Restore default handling of Ctrl-C and SIGHUP in a new process, which may inherit them as ignored (nohup, background)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -72,7 +72,7 @@ def snakemake(
     configs: Iterable[str | Path] = (DIGITS,),
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in `folder` and return what became of it; both streams are in its stdout."""
+    """Run Snakemake in `folder` and return the finished process; its stdout has both streams."""
     words = command(*arguments, configs=configs)
     if not variables:
         return in_a_fork(folder, words)
@@ -89,7 +89,7 @@ def snakemake(
 
 
 def in_a_fork(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Return what becomes of `python -m snakemake`, `words` being the command, in this process's environment."""
+    """Run the command `words`, which is `python -m snakemake …`, in this process's environment, and return the result."""
     forks = start_forks()
     request = {"folder": str(folder), "arguments": words[3:], "variables": environment()}
     print(json.dumps(request), file=forks.stdin, flush=True)
@@ -111,7 +111,7 @@ def start_forks() -> subprocess.Popen[str]:
 
 
 def announced_jobs(output: str) -> list[Job]:
-    """Return the jobs that Snakemake's output announces, `all` aside."""
+    """Return the jobs that Snakemake's output announces, except `all`."""
     jobs: list[Job] = []
     for line in output.splitlines():
         if rule := re.fullmatch(r"(?:local)?rule (\w+):", line):
@@ -122,14 +122,14 @@ def announced_jobs(output: str) -> list[Job]:
 
 
 def job_stats(output: str) -> Counter[str]:
-    """Return the table of rules and their number of jobs that Snakemake prints first, `all` aside."""
+    """Return the number of jobs per rule that Snakemake prints first, except `all`."""
     _, _, table = output.partition("Job stats:")
     rows = re.findall(r"^(\w+) +(\d+)$", table.partition("\n\n")[0], flags=re.MULTILINE)
     return Counter({rule: int(count) for rule, count in rows if rule not in ("all", "total")})
 
 
 def planned_jobs(folder: Path, *arguments: str | Path, **options) -> list[Job]:
-    """Return the jobs that a call would run now, `all` aside."""
+    """Return the jobs that a call would run now, except `all`."""
     done = snakemake(folder, "--dry-run", *arguments, **options)
     assert done.returncode == 0, done.stdout
     jobs = announced_jobs(done.stdout)

@@ -1,4 +1,4 @@
-"""Kills jobs and Snakemake at random while the pipeline on digits runs, and compares what it ends in with a quiet run.
+"""Kills jobs and Snakemake at random while the pipeline on digits runs, and compares the results with an undisturbed run.
 
     python tests/workflow/soak.py [--kills 30] [--seed 0] [--cores 2]
 
@@ -34,7 +34,7 @@ from snakemake_runs import (
 )
 
 KINDS = ("job", "snakemake", "everything", "sigterm", "ctrl_c")
-#: killed runs go on from the last epoch
+#: killed runs resume from the last epoch
 OFTEN = "resources: {checkpoints: {epochs: 1}}"
 #: files of results/RUN/ that hold times, so that no two runs agree in them
 TIMED = (
@@ -56,7 +56,7 @@ LONGEST = 1.0  # seconds from the start of a job to the kill that follows it
 def disturb(
     folder: Path, configs: tuple[Any, ...], kills: int, cores: int, chance: random.Random, jobs_to_do: int = JOBS
 ) -> dict[str, Any]:
-    """Run the pipeline in `folder` to its end, killing something `kills` times on the way; return what became of it."""
+    """Run the pipeline in `folder` to the end, killing something `kills` times on the way, and return what happened."""
     began, killed, lost, starts = time.monotonic(), Counter[str](), 0, 0
     while True:
         starts += 1
@@ -80,7 +80,7 @@ def disturb(
 
 @contextlib.contextmanager
 def running(folder: Path, configs: tuple[Any, ...], cores: int) -> Iterator[subprocess.Popen[str]]:
-    """Start Snakemake in a session of its own, and see to it that nothing of it is left in the end."""
+    """Start Snakemake in a new session, and make sure that none of its processes is left afterwards."""
     run = subprocess.Popen(
         command("--cores", str(cores), configs=configs),
         cwd=folder,
@@ -94,7 +94,7 @@ def running(folder: Path, configs: tuple[Any, ...], cores: int) -> Iterator[subp
     )
     try:
         yield run
-        # jobs notice that their Snakemake is gone, and end with a checkpoint
+        # jobs notice that their Snakemake has exited, and stop after a checkpoint
         deadline = time.monotonic() + 20
         while (left := members(run.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -107,14 +107,14 @@ def running(folder: Path, configs: tuple[Any, ...], cores: int) -> Iterator[subp
 
 
 def wait_for_jobs(run: subprocess.Popen[str], folder: Path, number: int, running: bool) -> None:
-    """Wait until so many jobs have begun that had not before, and one runs where that is asked; or until all is done."""
+    """Wait until enough new jobs have begun, and one is running if required, or until the run is done."""
     before = started_jobs(folder)
     while run.poll() is None and (started_jobs(folder) < before + number or (running and not stages_of(run))):
         time.sleep(0.02)
 
 
 def started_jobs(folder: Path) -> int:
-    """Return how many jobs have ever begun: each has a log."""
+    """Return the number of jobs that have begun, each of which has a log."""
     return sum(path.is_file() for path in (folder / "results" / "digits" / "logs").rglob("*"))
 
 
@@ -138,7 +138,7 @@ def stages_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def end(run: subprocess.Popen[str], kind: str, jobs: list[psutil.Process], chance: random.Random) -> int:
-    """End something of a run, and return how many jobs that cost."""
+    """Kill a part of a run, and return the number of jobs lost."""
     with contextlib.suppress(psutil.Error, ProcessLookupError):
         if kind == "job":
             chance.choice(jobs).kill()

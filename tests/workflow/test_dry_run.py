@@ -53,10 +53,10 @@ def test_null_on_the_command_line_is_null(checkout):
     [
         pytest.param(
             "distillation: {methods: {gkd: {wieght: 3}}}",
-            "distillation.methods.gkd.wieght: there is no such key; did you mean 'weight'?",
+            "distillation.methods.gkd.wieght: unknown key; did you mean 'weight'?",
             id="misspelt key",
         ),
-        pytest.param("seeds: [0, 0]", "seeds: 0 stands there twice", id="a seed twice"),
+        pytest.param("seeds: [0, 0]", "seeds: 0 is listed twice", id="a seed twice"),
         pytest.param("run: ../elsewhere", "run: '../elsewhere' is not allowed", id="run outside results"),
         pytest.param(
             "distillation: {teacher: null}",

@@ -12,7 +12,7 @@ REFERENCE_NETWORK = f"{GEOMETRY}/reference_network/model.safetensors"
 
 
 def assert_failed(folder, done, rule, message, log=None):
-    """Check that `rule` failed with `message` in its log and on the screen, without a traceback or an output."""
+    """Check that `rule` failed with `message` in its log and on screen, and left no traceback and no output."""
     assert done.returncode != 0
     assert f"Error in rule {rule}" in done.stdout
     log = (folder / f"results/digits/logs/{log or rule}.log").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Jobs that hold a GPU, on a machine that has none: devices are names, and a job that was given one works on the CPU."""
+"""Jobs that hold a GPU, on a machine without one: devices are only names, and their jobs run on the CPU."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""Runs that are ended by signals go on where they were, and leave nothing running behind."""
+"""Runs that are ended by signals can be resumed, and leave no processes behind."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def wait_until(condition, seconds):
 
 
 def start(folder, configs):
-    """Start a run, and return its process and its jobs once the reference network is learning."""
+    """Start a run, and return its process and its jobs once the reference network is being trained."""
     (folder / LOG).unlink(missing_ok=True)
     run = subprocess.Popen(
         command("--cores", "1", configs=configs),
@@ -88,7 +88,7 @@ def end_by_ctrl_c(run):
 
 
 def end_by_hanging_up(run):
-    """What a closed terminal does: nobody reads any more, and all its processes get SIGHUP, often more than once."""
+    """Like a closed terminal: nothing reads the output any more, and all processes get SIGHUP, often more than once."""
     run.stdout.close()
     for _ in range(2):
         os.killpg(run.pid, signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Another workflow uses this one as a module, in a folder of its own."""
+"""Another workflow, in another folder, uses this one as a module."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_a_rule_of_the_other_workflow_uses_its_results(other):
     assert snakemake(other, "count_images", "--cores", "1", configs=()).stdout.count("Nothing to be done") == 1
 
 
-def test_on_a_cluster_its_short_rules_are_local_and_nobody_else_s(other):
+def test_on_a_cluster_only_this_workflow_s_short_rules_are_local(other):
     with (other / "Snakefile").open("a") as file:
         file.write('\nprint("local:", *sorted(workflow._localrules))\n')  # is_local says yes to all in a dry run
     local = re.search(r"^local: (.*)$", snakemake(other, "-n", "count_images", configs=()).stdout, re.MULTILINE)
@@ -85,7 +85,7 @@ def test_its_results_are_in_the_other_workflow_s_report(other):
         done = snakemake(other, *arguments, configs=())
         assert done.returncode == 0, done.stdout
     text = (other / "report.html").read_text("utf-8")
-    assert "What was run, on which data and machine, is missing here" in text
+    assert "The description of the run, its data and machine is missing" in text
     held = json.loads(re.search(r"var results = (\{.*?\});\n", text, re.DOTALL)[1])
     # a number that neither the configuration given here nor the caption has, but the base
     assert "of 4 classes of training images" in " ".join(held[figure]["caption"].split())
@@ -101,7 +101,7 @@ def beyond_snakemake():
     return needed - modules(installed_with({"snakemake"})) - {"snakemake"}
 
 
-def test_the_catalogue_finds_what_it_looks_for():
+def test_the_workflow_catalogue_has_what_it_needs():
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     # true where Snakemake alone can read the Snakefile, and its conda makes the rest
     assert usage["software-stack-deployment"]["conda"] is (not beyond_snakemake())

@@ -1,4 +1,4 @@
-"""The page on own data and methods, walked as it is written."""
+"""Follows the page on own data and methods step by step."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The report of a finished run, in a browser that has no network."""
+"""The report of a finished run, in a browser without network access."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, report):
-    """The opened report; afterwards nothing went wrong in the browser and nothing was asked of the network."""
+    """The opened report; afterwards checks that the browser had no errors and made no network requests."""
     context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
     page, wrong, asked = context.new_page(), [], []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
@@ -63,7 +63,7 @@ def test_it_holds_every_table_and_figure_of_the_run(report, finished):
     assert len(expected) > 15
 
 
-def test_every_result_has_a_caption_and_says_what_it_is(report):
+def test_every_result_has_a_caption_and_a_label(report):
     held = json.loads(re.search(r"var results = (\{.*?\});\n", report.read_text("utf-8"), re.DOTALL)[1])
     for path, result in held.items():
         assert "Look for" in result["caption"] or path.endswith("figure1.png"), path
@@ -72,7 +72,7 @@ def test_every_result_has_a_caption_and_says_what_it_is(report):
 
 
 @pytest.mark.system
-def test_the_opening_page_says_what_was_run(page):
+def test_the_opening_page_states_what_was_run(page):
     page.wait_for_selector("text=remade by the run")
     text = page.inner_text("#app")
     for part in ("digits", "Seeds", "Machine", "Versions", "snakemake", "SHA-256", "jobs of"):

@@ -103,7 +103,7 @@ CONFIGURATION_CHANGES = {
         {"distill_student gkd_k": 2}
         | evaluations(SETTINGS, "gkd_k")
         | TABLE1
-        # cross-entropy has a logit a class, and the plane has two dimensions
+        # cross-entropy has one logit per class, and the plane has two dimensions
         | {"train_embedding label_variation": 2}
         | STUDENTS_TRAINING
         | EMBEDDINGS_TRAINING
@@ -169,10 +169,10 @@ CONFIGURATION_CHANGES = {
     # both splits come from one job
     "data: {test_images: 110}": EVERYTHING,
     "run: other": EVERYTHING,
-    # what no result depends on
+    # settings that no result depends on
     "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
     "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}, checkpoints: {minutes: 1, epochs: 2}}": {},
-    # the same values in other words
+    # the same values, written differently
     "{data: {class_names: null}, distillation: {training: {optimizer: {weight_decay: 5e-4, nesterov: false}}}, "
     "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
     # rows of Table 1 stay in their order
@@ -190,7 +190,7 @@ def test_without_a_change_nothing_runs(finished):
 
 
 def test_a_copied_run_of_which_snakemake_remembers_nothing_reruns_what_a_change_touches(copy_of_finished, tmp_path):
-    """Another name, another folder and no `.snakemake` at once; copied in any order, without times."""
+    """Another name, another folder and no `.snakemake`, all at once; copied in any order, without modification times."""
     results = copy_of_finished / "results"
     shutil.rmtree(copy_of_finished / ".snakemake")
     shutil.copytree(results / SETTINGS.run, results / "renamed", copy_function=shutil.copyfile)
@@ -288,7 +288,7 @@ def append(path, text):
 
 @pytest.fixture(scope="module")
 def shared_copy(finished, tmp_path_factory):
-    """Return a copy of the finished run for tests that set back what they change; a plan changes nothing."""
+    """Return a copy of the finished run for tests that undo their changes; planning changes nothing."""
     return shutil.copytree(finished, tmp_path_factory.mktemp("shared") / "copy")
 
 
@@ -303,7 +303,7 @@ def test_a_change_of_code_reruns_what_it_touches(shared_copy, module, expected):
         path.write_bytes(before)
 
 
-def test_code_that_no_result_comes_from_reruns_nothing(copy_of_finished):
+def test_code_that_no_result_depends_on_reruns_nothing(copy_of_finished):
     for module in CODE_WITHOUT_RESULTS:
         append(copy_of_finished / "lgg" / module, 'print(end="")')
     assert plan(copy_of_finished) == {}

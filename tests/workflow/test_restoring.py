@@ -1,4 +1,4 @@
-"""Published seeds count as finished, also where nothing else is left of the run."""
+"""Published seeds count as finished, even if nothing else is left of the run."""
 
 import shutil
 
@@ -17,7 +17,7 @@ SETTINGS = configured((ROOT / DIGITS).read_text(encoding="utf-8"))
 
 @pytest.fixture
 def elsewhere(copy_of_finished):
-    """Return a checkout with the published part of a finished run, and nothing else of it."""
+    """Return a checkout with only the published part of a finished run."""
     run = copy_of_finished / "results" / SETTINGS.run
     publish(run, copy_of_finished / "results/published")
     shutil.rmtree(run)

@@ -246,7 +246,7 @@ def test_gains_are_paired_by_seed(table1, recomputed_errors):
 
 
 @pytest.mark.parametrize("row", ["teacher", BASELINE])
-def test_what_gains_are_measured_from_has_none_itself(table1, row):
+def test_the_baseline_has_no_gain(table1, row):
     assert table1.filter(regex=r"^gain_").loc[row].isna().all()
 
 
@@ -343,7 +343,7 @@ def mces(results, section, method, baseline, classifiers=(None, None)):
 
 
 def test_kept_corruptions_give_the_same_errors(copy_of_finished, results, tmp_path):
-    """The images are read from an archive in place of being made: the errors are the same to the last digit."""
+    """Reading the images from an archive instead of generating them gives exactly the same errors."""
     keep = write_overlay(tmp_path, "corruptions: {keep: true}")
     target = f"results/{SETTINGS.run}/robustness/{SETTINGS.robustness.baseline}/seed0/corruptions.csv"
     done = snakemake(copy_of_finished, "--cores", "1", target, configs=(DIGITS, keep))
@@ -546,7 +546,7 @@ def committed(folder):
 
 
 @pytest.mark.system
-def test_provenance_reports_what_was_run_on_what_with_what(finished, results):
+def test_provenance_states_configuration_data_machine_and_versions(finished, results):
     provenance = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["configuration"] == SETTINGS.model_dump(mode="json")
     assert provenance["git"] == committed(finished)
@@ -568,7 +568,7 @@ def test_the_time_of_every_job_is_known_in_parts(results, all_jobs):
     parts = table[["start_up", "work", "writing"]]
     assert (parts >= 0).all(axis=None)
     np.testing.assert_allclose(parts.sum(axis=1), table["seconds"], rtol=1e-4)
-    # a training does something
+    # training does something
     assert (table["work"][table["rule"].str.startswith("train_")] > 0.01).all()
 
 

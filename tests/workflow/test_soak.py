@@ -1,4 +1,4 @@
-"""The soak in its short form; `python tests/workflow/soak.py` is the long one."""
+"""A short soak test; `python tests/workflow/soak.py` is the long one."""
 
 import random
 
@@ -14,7 +14,7 @@ KEPT = ("data", "distillation/teacher", "robustness/baseline/seed1000", "*/*/see
 
 @pytest.fixture
 def half(copy_of_finished):
-    """Return a folder in which jobs of every rule are to do, those of one seed; other results are finished."""
+    """Return a folder in which one seed's jobs of every rule still have to run; all other results are finished."""
     results = copy_of_finished / "results/digits"
     kept = {path for pattern in KEPT for path in results.glob(pattern)}
     for path in sorted(results.rglob("*")):

@@ -36,7 +36,7 @@ def first_draw(geometry: dict[str, Any]) -> str:
 
 
 def agreement(published: Published) -> str:
-    """Return how Hinton's students compare with GKD's, which is no claim of the paper."""
+    """Return how Hinton's students compare with GKD's, which the paper does not claim."""
     student = published.main.student
     parts = [
         f"{measure.name} {with_interval(paired_difference(student('hinton', measure.name), student('gkd', measure.name)))}"

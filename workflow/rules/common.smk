@@ -1,9 +1,9 @@
-# Shared by all files of rules: the validated configuration, the folder of the run, the list of final results, and the
-# outputs that several rules have alike. Writes results/{run}/provenance.json and what jobs cost when a run has ended well.
+# Shared by all rule files: the validated configuration, the folder of the run, the list of final results, and outputs that
+# several rules have in common. After a successful run, writes results/{run}/provenance.json and the cost of the jobs.
 import sys
 from pathlib import Path
 
-# jobs and this file use the package next to the Snakefile, also where that is a module of another workflow
+# jobs and this file use the package next to the Snakefile, even if that is a module of another workflow
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -27,8 +27,8 @@ except LggError as error:
     raise WorkflowError(str(error))
 heed_signals()
 
-# A job is its Python without a shell around it: a signal to all its processes, such as SLURM's before a time limit, would
-# end the shell at once, and the job would count as ended before its checkpoint is written. Until the Python runs, a
+# A job runs Python without a shell around it: a signal to all its processes, such as SLURM's before a time limit, would end
+# the shell at once, and the job would count as finished before its checkpoint is written. Until Python is running, the
 # warning before a time limit is ignored.
 shell.prefix("trap '' USR1 USR2; exec ")
 
@@ -37,7 +37,7 @@ if starts_jobs(workflow):
     for line in metadata.give_back(Path(RESULTS)):
         print(line, file=sys.stderr)
 OVERVIEW = Path(RESULTS, "overview.rst")
-# what the report's captions read: all keys, also where this is a module that was given only those that differ
+# the report's captions read this: all keys, even if this is a module that was given only those that differ
 config = {
     **settings.model_dump(mode="json"),
     "overview": str(OVERVIEW) if OVERVIEW.is_file() else None,
@@ -47,7 +47,7 @@ TRAIN_IMAGES = f"{RESULTS}/data/train.safetensors"
 TEST_IMAGES = f"{RESULTS}/data/test.safetensors"
 ENVIRONMENT = "../../envs/environment.yaml"
 
-# how many GPUs this run may use at once, which --resources or the profile says
+# the number of GPUs that this run may use at once, from --resources or the profile
 LIMIT = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None
 try:
     GPUS, ALL_GPUS = gpus_of_jobs(settings, LIMIT)
@@ -57,7 +57,7 @@ TRAIN = settings.resources.train
 EVALUATE = settings.resources.evaluate
 LIGHT = settings.resources.light
 
-# rule files add the tables and figures that they end in
+# rule files add their final tables and figures
 targets = []
 TABLE_FORMS = ("csv", "md", "tex", "html")
 
@@ -73,12 +73,12 @@ SECTION = {
 
 
 def in_report(path, section, what):
-    """Return an output that the report shows in a section, with the caption of its name below workflow/report/."""
+    """Return an output that the report shows in a section, with the caption of the same name from workflow/report/."""
     return report(path, caption=f"../report/{Path(path).stem}.rst", category=SECTION[section], labels=label(what))
 
 
 def label(what):
-    """Return what the report's list shows in place of a file's name: one column, since two of two rows become a switch."""
+    """Return what the report lists instead of a file name: one column, since two columns of two rows become a switch."""
     return {"result": what}
 
 
@@ -130,7 +130,7 @@ onsuccess:
     # imported here, so that a dry run needs neither pandas nor Matplotlib
     from lgg.reporting import job_times, overview
 
-    # not a rule: it would depend on the logs, and a deleted log would mean training its network again
+    # not a rule: it would depend on the logs, and deleting a log would retrain its network
     job_times.write(Path(RESULTS))
     overview.write(Path(RESULTS))
     metadata.keep(Path(RESULTS))

@@ -1,6 +1,6 @@
-# The corrupted test images of Tables 2 and 3: where they come from, and what they look like. Reads data/test.safetensors;
-# writes figures/corruptions, on request data/corruptions.tar, and downloads the official archive where it is asked for.
-# ARCHIVE is the file to read them from; without one each evaluation makes them as it goes.
+# The corrupted test images of Tables 2 and 3. Reads data/test.safetensors; writes figures/corruptions and, if configured,
+# data/corruptions.tar, or downloads the official archive. ARCHIVE is the file to read them from; without one each evaluation
+# generates them.
 
 ARCHIVE = []
 
@@ -19,7 +19,7 @@ if settings.corruptions and (settings.embedding or settings.robustness):
             params:
                 stage="download_corruptions",
                 recipe="{}",
-                # no digest: an edit of the code must not discard a download of gigabytes, whose MD5 was checked
+                # no digest: editing the code must not discard a download of gigabytes whose MD5 was checked
                 code="",
 
     elif settings.corruptions.keep:

@@ -10,5 +10,5 @@ use rule light as prepare_data with:
     localrule: True
     params:
         **stage(recipes.prepare_data(settings)),
-        # stands for the user's own files, which are no inputs: see `lgg.data.own_files.state_of`
+        # represents the user's own files, which are not inputs: see `lgg.data.own_files.state_of`
         source=recipes.source_state(settings.data),

@@ -1,5 +1,5 @@
-# Section 4.1, Table 1. Reads data/; writes below distillation/ the teacher, a student for each method and seed with its
-# history, metrics and evaluation, tables/table1, and figures/table1 and distillation_training.
+# Section 4.1, Table 1. Reads data/; writes the teacher and a student for each method and seed, with history, metrics and
+# evaluation, to distillation/, and tables/table1, figures/table1 and figures/distillation_training.
 
 if settings.distillation:
     DISTILLATION = f"{RESULTS}/distillation"
@@ -9,7 +9,7 @@ if settings.distillation:
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
     STUDENT = f"{DISTILLATION}/{{method}}/seed{{seed}}"
-    # seeds that share a job, and those that have one of their own
+    # seeds that share a job, and seeds that have their own
     GROUPS = in_groups(DISTILLATION_SEEDS, settings.distillation.seeds_per_job)
     TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
     ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
@@ -25,7 +25,7 @@ if settings.distillation:
                 **network(TEACHER_FOLDER),
             pathvars:
                 job="train_teacher",
-            # students wait for the teacher, so it goes before work that nothing waits for
+            # students wait for the teacher, so it has priority over jobs that nothing waits for
             priority: 10
             params:
                 **stage(recipes.train_teacher(settings.distillation)),
@@ -67,7 +67,7 @@ if settings.distillation:
         params:
             **stage(lambda wc: recipes.train_student(settings.distillation, int(wc.seed))),
 
-    # outputs cannot list a group by wildcards, so each group has its rule; `use rule` takes no name worked out like this
+    # outputs cannot list a group by wildcards, so each group has its own rule; `use rule` does not accept computed names
     for group in TOGETHER:
 
         rule:

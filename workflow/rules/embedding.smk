@@ -1,6 +1,6 @@
-# Section 4.2, Table 2 and Figure A1. Reads data/; writes below embedding/ a network for each method and seed with its
-# history and metrics, the errors of classifiers on its embeddings, the embeddings of Figure A1, and tables/table2,
-# table2_supplement, figures/figureA1, embedding_corruptions, embedding_severity and embedding_training.
+# Section 4.2, Table 2 and Figure A1. Reads data/; writes to embedding/ a network for each method and seed with its history and
+# metrics, the errors of classifiers on its embeddings, and the embeddings of Figure A1. Also writes tables/table2 and
+# table2_supplement, and figures/figureA1, embedding_corruptions, embedding_severity and embedding_training.
 
 if settings.embedding:
     EMBEDDING_SEEDS = settings.seeds_of("embedding")

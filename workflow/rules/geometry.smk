@@ -1,5 +1,5 @@
-# Section 3 and Appendix C, Figures 1 and 2. Reads data/train.safetensors; writes below geometry/ the reference network
-# and geometry.json (its graphs), and figures/figure1, figure2, figure2_draws and graph_depths.
+# Section 3 and Appendix C, Figures 1 and 2. Reads data/train.safetensors; writes the reference network and geometry.json (its
+# graphs) to geometry/, and figures/figure1, figure2, figure2_draws and graph_depths.
 
 if settings.geometry:
     GEOMETRY = f"{RESULTS}/geometry"

@@ -1,6 +1,6 @@
-# The three kinds of jobs: what each asks for, where its log and benchmark go, and the one command that all of them run.
-# A rule is `use rule KIND as NAME with:` and states what it reads and writes, its recipe, and its job's name below logs/
-# and benchmarks/. `files` writes the command's options for its files, so inputs and outputs are named as in the stage.
+# The three kinds of jobs: the resources of each, where logs and benchmarks go, and the command that all of them run.
+# A rule is `use rule KIND as NAME with:` and states its inputs and outputs, its recipe, and the name of its job in logs/ and
+# benchmarks/. `files` makes the command's options for its files, so inputs and outputs have the same names as in the stage.
 # The kinds themselves write no files and are never run.
 
 COMMAND = (
@@ -9,8 +9,8 @@ COMMAND = (
 )
 
 
-# Tables, figures and preparation: seconds each. A rule of this kind adds `localrule: True`, which Snakemake does not
-# inherit: it runs where Snakemake runs, also with a cluster, since starting a job there would take as long.
+# Tables, figures and preparation take seconds each. A rule of this kind adds `localrule: True`, which Snakemake does not
+# inherit: it runs where Snakemake runs, even on a cluster, where starting a job would take as long as the job.
 rule light:
     log:
         f"{RESULTS}/logs/<job>.log",

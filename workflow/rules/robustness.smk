@@ -1,7 +1,7 @@
-# Section 4.3, Table 3 and the second robustness table. Reads data/; writes below robustness/ a network for each method
-# and seed with its history and metrics, its errors under attacks and other tests and under corruptions, and
-# tables/table3, table3_supplement, robustness, figures/robustness_corruptions, robustness_severity, snr_curves,
-# robustness_training, layer_variation, and where the methods hold a sweep of γ, weight_sweep.
+# Section 4.3, Table 3 and the second robustness table. Reads data/; writes to robustness/ a network for each method and seed
+# with its history and metrics, and its errors under attacks, other tests and corruptions. Also writes tables/table3,
+# table3_supplement and robustness, and figures/robustness_corruptions, robustness_severity, snr_curves, robustness_training,
+# layer_variation and, if the methods contain a sweep of γ, weight_sweep.
 
 if settings.robustness:
     ROBUSTNESS_SEEDS = settings.seeds_of("robustness")
@@ -31,7 +31,7 @@ if settings.robustness:
             job="train_robust_network/{method}_seed{seed}",
         wildcard_constraints:
             **each(DEFENCES, [*ROBUSTNESS_SEEDS, TRANSFER_SEED]),
-        # adversarial training and its evaluation are the longest chain, so they go before what is short
+        # adversarial training and its evaluation are the longest chain, so they start before shorter jobs
         priority: 5
         params:
             **stage(lambda wc: recipes.train_robust_network(settings.robustness, wc.method, int(wc.seed))),

@@ -1,5 +1,5 @@
-# Appendix D, Table A1. Reads data/train.safetensors; writes timing/times.csv and machine.json, what a training step costs
-# with each method, and tables/tableA1. Nothing else runs while it measures.
+# Appendix D, Table A1. Reads data/train.safetensors; writes timing/times.csv (the time of a training step with each method)
+# and timing/machine.json, and tables/tableA1. Nothing else runs while it measures.
 
 if settings.timed_methods:
     TIMING = f"{RESULTS}/timing"

@@ -1,8 +1,8 @@
 """Every key of the configuration: its type, default, unit and bounds, declared here and nowhere else.
 
-One file per section of the paper; `run` has the whole. ``python -m lgg.pipeline.config config`` writes what is generated
-from it: the JSON schema for editors and the tables of keys in ``config/README.md``. Nothing here imports torch or
-torchvision, so that reading the Snakefile stays fast.
+One file per section of the paper; `run` has the complete model. ``python -m lgg.pipeline.config config`` generates the JSON
+schema for editors and the tables of keys in ``config/README.md``. Nothing here imports torch or torchvision, so that reading
+the Snakefile stays fast.
 """
 
 from lgg.pipeline.config.corruptions import Corruptions

@@ -1,4 +1,4 @@
-"""What the models of the configuration declare: the kinds behind an annotation, and the models that a key may hold."""
+"""Read the annotations of the configuration's models: the types behind an annotation, and the models that a key accepts."""
 
 import types
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-#: by identity, since not every annotation can be hashed; with each, so that no other takes its place
+#: keyed by id, since not every annotation is hashable; the annotation is kept too, so that its id is not reused
 _BRANCHES: dict[int, tuple[Any, list[Any]]] = {}
 
 
@@ -52,5 +52,5 @@ def child(options: Sequence[Any], part: Any) -> Any:
 
 
 def tags(model: type[BaseModel]) -> set[str]:
-    """Return the words by which a union chooses `model`."""
+    """Return the words that make a union choose `model`."""
     return {tag for key in KINDS if key in model.model_fields for tag in get_args(model.model_fields[key].annotation)}

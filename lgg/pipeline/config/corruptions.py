@@ -22,38 +22,38 @@ class Corruptions(Section):
 
     source: Literal["generated", "cifar10_c"] = Field(
         default="generated",
-        description="generated: made here from the published definitions; cifar10_c: the official archive (2.9 GB)",
+        description="generated: computed here from the published definitions; cifar10_c: the official archive (2.9 GB)",
     )
     path: FilePath | None = Field(
         default=None,
-        description="cifar10_c: where CIFAR-10-C.tar is or will be downloaded, `downloads/CIFAR-10-C.tar` by default",
+        description="cifar10_c: path of CIFAR-10-C.tar, downloaded if missing; null: `downloads/CIFAR-10-C.tar`",
     )
     names: Annotated[list[CorruptionName], Field(min_length=1)] = Field(
-        default=list(NAMES), description="which corruptions; by default the 15 of the benchmark"
+        default=list(NAMES), description="corruptions to use; by default the 15 of the benchmark"
     )
     severities: Annotated[list[Severity], Field(min_length=1)] = Field(
-        default=list(SEVERITIES), description="which severities"
+        default=list(SEVERITIES), description="severities to use"
     )
     images: Count | None = Field(
-        default=None, description="number of test images corrupted, drawn evenly from all classes; null: all"
+        default=None, description="number of test images to corrupt, drawn evenly from all classes; null: all"
     )
-    seed: Seed = Field(default=0, description="of the generated corruptions and of the choice of images")
+    seed: Seed = Field(default=0, description="seed for generating corruptions and choosing images")
     keep: bool = Field(
         default=False,
-        description="generated: keep them all in results/RUN/data/corruptions.tar (2.3 GB for 10,000 images) instead of "
-        "making them again for each method",
+        description="generated: store the images in results/RUN/data/corruptions.tar (2.3 GB for 10,000 images) instead of "
+        "generating them again for each method",
     )
 
     def problems(self) -> Iterator[Problem]:
         if self.source == "generated" and self.path is not None:
-            yield "path", "source generated reads no archive: leave `path` at null"
+            yield "path", "source `generated` reads no archive: set `path` to null"
         if self.source == "cifar10_c" and self.keep:
-            yield "keep", "`keep` is for generated corruptions; the archive stays anyway"
+            yield "keep", "`keep` only applies to generated corruptions; the downloaded archive is kept anyway"
         for key, values in (("names", self.names), ("severities", self.severities)):
             if len(set(values)) != len(values):
-                yield key, "an entry is there twice"
+                yield key, "an entry is listed twice"
 
     @property
     def is_benchmark(self) -> bool:
-        """Whether all corruptions and severities of the benchmark are there, and no others."""
+        """Whether the corruptions and severities are exactly those of the benchmark."""
         return sorted(self.names) == sorted(NAMES) and sorted(self.severities) == sorted(SEVERITIES)

@@ -1,4 +1,4 @@
-"""The images."""
+"""The section `data`: where the images come from, and how many are used."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ IMAGES_OF_SOURCE = {"digits": (1438, 359), "cifar10": (50_000, 10_000), "cifar10
 
 
 class Data(Section):
-    """The images. All sources give RGB images of 32 × 32 pixels, 8 bits a channel."""
+    """The images. All sources give 32 × 32 RGB images with 8 bits per channel."""
 
     not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "photo_patches": ("path", "cifar10", "class_names"),
@@ -23,61 +23,61 @@ class Data(Section):
     }
 
     source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"] = Field(
-        description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's; "
-        "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your pictures in train/CLASS/ and test/CLASS/"
+        description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's digits; "
+        "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your images in train/CLASS/ and test/CLASS/"
     )
     path: FilePath | None = Field(
         default=None,
         description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/ (or "
         "val/, valid/, validation/ if there is no test/); "
-        "cifar10, cifar100: where the archive is or will be downloaded, `downloads` by default; no other source has one",
+        "cifar10, cifar100: folder of the archive, downloaded if missing; null: `downloads`. Not for other sources",
     )
     train_images: Count | None = Field(
         default=None,
-        description="number of training images, drawn evenly from all classes; null: all there are (photo_patches: 2,000)",
+        description="number of training images, drawn evenly from all classes; null: all (photo_patches: 2,000)",
     )
     test_images: Count | None = Field(
         default=None,
-        description="number of test images, drawn evenly from all classes; null: all there are (photo_patches: 1,000)",
+        description="number of test images, drawn evenly from all classes; null: all (photo_patches: 1,000)",
     )
     validation_images: Count | None = Field(
         default=None,
-        description="number of training images, drawn evenly from all classes, that are held out and replace the "
-        "test images: to choose settings without looking at the test images; null: none",
+        description="number of training images to hold out, drawn evenly from all classes, and use in place of the test "
+        "images; for choosing settings without looking at the test set. null: none",
     )
     cifar10: bool = Field(
         default=False,
-        description="arrays, image_folder: whether the files hold CIFAR-10's images; the paper's figures, which are of "
-        "CIFAR-10, are shown next to your results only then",
+        description="arrays, image_folder: set to true if the files hold CIFAR-10; only then are the paper's figures, which "
+        "were measured on CIFAR-10, shown next to your results",
     )
-    seed: Seed = Field(default=0, description="decides which images are drawn, and which crops photo_patches cuts")
+    seed: Seed = Field(default=0, description="seed for drawing images, and for the crops of photo_patches")
     class_names: list[Label] | None = Field(
         default=None,
-        description="names of the classes in the order of their labels, for instance of arrays that give none; null: those "
-        "that the source gives",
+        description="class names in the order of the labels, e.g. for arrays without names; null: the names that the source "
+        "provides",
     )
     mean: list[Share] | None = Field(
         default=None,
-        description="per-channel mean in [0, 1] that networks subtract; null: that of the training images",
+        description="per-channel mean in [0, 1] that networks subtract; null: measured on the training images",
     )
     std: list[Positive] | None = Field(
         default=None,
-        description="per-channel standard deviation that networks divide by; null: that of the training images",
+        description="per-channel standard deviation that networks divide by; null: measured on the training images",
     )
 
     def problems(self) -> Iterator[Problem]:
         if self.source in ("arrays", "image_folder") and self.path is None:
-            yield "path", f"source {self.source} reads files of yours: set `path` to their folder"
+            yield "path", f"source {self.source} reads your own files: set `path` to their folder"
         if self.path is not None and "path" in self.not_of.get(self.source, ()):
-            yield "path", f"source {self.source} comes with Python packages: leave `path` at null"
+            yield "path", f"source {self.source} comes with Python packages: set `path` to null"
         if self.cifar10 and "cifar10" in self.not_of.get(self.source, ()):
-            yield "cifar10", f"it is for files of yours that hold CIFAR-10, but source {self.source} reads others"
+            yield "cifar10", f"only for your own files that hold CIFAR-10; source {self.source} does not read any"
         if (self.mean is None) != (self.std is None):
             missing = "mean" if self.mean is None else "std"
-            yield missing, "`mean` and `std` go together: give both, or neither to have them measured"
+            yield missing, "`mean` and `std` go together: set both, or neither to have them measured"
         for key, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != 3:
-                yield key, f"three numbers are needed, for red, green and blue, not {len(values)}"
+                yield key, f"expected three numbers, for red, green and blue, found {len(values)}"
         for key, count in (("train_images", self.train_images), ("test_images", self.test_images)):
             if count is not None:
                 yield from self._count_problems(key, count)
@@ -91,59 +91,59 @@ class Data(Section):
         if count < self.classes_at_least:
             yield key, f"{count} is fewer than the {self.classes_at_least} classes"
         if most is not None and count > most:
-            yield key, f"{count} is more than {self.source} has, {most:,}"
+            yield key, f"{count} is more than the {most:,} images of {self.source}"
         if self.source == "photo_patches" and count % 10:
-            yield key, f"{count}: photo_patches has 10 classes of equal size, take a multiple of 10"
+            yield key, f"{count} is not a multiple of 10; photo_patches has 10 classes of equal size"
 
     def _validation_problems(self, count: int) -> Iterator[Problem]:
         key = "validation_images"
         if self.test_images is not None:
-            yield key, "they take the place of the test images: leave `test_images` at null"
+            yield key, "they replace the test images: set `test_images` to null"
         if count < self.classes_at_least:
             yield key, f"{count} is fewer than the {self.classes_at_least} classes"
         if self.training_images is not None and self.training_images < self.classes_at_least:
             most = self.training_images + count - self.classes_at_least
-            yield key, f"{count} is too many: at most {most:,} training images can be spared"
+            yield key, f"{count} is too many: at most {most:,} training images can be held out"
 
     def _name_problems(self, names: Sequence[str]) -> Iterator[Problem]:
         if repeated := repeated_words(names):
-            yield "class_names", f"{', '.join(map(repr, repeated))} is there twice"
+            yield "class_names", f"{', '.join(map(repr, repeated))} is listed twice"
         if self.known_classes is not None and len(names) != self.known_classes:
-            yield "class_names", f"{len(names)} names are given, {self.source} has {self.known_classes} classes"
+            yield "class_names", f"{len(names)} names, but {self.source} has {self.known_classes} classes"
 
     @property
     def beside_the_paper(self) -> bool:
-        """Whether the paper's figures are shown next to ours: on its data set, and in the demonstration."""
+        """Whether the paper's figures are shown next to ours: on CIFAR-10, and in the demonstration."""
         return self.cifar10 or self.source in ("cifar10", "photo_patches", "digits")
 
-    #: numbers of your own images, after a survey
+    #: numbers of the user's own images, after a survey
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)
     _notices: list[str] = PrivateAttr(default_factory=list)
 
     @property
     def notices(self) -> list[str]:
-        """Notices for the user: which files in the folders of pictures are not read."""
+        """Notices for the user: which files in image folders are not read."""
         return self._notices
 
     @property
     def known_classes(self) -> int | None:
-        """Number of classes; None where only the files show it."""
+        """Number of classes; None if only the files show it."""
         return self._counted.get("classes") or CLASSES_OF_SOURCE.get(self.source)
 
     @property
     def classes_at_least(self) -> int:
-        """Number of classes where it is known, otherwise two, the least that any task has."""
+        """Number of classes if known, otherwise two, the least that any task has."""
         return self.known_classes or 2
 
     def available(self, split: str) -> int | None:
-        """Number of images of ``train_images`` or ``test_images`` that the source has; None where only its files show it."""
+        """Number of images of ``train_images`` or ``test_images`` in the source; None if only its files show it."""
         if self.source == "photo_patches":
             return {"train_images": 20_000, "test_images": 5_000}[split]
         counts = IMAGES_OF_SOURCE.get(self.source)
         return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
 
     def take_survey(self, found: own_files.Survey) -> None:
-        """Keep the number of images of each class, for the checks that need it, and the notices for the user."""
+        """Store the number of images per class, for the checks that need it, and the notices for the user."""
         self._notices = found.notices
         if found.counts is None:
             return
@@ -157,7 +157,7 @@ class Data(Section):
 
     @property
     def images_of_smallest_class(self) -> int | None:
-        """Most training images that the smallest class can have; None where only the files show it."""
+        """Upper bound on the training images of the smallest class; None if only the files show it."""
         if self.training_images is None or self.known_classes is None:
             return None
         even = self.training_images // self.known_classes
@@ -166,13 +166,13 @@ class Data(Section):
 
     @property
     def training_images(self) -> int | None:
-        """Number of training images; None where only the files show it."""
+        """Number of training images; None if only the files show it."""
         photo_patches = 2000 if self.source == "photo_patches" else None
         images = self.train_images or photo_patches or self.available("train_images")
         return images and images - (self.validation_images or 0)
 
     @property
     def testing_images(self) -> int | None:
-        """Number of test images; None where only the files show it."""
+        """Number of test images; None if only the files show it."""
         photo_patches = 1000 if self.source == "photo_patches" else None
         return self.validation_images or self.test_images or photo_patches or self.available("test_images")

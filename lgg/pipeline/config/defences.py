@@ -1,4 +1,4 @@
-"""Section 4.3: the defences that a network is trained with, one entry of a list each."""
+"""Section 4.3: the defences that a network is trained with, one list entry per defence."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,7 +9,7 @@ from lgg.pipeline import registry
 from lgg.pipeline.config.methods import SIMILARITY_OF_LAYERS, Registered
 from lgg.pipeline.config.types import Count, NonNegative, Positive, Section, Share, StepSize
 
-IN_DEFENCES = "it is an entry of `defences` now: `defences: [{{name: {name}, …}}]`, with the same keys"
+IN_DEFENCES = "this is now an entry of `defences`, with the same keys: `defences: [{{name: {name}, …}}]`"
 
 
 class _Defence(Section):
@@ -29,7 +29,8 @@ class Regularizer(_Defence):
 
     name: Literal["regularizer"]
     weight: NonNegative = Field(
-        default=1e-4, description="γ, next to cross-entropy; the published code's γᵖ is 0.01² = 1e-4 for batches of 100"
+        default=1e-4,
+        description="γ, weight relative to cross-entropy; the published code's γᵖ is 0.01² = 1e-4 at batch size 100",
     )
     power: Count = Field(default=2, description="p of tr(VᵀLᵖV)")
     reduction: Literal["mean", "sum"] = Field(
@@ -37,12 +38,12 @@ class Regularizer(_Defence):
     )
     k: Count | None = Field(
         default=None,
-        description="nearest neighbours kept for each vertex, itself not counted (the published code counts it); null: every "
-        "edge",
+        description="nearest neighbours kept for each vertex, not counting itself (the published code counts it); null: all "
+        "edges",
     )
     normalize: bool = Field(default=False, description="normalise the graphs, D^-1/2 A D^-1/2")
     similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
-    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, dimensionless")
 
 
 class Parseval(_Defence):
@@ -55,22 +56,22 @@ class Parseval(_Defence):
 
 
 class TrainingAttack(Section):
-    """PGD on the images of every batch."""
+    """PGD on the images of each batch."""
 
-    epsilon: Share = Field(default=8 / 255, description="largest change of a value in [0, 1]")
-    step_size: StepSize = Field(default=2 / 255, description="change of a value in one step")
-    steps: Count = Field(default=7, description="steps of the attack on every batch")
+    epsilon: Share = Field(default=8 / 255, description="largest change of a pixel value, in [0, 1]")
+    step_size: StepSize = Field(default=2 / 255, description="change of a pixel value per step")
+    steps: Count = Field(default=7, description="attack steps per batch")
     random_start: bool = Field(default=True, description="start at a random point within epsilon")
 
 
 class AdversarialTraining(TrainingAttack, _Defence):
-    """Training on PGD's images (Madry et al. 2018)."""
+    """Training on adversarial images found by PGD (Madry et al. 2018)."""
 
     name: Literal["adversarial"]
 
 
 class OtherDefence(Registered):
-    """A defence of your own: a file of lgg/defences/ and a line in its __init__.py."""
+    """Your own defence: a file in lgg/defences/ and a line in its __init__.py."""
 
     folder: ClassVar[str] = "defences"
 

@@ -18,23 +18,23 @@ from lgg.pipeline.config.methods import (
 from lgg.pipeline.config.networks import Architecture
 from lgg.pipeline.config.types import Count, Label, NonNegative, Positive, Problem, Section, Seed
 
-#: the teacher's name: of its row in Table 1 and of its folder below results/RUN/distillation/
+#: name of the teacher's row in Table 1 and of its folder in results/RUN/distillation/
 TEACHER = "teacher"
 
 
 class _DistillationMethod(LossMethod):
     @property
     def compared_layers(self) -> list[str] | None:
-        """Names of the representations that are compared; None: all."""
+        """Names of the representations to compare; None: all."""
         return None
 
 
 class _LayerMethod(_DistillationMethod):
     weight: NonNegative = Field(
-        default=25.0, description="λ, the weight of the distillation term next to cross-entropy"
+        default=25.0, description="λ, the weight of the distillation term relative to cross-entropy"
     )
     layers: Annotated[list[str], Field(min_length=1)] | None = Field(
-        default=None, description="names of the representations compared; null: all of the network's"
+        default=None, description="names of the representations to compare; null: all"
     )
 
     @property
@@ -53,7 +53,7 @@ class Hinton(_DistillationMethod):
 
     loss: Literal["hinton"]
     weight: NonNegative = Field(default=1.0, description="λ; the term is multiplied by λT²")
-    temperature: Positive = Field(default=4.0, description="T, divides both networks' logits")
+    temperature: Positive = Field(default=4.0, description="T, by which the logits of both networks are divided")
 
 
 class Relational(_LayerMethod):
@@ -66,14 +66,15 @@ class GraphMethod(_LayerMethod):
     """GKD: latent geometry graphs (the paper, Section 4.1)."""
 
     loss: Literal["graph_distillation"]
-    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: all edges")
     edges: Literal["all", "inter", "intra"] = Field(
-        default="all", description="compare all edges, those between classes, or those within one"
+        default="all",
+        description="edges to compare: all, those between classes (inter), or those within a class (intra)",
     )
     power: Count = Field(default=1, description="p: compare the matrix power Aᵖ")
     normalize: bool = Field(default=True, description="normalise the graphs, D^-1/2 A D^-1/2")
     neighbours: Literal["teacher", "own"] = Field(
-        default="teacher", description="with k: keep the teacher's edges in the student's graph too, or let each choose"
+        default="teacher", description="with k: keep the teacher's edges in both graphs, or choose them in each graph"
     )
     order: Literal["threshold_first", "normalize_first", "published"] = Field(
         default="threshold_first",
@@ -82,11 +83,11 @@ class GraphMethod(_LayerMethod):
         "neighbours among these, power",
     )
     similarity: Literal["cosine", "rbf", "rbf_squared"] = Field(default="cosine", description=SIMILARITY_OF_LAYERS)
-    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, without unit")
+    rbf_scale: Positive = Field(default=2.0, description="α of the two kernels, dimensionless")
 
 
 class OtherDistillation(_LayerMethod, OtherLoss):
-    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
+    """Your own loss: a file in lgg/losses/ and a line in its __init__.py."""
 
     def _check_call(self) -> None:
         registry.check_distillation_loss(self.module)
@@ -103,8 +104,8 @@ class Teacher(Section):
     former: ClassVar[Mapping[str, str]] = {"paper_error": IN_PAPER_YAML}
 
     architecture: Architecture
-    seed: Seed = Field(default=0, description="of its weights and batches; one teacher serves all students")
-    label: Label = Field(default="Teacher", description="name of its row")
+    seed: Seed = Field(default=0, description="seed of its weights and batches; one teacher serves all students")
+    label: Label = Field(default="Teacher", description="name of its row in the table")
 
 
 class Student(Section):
@@ -122,8 +123,8 @@ class Distillation(Comparison[DistillationMethod]):
     student: Student
     seeds_per_job: Count = Field(
         default=1,
-        description="students of one method that a job trains at once; more than 1 is for GPUs, which one small student "
-        "does not fill. Results differ by rounding",
+        description="students of one method that a job trains together; above 1 for GPUs, which one small student does not "
+        "fill. Results differ by rounding",
     )
 
     @property
@@ -135,14 +136,14 @@ class Distillation(Comparison[DistillationMethod]):
         methods, teacher = self.active_methods, self.teacher
         networks = {TEACHER: teacher.architecture, "student": self.student.architecture} if teacher else {}
         if any(True for network in networks.values() for _ in network.problems()):
-            networks = {}  # whose layers are not known
+            networks = {}  # their layers are unknown
         if TEACHER in methods:
-            yield f"methods.{TEACHER}", "that name is taken by the teacher itself; take another"
+            yield f"methods.{TEACHER}", "this name is taken by the teacher; choose another"
         for name, method in methods.items():
             if method.loss != "none" and teacher is None:
                 yield (
                     f"methods.{name}",
-                    f"it learns from a teacher, but `teacher` is null: give one, or set methods.{name} to null",
+                    f"it learns from a teacher, but `teacher` is null: configure one, or set methods.{name} to null",
                 )
             if isinstance(method, _LayerMethod) and networks:
                 yield from ((f"methods.{name}.layers", text) for text in _layer_problems(method.layers, networks))
@@ -151,10 +152,10 @@ class Distillation(Comparison[DistillationMethod]):
 
 
 def _layer_problems(layers: Sequence[str] | None, networks: "Mapping[str, Architecture]") -> Iterator[str]:
-    """Yield why the representations `layers`, or all, of the two networks cannot be compared."""
+    """Yield why the representations `layers` (None: all) of the two networks cannot be compared."""
     if layers is None:
         if len({network.layers for network in networks.values()}) > 1:
-            yield "teacher and student have different layers; name those that both have"
+            yield "teacher and student have different layers; list those that both have"
         return
     for role, network in networks.items():
         for layer in dict.fromkeys(layers):
@@ -164,4 +165,4 @@ def _layer_problems(layers: Sequence[str] | None, networks: "Mapping[str, Archit
                     f"Its layers: {', '.join(network.layers)}"
                 )
     if len(set(layers)) != len(layers):
-        yield "a layer is there twice"
+        yield "a layer is listed twice"

@@ -19,7 +19,7 @@ class CrossEntropyEmbedding(LossMethod):
 
     loss: Literal["cross_entropy"]
     classifier: Literal["own", Classifier] = Field(
-        default="own", description="whose error is in Table 2; own: the class of the largest logit"
+        default="own", description="classifier whose error is in Table 2; own: the class of the largest logit"
     )
 
 
@@ -27,22 +27,22 @@ class _MetricEmbedding(LossMethod):
     weight: Positive = Field(default=1.0, description="factor of the loss")
     classifier: Classifier = Field(
         default="nearest_neighbours",
-        description="whose error is in Table 2; all are in its supplement. nearest_neighbours: 10 of them; "
+        description="classifier whose error is in Table 2; the supplement has all of them. nearest_neighbours: the 10 nearest; "
         "svm: support vector machine with an RBF kernel",
     )
 
 
 class _NormalizableEmbedding(_MetricEmbedding):
     normalize_embeddings: bool = Field(
-        default=False, description="scale embeddings to length one, in the loss and for classifiers"
+        default=False, description="scale embeddings to unit length, in the loss and for classifiers"
     )
 
 
 def _not_cosine(value: Any) -> Any:
     if value == "cosine":
         raise ValueError(
-            "cosine is for values that cannot be negative, and the embeddings are outputs of a linear layer: take rbf or "
-            "rbf_squared (Section 3.3)"
+            "cosine needs non-negative values, and the embeddings are outputs of a linear layer: use rbf or rbf_squared "
+            "(Section 3.3)"
         )
     return value
 
@@ -53,17 +53,19 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
     loss: Literal["label_variation"]
     similarity: Annotated[Literal["rbf", "rbf_squared"], BeforeValidator(_not_cosine)] = Field(
         default="rbf",
-        description="rbf: exp(−α·distance); rbf_squared: exp(−α·distance²). Not cosine: the embeddings, outputs of a linear "
-        "layer, can be negative",
+        description="rbf: exp(−α·distance); rbf_squared: exp(−α·distance²). Not cosine: the embeddings are outputs of a linear "
+        "layer and can be negative",
     )
     rbf_scale: Positive = Field(default=2.0, description="α of the two kernels")
-    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: every edge")
+    k: Count | None = Field(default=None, description="nearest neighbours kept for each vertex; null: all edges")
     normalize: bool = Field(default=False, description="normalise the graph, D^-1/2 A D^-1/2")
-    self_loops: bool = Field(default=False, description="with normalize: count each vertex's similarity with itself")
+    self_loops: bool = Field(
+        default=False, description="with normalize: count each vertex's similarity with itself in its degree"
+    )
     power: Count = Field(default=1, description="p of tr(VᵀLᵖV)")
     reduction: Literal["mean", "sum"] = Field(
         default="mean",
-        description="sum: tr(VᵀLᵖV); mean: divided by the edges between classes, each counted in both directions",
+        description="sum: tr(VᵀLᵖV); mean: divided by the number of edges between classes, each counted in both directions",
     )
 
 
@@ -73,17 +75,17 @@ class TripletEmbedding(_NormalizableEmbedding):
     loss: Literal["triplet"]
     triplets: Literal["hard", "all"] = Field(
         default="hard",
-        description="hard: the hardest of each input, which can collapse all embeddings to one point; all: all of a batch",
+        description="hard: the hardest triplet of each input, which can collapse all embeddings to one point; all: every "
+        "triplet of the batch",
     )
     margin: Positive | Literal["soft"] = Field(
         default=0.2,
-        description="how much farther inputs of other classes should be than those of the same one; soft: as far as "
-        "possible, by a softplus",
+        description="how much farther negatives should be than positives; soft: a softplus, which keeps pushing them apart",
     )
 
 
 class OtherEmbedding(_MetricEmbedding, OtherLoss):
-    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
+    """Your own loss: a file in lgg/losses/ and a line in its __init__.py."""
 
     def _check_call(self) -> None:
         registry.check_embedding_loss(self.module)
@@ -95,16 +97,16 @@ EmbeddingMethod = Annotated[
 
 
 class EmbeddingFigure(Section):
-    """Figure A1: embeddings of the training images in the plane while networks learn."""
+    """Figure A1: two-dimensional embeddings of the training images during training."""
 
     methods: Annotated[list[str], Field(min_length=1)] = Field(
         description="rows of the figure, from the top; cross-entropy gets a layer of 2 units before its classifier, "
-        "others 2 outputs. A row goes with its method where an overlay takes that away"
+        "other methods 2 outputs. Methods that an overlay removes are skipped"
     )
     epochs: Annotated[list[CountOrZero], Field(min_length=1)] = Field(
-        description="panels between the initialisation and the end, which are always drawn: numbers of epochs trained"
+        description="epochs after which a panel is drawn, in addition to the initialisation and the end"
     )
-    seed: Seed = Field(default=0, description="of weights and batches")
+    seed: Seed = Field(default=0, description="seed of weights and batches")
 
 
 class Embedding(Comparison[EmbeddingMethod]):
@@ -112,22 +114,22 @@ class Embedding(Comparison[EmbeddingMethod]):
 
     table: ClassVar[str] = "Table 2"
 
-    baseline: str = Field(default="cross_entropy", description="the method that relative MCE and differences refer to")
+    baseline: str = Field(default="cross_entropy", description="method that relative MCE and differences refer to")
     architecture: PreActResNet18
     dimensions: Count | None = Field(
         default=None,
-        description="of the embeddings; null: the number of classes. Cross-entropy always has one logit per class",
+        description="dimension of the embeddings; null: the number of classes. Cross-entropy always has one logit per class",
     )
     figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
 
     @property
     def figure_methods(self) -> list[str]:
-        """Rows of Figure A1: a row goes with its method; where there is none, there is no figure."""
+        """Rows of Figure A1, without methods that an overlay removed; empty if there is no figure."""
         return [name for name in (self.figure.methods if self.figure else []) if name in self.active_methods]
 
     @property
     def figure_epochs(self) -> list[int]:
-        """Epochs after which Figure A1 is drawn, 0 and the last included."""
+        """Epochs after which Figure A1 has a panel, 0 and the last included."""
         return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
 
     def problems(self) -> Iterator[Problem]:
@@ -138,7 +140,7 @@ class Embedding(Comparison[EmbeddingMethod]):
                 if method.self_loops and not method.normalize:
                     yield (
                         f"methods.{name}.self_loops",
-                        "it changes degrees only, which nothing divides by unless `normalize` is true",
+                        "it only changes the degrees, which are used only if `normalize` is true",
                     )
         if self.figure:
             yield from self._figure_problems(self.figure)
@@ -146,9 +148,9 @@ class Embedding(Comparison[EmbeddingMethod]):
     def _figure_problems(self, figure: EmbeddingFigure) -> Iterator[Problem]:
         for name in dict.fromkeys(figure.methods):
             if name not in self.methods:
-                yield "figure.methods", f"{name!r} is no entry of `methods`{nearest(name, self.active_methods)}"
+                yield "figure.methods", f"{name!r} is not in `methods`{nearest(name, self.active_methods)}"
         if len(set(figure.methods)) != len(figure.methods):
-            yield "figure.methods", "a method is there twice"
+            yield "figure.methods", "a method is listed twice"
         trained = not any(key == "schedule" for key, _ in self.training.problems())
         if trained and max(figure.epochs) > self.training.epochs:
             yield "figure.epochs", f"{max(figure.epochs)} is after the last epoch, {self.training.epochs}"

@@ -13,15 +13,15 @@ class Geometry(Section):
     """Section 3 and Appendix C: Figures 1 and 2."""
 
     architecture: PreActResNet18 = Field(description="the reference network, whose eight blocks Figure 1 draws")
-    seed: Seed = Field(default=0, description="of the reference network's weights and batches")
+    seed: Seed = Field(default=0, description="seed of the reference network's weights and batches")
     training: Training
-    classes: AtLeast2 = Field(default=4, description="classes in a draw")
-    images_per_class: Count = Field(default=5, description="training images of each class in a draw")
-    k: Count = Field(default=5, description="nearest neighbours of each vertex")
-    draws: Count = Field(default=100, description="independent draws behind the distribution; the first is Figure 2's")
-    draw_seed: Seed = Field(default=0, description="of the draws")
+    classes: AtLeast2 = Field(default=4, description="classes per draw")
+    images_per_class: Count = Field(default=5, description="training images per class in a draw")
+    k: Count = Field(default=5, description="nearest neighbours kept for each vertex")
+    draws: Count = Field(default=100, description="independent draws for the distribution; Figure 2 shows the first")
+    draw_seed: Seed = Field(default=0, description="seed of the draws")
 
     def problems(self) -> Iterator[Problem]:
         images = self.classes * self.images_per_class
         if self.k >= images:
-            yield "k", f"{self.k} is too many: a graph of {images} images leaves {images - 1} neighbours to choose from"
+            yield "k", f"{self.k} is too many: in a graph of {images} images each has {images - 1} neighbours"

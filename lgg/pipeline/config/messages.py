@@ -1,4 +1,4 @@
-"""Messages for mistakes: where the mistake is, what is wrong, and the nearest valid word."""
+"""Messages for mistakes in the configuration: where, what is wrong, and the nearest valid word."""
 
 import difflib
 import re
@@ -11,7 +11,10 @@ from lgg.pipeline.config.annotations import branches, child, is_model, tags
 
 
 def merge(lines: Iterable[str]) -> Iterator[str]:
-    """Yield `lines`, with what the branches of a union expect at one key joined; a mistake deeper inside it is clearer."""
+    """Yield `lines`, joining those that differ only in what each branch of a union expects at a key.
+
+    Where a mistake deeper inside that key is reported, the less specific line is dropped.
+    """
     expected: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         match = re.fullmatch(r"(.*?)(: expected )(.*)(, found .*)", line, re.DOTALL)
@@ -29,9 +32,9 @@ def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
     """Return one line for one of pydantic's errors: where in `raw`, what is wrong, what would be right.
 
     Args:
-        error: of pydantic.
-        raw: the configuration that was read.
-        whole: its model.
+        error: one of pydantic's errors.
+        raw: the configuration as read.
+        whole: the model of the configuration.
     """
     path, annotation = _locate(error["loc"], raw, whole)
     where = ".".join(map(key_shown, path)) if path else "configuration"
@@ -42,7 +45,7 @@ def describe(error: Any, raw: Mapping[str, Any], whole: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         return f"{where}: {_unknown_key(path[-1], annotation)}"
     if kind == "union_tag_not_found":
-        return f"{where}: the key {error['ctx']['discriminator']} is needed and missing{_entry_meant(path, raw)}"
+        return f"{where}: the key {error['ctx']['discriminator']} is required{_entry_meant(path, raw)}"
     return f"{where}: {_what_is_wrong(error)}"
 
 
@@ -62,14 +65,14 @@ def _unknown_key(key: str, annotation: Any) -> str:
     if moved := _moved(key, annotation):
         return moved
     valid = _fields(annotation)
-    return f"there is no such key{nearest(key, valid)} Valid keys here: {', '.join(valid)}"
+    return f"unknown key{nearest(key, valid)} Valid keys here: {', '.join(valid)}"
 
 
 def _what_is_wrong(error: Any) -> str:
     """Return what the value or the key of an error alone tells."""
     kind, given = error["type"], error["input"]
     if kind == "missing":
-        return "this key is needed and missing"
+        return "this key is required"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type", "model_attributes_type"):
@@ -81,18 +84,18 @@ def _what_is_wrong(error: Any) -> str:
     if kind == "string_too_long":
         return f"the text is longer than {error['ctx']['max_length']} characters"
     if kind == "invalid_key":
-        return f"names of keys are text, put {shown(given)} in quotes"
+        return f"keys must be text, put {shown(given)} in quotes"
     return f"expected {error['msg'].removeprefix('Input should be ')}, found {shown(given)}"
 
 
 def _moved(key: str, annotation: Any) -> str | None:
-    """Return where the value of a key goes that a model once had; None of a key that it never had."""
+    """Return where the value of a former key goes now; None if the models never had this key."""
     models = filter(is_model, branches(annotation))
     return next((model.former[key] for model in models if key in getattr(model, "former", ())), None)
 
 
 def _entry_meant(path: Sequence[str], raw: Any) -> str:
-    """Return a question: which existing entry is meant by one that is new and lacks its kind."""
+    """Return a hint for a new entry without a kind: the existing entry that may be meant."""
     for part in path[:-1]:
         raw = raw[part] if _holds(raw, part) else {}
     others = [name for name in raw if name != path[-1]] if isinstance(raw, Mapping) and len(path) > 1 else []
@@ -106,13 +109,13 @@ def shown(given: Any) -> str:
         return "nothing" if given is None else "a section"
     try:
         text = repr(given)
-    except ValueError:  # a whole number of more digits than Python prints
-        return "a number of thousands of digits"
+    except ValueError:  # an integer with more digits than Python prints
+        return "a number with thousands of digits"
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def key_shown(key: object) -> str:
-    """Return a key as messages name it: one with a line break or the like would tear them apart."""
+    """Return a key as messages name it: one with a line break or the like would break the message."""
     return key if isinstance(key, str) and key.isprintable() and key else repr(key)
 
 
@@ -124,14 +127,14 @@ def listed(owner: str, mistakes: Sequence[str]) -> str:
 
 def _pattern_in_words(pattern: str) -> str:
     if pattern.startswith("^[a-z]"):
-        return "use lower-case letters, digits and underscores, a letter first"
-    return "use letters, digits, dots, hyphens and underscores, a letter or digit first; no slashes"
+        return "use lower-case letters, digits and underscores, starting with a letter"
+    return "use letters, digits, dots, hyphens and underscores, starting with a letter or digit; no slashes"
 
 
 def _locate(location: Sequence[Any], raw: Any, whole: type[BaseModel]) -> tuple[list[str], Any]:
-    """Return the path of a key as the user wrote it, and the model that the key belongs to.
+    """Return the path of a key as the user wrote it, and the annotation that the key belongs to.
 
-    Pydantic mixes the tags of unions into its locations; the configuration itself shows which parts are real.
+    Pydantic's locations also contain the tags of unions; the configuration shows which parts are keys.
     """
     path: list[str] = []
     annotation: Any = whole
@@ -147,7 +150,7 @@ def _locate(location: Sequence[Any], raw: Any, whole: type[BaseModel]) -> tuple[
             annotation = tagged[0]
             continue
         if not _holds(value, part) and not any(is_model(m) and part in m.model_fields for m in options):
-            continue  # the name of a union's branch
+            continue  # the name of a branch of a union
         path.append(str(part))
         owner, annotation = annotation, child(options, part)
         value = inside
@@ -164,7 +167,7 @@ def _fields(annotation: Any) -> list[str]:
     return [name for model in branches(annotation) if is_model(model) for name in model.model_fields]
 
 
-#: names of keys in papers and in other code
+#: names that papers and other code use for our keys
 _SYNONYMS = {
     "lambda": "weight",
     "lamda": "weight",
@@ -176,7 +179,7 @@ _SYNONYMS = {
 
 
 def nearest(word: Any, valid: Sequence[str] | Mapping[str, Any]) -> str:
-    """Return a question: is the word of `valid` nearest to `word` meant? A full stop where none is near."""
+    """Return "; did you mean …?" with the word of `valid` nearest to `word`, or a full stop if none is near."""
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     close = close or [name for name in names if str(word).lower() in name][:1]

@@ -1,4 +1,4 @@
-"""What all tables share: rows, the section that has them, and code of your own that a row or a network is made with."""
+"""What all tables share: rows, the sections that hold them, and your own losses, defences and networks."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -10,12 +10,12 @@ from lgg.pipeline.config.messages import nearest
 from lgg.pipeline.config.training import Training
 from lgg.pipeline.config.types import Label, Name, Problem, Section, Seeds, repeated_words, shown_alike
 
-#: of losses over layers
+#: description of the key `similarity` of losses over layers
 SIMILARITY_OF_LAYERS = (
-    "cosine: for representations that cannot be negative; rbf: exp(−α·distance), distances divided by their mean over the "
-    "batch; rbf_squared: the same with squares"
+    "cosine: for non-negative representations; rbf: exp(−α·distance), distances divided by their mean over the batch; "
+    "rbf_squared: the same with squared distances"
 )
-IN_PAPER_YAML = "the paper's figures are in config/paper.yaml now: table, method, measure, value"
+IN_PAPER_YAML = "the paper's figures are now in config/paper.yaml, as table, method, measure, value"
 
 
 class Method(Section):
@@ -29,43 +29,41 @@ class Method(Section):
         IN_PAPER_YAML,
     )
 
-    label: Label = Field(description="name of the row, plain text")
+    label: Label = Field(description="name of the row in tables and figures, plain text")
 
 
 M = TypeVar("M", bound=Method)
 
 
 class Comparison(Section, Generic[M]):
-    """Networks of several methods, each trained from several seeds and compared in a table."""
+    """Networks of several methods, each trained with several seeds and compared in a table."""
 
-    #: as messages name it
+    #: name of the table in messages
     table: ClassVar[str]
 
-    training: Training = Field(description="of all networks of this section alike")
-    baseline: str = Field(default="baseline", description="the method that the others are compared with")
+    training: Training = Field(description="training of all networks in this section")
+    baseline: str = Field(default="baseline", description="method that the others are compared with")
     methods: dict[Name, M | None] = Field(
-        description="rows of the table by name; a new entry is a new row, null takes one away"
+        description="rows of the table by name; a new entry adds a row, null removes one"
     )
-    seeds: Seeds | None = Field(
-        default=None, description="in place of the run's `seeds`, for this section alone; null: those"
-    )
+    seeds: Seeds | None = Field(default=None, description="seeds of this section only; null: the run's `seeds`")
 
     @property
     def active_methods(self) -> dict[str, M]:
-        """The methods without those that an overlay took away."""
+        """The methods without those that an overlay removed."""
         return {name: method for name, method in self.methods.items() if method is not None}
 
     @property
     def other_labels(self) -> list[str]:
-        """Labels of rows that are no method's."""
+        """Labels of rows that do not belong to a method."""
         return []
 
     def problems(self) -> Iterator[Problem]:
         methods = self.active_methods
         if not methods:
-            yield "methods", f"there is none; {self.table} needs at least the baseline"
+            yield "methods", f"it is empty; {self.table} needs at least the baseline"
         elif self.baseline not in methods:
-            yield "baseline", f"{self.baseline!r} is no entry of `methods`{nearest(self.baseline, methods)}"
+            yield "baseline", f"{self.baseline!r} is not in `methods`{nearest(self.baseline, methods)}"
         labels = [*self.other_labels, *(method.label for method in methods.values())]
         for name, method in methods.items():
             if shown_alike(method.label) in repeated_words(labels):
@@ -73,19 +71,19 @@ class Comparison(Section, Generic[M]):
 
 
 def neighbour_problems(key: str, k: int | None, training: Training) -> Iterator[Problem]:
-    """Yield at `key` that batches are too small for `k` neighbours, where they are."""
+    """Yield a problem at `key` if batches are too small for `k` neighbours."""
     if k is not None and k > training.batch_size:
         yield key, f"{k} neighbours cannot be found in batches of {training.batch_size} (training.batch_size)"
 
 
 class Registered(Section):
-    """Code of your own: a file of the package and a line in the table `_EXPORTS` of its folder."""
+    """Your own code: a file of the package and a line in the table `_EXPORTS` of its folder."""
 
-    #: of lgg/ that the file is in
+    #: folder in lgg/ that the file is in
     folder: ClassVar[str]
 
-    module: str = Field(description="the file without .py; of a network its name in the table _EXPORTS")
-    arguments: dict[str, bool | int | float | str | None] = Field(default={}, description="arguments of its class")
+    module: str = Field(description="file name without .py; for a network, its name in the table _EXPORTS")
+    arguments: dict[str, bool | int | float | str | None] = Field(default={}, description="arguments for its class")
 
     def problems(self) -> Iterator[Problem]:
         try:
@@ -96,12 +94,12 @@ class Registered(Section):
         yield from _argument_problems(classes[self.module], self.arguments, taken)
 
     def _classes(self) -> Mapping[str, str]:
-        """Return the classes by name; ValueError where that of this entry is not registered."""
+        """Return the registered classes by name; ValueError if this entry's is not registered."""
         classes = self._registered()
         if self.module not in classes:
             raise ValueError(
-                f"{self.module!r} is not registered{nearest(self.module, classes)} A line of _EXPORTS in "
-                f"lgg/{self.folder}/__init__.py registers it"
+                f"{self.module!r} is not registered{nearest(self.module, classes)} Register it with a line of _EXPORTS in "
+                f"lgg/{self.folder}/__init__.py"
             )
         return classes
 
@@ -109,15 +107,15 @@ class Registered(Section):
         raise NotImplementedError
 
     def _checked(self) -> Mapping[str, bool] | None:
-        """Return the arguments of the class, and whether it needs each; None where any may be right.
+        """Return the arguments of the class and whether each is required; None if it accepts any.
 
-        Raises ValueError where it cannot be made, or not be used as this section would use it.
+        Raises ValueError if it cannot be made, or cannot be used in this section.
         """
         raise NotImplementedError
 
 
 def _argument_problems(owner: str, given: Mapping[str, Any], taken: Mapping[str, bool] | None) -> Iterator[Problem]:
-    """Yield arguments that the class `owner` does not take, and those that it needs; `taken` is None where any may be right."""
+    """Yield arguments that the class `owner` does not take, and missing ones; `taken` is None if it takes any."""
     if taken is None:
         return
     for name in given:
@@ -130,7 +128,7 @@ def _argument_problems(owner: str, given: Mapping[str, Any], taken: Mapping[str,
 class LossMethod(Method):
     """A row whose networks are trained with a loss of lgg/losses."""
 
-    #: keys that are no arguments of the loss
+    #: keys that are not arguments of the loss
     around_the_loss: ClassVar[frozenset[str]] = frozenset({"label", "loss", "weight", "layers", "classifier"})
 
     @property
@@ -145,7 +143,7 @@ class LossMethod(Method):
 
 
 class OtherLoss(LossMethod, Registered):
-    """A loss of your own: a file of lgg/losses/ and a line in its __init__.py."""
+    """Your own loss: a file in lgg/losses/ and a line in its __init__.py."""
 
     folder: ClassVar[str] = "losses"
 
@@ -168,5 +166,5 @@ class OtherLoss(LossMethod, Registered):
         return taken
 
     def _check_call(self) -> None:
-        """Raise ValueError where the loss's `forward` cannot be called as training in this section calls it."""
+        """Raise ValueError if the loss's `forward` cannot be called as training in this section calls it."""
         raise NotImplementedError

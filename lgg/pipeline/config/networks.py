@@ -1,4 +1,4 @@
-"""Networks: the two families of the paper, and networks of your own."""
+"""Networks: the two families of the paper, and your own."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,12 +13,12 @@ from lgg.pipeline.config.types import Count, Problem, Section
 class _Architecture(Section):
     @property
     def built_with(self) -> dict[str, Any]:
-        """What `lgg.models.build` is given."""
+        """Arguments of `lgg.models.build`."""
         return self.model_dump(mode="json")
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of its representations; ValueError where its class does not list them."""
+        """Names of its representations; ValueError if its class does not list them."""
         return registry.network_layers(self.built_with["name"])
 
 
@@ -27,13 +27,15 @@ class WideResNet(_Architecture):
 
     name: Literal["wide_resnet"]
     depth: Annotated[int, Field(ge=10)] = Field(description="number of layers, 6n + 4")
-    width: Annotated[float, Field(gt=0, le=1000)] = Field(description="stages have 16, 32 and 64 channels times this")
+    width: Annotated[float, Field(gt=0, le=1000)] = Field(
+        description="factor of the 16, 32 and 64 channels of the stages"
+    )
 
     def problems(self) -> Iterator[Problem]:
         if (self.depth - 4) % 6:
             yield "depth", f"{self.depth} is not of the form 6n + 4 (10, 16, 22, 28 …)"
         if int(16 * self.width) < 1:
-            yield "width", f"{self.width} leaves the first stage without channels; take at least 0.0625"
+            yield "width", f"{self.width} leaves the first stage without channels; use at least 0.0625"
 
 
 class PreActResNet18(_Architecture):
@@ -44,7 +46,7 @@ class PreActResNet18(_Architecture):
 
 
 class OtherNetwork(_Architecture, Registered):
-    """A network of your own: a file of lgg/models/ and a line in its __init__.py."""
+    """Your own network: a file in lgg/models/ and a line in its __init__.py."""
 
     folder: ClassVar[str] = "models"
 

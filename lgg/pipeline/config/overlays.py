@@ -1,4 +1,4 @@
-"""Overlays: how files and ``--config`` are laid over a base, key by key, by what the models of the configuration declare.
+"""Overlays: how files and ``--config`` are merged into a base configuration, key by key, as its models declare.
 
 Imports neither torch nor torchvision.
 """
@@ -15,15 +15,15 @@ from lgg.pipeline.config.annotations import KINDS, branches, child, is_model, ta
 from lgg.pipeline.config.messages import nearest
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: what YAML 1.2 takes for a number and YAML 1.1, which Snakemake reads, for text
+#: a number in YAML 1.2, but text in YAML 1.1, which Snakemake reads
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A word of the command line without quotes: its text, and the number, truth value or null that a file would hold.
+    """An unquoted word of the command line: its text, and the number, boolean or null that YAML makes of it.
 
-    Its key decides which of the two it is: a run may be called 007.
+    The key decides which of the two is meant: a run may be called 007.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Plain:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML, and keeps the text of what is no text."""
+    """Read YAML, and keep the original text of numbers, booleans and nulls."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         value = super().construct_object(node, deep)
@@ -43,23 +43,23 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_arguments(arguments: Sequence[str], parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``--config`` was given, each value as a file would hold it, or as `Plain` where its key decides.
+    """Return the values given to ``--config``, as in a file, or as `Plain` where the key decides.
 
     Args:
-        arguments: each KEY=VALUE.
-        parsed: what Snakemake made of them: below the first level text alone, quotes lost. What it was given by a program,
-            in values of Python, stays as it is.
+        arguments: the arguments, each KEY=VALUE.
+        parsed: what Snakemake made of them: below the first level only text, without its quotes. Python values, given by a
+            program, are left as they are.
     """
     found: dict[str, Any] = {}
     for argument in arguments:
         key, _, value = argument.partition("=")
-        with suppress(yaml.YAMLError, ValueError):  # then Snakemake took the whole for text
+        with suppress(yaml.YAMLError, ValueError):  # then Snakemake kept it as text
             found = _added(found, {key: yaml.load(value, Loader=_Loader)})
     return {key: _retold(value, found.get(key)) for key, value in parsed.items()}
 
 
 def _added(under: Any, over: Any) -> Any:
-    """Return `over` on `under`, key by key; keys are their text."""
+    """Return `over` merged into `under`, key by key; keys are text."""
     if not isinstance(over, Mapping):
         return over
     merged = dict(under) if isinstance(under, Mapping) else {}
@@ -70,12 +70,12 @@ def _added(under: Any, over: Any) -> Any:
 
 
 def _retold(parsed: Any, found: Any) -> Any:
-    """Return `parsed`, its words as `found` has them where they are no texts there."""
+    """Return `parsed`, with the values of `found` where those are not text."""
     if isinstance(parsed, Mapping) and isinstance(found, Mapping):
         return {key: _retold(value, found.get(key)) for key, value in parsed.items()}
     if isinstance(parsed, list) and isinstance(found, list) and len(parsed) == len(found):
         return [_retold(one, other) for one, other in zip(parsed, found, strict=True)]
-    quoted = isinstance(found, str) and isinstance(parsed, (int, float))  # of which Snakemake takes the quotes away
+    quoted = isinstance(found, str) and isinstance(parsed, (int, float))  # Snakemake drops the quotes
     return found if isinstance(found, Plain) or quoted else parsed
 
 
@@ -83,11 +83,11 @@ def _retold(parsed: Any, found: Any) -> Any:
 
 
 def as_declared(value: Any, annotation: Any) -> Any:
-    """Return a configuration whose words and texts are what the keys of `annotation`, a model or a type, take.
+    """Return a configuration whose words have the types that the keys of `annotation`, a model or a type, accept.
 
-    Where only text is taken a word of the command line stays text; elsewhere it is what a file would hold. A text becomes
-    a number, a truth value or null where its key takes those and no text: 5e-4 is text to YAML 1.1, and all is text
-    in a configuration that another workflow was given by ``--config`` and hands on.
+    A word of the command line stays text if its key accepts only text; otherwise it becomes the YAML value. Text becomes a
+    number, boolean or null if its key accepts these and not text: 5e-4 is text in YAML 1.1, and every value is text in a
+    configuration that another workflow received by ``--config`` and passes on.
     """
     options = branches(annotation)
     if isinstance(value, Mapping):
@@ -111,7 +111,7 @@ def _may_be_text(value: Any) -> bool:
 
 
 def _from_text(text: str, taken: set[Any]) -> Any:
-    """Return the value that `text` writes out, of one of the types `taken`, or null."""
+    """Return the value written as `text`, if it is null or of one of the types `taken`; otherwise the text."""
     if str in taken and len(taken) > 1:  # an argument of any type: text in a file stays text
         return float(text) if EXPONENT.fullmatch(text) else text
     if text == "null":
@@ -125,18 +125,18 @@ def _from_text(text: str, taken: set[Any]) -> Any:
     return text
 
 
-# --- one over the other -----------------------------------------------------------------------------------------------
+# --- merging ----------------------------------------------------------------------------------------------------------
 
 
 def lay_over(under: Any, over: Any, annotation: Any, path: str = "") -> tuple[Any, list[str]]:
-    """Return `under` with `over` laid over it key by key, and a line for each thing taken away that is not there.
+    """Return `under` with `over` merged into it key by key, and a message for each removal of something that does not exist.
 
-    Lists are replaced as a whole. Keys keep their order, new ones come last. Where `over` chooses another kind of an entry,
-    what only the former kind has goes. Null takes away: an entry, or a key that another kind of its entry has.
+    Lists are replaced entirely. Keys keep their order, new ones come last. If `over` chooses another kind of entry, keys that
+    only the former kind has are dropped. Null removes an entry, or a key that another kind of its entry has.
 
     Args:
         annotation: the model or type of both.
-        path: where they are, for the lines.
+        path: their key, for the messages.
     """
     if not isinstance(over, Mapping):
         return over, []
@@ -149,13 +149,13 @@ def lay_over(under: Any, over: Any, annotation: Any, path: str = "") -> tuple[An
             if any(get_origin(option) is dict for option in options):
                 if key not in before and any(map(_is_section, options)):
                     lines.append(
-                        f"{where}: null takes an entry away, but there is none of this name{nearest(key, before)}"
+                        f"{where}: null removes an entry, but there is none of this name{nearest(key, before)}"
                     )
                 merged[key] = None
             elif key in before or any(key in model.model_fields for model in options if is_model(model)):
                 merged.pop(key, None)
             else:
-                merged[key] = None  # no such key, which is refused like any other
+                merged[key] = None  # an unknown key, refused like any other
             continue
         merged[key], below = lay_over(merged.get(key), value, child(options, key), where)
         lines += below
@@ -163,7 +163,7 @@ def lay_over(under: Any, over: Any, annotation: Any, path: str = "") -> tuple[An
 
 
 def _leftovers(under: Mapping[str, Any], over: Mapping[str, Any], options: Sequence[Any]) -> set[str]:
-    """Return the keys of `under` that the kind which `over` chooses does not have."""
+    """Return the keys of `under` that the kind chosen by `over` does not have."""
     for key in (*KINDS, "source"):
         kind = over.get(key)
         if not isinstance(kind, str) or kind == under.get(key):
@@ -177,7 +177,7 @@ def _leftovers(under: Mapping[str, Any], over: Mapping[str, Any], options: Seque
 
 
 def _declared(key: Any, entry: Mapping[str, Any], options: Sequence[Any]) -> bool:
-    """Return whether the kind that `entry` is has `key`."""
+    """Return whether the kind of `entry` has `key`."""
     models = [option for option in options if is_model(option)]
     chosen = {entry[kind] for kind in KINDS if isinstance(entry.get(kind), str)}
     kinds = [model for model in models if chosen & tags(model)]

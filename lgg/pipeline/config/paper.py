@@ -1,4 +1,4 @@
-"""The figures that the paper gives, from config/paper.yaml, and which of them tables show."""
+"""The paper's figures, from config/paper.yaml, and which of them the tables show."""
 
 import difflib
 import math
@@ -18,7 +18,7 @@ from lgg.pipeline.config.run import COMPARISONS, Config
 from lgg.pipeline.config.types import Problem
 from lgg.reporting.measures import MEASURES
 
-#: whose methods the rows of a table are
+#: section whose methods are the rows of a table
 SECTION_OF_TABLE = {
     "table1": "distillation",
     "table2": "embedding",
@@ -32,17 +32,17 @@ Figures = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 @dataclass(frozen=True)
 class Paper:
-    """The paper's figures, as far as they go with the images of a run."""
+    """The paper's figures that are comparable with a run; none if the run's images are others."""
 
     figures: Figures = field(default_factory=dict)
 
     def row(self, table: str, method: str, constants: Container[str] | None = None) -> dict[str, float]:
-        """Return the figures of a row by measure, without those that go with other constants than the configured ones.
+        """Return the figures of a row by measure, without those measured with other constants than the configured ones.
 
         Args:
             table: one of `TABLES`.
             method: name of the row.
-            constants: what `constants_of_the_paper` returns; None where the table depends on none.
+            constants: what `constants_of_the_paper` returns; None if the table depends on none.
         """
         own = self.figures.get(table, {}).get(method, {})
         return {
@@ -53,7 +53,7 @@ class Paper:
 
 
 def constants_of_the_paper(tests: RobustnessTests | None, corruptions: Corruptions | None) -> set[str]:
-    """Return what is configured as in the paper: keys of `robustness.tests`, and "corruptions" for the whole benchmark."""
+    """Return what is configured as in the paper: keys of `robustness.tests`, and "corruptions" for the full benchmark."""
     alike = {"corruptions"} if corruptions is not None and corruptions.is_benchmark else set()
     if tests is None:
         return alike
@@ -65,7 +65,7 @@ def constants_of_the_paper(tests: RobustnessTests | None, corruptions: Corruptio
 
 
 def read_paper(path: Path, config: Config) -> Paper:
-    """Return the figures in the file `path`; none for images that the paper's are not of.
+    """Return the figures in the file `path`; none if the run has other images than the paper.
 
     Raises ConfigError with one message for all mistakes in it, whatever the images, and where there is no such file.
     """
@@ -80,7 +80,7 @@ def read_paper(path: Path, config: Config) -> Paper:
     figures = {} if raw is None else raw
     if mistakes := [f"{where}: {text}" if where else text for where, text in _problems(figures, config)]:
         raise ConfigError(
-            f"{listed(str(path), mistakes)}\nIt holds `TABLE: {{METHOD: {{MEASURE: value}}}}`. Nothing was run."
+            f"{listed(str(path), mistakes)}\nThe format is `TABLE: {{METHOD: {{MEASURE: value}}}}`. Nothing was run."
         )
     if not config.data.beside_the_paper:
         return Paper()
@@ -98,7 +98,7 @@ def _problems(figures: Any, config: Config) -> Iterator[Problem]:
         return
     for table, rows in figures.items():
         if table not in TABLES:
-            yield key_shown(table), f"there is no such table{nearest(table, TABLES)} Valid: {', '.join(TABLES)}"
+            yield key_shown(table), f"unknown table{nearest(table, TABLES)} Valid: {', '.join(TABLES)}"
         elif not isinstance(rows, Mapping):
             yield table, f"expected methods, found {shown(rows)}"
         else:
@@ -116,7 +116,7 @@ def _row_problems(table: str, rows: Mapping[Any, Any], config: Config) -> Iterat
         for measure, figure in figures.items():
             key = f"{where}.{key_shown(measure)}"
             if measure not in measures:
-                yield key, f"{table} has no such measure{nearest(measure, measures)} Valid: {', '.join(measures)}"
+                yield key, f"unknown measure of {table}{nearest(measure, measures)} Valid: {', '.join(measures)}"
             elif isinstance(figure, bool) or not isinstance(figure, int | float) or not math.isfinite(figure):
                 yield key, f"expected a number, found {shown(figure)}"
             elif MEASURES[measure].unit in ("%", "points") and not -100 <= figure <= 100:
@@ -124,7 +124,7 @@ def _row_problems(table: str, rows: Mapping[Any, Any], config: Config) -> Iterat
 
 
 def _method_problems(table: str, method: str, rows: Mapping[Any, Any], config: Config) -> Iterator[str]:
-    """Yield that a name has the wrong form, or looks like a misspelt row; a row that the run does not have may be there."""
+    """Yield a problem if a name has the wrong form or looks like a misspelt row; rows that the run lacks are allowed."""
     section, dot, name = method.rpartition(".")
     if table == "tableA1" and (not dot or section not in COMPARISONS):
         yield f"{method!r} is not SECTION.METHOD with one of the sections {', '.join(COMPARISONS)}"
@@ -136,4 +136,4 @@ def _method_problems(table: str, method: str, rows: Mapping[Any, Any], config: C
     prefix = f"{section}." if dot else ""
     without_figures = [other for other in known if prefix + other not in rows]
     if close := difflib.get_close_matches(name, without_figures, n=1, cutoff=0.8):
-        yield f"there is no such method; did you mean {prefix + close[0]!r}?"
+        yield f"unknown method; did you mean {prefix + close[0]!r}?"

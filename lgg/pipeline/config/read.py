@@ -1,4 +1,4 @@
-"""Reading the configuration: overlays laid over a base, all mistakes at once, and a look at the files of the run."""
+"""Reading the configuration: merges overlays into the base, reports all mistakes at once, and checks the run's files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -14,25 +14,25 @@ from lgg.pipeline.config.overlays import as_declared, lay_over
 from lgg.pipeline.config.run import Config
 from lgg.pipeline.config.types import Problem, Section
 
-#: the folder of results/ that is committed
+#: the folder in results/ that is committed
 PUBLISHED = "published"
 
 
 def load(*layers: Mapping[str, Any]) -> Config:
-    """Return the validated configuration: the first of `layers` with the others laid over it, one after the other.
+    """Return the validated configuration: the first of `layers` with the others merged into it in order.
 
-    Raises ConfigError with one message for all mistakes: each with the path of its key and, where a word is unknown,
-    the nearest valid one.
+    Raises ConfigError with one message for all mistakes: each with the path of its key and, for an unknown word, the nearest
+    valid one.
     """
     config, mistakes = _read(layers)
     return _unless(mistakes, config)
 
 
 def plan(*layers: Mapping[str, Any], folder: Path) -> Config:
-    """Return what `load` does, of a configuration that is about to be run in `folder`; checks the files there too.
+    """Return what `load` does, for a configuration that is about to run in `folder`; checks the files there too.
 
-    Raises ConfigError as `load` does, also for data that are missing or too few for what is configured, for a run whose
-    folder cannot be written, and for a test that tests nothing.
+    Raises ConfigError as `load` does, and also if data are missing or too few for what is configured, if the run's folder
+    cannot be written, or if a test would test nothing.
     """
     config, mistakes = _read(layers, folder)
     return _unless(mistakes, config)
@@ -45,7 +45,7 @@ def _unless(mistakes: Sequence[str], config: Config) -> Config:
 
 
 def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tuple[Config, list[str]]:
-    """Return the configuration, without what cannot be read of it, and a line for each mistake."""
+    """Return the readable part of the configuration, and a line for each mistake."""
     raw, mistakes = as_declared(layers[0], Config), []
     for layer in layers[1:]:
         raw, lines = lay_over(raw, as_declared(layer, Config), Config)
@@ -62,9 +62,9 @@ def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tu
 
 
 def _readable(raw: Mapping[str, Any], unreadable: set[Any]) -> Config:
-    """Return the sections of `raw`, None in place of those with a key that is wrong by itself.
+    """Return the sections of `raw`, with None for those that have an invalid key.
 
-    So that mistakes in the others are reported too.
+    This way mistakes in the other sections are reported too.
     """
     fields = set(Config.model_fields)
     read = {name: _reader(name).validate_python(raw[name]) for name in fields.intersection(raw) - unreadable}
@@ -78,7 +78,7 @@ def _reader(name: str) -> TypeAdapter[Any]:
 
 
 def _all_problems(section: Section) -> Iterator[Problem]:
-    """Yield the problems of a section and of all below it."""
+    """Yield the problems of a section and of all sections in it."""
     yield from section.problems()
     for name, value in section:
         for path, part in _parts(value, name):
@@ -86,7 +86,7 @@ def _all_problems(section: Section) -> Iterator[Problem]:
 
 
 def _parts(value: Any, path: str) -> Iterator[tuple[str, Section]]:
-    """Yield the sections in the value of a key, and where each is."""
+    """Yield the sections in the value of a key, each with its path."""
     if isinstance(value, Section):
         yield path, value
     elif isinstance(value, dict):
@@ -98,7 +98,7 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, Section]]:
 
 
 def _file_problems(config: Config, folder: Path) -> Iterator[Problem]:
-    """Yield what prevents running `config` in `folder`, to which paths are relative; counts your own images."""
+    """Yield what prevents running `config` in `folder`, to which paths are relative; counts the user's own images."""
     yield from _place_problems(config.run, folder)
     if config.robustness:
         yield from config.robustness.tests.strength_problems()
@@ -117,11 +117,11 @@ def _file_problems(config: Config, folder: Path) -> Iterator[Problem]:
 
 
 def _place_problems(run: str | None, folder: Path) -> Iterator[Problem]:
-    """Yield why the results of `run` cannot be written below `folder`."""
+    """Yield why the results of `run` cannot be written in `folder`."""
     if run is None:
         return
     if run.lower() == PUBLISHED:
-        yield "run", f"results/{run}/ holds the results that are published with the project; take another name"
+        yield "run", f"results/{run}/ holds the results published with the project; choose another name"
     for place in (folder / "results", folder / "results" / run):
         if (place.exists() or place.is_symlink()) and not place.is_dir():
-            yield "run", f"{place} is a file, where a folder is needed; take another name, or move it away"
+            yield "run", f"{place} is a file, but a folder is needed; choose another name, or move the file"

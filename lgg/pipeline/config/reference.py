@@ -1,4 +1,4 @@
-"""What is generated from the models: the JSON schema for editors, and the tables of keys in config/README.md."""
+"""Generate the JSON schema for editors, and the tables of keys in config/README.md, from the models."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ TABLES_BELOW = "<!-- The tables below are generated: make format -->"
 
 
 def json_schema() -> str:
-    """Return the JSON schema of the configuration, for editors. Overlays have only some of the keys, so none is required."""
+    """Return the JSON schema of the configuration, for editors. No key is required, since overlays have only some of them."""
 
     def without_required(node: Any) -> Any:
         if isinstance(node, dict):
             kept = {k: without_required(v) for k, v in node.items() if not (k == "required" and isinstance(v, list))}
-            # part of a section may fit several branches of a union
+            # an incomplete section may match several branches of a union
             return {"anyOf" if k == "oneOf" else k: v for k, v in kept.items()}
         return [without_required(item) for item in node] if isinstance(node, list) else node
 
@@ -65,7 +65,7 @@ def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> 
 
 
 def _default_in_json(default: Any) -> str:
-    """Return a default as JSON; of a section, what differs from the defaults of its keys."""
+    """Return a default as JSON; for a section, what differs from the defaults of its keys."""
     return json.dumps(default.model_dump(exclude_defaults=True) if isinstance(default, BaseModel) else default)
 
 
@@ -95,7 +95,7 @@ def _type_name(annotation: Any, metadata: Sequence[Any]) -> str:
 
 
 def write_documentation(folder: Path) -> None:
-    """Write `folder`/schema.json, and the tables of keys into `folder`/README.md below its mark."""
+    """Write `folder`/schema.json, and the tables of keys below the marker in `folder`/README.md."""
     readme = folder / "README.md"
     prose, mark, _ = readme.read_text(encoding="utf-8").partition(TABLES_BELOW)
     write_text(readme, prose + mark + "\n\n" + keys_table())

@@ -1,4 +1,4 @@
-"""What jobs ask for."""
+"""The section `resources`: what jobs request."""
 
 import re
 from typing import Annotated, Any, Literal, get_args
@@ -9,7 +9,7 @@ from lgg.pipeline.config.types import Count, Section
 
 
 class JobResources(Section):
-    """What one job of a kind asks for; changing it reruns nothing."""
+    """What one job of a kind requests; changing it reruns nothing."""
 
     threads: Count = Field(description="CPU threads")
     mem_mb: Count = Field(description="memory, in MB")
@@ -17,18 +17,18 @@ class JobResources(Section):
 
 
 class Checkpoints(Section):
-    """How often a training run writes a checkpoint, from which it resumes after it was killed. No result depends on it."""
+    """How often a training run writes a checkpoint to resume from if it is killed. Results do not depend on it."""
 
     minutes: Annotated[float, Field(gt=0)] | None = Field(
-        default=10.0, description="the most that is lost when a machine dies; null: no checkpoints by time"
+        default=10.0, description="minutes between checkpoints, the most that a crash loses; null: none by time"
     )
     epochs: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="number of epochs between checkpoints; null: none by epochs"
+        default=None, description="epochs between checkpoints; null: none by epoch"
     )
 
 
 def _device(value: Any) -> Any:
-    """Refuse names of devices that other programs use, with the name here."""
+    """Refuse device names of other programs, and suggest the valid one."""
     word = str(value).lower()
     refused = f"{value!r} is not a valid choice"
     if value not in get_args(Device) and re.fullmatch(r"(cuda|gpu|nvidia|hip|rocm|amd)s?", word):
@@ -46,17 +46,17 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class Resources(Section):
-    """What jobs ask for: `train` with a GPU, `evaluate` with a GPU, `light` (data, tables, figures) without."""
+    """What jobs request: `train` and `evaluate` with a GPU, `light` (data, tables, figures) without."""
 
     device: Annotated[Device, BeforeValidator(_device)] = Field(
         default="auto",
-        description="cuda: jobs of `train` and `evaluate` ask for one GPU each; cpu: none does; auto: cuda where this "
-        "machine has a GPU that PyTorch can use (on a cluster's login node without one, write cuda)",
+        description="cuda: each job of `train` and `evaluate` requests one GPU; cpu: none does; auto: cuda if this machine "
+        "has a GPU that PyTorch can use (on a cluster's login node without one, write cuda)",
     )
     jobs_per_gpu: Count = Field(
         default=1,
-        description="how many jobs share a GPU of this machine, for networks that do not fill one; `--resources gpu=N` then "
-        "counts these places",
+        description="jobs that share one GPU of this machine, for networks too small to fill it; `--resources gpu=N` then "
+        "counts places, not GPUs",
     )
     train: JobResources
     evaluate: JobResources

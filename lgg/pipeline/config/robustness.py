@@ -34,15 +34,15 @@ class RobustMethod(Method):
 
     defences: list[Defence] = Field(
         default=[],
-        description="each once, in the order in which they act; a list in an overlay replaces the whole list",
+        description="defences in the order in which they act, each at most once; a list in an overlay replaces this one",
     )
     supplement: bool = Field(
-        default=False, description="true: only in Table 3's supplement, without corruptions; for sweeps"
+        default=False, description="true: show the row only in Table 3's supplement, without corruptions; for sweeps"
     )
 
     def problems(self) -> Iterator[Problem]:
         if repeated := repeated_words(defence.module for defence in self.defences):
-            yield "defences", f"{', '.join(map(repr, repeated))} is there twice; every defence counts once"
+            yield "defences", f"{', '.join(map(repr, repeated))} is listed twice; list each defence once"
 
     @property
     def regularizer(self) -> Regularizer | None:
@@ -51,67 +51,73 @@ class RobustMethod(Method):
 
     @property
     def adversarial(self) -> AdversarialTraining | None:
-        """The attack that the networks are trained under, where there is one."""
+        """The attack that the networks are trained under, if there is one."""
         return next((defence for defence in self.defences if isinstance(defence, AdversarialTraining)), None)
 
 
 class PgdTest(Section):
     """Projected gradient descent within an L∞ ball."""
 
-    epsilon: Share = Field(default=0.01, description="largest change of a value in [0, 1]")
-    step_size: StepSize = Field(default=0.002, description="change of a value in one step")
-    steps: Count = Field(default=20, description="steps of a start")
+    epsilon: Share = Field(default=0.01, description="largest change of a pixel value, in [0, 1]")
+    step_size: StepSize = Field(default=0.002, description="change of a pixel value per step")
+    steps: Count = Field(default=20, description="steps from each starting point")
     restarts: Count = Field(
-        default=1, description="starts, the first at the image, the others at random; the worst counts"
+        default=1, description="starting points: the image, then random ones; the worst result counts"
     )
     loss: Literal["cross_entropy", "logit_difference"] = Field(
         default="cross_entropy",
-        description="what the attack raises; the gradient of logit_difference, the largest other logit minus the true "
-        "class's, does not vanish where a network is very sure",
+        description="loss that the attack maximises; logit_difference is the largest other logit minus the true class's, whose "
+        "gradient does not vanish when a network is very confident",
     )
     stop_at_success: bool = Field(
         default=False,
-        description="leave an image as it is once it is misclassified (published code); false: the last step counts",
+        description="true: stop changing an image once it is misclassified (published code); false: the last step counts",
     )
 
 
 class RobustnessTests(Section):
-    """What networks are tested with, in addition to corruptions."""
+    """Attacks and other tests of the networks, in addition to corruptions."""
 
     images: Count | None = Field(
-        default=None, description="test images under attack, drawn evenly from all classes; null: all"
+        default=None, description="number of test images to attack, drawn evenly from all classes; null: all"
     )
-    seed: Seed = Field(default=0, description="of noise, dropout, random starts and the choice of images")
+    seed: Seed = Field(default=0, description="seed of noise, dropout, random starts and the choice of images")
     transfer_seed: Seed = Field(
         default=1000,
-        description="of one more baseline network, none of those evaluated: transferred attacks are crafted on it",
+        description="seed of one more baseline network, not among those evaluated, on which transferred attacks are crafted",
     )
     fgsm_snr: Decibels = Field(default=33.0, description="signal-to-noise ratio of FGSM, in dB")
     curve_snrs: Annotated[list[Decibels], Field(min_length=1)] = Field(
         default=[60.0, 50.0, 45.0, 40.0, 36.0, 33.0, 30.0, 25.0, 20.0],
-        description="signal-to-noise ratios of the curve of accuracy under FGSM, in dB",
+        description="signal-to-noise ratios for the curve of accuracy under FGSM, in dB",
     )
-    noise_std: NonNegative = Field(default=0.1, description="standard deviation of Gaussian noise on values in [0, 1]")
-    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.25, description="of dropout after each block")
-    weight_bits: Annotated[int, Field(ge=2, le=16)] = Field(default=5, description="to which weights are cut")
+    noise_std: NonNegative = Field(
+        default=0.1, description="standard deviation of Gaussian noise on pixel values in [0, 1]"
+    )
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.25, description="rate of dropout after each block"
+    )
+    weight_bits: Annotated[int, Field(ge=2, le=16)] = Field(default=5, description="bits that weights are quantised to")
     pgd: PgdTest = Field(
-        default=PgdTest(), description="with the published code's constants; for all of it set `stop_at_success` too"
+        default=PgdTest(),
+        description="PGD with the published code's constants; to match it exactly, set `stop_at_success` too",
     )
     strong_pgd: PgdTest = Field(
-        default=PgdTest(steps=50, restarts=3), description="more steps and restarts: a check for gradient masking"
+        default=PgdTest(steps=50, restarts=3),
+        description="PGD with more steps and restarts, to check for gradient masking",
     )
     deepfool_images: CountOrZero = Field(
         default=100, description="images for DeepFool, one at a time slow; 0: without DeepFool"
     )
 
     def strength_problems(self) -> Iterator[Problem]:
-        """Yield why `strong_pgd` does not check `pgd`. For runs to come: a finished one may have been configured so."""
+        """Yield why `strong_pgd` cannot check `pgd`. Only for new runs: a finished one may have been configured so."""
         keys = ("epsilon", "steps", "restarts")
         plain, strong = ([getattr(attack, key) for key in keys] for attack in (self.pgd, self.strong_pgd))
         if plain == strong or any(one > other for one, other in zip(plain, strong, strict=True)):
             yield (
                 "robustness.tests.strong_pgd",
-                "it is not stronger than `pgd`, which it is to check: give it more steps or restarts, and no less of "
+                "it must be stronger than `pgd`, which it checks: give it more steps or restarts, and no smaller "
                 f"{', '.join(keys)} ({', '.join(map(str, plain))}; found {', '.join(map(str, strong))})",
             )
 
@@ -131,7 +137,7 @@ class Robustness(Comparison[RobustMethod]):
 
     @property
     def watched_methods(self) -> dict[str, RobustMethod]:
-        """The baseline, and the methods of Table 3 with the regularizer: whose label variation is drawn."""
+        """The methods whose label variation is drawn: the baseline, and those of Table 3 with the regularizer."""
         return {
             name: method
             for name, method in self.active_methods.items()
@@ -140,7 +146,7 @@ class Robustness(Comparison[RobustMethod]):
 
     @property
     def sweep(self) -> dict[str, float]:
-        """γ of the baseline, zero, and of methods that are the regularizer alone and alike but for γ; one method per γ."""
+        """γ by method: 0 for the baseline, and methods with only the regularizer that differ only in γ; one method per γ."""
         alone = {
             name: method.regularizer
             for name, method in self.active_methods.items()

@@ -1,4 +1,4 @@
-"""The whole configuration, and what must hold across its sections."""
+"""The complete configuration, and what must hold across its sections."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
@@ -16,7 +16,7 @@ from lgg.pipeline.config.robustness import Robustness
 from lgg.pipeline.config.timing import Timing
 from lgg.pipeline.config.types import Problem, Section, Seeds
 
-#: a section with a network for each method and seed
+#: sections with a network for each method and seed
 Comparison = Literal["distillation", "embedding", "robustness"]
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 
@@ -25,10 +25,10 @@ class Config(Section):
     """A run of the pipeline."""
 
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
-        description="name of the run; everything it writes is below results/RUN/"
+        description="name of the run; all its files are written to results/RUN/"
     )
     seeds: Seeds = Field(
-        description="one network of every method is trained from each; adding one trains only the new networks"
+        description="each method trains one network per seed; adding a seed trains only the new networks"
     )
     data: Data
     geometry: Geometry | None = Field(default=None, description="null: no Figures 1 and 2")
@@ -42,14 +42,14 @@ class Config(Section):
     resources: Resources
 
     def seeds_of(self, section: Comparison) -> list[int]:
-        """The seeds of a section with networks of several seeds: its own, or the run's."""
+        """The seeds of a section: its own, or the run's."""
         part = getattr(self, section)
         return self.seeds if part is None or part.seeds is None else part.seeds
 
     @property
     def timed_methods(self) -> list[tuple[Comparison, str]]:
         """Section and method of the rows of Table A1: those that exist, with each section's baseline."""
-        rows: dict[tuple[Comparison, str], None] = {}  # a set that keeps its order
+        rows: dict[tuple[Comparison, str], None] = {}  # an ordered set
         for row in self.timing.methods if self.timing else []:
             for section in COMPARISONS:
                 part, name = getattr(self, section), row.removeprefix(f"{section}.")
@@ -62,10 +62,10 @@ class Config(Section):
         if self.robustness and self.seeds and self.robustness.tests.transfer_seed in self.seeds_of("robustness"):
             yield (
                 "robustness.tests.transfer_seed",
-                f"{self.robustness.tests.transfer_seed} is among `seeds`; the network that attacks are crafted on is none of "
-                "those evaluated: take another",
+                f"{self.robustness.tests.transfer_seed} is among `seeds`; transferred attacks need a network that is "
+                "not evaluated: choose another seed",
             )
-        if self.data:  # None where it could not be read
+        if self.data:  # None if it could not be read
             yield from self._training_problems()
             yield from self._test_problems()
             yield from self._class_problems()
@@ -81,7 +81,7 @@ class Config(Section):
                 continue
             part = getattr(self, section)
             if part is not None and name not in part.methods:
-                yield "timing.methods", f"{name!r} is no entry of {section}.methods{nearest(name, part.methods)}"
+                yield "timing.methods", f"{name!r} is not in {section}.methods{nearest(name, part.methods)}"
 
     def _training_problems(self) -> Iterator[Problem]:
         images = self.data.training_images
@@ -91,9 +91,9 @@ class Config(Section):
                     yield f"{name}.training.{key}", text
 
     def _test_problems(self) -> Iterator[Problem]:
-        """Yield what the test images are too few for, and where they are not those of the archive."""
+        """Yield keys that need more test images than there are, and settings that do not fit the archive."""
         counts = {}
-        if self.corruptions and (self.embedding or self.robustness):  # else nothing is corrupted
+        if self.corruptions and (self.embedding or self.robustness):  # otherwise nothing is corrupted
             counts["corruptions.images"] = self.corruptions.images
             if self.corruptions.source == "cifar10_c":
                 yield from self._archive_problems()
@@ -105,24 +105,23 @@ class Config(Section):
             if count and available and count > available:
                 yield key, f"{count} is more than the {available} test images"
             if count and count < classes:
-                yield key, f"{count} images cannot show all {classes} classes"
+                yield key, f"{count} images cannot cover all {classes} classes"
 
     def _archive_problems(self) -> Iterator[Problem]:
         if self.data.source not in ("cifar10", "arrays"):
             yield (
                 "corruptions.source",
-                f"cifar10_c holds CIFAR-10's test images, the data are {self.data.source}; take generated",
+                f"cifar10_c holds CIFAR-10's test images, but the data are {self.data.source}; use generated",
             )
         elif self.data.validation_images is not None:
             yield (
                 "corruptions.source",
-                "the archive cifar10_c holds test images, data.validation_images asks for others; take generated",
+                "cifar10_c holds test images, but data.validation_images replaces them; use generated",
             )
         elif self.data.test_images is not None:
             yield (
                 "data.test_images",
-                "the archive cifar10_c follows CIFAR-10's 10,000 test images: leave it at null, and set corruptions.images "
-                "to take fewer of them",
+                "cifar10_c holds all 10,000 test images of CIFAR-10: set this to null, and use corruptions.images for fewer",
             )
 
     def _class_problems(self) -> Iterator[Problem]:

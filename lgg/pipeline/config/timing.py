@@ -1,4 +1,4 @@
-"""Appendix D: time."""
+"""Appendix D: training time."""
 
 from typing import Annotated
 
@@ -12,11 +12,11 @@ class Timing(Section):
     """Appendix D: Table A1."""
 
     methods: Annotated[list[str], Field(min_length=1)] = Field(
-        description="rows, as SECTION.METHOD, e.g. robustness.parseval; those of a section are compared with its "
-        "baseline, which is timed too. A row goes with its method or section where an overlay takes that away"
+        description="rows, as SECTION.METHOD, e.g. robustness.parseval; each is compared with the baseline of its section, "
+        "which is timed too. Methods and sections that an overlay removes are skipped"
     )
-    rounds: AtLeast2 = Field(default=5, description="rounds, each method once in each; medians are over rounds")
-    steps: Count = Field(default=10, description="steps of training timed together, in each round")
+    rounds: AtLeast2 = Field(default=5, description="rounds; each times every method once, and medians are over rounds")
+    steps: Count = Field(default=10, description="training steps timed per method and round")
     adversarial: TrainingAttack | None = Field(
-        default=None, description="attack in place of that of methods with adversarial training; null: their own"
+        default=None, description="attack to use when timing adversarial training; null: that of the method"
     )

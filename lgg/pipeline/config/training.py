@@ -11,36 +11,34 @@ from lgg.training.schedule import boundaries, total_epochs
 
 
 class Phase(Section):
-    """A stretch of training. Phases follow one another; together they are the learning-rate schedule."""
+    """A part of training. Consecutive phases form the learning-rate schedule."""
 
     epochs: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        description="length, in passes over the training images; parts of an epoch are allowed, from a step on. Phases "
-        "begin with the step that is nearest to the sum of the lengths before them"
+        description="length in epochs; may be a fraction, but at least one step. A phase begins at the step nearest to the sum "
+        "of the lengths before it"
     )
     learning_rate: NonNegative | list[NonNegative] = Field(
-        description="one value, or [first, last] to change it at every step"
+        description="a constant, or [first, last] to change it at every step"
     )
     shape: Literal["linear", "cosine"] = Field(
-        default="linear", description="how it goes from the first to the last value"
+        default="linear", description="how the learning rate goes from the first to the last value"
     )
     fresh_optimizer: bool = Field(
-        default=False, description="forget the momentum, or AdamW's running averages, when the phase begins"
+        default=False, description="reset the momentum, or AdamW's running averages, when the phase begins"
     )
 
     def problems(self) -> Iterator[Problem]:
         if isinstance(self.learning_rate, list) and len(self.learning_rate) != 2:
-            yield "learning_rate", f"one number or [first, last] is needed, not {self.learning_rate}"
+            yield "learning_rate", f"expected one number or [first, last], found {self.learning_rate}"
 
 
 class Sgd(Section):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.9, description="share of the step before that is kept"
-    )
-    nesterov: bool = Field(default=False, description="Nesterov's form of the momentum")
-    weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on every parameter")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.9, description="momentum")
+    nesterov: bool = Field(default=False, description="use Nesterov momentum")
+    weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on all parameters")
 
     def problems(self) -> Iterator[Problem]:
         if self.nesterov and self.momentum == 0:
@@ -52,18 +50,18 @@ class AdamW(Section):
 
     name: Literal["adamw"]
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default=[0.9, 0.999], description="decay of the running averages of the gradient and of its square"
+        default=[0.9, 0.999], description="decay rates of the running averages of the gradient and its square"
     )
     epsilon: Positive = Field(default=1e-8, description="added to the denominator")
-    weight_decay: NonNegative = Field(default=0.01, description="decoupled from the gradient, of every parameter")
+    weight_decay: NonNegative = Field(default=0.01, description="decoupled weight decay of all parameters")
 
     def problems(self) -> Iterator[Problem]:
         if len(self.betas) != 2:
-            yield "betas", f"two numbers are needed, of the gradient and of its square, not {len(self.betas)}"
+            yield "betas", f"expected two numbers, for the gradient and its square, found {len(self.betas)}"
 
 
 Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
-_IN_OPTIMIZER = "it is a key of `optimizer` now: `optimizer: {{name: sgd, {key}: …}}`"
+_IN_OPTIMIZER = "this is now a key of `optimizer`: `optimizer: {{name: sgd, {key}: …}}`"
 
 
 class Training(Section):
@@ -74,17 +72,18 @@ class Training(Section):
     }
 
     schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
-        description="the phases: constant ones are a multi-step schedule, [0, peak] then [peak, 0] is a one-cycle schedule"
+        description="list of phases: constant phases form a multi-step schedule, [0, peak] then [peak, 0] a one-cycle schedule"
     )
-    batch_size: AtLeast2 = Field(default=128, description="images a step")
-    optimizer: Optimizer = Field(default=Sgd(name="sgd"), description="sgd, or adamw with keys of its own")
+    batch_size: AtLeast2 = Field(default=128, description="images per step")
+    optimizer: Optimizer = Field(default=Sgd(name="sgd"), description="sgd or adamw, each with its own keys")
     augmentation: Literal["crop_and_flip", "none"] = Field(
-        default="crop_and_flip", description="crop_and_flip: random crops after a padding of 4 pixels, and mirroring"
+        default="crop_and_flip",
+        description="crop_and_flip: random crops after padding by 4 pixels, and random mirroring",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         default="float32",
-        description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on others; "
-        "auto: bfloat16 where it is fast, float32 elsewhere",
+        description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on other CPUs; "
+        "auto: bfloat16 where it is fast, otherwise float32",
     )
     compilation: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
         default="none",
@@ -94,7 +93,7 @@ class Training(Section):
 
     @property
     def epochs(self) -> int:
-        """Number of epochs that the phases make together."""
+        """Total number of epochs of the phases."""
         return total_epochs(self._phases)
 
     @property
@@ -108,7 +107,7 @@ class Training(Section):
             yield "schedule", str(error)
 
     def count_problems(self, images: int) -> Iterator[Problem]:
-        """Yield what does not go together with a number of training images."""
+        """Yield settings that do not work with this number of training images."""
         if self.batch_size > images:
             yield "batch_size", f"{self.batch_size} is more than the {images} training images"
         try:

@@ -1,4 +1,4 @@
-"""What all sections are made of: the base of their models, and types of values with their bounds."""
+"""The base class of all sections, and types of values with their bounds."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,26 +10,24 @@ from lgg.pipeline.config.messages import shown
 
 
 def _path(value: str) -> str:
-    """Refuse what no file of Snakemake's can be called: it takes braces for wildcards."""
+    """Refuse paths that Snakemake cannot use: it reads braces as wildcards."""
     if not value or not value.isprintable() or set("{}") & set(value):
-        raise ValueError(f"{shown(value)} is not a usable path; take one without braces and control characters")
+        raise ValueError(f"{shown(value)} is not a usable path; use one without braces and control characters")
     return value
 
 
-TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's signs of direction
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's bidirectional controls
 
 
 def _label(value: str) -> str:
-    """Return a label without blanks around it; refuse one that shows nothing, or that no table or figure can show on a line."""
+    """Return a label stripped of blanks; refuse one that is invisible or cannot be shown on one line."""
     if not any(letter.isprintable() and not letter.isspace() for letter in value):
-        raise ValueError(f"{shown(value)} shows nothing; write what tables and figures should show")
+        raise ValueError(f"{shown(value)} is invisible; write what tables and figures should show")
     for character in value:
-        # what breaks the line, is invisible, or reverses the text after it
+        # characters that break the line, are invisible, or reverse the text after them
         is_turning = unicodedata.bidirectional(character) in TURNING
         if is_turning or unicodedata.category(character) in ("Cc", "Cs", "Co", "Zl", "Zp"):
-            raise ValueError(
-                f"{shown(value)} has {character!a} in it; take text of one line without control characters"
-            )
+            raise ValueError(f"{shown(value)} contains {character!a}; use one line of text without control characters")
     return value.strip()
 
 
@@ -48,38 +46,38 @@ FilePath = Annotated[str, AfterValidator(_path)]
 
 
 def _each_once(seeds: list[int]) -> list[int]:
-    """Refuse a seed that is there twice."""
+    """Refuse repeated seeds."""
     if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-        raise ValueError(f"{', '.join(map(str, repeated))} is there twice; every seed counts once")
+        raise ValueError(f"{', '.join(map(str, repeated))} is listed twice; list each seed once")
     return seeds
 
 
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
 
 
-#: the key that is wrong, from its section on, and what is wrong
+#: the invalid key, relative to its section, and what is wrong
 Problem = tuple[str, str]
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
-    #: keys that sections of some `source` do not have; they go when an overlay chooses that source
+    #: keys that do not apply to a `source`; they are dropped when an overlay chooses that source
     not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    #: keys that the section once had, and where their values go now
+    #: former keys of the section, and where their values go now
     former: ClassVar[Mapping[str, str]] = {}
 
     def problems(self) -> Iterator[Problem]:
-        """Yield settings that do not go together, each allowed by itself; sections below yield their own."""
+        """Yield combinations of settings that do not work together; sections inside this one yield their own."""
         yield from ()
 
 
 def repeated_words(words: Iterable[str]) -> list[str]:
-    """Return the words that occur more than once, whatever the blanks between their parts."""
+    """Return the words that occur more than once, ignoring differences in blanks."""
     alike = list(map(shown_alike, words))
     return sorted({word for word in alike if alike.count(word) > 1})
 
 
 def shown_alike(word: str) -> str:
-    """Return what a reader sees of a word: blanks between its parts as one."""
+    """Return a word with each run of blanks replaced by one, as a reader sees it."""
     return " ".join(word.split())

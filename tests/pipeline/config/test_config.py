@@ -22,13 +22,13 @@ from lgg.pipeline import config as declared
 from lgg.pipeline.config import json_schema, keys_table, load, networks, plan
 from lgg.training.fit import fit
 
-#: words of the validating library, which mean nothing to the user
+#: terms of the validation library, which mean nothing to the user
 JARGON = re.compile(r"should (be|have)|\bunions?\b|\btags?\b|https?:|pydantic|validation error|NoneType", re.IGNORECASE)
 
-#: the sections of the paper that have tables and figures of their own
+#: sections of the configuration with their own tables and figures
 SECTIONS = ("geometry", "distillation", "embedding", "robustness")
 
-#: an overlay, the path of the key that is wrong, and what else the message must say
+#: an overlay, the path of the invalid key, and what else the message must contain
 MISTAKES = [
     # keys that do not exist
     ("sseds: [0]", "sseds:", "'seeds'"),
@@ -47,10 +47,10 @@ MISTAKES = [
     ("distillation: {methods: {gkd: {p: 4}}}", "distillation.methods.gkd.p:", "'power'"),
     ("distillation: {methods: {gkd: {edge: inter}}}", "distillation.methods.gkd.edge:", "'edges'"),
     ("distillation: {methods: {hinton: {T: 4}}}", "distillation.methods.hinton.T:", "'temperature'"),
-    ("distillation: {methods: {baseline: {weight: 3}}}", "distillation.methods.baseline.weight:", "no such key"),
-    ("seeds: [1000]", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
-    ("robustness: {seeds: [1000]}", "robustness.tests.transfer_seed: 1000 is among `seeds`", "take another"),
-    ("embedding: {seeds: [4, 4]}", "embedding.seeds: 4 is there twice", "every seed counts once"),
+    ("distillation: {methods: {baseline: {weight: 3}}}", "distillation.methods.baseline.weight:", "unknown key"),
+    ("seeds: [1000]", "robustness.tests.transfer_seed: 1000 is among `seeds`", "choose another"),
+    ("robustness: {seeds: [1000]}", "robustness.tests.transfer_seed: 1000 is among `seeds`", "choose another"),
+    ("embedding: {seeds: [4, 4]}", "embedding.seeds: 4 is listed twice", "list each seed once"),
     ("distillation: {seeds: []}", "distillation.seeds:", "at least 1"),
     # words that do not exist
     ("data: {source: cifar}", "data.source:", "'cifar10'"),
@@ -108,7 +108,7 @@ MISTAKES = [
         "training.optimizer.momentum:",
         "betas, epsilon",
     ),
-    ("geometry: {training: {optimizer: {name: adamw, betas: [0.9]}}}", "training.optimizer.betas:", "two", "not 1"),
+    ("geometry: {training: {optimizer: {name: adamw, betas: [0.9]}}}", "training.optimizer.betas:", "two", "found 1"),
     (
         "geometry: {training: {optimizer: {name: adamw, betas: [0.9, 1]}}}",
         "training.optimizer.betas[1]:",
@@ -130,7 +130,7 @@ MISTAKES = [
     ("distillation: {methods: {gkd: {layers: pool}}}", "distillation.methods.gkd.layers:", "list"),
     ("distillation: {student: {architecture: {depth: 4}}}", "distillation.student.architecture.depth:", "found 4"),
     ("distillation: {student: {architecture: {width: 0}}}", "distillation.student.architecture.width:", "found 0"),
-    # sections that are none
+    # values that are not sections
     ("data: null", "data:", "section", "found nothing"),
     ("data: [digits]", "data:", "section", "digits"),
     ("resources: {light: null}", "resources.light:", "section", "found nothing"),
@@ -141,12 +141,12 @@ MISTAKES = [
     ("distillation: {methods: [gkd]}", "distillation.methods:", "section"),
     ("distillation: {methods: {gkd: 5}}", "distillation.methods.gkd:", "section", "found 5"),
     # keys that are missing
-    ("distillation: {methods: {new: {label: New}}}", "distillation.methods.new", "loss", "missing"),
-    ("distillation: {methods: {new: {loss: hinton}}}", "distillation.methods.new.label:", "missing"),
+    ("distillation: {methods: {new: {label: New}}}", "distillation.methods.new", "loss", "required"),
+    ("distillation: {methods: {new: {loss: hinton}}}", "distillation.methods.new.label:", "required"),
     (
         "distillation: {training: {schedule: [{learning_rate: 0.1}]}}",
         "distillation.training.schedule[0].epochs:",
-        "missing",
+        "required",
     ),
     # names
     ("run: ../x", "run:", "'../x'", "no slashes"),
@@ -159,7 +159,7 @@ MISTAKES = [
     ("distillation: {methods: {../x: {label: X, loss: none}}}", "distillation.methods.../x:", "underscores"),
     ("distillation: {methods: {'': {label: X, loss: none}}}", "distillation.methods", "''"),
     ("distillation: {methods: {teacher: {label: X, loss: none}}}", "distillation", "methods", "teacher"),
-    # settings that do not go together
+    # settings that do not work together
     ("seeds: [3, 1, 3]", "seeds:", "3", "twice"),
     ("data: {source: arrays}", "data", "path", "arrays"),
     ("data: {source: image_folder}", "data", "path", "image_folder"),
@@ -175,7 +175,7 @@ MISTAKES = [
     ("data: {train_images: 5}", "data", "train_images", "10 classes"),
     ("data: {source: digits, train_images: 1439}", "data", "train_images", "1,438"),
     ("data: {source: digits, test_images: 360}", "data", "test_images", "359"),
-    ("data: {test_images: 100, validation_images: 100}", "data", "validation_images", "leave `test_images` at null"),
+    ("data: {test_images: 100, validation_images: 100}", "data", "validation_images", "set `test_images` to null"),
     ("data: {validation_images: 9}", "data", "validation_images", "fewer than the 10 classes"),
     ("data: {source: digits, validation_images: 1429}", "data", "validation_images", "at most 1,428"),
     ("data: {source: cifar100, train_images: 50001}", "data", "train_images", "50,000"),
@@ -188,10 +188,10 @@ MISTAKES = [
     ("data: {train_images: 40}", "training.batch_size:", "40"),
     ("distillation: {teacher: null}", "distillation.methods.hinton", "teacher", "null"),
     ("distillation: {baseline: basline}", "distillation", "baseline", "did you mean 'baseline'"),
-    ("distillation: {methods: {baseline: null}}", "distillation", "baseline", "no entry"),
+    ("distillation: {methods: {baseline: null}}", "distillation", "baseline", "not in"),
     (
         "distillation: {methods: {baseline: null, hinton: null, rkd_d: null, gkd: null, gkd_inter: null}}",
-        "distillation.methods: there is none",
+        "distillation.methods: it is empty",
     ),
     ("distillation: {methods: {gkd: {label: RKD-D}}}", "distillation.methods.rkd_d.label:", "'RKD-D'"),
     ("distillation: {methods: {gkd: {k: 33}}}", "distillation.methods.gkd.k:", "33", "32"),
@@ -213,7 +213,7 @@ MISTAKES = [
     (
         "distillation: {training: {schedule: [{epochs: 1e-3, learning_rate: 0.1}, {epochs: 0.999, learning_rate: 0.1}]}}",
         "distillation.training.schedule:",
-        "phase 0: an epoch has 63 steps",
+        "and an epoch has 63 steps",
     ),
     (
         "distillation: {training: {schedule: [{epochs: 1, learning_rate: [0.1, 0.2, 0.3]}]}}",
@@ -235,7 +235,7 @@ MISTAKES = [
         "{data: {source: cifar10, validation_images: 5000}, corruptions: {source: cifar10_c}}",
         "corruptions.source:",
         "cifar10_c",
-        "take generated",
+        "use generated",
     ),
     ("{data: {validation_images: 50}, corruptions: {images: 60}}", "corruptions.images:", "60", "50 test images"),
     (
@@ -268,19 +268,19 @@ MISTAKES = [
     (
         "embedding: {methods: {label_variation: {similarity: cosine}}}",
         "embedding.methods.label_variation.similarity:",
-        "cannot be negative",
-        "take rbf or rbf_squared",
+        "needs non-negative values",
+        "use rbf or rbf_squared",
     ),
-    ("embedding: {methods: {label_variation: {margin: 1}}}", "label_variation.margin:", "no such key"),
-    ("embedding: {methods: {triplet: {k: 5}}}", "embedding.methods.triplet.k:", "no such key"),
-    ("embedding: {methods: {cross_entropy: {weight: 5}}}", "embedding.methods.cross_entropy.weight:", "no such key"),
+    ("embedding: {methods: {label_variation: {margin: 1}}}", "label_variation.margin:", "unknown key"),
+    ("embedding: {methods: {triplet: {k: 5}}}", "embedding.methods.triplet.k:", "unknown key"),
+    ("embedding: {methods: {cross_entropy: {weight: 5}}}", "embedding.methods.cross_entropy.weight:", "unknown key"),
     ("embedding: {methods: {triplet: {margin: hard}}}", "triplet.margin:", "number", "'soft', found 'hard'"),
     ("embedding: {methods: {triplet: {margin: 0}}}", "triplet.margin:", "greater than 0", "'soft', found 0"),
     ("embedding: {methods: {triplet: {margin: null}}}", "triplet.margin:", "'soft', found nothing"),
     ("embedding: {methods: {triplet: {weight: 0}}}", "embedding.methods.triplet.weight:", "found 0"),
     ("embedding: {methods: {triplet: {classifier: own}}}", "embedding.methods.triplet.classifier:", "svm"),
     ("embedding: {methods: {triplet: {loss: triplets}}}", "embedding.methods.triplet.loss:", "'triplet'"),
-    ("embedding: {methods: {new: {label: New}}}", "embedding.methods.new", "loss", "missing"),
+    ("embedding: {methods: {new: {label: New}}}", "embedding.methods.new", "loss", "required"),
     ("embedding: {methods: {label_variation: {k: 33}}}", "embedding.methods.label_variation.k:", "33", "32"),
     (
         "embedding: {methods: {label_variation: {self_loops: true}}}",
@@ -293,10 +293,10 @@ MISTAKES = [
         "'Cross-entropy'",
     ),
     ("embedding: {baseline: cross_entrpy}", "embedding", "baseline", "did you mean 'cross_entropy'"),
-    ("embedding: {methods: {cross_entropy: null}}", "embedding", "baseline", "no entry"),
+    ("embedding: {methods: {cross_entropy: null}}", "embedding", "baseline", "not in"),
     (
         "embedding: {methods: {cross_entropy: null, label_variation: null, triplet: null}}",
-        "embedding.methods: there is none",
+        "embedding.methods: it is empty",
     ),
     ("embedding: {figure: {methods: [triplets]}}", "embedding.figure.methods:", "did you mean 'triplet'"),
     ("embedding: {figure: {methods: [triplet, triplet]}}", "embedding.figure.methods:", "twice"),
@@ -318,7 +318,7 @@ MISTAKES = [
         "'weight'",
     ),
     ("robustness: {methods: {both: {defence: []}}}", "robustness.methods.both.defence:", "'defences'"),
-    ("robustness: {methods: {both: {defences: [{beta: 0.01}]}}}", "both.defences[0]: the key 'name' is needed"),
+    ("robustness: {methods: {both: {defences: [{beta: 0.01}]}}}", "both.defences[0]: the key 'name' is required"),
     ("robustness: {methods: {both: {defences: [{name: regulariser}]}}}", "both.defences[0].name:", "'regularizer'"),
     ("robustness: {methods: {both: {defences: [parseval]}}}", "both.defences[0]:", "section", "found 'parseval'"),
     ("robustness: {methods: {both: {defences: parseval}}}", "both.defences:", "list", "found 'parseval'"),
@@ -326,16 +326,16 @@ MISTAKES = [
     ("robustness: {methods: {both: {defences: null}}}", "both.defences:", "list", "found nothing"),
     (
         "robustness: {methods: {both: {defences: [{name: parseval}, {name: parseval}]}}}",
-        "both.defences: 'parseval' is there twice",
-        "every defence counts once",
+        "both.defences: 'parseval' is listed twice",
+        "list each defence once",
     ),
     (
         "robustness: {methods: {both: {defences: [{name: parseval}, {name: other, module: parseval}]}}}",
-        "both.defences: 'parseval' is there twice",
+        "both.defences: 'parseval' is listed twice",
     ),
     (
         "robustness: {methods: {both: {defences: [{name: other}]}}}",
-        "defences[0].module: this key is needed and missing",
+        "defences[0].module: this key is required",
     ),
     (
         "robustness: {methods: {both: {defences: [{name: other, module: parsval}]}}}",
@@ -348,7 +348,7 @@ MISTAKES = [
         "did you mean 'beta'",
     ),
     ("robustness: {methods: {parseval: {defences: [{name: parseval, beta: 0.6}]}}}", "defences[0].beta:", "0.5"),
-    ("robustness: {methods: {parseval: {loss: none}}}", "robustness.methods.parseval.loss:", "no such key"),
+    ("robustness: {methods: {parseval: {loss: none}}}", "robustness.methods.parseval.loss:", "unknown key"),
     (
         "robustness: {methods: {adversarial: {defences: [{name: adversarial, steps: 0}]}}}",
         "robustness.methods.adversarial.defences[0].steps:",
@@ -366,7 +366,7 @@ MISTAKES = [
         "101",
         "100",
     ),
-    ("timing: {adversarial: {name: adversarial}}", "timing.adversarial.name:", "no such key"),
+    ("timing: {adversarial: {name: adversarial}}", "timing.adversarial.name:", "unknown key"),
     # keys that have moved
     *(
         (f"geometry: {{training: {{{key}: {value}}}}}", f"geometry.training.{key}: ", f"{{name: sgd, {key}: …}}")
@@ -396,7 +396,7 @@ MISTAKES = [
     ("distillation: {teacher: {paper_error: 7}}", "distillation.teacher.paper_error: ", "config/paper.yaml"),
     ("robustness: {methods: {parseval: {label: Baseline}}}", "robustness.methods.baseline.label:", "'Baseline'"),
     ("robustness: {baseline: base}", "robustness", "baseline", "did you mean 'baseline'"),
-    ("robustness: {methods: {baseline: null}}", "robustness", "baseline", "no entry"),
+    ("robustness: {methods: {baseline: null}}", "robustness", "baseline", "not in"),
     ("robustness: {methods: {baseline: {supplement: true}}}", "robustness.methods.baseline.supplement:", "Table 3"),
     ("robustness: {training: {batch_size: 2001}}", "robustness.training.batch_size:", "2000|2,000"),
     ("robustness: {tests: {images: 1001}}", "robustness.tests.images:", "1001", "1000 test images"),
@@ -675,7 +675,7 @@ def test_numbers_of_a_list_s_sections_may_be_text():
 
 
 @pytest.mark.parametrize("text", ["1e", "0x10", "1_000", "1,5", "", "nan", "inf", "one"])
-def test_text_that_is_no_number_is_refused(text):
+def test_text_that_is_not_a_number_is_refused(text):
     assert repr(text) in message({"distillation": {"training": {"optimizer": {"momentum": text}}}})
 
 
@@ -734,9 +734,8 @@ def test_a_mean_is_a_number_from_0_to_1(number):
 
 
 def test_an_entry_that_is_new_and_lacks_its_kind_may_be_a_word_misspelt():
-    assert (
-        "methods.gkd_iner: the key 'loss' is needed and missing in this new entry; did you mean 'gkd_inter'?"
-        in message("distillation: {methods: {gkd_iner: {weight: 5}}}")
+    assert "methods.gkd_iner: the key 'loss' is required in this new entry; did you mean 'gkd_inter'?" in message(
+        "distillation: {methods: {gkd_iner: {weight: 5}}}"
     )
 
 
@@ -752,7 +751,7 @@ def test_an_overlay_can_choose_another_network():
 def test_a_missing_needed_key_is_named(key):
     raw = read()
     del raw[key]
-    with pytest.raises(ConfigError, match=rf"{key}: this key is needed and missing"):
+    with pytest.raises(ConfigError, match=rf"{key}: this key is required"):
         load(raw)
 
 
@@ -760,7 +759,7 @@ def test_a_missing_needed_key_is_named(key):
 def test_a_missing_needed_key_of_distillation_is_named(key):
     raw = read()
     del raw["distillation"][key]
-    with pytest.raises(ConfigError, match=rf"distillation\.{key}: this key is needed and missing"):
+    with pytest.raises(ConfigError, match=rf"distillation\.{key}: this key is required"):
         load(raw)
 
 
@@ -879,7 +878,7 @@ def refusal(folder, *overlays):
 
 
 def draw_pictures(folder, train, test, classes="abc", suffix=".PNG"):
-    """Make files that are called like pictures; nothing reads them."""
+    """Create files with the names of images; nothing reads their content."""
     for split, count in (("train", train), ("test", test)):
         for name in classes:
             (folder / split / name).mkdir(parents=True)
@@ -893,7 +892,7 @@ def test_a_missing_folder_is_refused_before_anything_runs(source, tmp_path):
     assert line.startswith(f"data.path: there is no folder {tmp_path / 'images'}")
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
     (tmp_path / "images").write_text("")
     (line,) = refusal(tmp_path, "data: {source: arrays, path: images}")
     assert line.startswith("data.path:")
@@ -933,12 +932,12 @@ def test_all_that_pictures_are_too_few_for_is_reported_at_once_with_other_mistak
         "corruptions.images",
     }
     for key, words in {
-        "data.test_images": "61 is more than image_folder has, 60",
+        "data.test_images": "61 is more than the 60 images of image_folder",
         "distillation.training.batch_size": "121 is more than the 120 training images",
         "corruptions.images": "100 is more than the 61 test images",
         "geometry.classes": "4 is more than the 3 classes",
         "geometry.images_per_class": "41 is more than the 40 training",
-        "embedding.training.schedule": "phase 0: an epoch has 4 steps",
+        "embedding.training.schedule": "phase 0 is too short",
     }.items():
         assert words in reported[key]
 
@@ -975,7 +974,7 @@ def write_arrays(folder, train, test):
     ("train", "settings", "words"),
     [
         (33, "{}", "batch_size: 100 is more than the 33 training images"),
-        (600, "{data: {class_names: [a, b]}}", "class_names: 2 names are given, arrays has 3 classes"),
+        (600, "{data: {class_names: [a, b]}}", "class_names: 2 names, but arrays has 3 classes"),
         (600, "{geometry: {classes: 4}}", "geometry.classes: 4 is more than the 3 classes"),
         (600, "{geometry: {images_per_class: 201}}", "201 is more than the 200 training"),
     ],
@@ -1013,7 +1012,7 @@ def test_a_run_needs_a_place_of_its_own(tmp_path):
     for name, words in (
         ("README.md", "is a file"),
         ("gone", "is a file"),
-        ("published", "take another"),
+        ("published", "choose another"),
         ("Published", ""),
     ):
         (line,) = refusal(tmp_path, {"run": name})
@@ -1039,14 +1038,14 @@ def test_no_run_is_written_where_results_are_a_file(tmp_path):
         ({"steps": 20, "restarts": 1, "epsilon": 0.02}, True),
     ],
 )
-def test_the_stronger_attack_must_be_stronger_in_a_run_to_come(attack, accepted, tmp_path):
+def test_the_stronger_attack_must_be_stronger_in_new_runs(attack, accepted, tmp_path):
     overlay = {"robustness": {"tests": {"strong_pgd": attack}}}
     configured(overlay)  # as a finished run may have been configured
     if accepted:
         planned(tmp_path, overlay)
     else:
         (line,) = refusal(tmp_path, overlay)
-        assert line.startswith("robustness.tests.strong_pgd: it is not stronger")
+        assert line.startswith("robustness.tests.strong_pgd: it must be stronger")
 
 
 @pytest.mark.parametrize(
@@ -1171,7 +1170,7 @@ def test_layers_are_those_of_the_networks():
     assert len(PreActResNet18.layers) == 17
 
 
-def test_settings_of_training_are_what_fit_and_batches_are_given():
+def test_training_settings_match_the_arguments_of_fit_and_batches():
     keywords = {
         name
         for name, parameter in inspect.signature(fit).parameters.items()
@@ -1272,7 +1271,7 @@ def test_choices_of_similarity_are_those_of_graphs(section):
     assert get_args(section.model_fields["similarity"].annotation) == get_args(Similarity)
 
 
-def test_choices_of_what_an_attack_raises_are_those_of_attacks():
+def test_attack_losses_match_those_of_lgg_attacks():
     assert get_args(declared.PgdTest.model_fields["loss"].annotation) == get_args(attacks.Loss)
 
 
@@ -1356,7 +1355,7 @@ UNSHOWN = [
 def test_a_label_that_no_line_can_show_is_refused(text, path, overlay):
     with pytest.raises(ConfigError) as caught:
         configured(overlay(text))
-    assert f"{path}: {text!r} has " in str(caught.value) and "one line" in str(caught.value)
+    assert f"{path}: {text!r} contains " in str(caught.value) and "one line" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -1374,5 +1373,5 @@ def test_a_defence_of_your_own_is_made_with_its_arguments():
     assert defences.build(defence.module, **defence.options).steps == 2
 
 
-def test_what_no_file_of_yours_is_read_for_holds_no_cifar_10():
-    assert "source photo_patches reads others" in message("data: {cifar10: true}")
+def test_only_sources_of_your_own_files_can_hold_cifar_10():
+    assert "source photo_patches does not read any" in message("data: {cifar10: true}")

@@ -1,4 +1,4 @@
-"""A thousand mistaken configurations: each is accepted and can be run, or refused with its key named."""
+"""A thousand mutated configurations: each is accepted and can be run, or refused with the name of the key."""
 
 import contextlib
 import copy
@@ -68,7 +68,7 @@ def inside(node: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def mutated(draw) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """Draw a configuration with one to three mistakes, and where they are."""
+    """Draw a configuration with one to three mistakes, and their locations."""
     raw = copy.deepcopy(draw(st.sampled_from(WHOLE)))
     touched = []
     for _ in range(draw(st.integers(1, 3))):
@@ -179,7 +179,7 @@ def around(key):
 
 
 def test_no_single_value_is_too_much_for_any_key():
-    """Every key of the shipped configuration, once for each place that declares it, with every value that could hurt."""
+    """Every key of the shipped configuration, once for each place that declares it, with every harmful value."""
     once = {declaration(WHOLE[0], path): path for path in places(WHOLE[0])}
     for *parent, key in once.values():
         raw = around([*parent, key][0])

@@ -1,4 +1,4 @@
-"""One configuration over another: kinds, null, and texts that are numbers or words."""
+"""Merging of configurations: kinds of entries, null, and text that stands for numbers or booleans."""
 
 import copy
 from typing import Any
@@ -28,9 +28,9 @@ INTER = {"loss", "label", "weight"}
         (["distillation: {methods: {gkd: {loss: none}}}"], "methods.gkd", {"loss", "label"}),
         (["distillation: {methods: {gkd: {loss: none, weight: null}}}"], "methods.gkd", {"loss", "label"}),
         (["distillation: {methods: {hinton: {loss: relational}}}"], "methods.hinton", {"loss", "label", "weight"}),
-        # the same kind again is no other
+        # choosing the same kind again changes nothing
         (["distillation: {methods: {gkd_inter: {loss: graph_distillation}}}"], "methods.gkd_inter", {*INTER, "edges"}),
-        # there and back: what went does not come again
+        # there and back: dropped keys do not return
         (
             [f"distillation: {{methods: {{gkd_inter: {{loss: {kind}}}}}}}" for kind in ("hinton", "graph_distillation")],
             "methods.gkd_inter",
@@ -89,15 +89,15 @@ def test_keys_of_the_former_kind_next_to_another_are_refused(overlay, key):
         ("distillation: {methods: {gkd_iner: null}}", "distillation.methods.gkd_iner: null .*'gkd_inter'"),
         ("embedding: {methods: {triplets: null}}", "embedding.methods.triplets: null .*'triplet'"),
         ("robustness: {methods: {baselin: null}}", "robustness.methods.baselin: null .*'baseline'"),
-        ("sseds: null", "sseds: there is no such key; did you mean 'seeds'"),
-        ("geometri: null", "geometri: there is no such key; did you mean 'geometry'"),
-        ("distillation: {student: {architecture: {dept: null}}}", "architecture.dept: there is no such key.*'depth'"),
-        ("distillation: {methods: {gkd: {lambda: null}}}", "methods.gkd.lambda: there is no such key.*'weight'"),
-        ("robustness: {methods: {both: {defenses: null}}}", "both.defenses: there is no such key.*'defences'"),
-        ("robustness: {tests: {pgdd: null}}", "tests.pgdd: there is no such key.*'pgd'"),
+        ("sseds: null", "sseds: unknown key; did you mean 'seeds'"),
+        ("geometri: null", "geometri: unknown key; did you mean 'geometry'"),
+        ("distillation: {student: {architecture: {dept: null}}}", "architecture.dept: unknown key.*'depth'"),
+        ("distillation: {methods: {gkd: {lambda: null}}}", "methods.gkd.lambda: unknown key.*'weight'"),
+        ("robustness: {methods: {both: {defenses: null}}}", "both.defenses: unknown key.*'defences'"),
+        ("robustness: {tests: {pgdd: null}}", "tests.pgdd: unknown key.*'pgd'"),
     ],
 )
-def test_null_for_what_is_not_there_is_refused_with_what_is_meant(overlay, line):
+def test_null_for_an_unknown_name_is_refused_with_a_suggestion(overlay, line):
     with pytest.raises(ConfigError, match=rf"has a mistake:\n  \S*{line}"):
         load(read(), content(overlay))
 
@@ -112,11 +112,11 @@ def test_null_for_what_is_not_there_is_refused_with_what_is_meant(overlay, line)
         ["geometry: {training: {optimizer: {name: adamw, nesterov: null}}}"],
     ],
 )
-def test_null_takes_away_what_is_there(overlays):
+def test_null_removes_an_entry(overlays):
     load(read(), *map(content, overlays))
 
 
-def test_what_was_taken_away_is_no_row_any_more_and_can_be_given_again():
+def test_a_removed_method_is_not_a_row_and_can_be_added_again():
     gone = "distillation: {methods: {gkd: null}}"
     assert "gkd" not in load(read(), content(gone)).distillation.active_methods
     again = load(read(), content(gone), content("distillation: {methods: {gkd: {label: Again, loss: none}}}"))
@@ -124,7 +124,7 @@ def test_what_was_taken_away_is_no_row_any_more_and_can_be_given_again():
 
 
 def leaves(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the paths of all values that are no sections or lists."""
+    """Return the paths of all values that are not sections or lists."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
     return [path] if items is None else [leaf for key, value in items for leaf in leaves(value, (*path, key))]
 
@@ -139,7 +139,7 @@ PLAIN_KEYS = [
 
 
 @given(st.sampled_from(PLAIN_KEYS), st.integers())
-def test_without_kinds_and_null_it_is_snakemake_s_own_merging(path, value):
+def test_without_kinds_and_null_merging_equals_snakemake_s(path, value):
     overlay: Any = value
     for key in reversed(path):
         overlay = {key: overlay}
@@ -184,7 +184,7 @@ WORDS = ["007", "1e3", "5e-4", "yes", "no", "null", "~", "0x10", "1_000", "12:30
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.sampled_from([*WORDS, *(f"'{word}'" for word in WORDS)]), min_size=1)
 )
-def test_arguments_of_your_own_loss_are_what_a_file_would_hold(arguments):
+def test_arguments_of_your_own_loss_are_read_as_in_a_file(arguments):
     text = ", ".join(f"{key}: {value}" for key, value in arguments.items())
     text = f"{{methods: {{own: {{arguments: {{{text}}}}}}}}}"
     in_a_file = as_declared({"distillation": yaml.safe_load(text)}, Config)
@@ -201,12 +201,12 @@ def test_where_only_text_is_taken_a_word_stays_as_it_was_written(word):
 @pytest.mark.parametrize(
     ("written", "found"), [("007", "007"), ('"007"', "007"), ("'1'", "1"), ("null", None), ("True", "True")]
 )
-def test_a_run_s_name_is_what_was_written(written, found):
+def test_a_run_s_name_is_kept_as_text(written, found):
     assert from_command_line(f"run={written}")["run"] == found
 
 
 @pytest.mark.parametrize("argument", ["run={", "run=[a", "run=2020-13-45", "run='", "run=*a", "data={path: 9"])
-def test_what_is_no_yaml_is_text_as_it_is_to_snakemake(argument):
+def test_invalid_yaml_is_text_as_in_snakemake(argument):
     assert from_command_line(argument) == parse_config([argument])
 
 

@@ -1,4 +1,4 @@
-"""The figures of config/paper.yaml: which are read, which are refused, and which are shown."""
+"""The figures in config/paper.yaml: which are read, refused and shown."""
 
 import math
 
@@ -115,12 +115,12 @@ def test_a_row_has_the_figures_all_of_whose_constants_are_the_paper_s(constants)
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("{table4: {}}", "table4: there is no such table; did you mean 'table"),
-        ("{table1: {gkd: {eror: 9}}}", "table1.gkd.eror: table1 has no such measure; did you mean 'error'? Valid: "),
-        ("{table2: {triplet: {epoch_seconds: 9}}}", "table2.triplet.epoch_seconds: table2 has no such measure"),
+        ("{table4: {}}", "table4: unknown table; did you mean 'table"),
+        ("{table1: {gkd: {eror: 9}}}", "table1.gkd.eror: unknown measure of table1; did you mean 'error'? Valid: "),
+        ("{table2: {triplet: {epoch_seconds: 9}}}", "table2.triplet.epoch_seconds: unknown measure of table2"),
         (
             "{table1: {gkd: {agreement: 90}}}",
-            "table1.gkd.agreement: table1 has no such measure",
+            "table1.gkd.agreement: unknown measure of table1",
         ),  # in no table of the paper
         ("{table1: {gkd: {error: many}}}", "table1.gkd.error: expected a number, found 'many'"),
         ("{table1: {gkd: {error: true}}}", "table1.gkd.error: expected a number, found True"),
@@ -130,18 +130,18 @@ def test_a_row_has_the_figures_all_of_whose_constants_are_the_paper_s(constants)
         ("{table1: {gkd: 9.7}}", "table1.gkd: expected measures and values, found 9.7"),
         ("{table1: [9.7]}", "table1: expected methods, found [9.7]"),
         ("[table1]", "expected tables, found ['table1']"),
-        ("{table1: {gkd_iner: {error: 9}}}", "table1.gkd_iner: there is no such method; did you mean 'gkd_inter'?"),
-        ("{table1: {techer: {error: 9}}}", "table1.techer: there is no such method; did you mean 'teacher'?"),
+        ("{table1: {gkd_iner: {error: 9}}}", "table1.gkd_iner: unknown method; did you mean 'gkd_inter'?"),
+        ("{table1: {techer: {error: 9}}}", "table1.techer: unknown method; did you mean 'teacher'?"),
         ("{tableA1: {parseval: {epoch_seconds: 9}}}", "tableA1.parseval: 'parseval' is not SECTION.METHOD"),
         (
             "{tableA1: {robustness.parsevl: {epoch_seconds: 9}}}",
-            "tableA1.robustness.parsevl: there is no such method; did you mean 'robustness.parseval'?",
+            "tableA1.robustness.parsevl: unknown method; did you mean 'robustness.parseval'?",
         ),
         ('{table1: {"two\\nlines": {error: x}}}', "table1.'two\\nlines'.error: expected a number"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_would_be_right(tmp_path, content, line):
-    # a mistake is one whatever the images are
+    # a mistake is reported whatever the images are
     for overlay in ("{}", "data: {source: arrays, path: x}"):
         first, reported, form, *rest = refusal(tmp_path, content, overlay).split("\n")
         assert first == f"{tmp_path / 'paper.yaml'} has a mistake:"

@@ -8,8 +8,8 @@ from configurations import configured
 
 from lgg.data.storage import ImageSet, write_images
 
-# networks of one channel and batches of eight: the stages as they are, on next to nothing; the students' learning rate is so
-# small that rounding, which differs between CPUs, does not grow
+# networks of one channel and batches of eight: the real stages on tiny data; the students' learning rate is so small that
+# rounding, which differs between CPUs, does not grow
 TINY = """
 distillation:
   teacher: {architecture: {width: 0.25}}
@@ -41,7 +41,7 @@ def settings():
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
-    """Return a folder with 24 training and 20 test images of two classes, dark and bright, as train and test."""
+    """Return a folder with 24 training and 20 test images of two classes, dark and bright."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for split, count in (("train", 24), ("test", 20)):
@@ -56,7 +56,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def settings_of_torch():
-    """Set back what a stage sets for its whole process."""
+    """Reset what a stage sets for the process."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     yield
     torch.set_num_threads(threads)

@@ -27,7 +27,7 @@ from lgg.training.checkpoint import load_model, save_model
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Return the files of four networks that tell two classes, drawn by the seeds 0 to 3."""
+    """Return the files of four networks for two classes, with seeds 0 to 3."""
     folder = tmp_path_factory.mktemp("networks")
     return [stored(folder / f"{seed}.safetensors", seed) for seed in range(4)]
 
@@ -40,7 +40,7 @@ def stored(path, seed, **options):
 
 
 def robustness_of(settings, call, path, model, source):
-    """Return the table that the stage writes for `model`, attacked also by images that are crafted on `source`."""
+    """Return the table that the stage writes for `model`, also attacked by images crafted on `source`."""
     recipe = recipes.evaluate_robustness(settings.robustness).settings
     call(evaluate_robustness, recipe, model=model, source=source, out_evaluation=path)
     return pd.read_csv(path)
@@ -78,7 +78,7 @@ def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, t
     ]
     assert found["level"][found["test"] == "fgsm_pixels"].tolist() == [30, 10]
     assert rows["restarts"][["pgd", "strong_pgd"]].tolist() == [1, 2]
-    # DeepFool is left out where it gets no images
+    # no DeepFool without images for it
     assert "deepfool" not in rows.index
 
 
@@ -159,7 +159,7 @@ def test_outputs_are_classes_for_cross_entropy_alone(settings, call, networks, t
 
 
 def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(settings, call, tmp_path):
-    """A network with one output: at length one only its sign is left, so two of the same sign are alike."""
+    """A network with one output: at unit length only its sign is left, so two outputs of the same sign are equal."""
     network = stored(tmp_path / "one.safetensors", 0, num_classes=1)
     for name, scaled in (("label_variation", True), ("triplet", False)):
         assert getattr(settings.embedding.active_methods[name], "normalize_embeddings") == scaled  # noqa: B009

@@ -1,4 +1,4 @@
-"""What runs while a stage works is in the digest of its code, by watching it rather than by reading it."""
+"""Everything that runs in a stage is in the digest of its code: checked by tracing the stage, not by reading its code."""
 
 import ast
 import shutil
@@ -51,7 +51,7 @@ def definitions(path):
 
 @pytest.fixture
 def watched(call, monkeypatch):
-    """Return `call`, which from then on checks that what runs is in the digest of the recipe that it is given."""
+    """Return `call`, wrapped to check that everything that runs is in the digest of the recipe that it receives."""
     make, modules = recipes.code_digest, {}
     monkeypatch.setattr(recipes, "code_digest", lambda *given: modules.setdefault(make(*given), given) and make(*given))
 
