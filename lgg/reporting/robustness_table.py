@@ -100,7 +100,8 @@ def describe_defences(row: Mapping[str, Any]) -> str:
 
 def _check_attacks(method: str, evaluation: pd.DataFrame, shown: Container[str], tests: Mapping[str, Any]) -> None:
     """Raise DataError where the attacks of an evaluation, say one of a restored run, are not those configured now."""
-    for measure, attack in ((PGD, "pgd"), (STRONG_PGD, "strong_pgd"), (TRANSFER_PGD, "pgd")):
+    for measure in (PGD, STRONG_PGD, TRANSFER_PGD):
+        (attack,) = measure.constants
         rows = evaluation[evaluation["test"] == measure.test]
         if measure.test not in shown or rows.empty or "steps" not in rows:
             continue

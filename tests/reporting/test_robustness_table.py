@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from lgg.errors import DataError
 from lgg.reporting.robustness_table import describe_defences, describe_pgd, robustness_table, write_robustness_table
 from lgg.reporting.tables import FORMS
 
@@ -157,3 +158,18 @@ def test_a_row_s_defences_are_one_sentence():
     assert describe_defences(row).startswith("Both: Parseval with β = 0.02; PGD within ε = 0.03 from a random start")
     assert describe_defences(row).endswith(".")
     assert describe_defences(ROWS[0]) == ""
+
+
+def test_an_attack_that_was_run_with_other_steps_is_refused_where_it_is_shown():
+    own = EVALUATIONS["other"].assign(steps=20.0, restarts=1.0)
+    evaluations = EVALUATIONS | {"other": own}  # of which strong_pgd should have 50 steps from 3 starts
+    with pytest.raises(DataError, match=r"other: strong_pgd was run with 20 steps from 1 start.*asks for 50 from 3"):
+        robustness_table("table3_supplement", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS)
+    assert len(robustness_table("table3", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS).table) == 2
+
+
+def test_a_test_that_earlier_evaluations_lack_is_left_out():
+    evaluations = {name: one[one["test"] != "without_gradient"] for name, one in EVALUATIONS.items()}
+    found = robustness_table("table3_supplement", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS).table
+    assert not found.filter(like="without_gradient").size
+    assert found["strong_pgd_mean"].notna().all()
