@@ -84,7 +84,8 @@ NEW_SEED = {
 CONFIGURATION_CHANGES = {
     # methods
     "{distillation: {methods: {gkd: {weight: 5}}}, geometry: {k: 3}, "
-    "embedding: {methods: {label_variation: {weight: 2}}}, robustness: {methods: {both: {defences: [{name: regularizer}]}}}}": (
+    "embedding: {methods: {label_variation: {weight: 2}}}, "
+    "robustness: {methods: {both: {defences: [{name: parseval}, {name: regularizer, weight: 1}]}}}}": (
         retrained(SETTINGS, "gkd")
         | FIGURE2
         | retrained_embeddings(SETTINGS, "label_variation")
