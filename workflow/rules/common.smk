@@ -1,4 +1,4 @@
-# Shared by all rule files: the validated configuration, the folder of the run, the list of final results, and outputs that
+# Shared by all files with rules: the validated configuration, the folder of the run, the list of final results, and outputs that
 # several rules have in common. After a successful run, writes results/{run}/provenance.json and the cost of the jobs.
 import sys
 from pathlib import Path
