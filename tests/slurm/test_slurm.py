@@ -139,7 +139,7 @@ ALLOCATION = """
 import subprocess, sys
 JOB = 'import sys; from lgg.pipeline import driver, gpus; gpus.PARENTS = [sys.argv[1]]\\n'
 JOB += 'driver.ask = lambda: driver.Answer([], asked=False)\\n'
-JOB += 'with gpus.claimed(1) as devices: print(*devices, flush=True); sys.stdin.read()'
+JOB += 'with gpus.claimed(1, {}, 1) as devices: print(*devices, flush=True); sys.stdin.read()'
 jobs = [
     subprocess.Popen([sys.executable, "-c", JOB, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(2)

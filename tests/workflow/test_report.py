@@ -73,7 +73,7 @@ def test_every_result_has_a_caption_and_a_label(report):
 
 @pytest.mark.system
 def test_the_opening_page_states_what_was_run(page):
-    page.wait_for_selector("text=remade by the run")
+    page.wait_for_selector("text=reproduced by the run")
     text = page.inner_text("#app")
     for part in ("digits", "Seeds", "Machine", "Versions", "snakemake", "SHA-256", "jobs of"):
         assert part in text
