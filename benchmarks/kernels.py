@@ -8,7 +8,8 @@ float32 and in bfloat16 with autocast. Prints what each method adds to the plain
 the student's step with the teacher's pass) next to the goals, and writes benchmarks/results/kernels.csv.
 
 A kernel is an operation that is neither a view nor an allocation; one over a list of tensors (`_foreach_…`, `_fused_…`)
-counts once. Triplets, whose number depends on the values, cannot be counted. That is not what a profiler counts (a convolution's gradient is two kernels or more), but in proportion to it.
+counts once. A profiler counts more (a convolution's gradient is two kernels or more), but in proportion. Triplets, whose
+number depends on the values, cannot be counted.
 """
 
 import contextlib
@@ -119,11 +120,11 @@ _LOWER = {
 }  # fmt: skip
 _FLOAT32 = {
     "__pow__", "__rpow__", "acos", "asin", "binary_cross_entropy_with_logits", "cdist", "cosh", "cosine_embedding_loss",
-    "cosine_similarity", "cross_entropy", "cumprod", "cumsum", "dist", "erfinv", "exp", "expm1", "group_norm", "hinge_embedding_loss",
-    "kl_div", "l1_loss", "layer_norm", "log", "log10", "log1p", "log2", "log_softmax", "margin_ranking_loss", "mse_loss",
-    "multi_margin_loss", "nll_loss", "norm", "normalize", "pdist", "poisson_nll_loss", "pow", "prod", "reciprocal", "renorm",
-    "rsqrt", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "sum", "tan",
-    "triplet_margin_loss",
+    "cosine_similarity", "cross_entropy", "cumprod", "cumsum", "dist", "erfinv", "exp", "expm1", "group_norm",
+    "hinge_embedding_loss", "kl_div", "l1_loss", "layer_norm", "log", "log10", "log1p", "log2", "log_softmax",
+    "margin_ranking_loss", "mse_loss", "multi_margin_loss", "nll_loss", "norm", "normalize", "pdist", "poisson_nll_loss",
+    "pow", "prod", "reciprocal", "renorm", "rsqrt", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "softplus", "sum", "tan", "triplet_margin_loss",
 }  # fmt: skip
 _WIDEST = {
     "addcdiv",
@@ -186,9 +187,7 @@ _casting: list[Casts] = []
 
 
 @contextlib.contextmanager
-def autocast(
-    device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, cache_enabled: bool | None = None
-) -> Iterator[None]:
+def autocast(*_: object, enabled: bool = True, **__: object) -> Iterator[None]:
     """In place of `torch.autocast`, on every device: the outermost enabled region casts, and those within can disable it."""
     if not _casting and enabled:
         with Casts() as casts:
@@ -219,7 +218,7 @@ def step(trial: Trial, images: Tensor, labels: Tensor) -> None:
 
 
 def trials() -> dict[str, Trial]:
-    """Return every training of config/cifar10.yaml by SECTION.METHOD on `meta`, and a student's step with its teacher's pass."""
+    """Return every training of config/cifar10.yaml by SECTION.METHOD, on `meta`, and the reference of distillation."""
     found: dict[str, Trial] = {}
     images = np.zeros((128, SIDE, SIDE, 3), dtype=np.uint8)
     data = ImageSet(images, np.arange(128) % CLASSES, tuple(map(str, range(CLASSES))))
@@ -238,9 +237,8 @@ def kernels_of_step(trial: Trial, precision: str) -> Counter[str]:
     size = trial.batches.batch_size
     images = torch.empty(size, 3, SIDE, SIDE, device=META).contiguous(memory_format=torch.channels_last)
     labels = torch.empty(size, dtype=torch.int64, device=META)
-    with mock.patch.object(torch, "autocast", autocast):
-        with Kernels() as kernels:
-            step(trial, images, labels)
+    with mock.patch.object(torch, "autocast", autocast), Kernels() as kernels:
+        step(trial, images, labels)
     return kernels.counts
 
 

@@ -1,11 +1,13 @@
 """Layers and the base class of the networks."""
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lgg.models.normalization import counted_together
 
 
 class Convolution(nn.Conv2d):
@@ -18,19 +20,55 @@ class Convolution(nn.Conv2d):
         scaled: convolve with W/√(2·size² + 1) in place of the stored weight W, as in Parseval networks (Cisse et al.
             2017). If the rows of W are orthonormal, distances then do not grow, since overlapping windows increase
             them by a factor of at most `size`.
+        share: with `scaled`, another factor of the weight.
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, size: int, stride: int = 1, *, scaled: bool = False
+        self,
+        channels_in: int,
+        channels_out: int,
+        size: int,
+        stride: int = 1,
+        *,
+        scaled: bool = False,
+        share: float = 1.0,
     ) -> None:
         super().__init__(channels_in, channels_out, size, stride, padding=size // 2, bias=False)
-        self.scale = (2 * size**2 + 1) ** -0.5 if scaled else None
+        self.scale = share * (2 * size**2 + 1) ** -0.5 if scaled else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        # scale the weight, which has far fewer values than the activations
-        weight = self.weight if self.scale is None else self.weight * self.scale
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the convolution of images (B, C, H, W); with `weight`, if there is one, in place of the scaled weight."""
+        if weight is None:
+            # scale the weight, which has far fewer values than the activations
+            weight = self.weight if self.scale is None else self.weight * self.scale
         out: Tensor = self._conv_forward(x, weight, None)
         return out
+
+
+def scaled_weights(model: nn.Module) -> dict[nn.Module, Tensor]:
+    """Return the scaled weight of each scaled convolution in `model`, computed in one operation on a GPU."""
+    layers = [layer for layer in model.modules() if isinstance(layer, Convolution) and layer.scale is not None]
+    if not layers:
+        return {}
+    return dict(
+        zip(layers, _Scaled.apply([layer.scale for layer in layers], *(one.weight for one in layers)), strict=True)
+    )
+
+
+class _Scaled(torch.autograd.Function):
+    """Tensors times a factor each; autograd would start an operation for the gradient of each."""
+
+    @staticmethod
+    def forward(factors: list[float], *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch._foreach_mul(tensors, factors))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
+        ctx.factors = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *_Scaled.apply(ctx.factors, *gradients)
 
 
 class PointwiseConvolution(Convolution):
@@ -42,12 +80,14 @@ class PointwiseConvolution(Convolution):
     one takes twenty times as long.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, *, scaled: bool = False) -> None:
-        super().__init__(channels_in, channels_out, 1, scaled=scaled)
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, *, scaled: bool = False, share: float = 1.0
+    ) -> None:
+        super().__init__(channels_in, channels_out, 1, scaled=scaled, share=share)
         self.taken = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.avg_pool2d(x, 1, self.taken) if self.taken > 1 else x)
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        return super().forward(F.avg_pool2d(x, 1, self.taken) if self.taken > 1 else x, weight)
 
 
 def average_pixels(x: Tensor) -> Tensor:
@@ -85,5 +125,6 @@ class ImageClassifier(nn.Module):
 
     def forward(self, x: Tensor, return_representations: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Return logits (B, C) for images (B, 3, H, W) in [0, 1], with the list of representations if requested."""
-        logits, representations = self._compute((x - self.mean) / self.std)
+        with counted_together():
+            logits, representations = self._compute((x - self.mean) / self.std)
         return (logits, representations) if return_representations else logits

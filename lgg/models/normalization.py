@@ -6,9 +6,13 @@ with correspondingly more channels, whose statistics are then combined. The stat
 """
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _ATEN = torch.ops.aten
@@ -19,14 +23,36 @@ TARGET = 128  # channels of several pixels treated as one
 LEAST = 2**15  # values in a batch below which the overhead exceeds the gain
 
 
+class _Counting(threading.local):
+    #: the counters of batches that layers have left to the end of the network's pass; None outside of one
+    counters: list[Tensor] | None = None
+
+
+_counting = _Counting()
+
+
+@contextmanager
+def counted_together() -> Iterator[None]:
+    """Let the layers inside count their batches at the end, all in one operation on a GPU instead of one per layer."""
+    if _counting.counters is not None or _transformed():
+        yield
+        return
+    _counting.counters = counters = []
+    try:
+        yield
+    finally:
+        _counting.counters = None
+    if counters:
+        torch._foreach_add_(counters, 1)
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation of images (B, C, H, W), equal to `nn.BatchNorm2d` up to rounding; its argument is C."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # torch.compile and the transforms of torch.func use PyTorch's own implementation
-        groups = 1 if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() else _groups(x)
+        groups = 1 if _transformed() else _groups(x)
         if groups == 1:
-            return super().forward(x)
+            return self._by_pytorch(x)
         if not self.training:
             fixed = (self.running_mean, self.running_var)
             normalized: Tensor = _WideBatchNorm.apply(x, self.weight, self.bias, *fixed, self.eps, groups)[0]
@@ -35,13 +61,32 @@ class BatchNorm(nn.BatchNorm2d):
         self._remember(mean, variance, x.numel() // x.shape[1])
         return normalized
 
+    def _by_pytorch(self, x: Tensor) -> Tensor:
+        counters, counter = _counting.counters, self.num_batches_tracked
+        if counters is None or counter is None or self.momentum is None or not self.training:
+            return super().forward(x)
+        # as the layer of PyTorch, apart from its counter
+        self._check_input_dim(x)
+        counters.append(counter)
+        state = (self.running_mean, self.running_var, self.weight, self.bias)
+        return F.batch_norm(x, *state, training=True, momentum=self.momentum, eps=self.eps)
+
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        if self.num_batches_tracked is not None:
+        if self.num_batches_tracked is None:
+            return
+        if _counting.counters is None:
             self.num_batches_tracked.add_(1)
+        else:
+            _counting.counters.append(self.num_batches_tracked)
+
+
+def _transformed() -> bool:
+    """Return whether torch.compile or a transform of torch.func is at work, which then use PyTorch's own implementation."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def _groups(x: Tensor) -> int:

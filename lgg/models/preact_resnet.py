@@ -1,11 +1,11 @@
 """The pre-activation ResNet18 of Sections 3, 4.2 and 4.3 (He et al. 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution, average_pixels
+from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution, average_pixels, scaled_weights
 from lgg.models.normalization import BatchNorm
 
 
@@ -21,20 +21,22 @@ class PreActBlock(nn.Module):
         self.bn1 = BatchNorm(channels_in)
         self.conv1 = Convolution(channels_in, channels_out, 3, stride, scaled=parseval)
         self.bn2 = BatchNorm(channels_out)
-        self.conv2 = Convolution(channels_out, channels_out, 3, scaled=parseval)
-        self.parseval = parseval
+        # the mean's ½ is a factor of the weights where there are any
+        part = 0.5 if parseval else 1.0
+        self.conv2 = Convolution(channels_out, channels_out, 3, scaled=parseval, share=part)
         self.shortcut: PointwiseConvolution | None = None
+        self.kept = part
         if stride != 1 or channels_in != channels_out:
-            self.shortcut = PointwiseConvolution(channels_in, channels_out, stride, scaled=parseval)
+            self.shortcut = PointwiseConvolution(channels_in, channels_out, stride, scaled=parseval, share=part)
+            self.kept = 1.0
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the block's output and the outputs of its two ReLUs."""
+    def forward(self, x: Tensor, weights: Mapping[nn.Module, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the block's output and the outputs of its two ReLUs, given the weights of its scaled convolutions."""
         first = F.relu(self.bn1(x), inplace=True)
-        second = F.relu(self.bn2(self.conv1(first)), inplace=True)
-        residual = x if self.shortcut is None else self.shortcut(first)
-        out = self.conv2(second)
-        out += residual
-        return 0.5 * out if self.parseval else out, [first, second]
+        second = F.relu(self.bn2(self.conv1(first, weights.get(self.conv1))), inplace=True)
+        residual = x if self.shortcut is None else self.shortcut(first, weights.get(self.shortcut))
+        out = self.conv2(second, weights.get(self.conv2))
+        return out.add_(residual, alpha=self.kept), [first, second]
 
 
 class PreActResNet18(ImageClassifier):
@@ -97,10 +99,11 @@ class PreActResNet18(ImageClassifier):
         self.classifier = nn.Linear(bottleneck or widths[-1], num_classes)
 
     def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        x = self.conv(x)
+        weights = scaled_weights(self)
+        x = self.conv(x, weights.get(self.conv))
         representations: list[Tensor] = []
         for block in self.blocks:
-            x, relus = block(x)
+            x, relus = block(x, weights)
             representations += relus
         last = F.relu(x, inplace=True)
         representations.append(last)
