@@ -12,7 +12,6 @@ from lgg.models.base import ImageClassifier
 from lgg.pipeline.job import run
 from lgg.pipeline.stages.networks import train_and_save
 from lgg.training.checkpoint import load_model
-from lgg.training.compilation import compiled
 from lgg.training.objectives import Distillation
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def load_objective(arguments: Namespace, device: torch.device) -> Distillation:
     classes = len(read_header(arguments.train)["classes"])
     teacher = load_model(arguments.teacher, device, expected={"num_classes": classes})
     recipe: DistillStudent | DistilledStudents = arguments.recipe
-    return objective_of(recipe, compiled(teacher, recipe["training"]["compilation"]))
+    return objective_of(recipe, teacher)
 
 
 def main(arguments: Namespace) -> None:

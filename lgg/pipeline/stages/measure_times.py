@@ -14,7 +14,6 @@ from lgg.pipeline import machine
 from lgg.pipeline.job import run
 from lgg.pipeline.stages import distill_student, train_embedding, train_robust_network
 from lgg.training import optimizers
-from lgg.training.compilation import compiled
 from lgg.training.objectives import CrossEntropy, Objective
 from lgg.training.setup import build_network, make_batches
 from lgg.training.timing import Trial, measure
@@ -55,7 +54,7 @@ def make_trial(row: "TimedRow", data: ImageSet, header: Mapping[str, Any], devic
     else:
         # what it knows makes no difference to the time
         _, teacher = network(row["teacher"])
-        objective = distill_student.objective_of(row["recipe"], compiled(teacher, training["compilation"]))
+        objective = distill_student.objective_of(row["recipe"], teacher)
     _, model = network(architecture, outputs=outputs)
     size, augmentation = training["batch_size"], training["augmentation"]
     return Trial(
@@ -64,7 +63,6 @@ def make_trial(row: "TimedRow", data: ImageSet, header: Mapping[str, Any], devic
         make_batches(data, batch_size=size, seed=seed, augmentation=augmentation, device=device),
         optimizer=optimizers.build(model.parameters(), **training["optimizer"]),
         precision=training["precision"],
-        compilation=training["compilation"],
         after_step=None if robust is None else partial(robust.after_step, model),
     )
 

@@ -21,10 +21,9 @@ from lgg.training.recorder import Recorder
 from lgg.training.results import ResultFiles, describe_run
 from lgg.training.resume import Checkpoints
 from lgg.training.setup import build_network, make_batches
-from lgg.training.together import BatchesTogether, Together
 
 if TYPE_CHECKING:
-    from lgg.pipeline.recipe_types import Training, TrainNetwork, TrainStudents
+    from lgg.pipeline.recipe_types import Training, TrainNetwork
 
 
 def train_and_save(
@@ -72,41 +71,6 @@ def train_and_save(
     checkpoints.remove()
 
 
-def train_together_and_save(
-    arguments: Namespace,
-    recipe: "TrainStudents",
-    make_objective: Callable[[torch.device], Objective],
-    *,
-    teacher: Path | None = None,
-) -> None:
-    """Train a network of a recipe from each of its `seeds`, all at once, and write what each alone would.
-
-    Each is drawn from its own seed and sees its own batches, as alone; the results agree up to rounding.
-
-    Args:
-        recipe: the stage's.
-        make_objective: called with the device; an objective of networks together.
-        teacher: the file of the teacher that the objective holds.
-    """
-    job, seeds = _Job(arguments, recipe["training"]), recipe["seeds"]
-    built = [job.network(recipe["architecture"], seed) for seed in seeds]
-    members = [model for _, model in built]
-    together = Together(members)
-    first = job.batches(seeds[0])
-    batches = BatchesTogether([first.with_seed(seed) for seed in seeds])
-    settings = job.settings(together.parameters())
-    checkpoints = job.checkpoints(arguments.out_models[0], teacher)
-    history = fit(together, make_objective(job.device), batches, **settings, checkpoints=checkpoints)
-    together.separate(members)
-    about = job.describe(history[:: len(seeds)]) | {"trained_together": seeds}
-    common = {key: value for key, value in recipe.items() if key != "seeds"}
-    paths = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
-    for number, (files, (built_with, model)) in enumerate(zip(paths, built, strict=True)):
-        own = [{key: value for key, value in row.items() if key != "network"} for row in history[number :: len(seeds)]]
-        ResultFiles(*files).write(model, built_with, own, about | {"recipe": common | {"seed": seeds[number]}})
-    checkpoints.remove()
-
-
 class _Job:
     """What all trainings begin with and end with: device, images, and what the settings of training make of them."""
 
@@ -133,7 +97,6 @@ class _Job:
             "schedule": self.training["schedule"],
             "optimizer": optimizers.build(parameters, **self.training["optimizer"]),
             "precision": self.training["precision"],
-            "compilation": self.training["compilation"],
         }
 
     def checkpoints(self, model: Path, teacher: Path | None) -> Checkpoints:
