@@ -96,6 +96,11 @@ class TrainingStep:
         if on_gpu and captured:
             self._run = Captured(self._once, generator, forget=optimizer.zero_grad, name=name)
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether steps are replayed as CUDA graphs, which those before the first capture never are."""
+        return isinstance(self._run, Captured) and bool(self._run.graphs)
+
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which everything of this training run happens on the device."""
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)

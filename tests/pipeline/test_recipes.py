@@ -766,7 +766,7 @@ TIMED_CODE = {
         "lgg.data.batches",
     ),
     "lgg.training.schedule",
-    *(f"lgg.training.{name}" for name in ("fit", "objectives", "timing")),
+    *(f"lgg.training.{name}" for name in ("fit", "step", "objectives", "timing")),
     *(
         f"lgg.pipeline.stages.{name}"
         for name in ("distill_student", "train_embedding", "train_robust_network", "networks")
@@ -860,6 +860,7 @@ MODULE_CHANGES = [
     ),
     ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
     ("lgg.training.fit", TRAININGS),
+    ("lgg.training.step", TRAININGS),
     ("lgg.training.objectives", TRAININGS),
     ("lgg.training.schedule", TRAININGS),
     ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),

@@ -28,11 +28,11 @@ def main(arguments: Namespace) -> None:
     recipe: MeasureTimes = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train, verify=True), read_header(arguments.train)
-    captured = arguments.captured and device.type == "cuda"
-    trials = {row["name"]: make_trial(row, data, header, device, captured) for row in recipe["rows"]}
+    trials = {row["name"]: make_trial(row, data, header, device, arguments.captured) for row in recipe["rows"]}
     times = measure(trials, rounds=recipe["rounds"], steps=recipe["steps"])
     write_rows(arguments.out_times, times)
     precisions = {name: trial.precision for name, trial in trials.items()}
+    replayed = [name for name, trial in trials.items() if trial.step.is_captured]
     write_json(
         arguments.out_machine,
         machine.describe()
@@ -42,7 +42,7 @@ def main(arguments: Namespace) -> None:
             "rounds": recipe["rounds"],
             "steps": recipe["steps"],
             "precision": precisions,
-            "captured": captured,
+            "captured": replayed,
         },
     )
 

@@ -14,9 +14,11 @@ from lgg import defences, losses, models
 from lgg.data.batches import Batches
 from lgg.data.storage import read_header, read_images
 from lgg.evaluation.embeddings import features
+from lgg.files import write_json, write_rows
 from lgg.pipeline import recipes
 from lgg.pipeline.registry import lazy_exports
 from lgg.pipeline.stages import (
+    assemble_table_a1,
     distill_student,
     measure_times,
     train_embedding,
@@ -24,7 +26,9 @@ from lgg.pipeline.stages import (
     train_plane_embedding,
     train_robust_network,
 )
+from lgg.reporting.tables import FORMS
 from lgg.training.checkpoint import load_model
+from lgg.training.fit import Run
 from lgg.training.results import ResultFiles
 
 
@@ -272,9 +276,9 @@ def test_a_network_of_a_job_that_ended_too_soon_goes_on_alone_to_the_same_bits(
     assert not any((folder / "model.safetensors").exists() for folder in folders.values())
     capfd.readouterr()
     # the first had ended, the second has a checkpoint of its first epoch
-    for (seed, folder), epoch in zip(folders.items(), (3, 2), strict=True):
+    for (seed, folder), epoch in zip(folders.items(), (2, 1), strict=True):
         call(stage, recipe, [seed], **read, **outputs(folder))
-        assert f"Resuming after 0 steps of epoch {epoch}, from the checkpoint {folder}" in capfd.readouterr().err
+        assert f"Resuming after epoch {epoch}, from the checkpoint {folder}" in capfd.readouterr().err
         assert not list(folder.glob("checkpoint*"))
         call(stage, recipe, [seed], **read, **outputs(tmp_path / "alone"))
         assert same(weights(folder), weights(tmp_path / "alone"))
@@ -326,6 +330,31 @@ def test_steps_of_every_section_are_timed(call, tmp_path, monkeypatch):
     machine = json.loads(files["out_machine"].read_text("utf-8"))
     assert machine["precision"] == dict.fromkeys(kinds, "float32")
     assert machine["images"] == 24 and machine["device"].startswith("CPU")
+    assert machine["captured"] == []
+
+
+@pytest.mark.parametrize(
+    ("captured", "note"),
+    [([], None), (["a"], "graphs (resources.captured_steps): First."), (["a", "b"], "captured_steps): all methods.")],
+)
+def test_the_legend_of_table_a1_says_which_steps_were_replayed(call, tmp_path, captured, note):
+    methods = {"a": "First", "b": "Second"}
+    times = [{"name": name, "round": number, "seconds_per_step": 0.5} for name in methods for number in range(2)]
+    write_rows(tmp_path / "times.csv", times)
+    machine = dict.fromkeys(("device", "processor", "cores", "threads", "torch", "system", "rounds", "steps"), 1)
+    write_json(
+        tmp_path / "machine.json", machine | {"precision": dict.fromkeys(methods, "float32"), "captured": captured}
+    )
+    rows = [
+        {"name": name, "label": label, "baseline": "a", "batch_size": 8, "epochs": 1, "paper": {}}
+        | {"network": {"name": "preact_resnet18", "base_width": 1}}
+        for name, label in methods.items()
+    ]
+    files = {f"out_{form}": tmp_path / f"table.{form}" for form in (*FORMS, "pdf", "png")}
+    given = {name: tmp_path / f"{name}.{kind}" for name, kind in (("times", "csv"), ("machine", "json"))}
+    call(assemble_table_a1, {"rows": rows, "adversarial": None}, **given, **files)
+    legend = files["out_md"].read_text("utf-8")
+    assert ("replayed as CUDA" in legend) == (note is not None) and (note or "") in legend
 
 
 FOURTH = """
@@ -341,8 +370,8 @@ class SmallRepresentations(Defence):
     def inputs(self, model, images, labels):
         import torch
 
-        noise = torch.randn(images.shape, generator=torch.default_generator)
-        return images + self.noise * noise.to(images.device)
+        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
+        return images + self.noise * noise
 
     def term(self, outputs):
         return Term("size", outputs.representations[-1].square().mean(), self.weight)
@@ -378,9 +407,12 @@ def test_a_fourth_defence_is_a_file_a_line_and_an_entry(fourth, call, images, tm
     history = pd.read_csv(tmp_path / "history.csv")
     network = untrained(images, 0, 2, parseval=True, bottleneck=3)
     data = read_images(images / "train.safetensors")
-    # the noise is drawn after the weights, by the seed, in the order of the batch
+    # the noise is drawn by the seed of the run, which the weights' draws precede, in the order of the batch
+    random = torch.Generator().manual_seed(Run(network, None, None, None).seed)
     ((batch, labels),) = Batches(*map(torch.from_numpy, (data.images, data.labels)), batch_size=24, seed=0).epoch(0)
-    logits, representations = network.train()(batch + 0.2 * torch.randn(batch.shape), return_representations=True)
+    logits, representations = network.train()(
+        batch + 0.2 * torch.randn(batch.shape, generator=random), return_representations=True
+    )
     size = representations[-1].square().mean().item()
     task = torch.nn.functional.cross_entropy(logits, labels).item()
     assert list(history)[2:5] == ["loss", "task", "size"]
