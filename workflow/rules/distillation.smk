@@ -48,17 +48,16 @@ if settings.distillation:
                 outputs=network(STUDENT),
             )
         )
-
-    TRAININGS.append(
-        Training(
-            "train_student",
-            methods=WITHOUT_TEACHER,
-            seeds=DISTILLATION_SEEDS,
-            recipe=lambda method: recipes.train_student(settings.distillation),
-            inputs={"train": TRAIN_IMAGES},
-            outputs=network(STUDENT),
+        TRAININGS.append(
+            Training(
+                "train_student",
+                methods=WITHOUT_TEACHER,
+                seeds=DISTILLATION_SEEDS,
+                recipe=lambda method: recipes.train_student(settings.distillation),
+                inputs={"train": TRAIN_IMAGES},
+                outputs=network(STUDENT),
+            )
         )
-    )
 
     use rule evaluation as evaluate_student with:
         input:

@@ -20,10 +20,10 @@ for training in TRAININGS:
                 job=one.job,
             wildcard_constraints:
                 **one.wildcards,
+            priority: training.priority
             conda:
                 ENVIRONMENT
             threads: TRAIN.threads
-            priority: training.priority
             resources:
                 **asks(TRAIN, GPUS, one.networks),
             params:
