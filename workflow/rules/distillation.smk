@@ -12,6 +12,17 @@ if settings.distillation:
 
     targets += tables("table1") + figures("distillation_training", "table1")
 
+    TRAININGS.append(
+        Training(
+            "train_student",
+            methods=WITHOUT_TEACHER,
+            seeds=DISTILLATION_SEEDS,
+            recipe=lambda method: recipes.train_student(settings.distillation),
+            inputs={"train": TRAIN_IMAGES},
+            outputs=network(STUDENT),
+        )
+    )
+
     if settings.distillation.teacher:
 
         use rule training as train_teacher with:
@@ -45,16 +56,6 @@ if settings.distillation:
                 seeds=DISTILLATION_SEEDS,
                 recipe=lambda method: recipes.distill_student(settings.distillation, method),
                 inputs={"train": TRAIN_IMAGES, "teacher": f"{TEACHER_FOLDER}/model.safetensors"},
-                outputs=network(STUDENT),
-            )
-        )
-        TRAININGS.append(
-            Training(
-                "train_student",
-                methods=WITHOUT_TEACHER,
-                seeds=DISTILLATION_SEEDS,
-                recipe=lambda method: recipes.train_student(settings.distillation),
-                inputs={"train": TRAIN_IMAGES},
                 outputs=network(STUDENT),
             )
         )
