@@ -23,6 +23,7 @@ include: "workflow/rules/corruptions.smk"
 include: "workflow/rules/distillation.smk"
 include: "workflow/rules/embedding.smk"
 include: "workflow/rules/robustness.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/timing.smk"
 
 

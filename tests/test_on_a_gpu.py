@@ -19,7 +19,6 @@ from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, 
 from lgg.training.optimizers import AdamW
 from lgg.training.recorder import Recorder
 from lgg.training.resume import Checkpoints
-from lgg.training.together import BatchesTogether, CrossEntropyTogether, DistillationTogether, Together
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
 
@@ -157,16 +156,6 @@ TRAINING_RUNS = {
     **{name: (network, batches, make) for name, make in OBJECTIVES.items()},
     "attacked": (network, batches, lambda _: Robust([Adversarial(8 / 255, 4 / 255, steps=2)])),
     "adamw": (network, batches, OBJECTIVES["cross-entropy"]),
-    "together": (
-        lambda: Together([network(0).to("cuda"), network(1).to("cuda")]),
-        lambda device: BatchesTogether([batches(device, 0), batches(device, 1)]),
-        lambda _: CrossEntropyTogether(),
-    ),
-    "distilled together": (
-        lambda: Together([network(0).to("cuda"), network(1).to("cuda")]),
-        lambda device: BatchesTogether([batches(device, 0), batches(device, 1)]),
-        lambda device: DistillationTogether(OBJECTIVES["gkd"](device)),
-    ),
 }
 
 
@@ -199,7 +188,7 @@ def test_training_is_reproducible_bit_for_bit(training, precision, gpu):
     assert same(train(training, gpu, precision), train(training, gpu, precision))
 
 
-@pytest.mark.parametrize("training", ["regularizer", "attacked", "together", "adamw"])
+@pytest.mark.parametrize("training", ["regularizer", "attacked", "adamw"])
 def test_an_interrupted_training_resumes_to_the_same_bits(training, gpu, tmp_path):
     whole = train(training, gpu, "bfloat16")
 

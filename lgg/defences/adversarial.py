@@ -20,8 +20,6 @@ class Adversarial(Defence):
         self.random_start = random_start
 
     def inputs(self, model: "nn.Module", images: "Tensor", labels: "Tensor") -> "Tensor":
-        import torch
-
         from lgg.attacks import pgd
 
         return pgd(
@@ -32,8 +30,7 @@ class Adversarial(Defence):
             step_size=self.step_size,
             steps=self.steps,
             random_start=self.random_start,
-            # the CPU generator, which checkpoints include, so that the starts do not depend on the device
-            generator=torch.default_generator,
+            generator=self.generator,
         )
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lgg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,14 @@ class Term:
 class Defence:
     """A defence. Subclasses override the hooks that they need; the others cost nothing.
 
-    All random numbers must come from torch's default CPU generator, whose state is in checkpoints, so that resumed training
-    gives the same bits.
+    Every random number of a hook must come from `generator`, as in ``torch.rand(..., generator=self.generator,
+    device=images.device)``: its state is in checkpoints, so that resumed training gives the same bits, and a CUDA graph of a
+    step draws new numbers in every replay. For the same reason hooks must not read values of tensors on the host, nor keep
+    tensors from one step to the next except by changing them in place.
     """
+
+    #: the training run's, on the device of its images; set by the training loop, None outside of it
+    generator: "Generator | None" = None
 
     #: arguments that the network is built with, in addition to its own; set on the class or the instance
     architecture: Mapping[str, Any] = {}

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from itertools import pairwise
+from itertools import takewhile
 from pathlib import Path
 
 import lgg.pipeline.stages
@@ -36,7 +36,8 @@ def main(words: list[str]) -> None:
         environment = Environment.read()
         _end_with(environment.snakemake)
         terminal.connect(environment.terminal, _name(options))
-        sys.argv = [stage, *options, "--checkpoints", json.dumps(environment.checkpoints)]
+        captured = ["--captured"] if environment.captured_steps else []
+        sys.argv = [stage, *options, "--checkpoints", json.dumps(environment.checkpoints), *captured]
         with claimed(given.gpus, environment.gpus, environment.jobs_per_gpu):
             runpy.run_module(f"lgg.pipeline.stages.{stage}", run_name="__main__", alter_sys=True)
     except LggError as error:
@@ -56,9 +57,10 @@ def _stage(name: str) -> str:
 
 
 def _name(options: list[str]) -> str:
-    """Return the folder of a job's first output, which identifies it in messages: distillation/gkd/seed0."""
-    outputs = [Path(value) for option, value in pairwise(options) if option.startswith("--out-")]
-    return "/".join(outputs[0].parent.parts[-3:]) if outputs else "job"
+    """Return the folders of a job's first output, which identify it in messages: distillation/gkd/seed0, seed1."""
+    first = next((place for place, option in enumerate(options) if option.startswith("--out-")), len(options))
+    folders = [Path(path).parent for path in takewhile(lambda word: not word.startswith("--"), options[first + 1 :])]
+    return "/".join([*folders[0].parts[-3:-1], ", ".join(folder.name for folder in folders)]) if folders else "job"
 
 
 def _end_with(snakemake: int | None) -> None:

@@ -26,6 +26,8 @@ class Environment:
     gpus: Mapping[str, str] = field(default_factory=dict, metadata={"type": dict})
     #: LGG_JOBS_PER_GPU: how many jobs may share a GPU, the key `resources.jobs_per_gpu`
     jobs_per_gpu: int = field(default=1, metadata={"type": int})
+    #: LGG_CAPTURED_STEPS: whether training steps are replayed as CUDA graphs, the key `resources.captured_steps`
+    captured_steps: bool = field(default=False, metadata={"type": bool})
     #: LGG_CHECKPOINTS: how often training writes a checkpoint, the key `resources.checkpoints`
     checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"minutes": 10.0}, metadata={"type": dict})
 

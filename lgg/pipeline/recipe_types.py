@@ -81,7 +81,6 @@ class TimedTraining(TypedDict):
     batch_size: int
     augmentation: Literal["crop_and_flip", "none"]
     precision: Literal["float32", "bfloat16", "auto"]
-    compilation: Literal["none", "default", "reduce-overhead", "max-autotune"]
 
 
 class Training(TimedTraining):
@@ -89,14 +88,16 @@ class Training(TimedTraining):
 
 
 class Network(TypedDict):
-    """A network and its training, but for the seed."""
+    """A network and its training."""
 
     architecture: Architecture
     training: Training
+    #: of the only network of its kind; the seeds of others are the option ``--seeds`` of a job
+    seed: NotRequired[int]
 
 
 class TrainNetwork(Network):
-    seed: int
+    pass
 
 
 # --- Section 4.1 --------------------------------------------------------------------------------------------------------
@@ -114,24 +115,8 @@ class DistillationLoss(Loss):
     layers: list[str] | None
 
 
-class DistillStudent(TrainNetwork, DistillationLoss):
+class DistillStudent(Network, DistillationLoss):
     pass
-
-
-class DistilledStudents(Network, DistillationLoss):
-    """Of `TrainStudents`, what those with a teacher have for sure."""
-
-    seeds: list[int]
-
-
-class TrainStudents(Network):
-    """Of students with a teacher, the loss too."""
-
-    seeds: list[int]
-    loss: NotRequired[str]
-    options: NotRequired[Options]
-    weight: NotRequired[float]
-    layers: NotRequired[list[str] | None]
 
 
 # --- Section 4.2 --------------------------------------------------------------------------------------------------------
@@ -146,7 +131,7 @@ class EmbeddingLoss(TypedDict):
     dimensions: NotRequired[int | None]
 
 
-class TrainEmbedding(TrainNetwork, EmbeddingLoss):
+class TrainEmbedding(Network, EmbeddingLoss):
     pass
 
 
@@ -168,7 +153,7 @@ class Defended(TypedDict):
     defences: list[Defence]
 
 
-class TrainRobustNetwork(TrainNetwork, Defended):
+class TrainRobustNetwork(Network, Defended):
     pass
 
 
@@ -345,7 +330,6 @@ class TimedNetwork(TypedDict):
 
     architecture: Architecture
     training: TimedTraining
-    seed: int
 
 
 class TimedDistillation(TimedNetwork, DistillationLoss):

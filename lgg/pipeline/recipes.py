@@ -6,7 +6,7 @@ no resources, no paths of results, and labels only of what shows them. What is i
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,6 @@ from lgg.files import canonical_json
 from lgg.pipeline import config as configuration
 from lgg.pipeline import recipe_types as types
 from lgg.pipeline.config import TEACHER, Config, Data, Embedding, Geometry, Paper, Robustness, Timing
-from lgg.pipeline.config.distillation import DistillationMethod
 from lgg.pipeline.config.methods import LossMethod, Method
 from lgg.pipeline.config.networks import Architecture
 from lgg.pipeline.config.paper import constants_of_the_paper
@@ -52,15 +51,16 @@ def _module(architecture: Architecture) -> str:
     return models.module_of(architecture.built_with["name"])
 
 
-def _unseeded(architecture: Architecture, training: configuration.Training) -> types.Network:
+def _network(architecture: Architecture, training: configuration.Training) -> types.Network:
+    """Return the settings of networks from any seeds.
+
+    A seed that is in the paths of results is in no recipe: whether its network is trained alone or with others, in one job,
+    Snakemake has to find the recipe to be the same.
+    """
     return {
         "architecture": architecture.built_with,
         "training": cast(types.Training, training.model_dump(mode="json")),
     }
-
-
-def _network(architecture: Architecture, training: configuration.Training, seed: int) -> types.TrainNetwork:
-    return {**_unseeded(architecture, training), "seed": seed}
 
 
 def _described(training: configuration.Training, *architectures: Architecture) -> types.Trained:
@@ -77,7 +77,7 @@ def _described(training: configuration.Training, *architectures: Architecture) -
 
 
 def train_reference_network(geometry: Geometry) -> Recipe:
-    settings = _network(geometry.architecture, geometry.training, geometry.seed)
+    settings: types.TrainNetwork = {**_network(geometry.architecture, geometry.training), "seed": geometry.seed}
     return _recipe("train_network", settings, _module(geometry.architecture))
 
 
@@ -109,60 +109,36 @@ def train_teacher(distillation: configuration.Distillation) -> Recipe:
     teacher = distillation.teacher
     if teacher is None:
         raise ValueError("there is no teacher")
-    settings = _network(teacher.architecture, distillation.training, teacher.seed)
+    settings: types.TrainNetwork = {**_network(teacher.architecture, distillation.training), "seed": teacher.seed}
     return _recipe("train_network", settings, _module(teacher.architecture))
 
 
-def train_student(distillation: configuration.Distillation, seed: int) -> Recipe:
+def train_student(distillation: configuration.Distillation) -> Recipe:
     architecture = distillation.student.architecture
-    settings = _network(architecture, distillation.training, seed)
+    settings: types.TrainNetwork = {**_network(architecture, distillation.training)}
     return _recipe("train_network", settings, _module(architecture))
 
 
-def _distilled(
-    distillation: configuration.Distillation, method_name: str, seed: int
-) -> tuple[types.DistillStudent, list[str]]:
+def _distilled(distillation: configuration.Distillation, method_name: str) -> tuple[types.DistillStudent, list[str]]:
     """Return the settings of a student's training with a teacher, and the modules it chooses by name."""
     method = distillation.active_methods[method_name]
-    architecture, teacher = distillation.student.architecture, distillation.teacher
-    settings: types.DistillStudent = {
-        **_network(architecture, distillation.training, seed),
-        **_distillation_loss(method),
-    }
-    networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
-    return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
-
-
-def _distillation_loss(method: DistillationMethod) -> types.DistillationLoss:
     if method.loss == "none":
         raise ValueError(f"{method.label} has no teacher")
-    return {
+    architecture, teacher = distillation.student.architecture, distillation.teacher
+    settings: types.DistillStudent = {
+        **_network(architecture, distillation.training),
         "loss": method.loss_module,
         "options": method.options,
         "weight": method.weight,
         "layers": method.compared_layers,
     }
+    networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
+    return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
 
 
-def distill_student(distillation: configuration.Distillation, method_name: str, seed: int) -> Recipe:
-    settings, chosen = _distilled(distillation, method_name, seed)
+def distill_student(distillation: configuration.Distillation, method_name: str) -> Recipe:
+    settings, chosen = _distilled(distillation, method_name)
     return _recipe("distill_student", settings, *chosen)
-
-
-def train_students(distillation: configuration.Distillation, method_name: str, seeds: Sequence[int]) -> Recipe:
-    """Return the recipe of students of one method that are trained together."""
-    architecture, method = distillation.student.architecture, distillation.active_methods[method_name]
-    network = _unseeded(architecture, distillation.training)
-    settings: types.TrainStudents = {
-        "architecture": network["architecture"],
-        "training": network["training"],
-        "seeds": list(seeds),
-    }
-    chosen = [_module(architecture)]
-    if method.loss != "none":
-        settings = {**settings, **_distillation_loss(method)}
-        _, chosen = _distilled(distillation, method_name, 0)
-    return _recipe("train_students", settings, *chosen)
 
 
 def evaluate_network(architecture: Architecture) -> Recipe:
@@ -229,12 +205,11 @@ def _labels(methods: Mapping[str, Method]) -> list[types.Row]:
 # --- Section 4.2 ---------------------------------------------------------------------------------------------------
 
 
-def _embedding_network(embedding: Embedding, method_name: str, seed: int) -> tuple[types.TrainEmbedding, list[str]]:
+def _embedding_network(embedding: Embedding, method_name: str) -> tuple[types.TrainEmbedding, list[str]]:
     """Return the settings of an embedding's training, and the modules it chooses by name."""
     method = embedding.active_methods[method_name]
-    network = _network(embedding.architecture, embedding.training, seed)
-    settings = cast(types.TrainEmbedding, network)
-    settings["loss"] = method.loss_module
+    network = _network(embedding.architecture, embedding.training)
+    settings = cast(types.TrainEmbedding, {**network, "loss": method.loss_module})
     chosen = [_module(embedding.architecture)]
     if method.loss == "cross_entropy":
         return settings, chosen
@@ -242,17 +217,20 @@ def _embedding_network(embedding: Embedding, method_name: str, seed: int) -> tup
     return settings, [*chosen, f"lgg.losses.{method.loss_module}"]
 
 
-def train_embedding(embedding: Embedding, method_name: str, seed: int) -> Recipe:
-    settings, chosen = _embedding_network(embedding, method_name, seed)
+def train_embedding(embedding: Embedding, method_name: str) -> Recipe:
+    settings, chosen = _embedding_network(embedding, method_name)
     return _recipe("train_embedding", settings, *chosen)
 
 
 def train_plane_embedding(embedding: Embedding, method_name: str) -> Recipe:
     if embedding.figure is None:
         raise ValueError("there is no Figure A1")
-    network, chosen = _embedding_network(embedding, method_name, embedding.figure.seed)
-    settings = cast(types.TrainPlaneEmbedding, network)
-    settings["epochs"] = embedding.figure_epochs
+    network, chosen = _embedding_network(embedding, method_name)
+    settings: types.TrainPlaneEmbedding = {
+        **network,
+        "seed": embedding.figure.seed,
+        "epochs": embedding.figure_epochs,
+    }
     if embedding.active_methods[method_name].loss == "cross_entropy":
         settings["architecture"]["bottleneck"] = 2
     else:
@@ -316,18 +294,18 @@ def _defence_modules(defences: Iterable[types.Defence]) -> list[str]:
     return [f"lgg.defences.{name}" for name in sorted({one["name"] for one in defences})]
 
 
-def _robust_network(robustness: Robustness, method_name: str, seed: int) -> tuple[types.TrainRobustNetwork, list[str]]:
+def _robust_network(robustness: Robustness, method_name: str) -> tuple[types.TrainRobustNetwork, list[str]]:
     """Return the settings of a defended network's training, and the modules it chooses by name."""
     defences = _defences(robustness.active_methods[method_name])
     settings: types.TrainRobustNetwork = {
-        **_network(robustness.architecture, robustness.training, seed),
+        **_network(robustness.architecture, robustness.training),
         "defences": defences,
     }
     return settings, [_module(robustness.architecture), *_defence_modules(defences)]
 
 
-def train_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
-    settings, chosen = _robust_network(robustness, method_name, seed)
+def train_robust_network(robustness: Robustness, method_name: str) -> Recipe:
+    settings, chosen = _robust_network(robustness, method_name)
     return _recipe("train_robust_network", settings, *chosen)
 
 
@@ -412,15 +390,15 @@ def _timed(config: Config, section: str, name: str) -> tuple[types.TimedNetwork,
     """Return the settings of a training as far as its time depends on them, and the modules it chooses."""
     settings: Mapping[str, Any]
     if section == "robustness" and config.robustness:
-        settings, chosen = _robust_network(config.robustness, name, 0)
+        settings, chosen = _robust_network(config.robustness, name)
         settings = {**settings, "defences": [_timed_defence(one, _timing(config)) for one in settings["defences"]]}
     elif section == "embedding" and config.embedding:
-        settings, chosen = _embedding_network(config.embedding, name, 0)
+        settings, chosen = _embedding_network(config.embedding, name)
     elif config.distillation and config.distillation.active_methods[name].loss == "none":
         architecture = config.distillation.student.architecture
-        settings, chosen = _network(architecture, config.distillation.training, 0), [_module(architecture)]
+        settings, chosen = _network(architecture, config.distillation.training), [_module(architecture)]
     elif config.distillation:
-        settings, chosen = _distilled(config.distillation, name, 0)
+        settings, chosen = _distilled(config.distillation, name)
     # neither how the learning rate goes nor the weight of a term takes time
     training = {key: settings["training"][key] for key in types.TimedTraining.__annotations__}
     weight = {"weight": 1.0} if "weight" in settings else {}

@@ -62,6 +62,7 @@ def _export(config: Config, locks: Mapping[str, str]) -> None:
         terminal=terminal.name(),
         gpus=locks,
         jobs_per_gpu=config.resources.jobs_per_gpu,
+        captured_steps=config.resources.captured_steps,
         checkpoints=config.resources.checkpoints.model_dump(mode="json"),
     ).export()
 

@@ -17,7 +17,7 @@ from lgg.errors import ConfigError
 from lgg.models.base import ImageClassifier
 
 #: columns of a history that are not losses
-OTHER_COLUMNS = ("epoch", "learning_rate", "network", "train_error", "seconds")
+OTHER_COLUMNS = ("epoch", "learning_rate", "train_error", "seconds")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,11 @@ class Step:
 
 
 class Objective(Protocol):
-    """An objective for `fit`."""
+    """An objective for `fit`.
+
+    One that needs random numbers also has a method ``draw_from(generator)``: it is called before each step with the
+    generator of the training run, on the device of the images, whose state is in checkpoints; all must come from it.
+    """
 
     def __call__(self, model: Any, images: Tensor, labels: Tensor) -> Step: ...
 
@@ -158,6 +162,11 @@ class Robust:
                 loss = loss + term.weight * term.value
                 parts[term.name] = term.value
         return Step(loss, parts, logits)
+
+    def draw_from(self, generator: torch.Generator) -> None:
+        """Let the defences take their random numbers from `generator`."""
+        for defence in self.defences:
+            defence.generator = generator
 
     @property
     def architecture(self) -> dict[str, Any]:

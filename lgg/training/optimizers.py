@@ -1,6 +1,7 @@
-"""Optimisers, each a few lines on top of PyTorch's multi-tensor operations.
+"""Optimisers, each a few lines on top of PyTorch's fused kernels, which update all parameters in one launch.
 
-The formulas are those of `torch.optim`, whose import loads the compiler and would cost a short job two seconds.
+The formulas are those of `torch.optim`, whose import loads the compiler and would cost a short job two seconds. States are
+changed in place and rates may be tensors, so that a step can be replayed as a CUDA graph.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +17,14 @@ class Optimizer(Protocol):
     def zero_grad(self) -> None:
         """Drop all gradients."""
 
-    def step(self, rate: float) -> None:
-        """Update the parameters that have a gradient, with learning rate `rate`."""
+    def step(self, rate: float | Tensor) -> None:
+        """Update the parameters that have a gradient, with learning rate `rate`, in `fit` a tensor () on their device.
+
+        Must change its state in place and read no value on the host.
+        """
 
     def forget(self) -> None:
-        """Reset the state that earlier steps have left."""
+        """Reset, in place, the state that earlier steps have left."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the state, apart from the parameters, that later steps depend on, for a checkpoint."""
@@ -40,10 +44,19 @@ def build(parameters: Iterable[Tensor], name: str, **options: Any) -> Optimizer:
 
 
 class _OverParameters:
-    """Base class: a list of parameters, some of which may have no gradient in a step."""
+    """Base class: a list of parameters, some of which may have no gradient in a step.
+
+    Raises ValueError for a parameter with gaps or overlaps in memory, which the kernels would update wrongly.
+    """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
+        for place, parameter in enumerate(self.parameters):
+            if not _alike(parameter, torch.empty_like(parameter)):
+                raise ValueError(
+                    f"parameter {place} of shape {tuple(parameter.shape)} has strides {parameter.stride()}, with gaps or "
+                    "overlaps in memory; give the optimiser a copy made by `clone().contiguous()`"
+                )
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:
@@ -53,7 +66,7 @@ class _OverParameters:
         """Return the indices of the parameters that have a gradient, these parameters, and their gradients."""
         places = [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]
         parameters = [self.parameters[place] for place in places]
-        return places, parameters, [one.grad for one in parameters if one.grad is not None]
+        return places, parameters, [_aligned(one.grad, one) for one in parameters if one.grad is not None]
 
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self.parameters]
@@ -84,10 +97,10 @@ class SGD(_OverParameters):
         self.momentum = momentum
         self.nesterov = nesterov
         self.weight_decay = weight_decay
-        self.forget()
+        self.velocities = self._zeros()
 
     def forget(self) -> None:
-        self.velocities = self._zeros()
+        torch._foreach_zero_(self.velocities)
 
     def state(self) -> dict[str, Tensor]:
         return _numbered("velocity", self.velocities)
@@ -96,18 +109,26 @@ class SGD(_OverParameters):
         _copy(self.velocities, "velocity", state)
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
+    def step(self, rate: float | Tensor) -> None:
         places, parameters, gradients = self._with_gradients()
         if not places:
             return
-        velocities = [self.velocities[place] for place in places]
-        if self.weight_decay:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=self.weight_decay))
-        torch._foreach_mul_(velocities, self.momentum)
-        torch._foreach_add_(velocities, gradients)
-        if self.nesterov:
-            velocities = list(torch._foreach_add(gradients, velocities, alpha=self.momentum))
-        torch._foreach_add_(parameters, velocities, alpha=-rate)
+        if parameters[0].is_meta:
+            _stand_in(parameters)
+            return
+        torch._fused_sgd_(
+            parameters,
+            gradients,
+            [self.velocities[place] for place in places] if self.momentum else [],
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            lr=rate,
+            dampening=0.0,
+            nesterov=self.nesterov,
+            maximize=False,
+            # velocities start at zero, which gives those of a first step
+            is_first_step=False,
+        )
 
 
 class AdamW(_OverParameters):
@@ -139,43 +160,50 @@ class AdamW(_OverParameters):
         self.betas = tuple(betas)
         self.epsilon = epsilon
         self.weight_decay = weight_decay
-        self.forget()
+        self.means, self.squares = self._zeros(), self._zeros()
+        # one per parameter, since some may have no gradient in a step; float32, which counts to 16 million
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
 
     def forget(self) -> None:
-        self.means, self.squares = self._zeros(), self._zeros()
-        # on the host, so that no step waits for the device; one per parameter, since some may have no gradient in a step
-        self.steps = [0] * len(self.parameters)
+        torch._foreach_zero_([*self.means, *self.squares, *self.steps])
 
     def state(self) -> dict[str, Tensor]:
         return {
             **_numbered("mean", self.means),
             **_numbered("square", self.squares),
-            "steps": torch.tensor(self.steps, dtype=torch.int64),
+            **_numbered("steps", self.steps),
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         _copy(self.means, "mean", state)
         _copy(self.squares, "square", state)
-        self.steps = [int(number) for number in state["steps"].tolist()]
+        _copy(self.steps, "steps", state)
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
+    def step(self, rate: float | Tensor) -> None:
         places, parameters, gradients = self._with_gradients()
         if not places:
             return
-        first, second = self.betas
-        for place in places:
-            self.steps[place] += 1
-        means, squares = ([moments[place] for place in places] for moments in (self.means, self.squares))
-        torch._foreach_lerp_(means, gradients, 1 - first)
-        torch._foreach_mul_(squares, second)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
-        denominators = torch._foreach_sqrt(squares)
-        torch._foreach_div_(denominators, [(1 - second ** self.steps[place]) ** 0.5 for place in places])
-        torch._foreach_add_(denominators, self.epsilon)
-        torch._foreach_mul_(parameters, 1 - rate * self.weight_decay)
-        sizes = [-rate / (1 - first ** self.steps[place]) for place in places]
-        torch._foreach_addcdiv_(parameters, means, denominators, sizes)
+        steps = [self.steps[place] for place in places]
+        torch._foreach_add_(steps, 1.0)
+        if parameters[0].is_meta:
+            _stand_in(parameters)
+            return
+        torch._fused_adamw_(
+            parameters,
+            gradients,
+            [self.means[place] for place in places],
+            [self.squares[place] for place in places],
+            [],
+            steps,
+            lr=rate,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.weight_decay,
+            eps=self.epsilon,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 _CLASSES: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
@@ -188,3 +216,23 @@ def _numbered(kind: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 def _copy(tensors: Sequence[Tensor], kind: str, state: Mapping[str, Tensor]) -> None:
     for number, value in enumerate(tensors):
         value.copy_(state[f"{kind}.{number}"])
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors of one shape have their values in the same order in memory."""
+    strides = zip(one.shape, one.stride(), other.stride(), strict=True)
+    return all(size <= 1 or mine == others for size, mine, others in strides)
+
+
+def _aligned(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return a gradient with the strides of its parameter, which the kernels rely on; autograd's nearly always has them."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    if _alike(gradient, parameter):
+        return gradient.as_strided(parameter.shape, parameter.stride())
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+def _stand_in(parameters: Sequence[Tensor]) -> None:
+    """Launch one kernel in place of the fused one, which PyTorch does not have on `meta`, where only kernels are counted."""
+    torch._foreach_add_(parameters, 0.0)

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -21,13 +21,15 @@ class Progress:
         epochs: number of epochs.
         steps: number of steps per epoch.
         done: number of steps done before, if training resumes.
+        name: of the network, which begins its lines; each of several networks has its own bar or lines.
     """
 
-    def __init__(self, epochs: int, steps: int, done: int) -> None:
+    def __init__(self, epochs: int, steps: int, done: int, name: str = "") -> None:
         self.epochs = epochs
+        self.name = f"{name}: " if name else ""
         self.bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
-            self.bar = tqdm(total=epochs * steps, initial=done, unit="step")
+            self.bar = tqdm(total=epochs * steps, initial=done, unit="step", desc=name or None)
         self.began = time.perf_counter()
         self.before = done / steps  # epochs done before this process
         self.printed = -math.inf
@@ -44,10 +46,8 @@ class Progress:
         if self.bar is not None:
             self.bar.update()
 
-    def epoch(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Report the end of an epoch with its row of the history; several networks are averaged."""
-        row = {name: sum(one[name] for one in rows) / len(rows) for name in rows[0]}
-        row["epoch"] = rows[0]["epoch"]
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Report the end of an epoch with its row of the history."""
         parts = _describe_losses(row)
         if self.bar is not None:
             self.bar.set_postfix_str(f"epoch {row['epoch']}/{self.epochs} {parts}")
@@ -57,7 +57,9 @@ class Progress:
             return
         self.printed = now
         left = (now - self.began) / (row["epoch"] - self.before) * (self.epochs - row["epoch"])
-        tell(f"epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {_duration(left)} left")
+        tell(
+            f"{self.name}epoch {row['epoch']}/{self.epochs}: {parts}, {row['seconds']:.1f} s, about {_duration(left)} left"
+        )
 
 
 def _duration(seconds: float) -> str:
@@ -67,7 +69,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _describe_losses(row: dict[str, Any]) -> str:
+def _describe_losses(row: Mapping[str, Any]) -> str:
     names = [name for name in row if name not in OTHER_COLUMNS]
     error = [f"train error {row['train_error']:.2f} %"] if "train_error" in row else []
     return ", ".join([*(f"{name} {row[name]:.4f}" for name in names), *error])

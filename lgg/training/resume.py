@@ -1,4 +1,4 @@
-"""Checkpoints, from which training resumes with bitwise identical results, and the signals that request one."""
+"""Checkpoints, from which training resumes with bitwise identical results, and the signals that request them."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from lgg.errors import Interrupted
 from lgg.files import atomic_path, canonical_json, naming, read_tensors_metadata
 from lgg.training.signals import ENDING, WRITING, not_ignored
 
-FORMAT = "lgg-checkpoint-2"
+FORMAT = "lgg-checkpoint-3"
 
 Progress = dict[str, Any]
 
@@ -31,9 +31,6 @@ class _Unusable(Exception):
 
 class Checkpoints:
     """The checkpoints of one training run: the newest at `path`, and the previous one in the same folder.
-
-    Inside a ``with`` block signals make training write a checkpoint and end (SIGTERM, SIGINT, SIGHUP, SIGXCPU, except those
-    that the process inherited as ignored) or write one and continue (SIGUSR1, SIGUSR2).
 
     Args:
         path: path of the newest, ending in .safetensors.
@@ -49,38 +46,15 @@ class Checkpoints:
         self.minutes = minutes
         self.epochs = epochs
         self.written = time.monotonic()
-        self.asked = False
-        self.ending: signal.Signals | None = None
-        self.handlers: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "Checkpoints":
-        # only the main thread can set signal handlers; other threads leave them unchanged
-        if threading.current_thread() is threading.main_thread():
-            self.handlers = {number: signal.signal(number, self._note) for number in (*not_ignored(ENDING), *WRITING)}
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        self.handlers = {}
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.asked = True
-        if number in ENDING:
-            self.ending = signal.Signals(number)
 
     def due(self, epochs_done: int | None) -> bool:
         """Return whether a checkpoint is due; `epochs_done` is the number of epochs at the end of one, None within one."""
         late = self.minutes is not None and time.monotonic() - self.written >= 60 * self.minutes
         whole = self.epochs is not None and epochs_done is not None and epochs_done % self.epochs == 0
-        return self.asked or late or whole
+        return late or whole
 
     def write(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-        """Write a checkpoint, and keep the previous one.
-
-        Raises Interrupted if a signal has requested the end of training.
-        """
-        self.asked = False
+        """Write a checkpoint, and keep the previous one."""
         # copies, since a file cannot hold tensors that share memory
         held = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
         about = {"format": FORMAT, "identity": self.identity, "progress": progress}
@@ -90,11 +64,6 @@ class Checkpoints:
             if self.path.exists():
                 self.path.replace(self.before)
         self.written = time.monotonic()
-        if self.ending is not None:
-            raise Interrupted(
-                f"{self.ending.name} ended training {_where(progress)}. Nothing is lost: its checkpoint is {self.path}, and "
-                "the next run resumes from there."
-            )
 
     def read(self) -> tuple[dict[str, Tensor], Progress] | None:
         """Return the content of the newest usable checkpoint, or None; reports on standard error which ones are used or not.
@@ -109,7 +78,7 @@ class Checkpoints:
             except _Unusable as reason:
                 print(f"The checkpoint {path} is not used: {reason}.", file=sys.stderr, flush=True)
                 continue
-            print(f"Resuming {_where(progress)}, from the checkpoint {path}.", file=sys.stderr, flush=True)
+            print(f"Resuming {where(progress)}, from the checkpoint {path}.", file=sys.stderr, flush=True)
             return tensors, progress
         return None
 
@@ -135,6 +104,54 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
+class Requests:
+    """Signals that request the checkpoints of all training runs of this process, noted inside a ``with`` block.
+
+    SIGTERM, SIGINT, SIGHUP and SIGXCPU, except those that the process inherited as ignored, also end training; after SIGUSR1
+    and SIGUSR2 it continues.
+
+    Args:
+        checkpoints: of the training runs; if there are none, signals keep their meaning.
+    """
+
+    def __init__(self, checkpoints: Sequence[Checkpoints]) -> None:
+        self.checkpoints = checkpoints
+        self.pending = False
+        self.ending: signal.Signals | None = None
+        self.handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Requests":
+        # only the main thread can set signal handlers; other threads leave them unchanged
+        if self.checkpoints and threading.current_thread() is threading.main_thread():
+            self.handlers = {number: signal.signal(number, self._note) for number in (*not_ignored(ENDING), *WRITING)}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.pending = True
+        if number in ENDING:
+            self.ending = signal.Signals(number)
+
+    def answer(self, writes: Mapping[Path, Callable[[], None]], where: str) -> None:
+        """Call all `writes`, by the checkpoint that each writes; Interrupted if training is to end, `where` it got to."""
+        self.pending = False
+        for write in writes.values():
+            write()
+        if self.ending is not None:
+            raise Interrupted(f"{self.ending.name} ended training {where}. {_consequence(list(writes))}")
+
+
+def _consequence(written: Sequence[Path]) -> str:
+    if not written:
+        return "There is no checkpoint of it, so the next run trains from scratch."
+    what = "its checkpoint is" if len(written) == 1 else "the checkpoints are"
+    return f"Nothing is lost: {what} {', '.join(map(str, written))}, and the next run resumes from there."
+
+
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(canonical_json([header["identity"], header["progress"]]).encode())
     for name in sorted(tensors):
@@ -144,5 +161,8 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _where(progress: Progress) -> str:
+def where(progress: Progress) -> str:
+    """Return how far training is, for a message."""
+    if progress["step"] == 0:
+        return f"after epoch {progress['epoch']}"
     return f"after {progress['step']} steps of epoch {progress['epoch'] + 1}"

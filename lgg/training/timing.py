@@ -1,21 +1,18 @@
 """The cost of training: seconds per step under several objectives, interleaved in one process (Appendix D, Table A1)."""
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lgg.data.batches import Batches
 from lgg.devices import Precision, precision_on
 from lgg.models.base import ImageClassifier
-from lgg.training.compilation import Compilation, begin_step, compiled
-from lgg.training.fit import train_step
 from lgg.training.objectives import Objective
 from lgg.training.optimizers import SGD, Optimizer
+from lgg.training.step import WARM_UP, TrainingStep
 
 #: a learning rate of zero costs the same as any other, and training cannot diverge
 RATE = 0.0
@@ -31,8 +28,8 @@ class Trial:
         batches: the training images, repeated for as many steps as needed.
         optimizer: for the parameters of `model`; None for SGD with its defaults.
         precision: as `lgg.training.fit.fit` takes it.
-        compilation: of the network, as in `fit`.
         after_step: called after every step, as in `fit`.
+        captured: whether to replay steps as CUDA graphs, as in `fit`.
     """
 
     model: ImageClassifier
@@ -40,51 +37,55 @@ class Trial:
     batches: Batches
     optimizer: Optimizer | None = None
     precision: Precision = "float32"
-    compilation: Compilation = "none"
     after_step: Callable[[], None] | None = None
-    network: Any = field(init=False)
-    updates: Optimizer = field(init=False)
-    stream: Iterator[tuple[Tensor, Tensor]] = field(init=False)
+    captured: bool = False
+    step: TrainingStep = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.batches.labels) < self.batches.batch_size:
             raise ValueError(
                 f"{len(self.batches.labels)} images do not fill the batch of {self.batches.batch_size} that is to be timed"
             )
-        self.network = compiled(self.model, self.compilation)
         self.precision = precision_on(self.batches.device, self.precision)
-        self.updates = SGD(self.model.parameters()) if self.optimizer is None else self.optimizer
-        epochs = map(self.batches.epoch, itertools.count())
-        # skip the last batch of an epoch if it is smaller, and so cheaper
-        whole = self.batches.batch_size
-        self.stream = (batch for epoch in epochs for batch in epoch if len(batch[1]) == whole)
+        # without the last batch of an epoch if it is smaller, and so cheaper
+        self.whole = len(self.batches.labels) // self.batches.batch_size
+        self.step = TrainingStep(
+            self.model,
+            self.objective,
+            self.batches,
+            SGD(self.model.parameters()) if self.optimizer is None else self.optimizer,
+            [RATE] * self.whole,
+            self.precision,
+            self.after_step,
+            torch.Generator(self.batches.device).manual_seed(0),
+            captured=self.captured,
+        )
+        self.epoch, self.left = 0, 0  # the next epoch, and how many steps are left of this one
 
     def seconds(self, steps: int) -> float:
         """Return how long `steps` steps take, batches and their augmentation included."""
         self.model.train()
         _wait_for(self.batches.device)
         began = time.perf_counter()
-        for images, labels in itertools.islice(self.stream, steps):
-            begin_step(self.compilation)
-            train_step(
-                self.network,
-                self.objective,
-                images,
-                labels,
-                self.updates,
-                RATE,
-                self.precision,
-                self.after_step,
-            )
+        with self.step.stream():
+            for _ in range(steps):
+                if self.left == 0:
+                    self.step.begin(self.epoch, 0, 0)
+                    self.epoch, self.left = self.epoch + 1, self.whole
+                self.step()
+                self.left -= 1
         _wait_for(self.batches.device)
         return time.perf_counter() - began
 
 
-def measure(trials: Mapping[str, Trial], *, rounds: int, steps: int, warm_up: int = 2) -> list[dict[str, Any]]:
+def measure(
+    trials: Mapping[str, Trial], *, rounds: int, steps: int, warm_up: int = WARM_UP + 1
+) -> list[dict[str, Any]]:
     """Return a row for each trial and round: `name`, `round`, `seconds_per_step`.
 
     Trials are interleaved: each runs once per round, with the order reversed in every other round, so that changes on the
-    machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted.
+    machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted,
+    in which captured ones are captured.
     """
     for trial in trials.values():
         trial.seconds(warm_up)

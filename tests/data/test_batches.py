@@ -90,13 +90,19 @@ def test_input_images_are_not_modified():
 # --- augmentation -------------------------------------------------------------------------------------------------
 
 
+def crops(source, chosen, top, left, mirrored):
+    """Return the crops that a plan with these corners and mirrorings makes."""
+    first = torch.where(mirrored, left + source.side[1] - 1, left)
+    return source.assembled(torch.stack([chosen, top, first, torch.where(mirrored, -1, 1)], dim=1))[0]
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(("top", "left"), [(4, 4), (0, 0), (8, 8), (0, 8), (8, 0), (3, 6)])
 def test_crops_equal_a_loop_over_pixels(top, left, mirrored):
     images = random_images(3, height=10, width=12)
     source = Batches(images, torch.arange(3), batch_size=3, seed=0, augmentation="crop_and_flip")
     chosen = torch.tensor([2, 0])
-    found = source._crops(chosen, torch.full((2,), top), torch.full((2,), left), torch.full((2,), mirrored))
+    found = crops(source, chosen, torch.full((2,), top), torch.full((2,), left), torch.full((2,), mirrored))
     for crop, index in zip(found, chosen, strict=True):
         assert torch.equal(crop, padded_crop(images[index], top, left, mirrored))
 
@@ -109,7 +115,7 @@ def test_every_crop_in_a_batch_has_its_own_corner_and_mirror():
         torch.tensor([8, 1, 4, 0]),
         torch.tensor([True, False, True, False]),
     )
-    for index, crop in enumerate(source._crops(torch.arange(4), top, left, mirrored)):
+    for index, crop in enumerate(crops(source, torch.arange(4), top, left, mirrored)):
         assert torch.equal(crop, padded_crop(images[index], int(top[index]), int(left[index]), bool(mirrored[index])))
 
 

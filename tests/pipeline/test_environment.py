@@ -12,6 +12,7 @@ FULL = Environment(
     terminal="/dev/pts/3",
     gpus={"0": "gpu-aa"},
     jobs_per_gpu=2,
+    captured_steps=True,
     checkpoints={"minutes": None, "epochs": 3},
 )
 
@@ -37,7 +38,14 @@ def test_values_that_are_not_exported_are_not_inherited():
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("gpus", "0,1"), ("gpus", "[]"), ("jobs_per_gpu", "true"), ("snakemake", '"12"'), ("checkpoints", "10")],
+    [
+        ("gpus", "0,1"),
+        ("gpus", "[]"),
+        ("jobs_per_gpu", "true"),
+        ("snakemake", '"12"'),
+        ("captured_steps", "1"),
+        ("checkpoints", "10"),
+    ],
 )
 def test_an_invalid_value_is_refused_with_its_variable(name, text, monkeypatch):
     monkeypatch.setenv(NAMES[name], text)

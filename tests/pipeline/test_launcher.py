@@ -67,10 +67,19 @@ launcher.main(sys.argv[1:])
 """
 
 
-def test_the_environment_of_a_job_is_passed_on():
+@pytest.mark.parametrize(
+    ("networks", "variable", "option", "name"),
+    [
+        (["distillation/gkd/seed0"], "false", [], "distillation/gkd/seed0"),
+        (["distillation/gkd/seed0", "distillation/gkd/seed1"], "true", ["--captured"], "distillation/gkd/seed0, seed1"),
+    ],
+)
+def test_the_environment_of_a_job_is_passed_on(networks, variable, option, name):
     handed = {"LGG_GPUS": '{"3": "gpu-aa"}', "LGG_JOBS_PER_GPU": "2", "LGG_TERMINAL": '"/dev/x"'}
     handed |= {"LGG_CHECKPOINTS": '{"minutes": null, "epochs": 5}', "LGG_SNAKEMAKE": str(os.getpid())}
-    options = ["--gpus", "1", "--out-model", "results/demo/distillation/gkd/seed0/model.safetensors"]
+    handed |= {"LGG_CAPTURED_STEPS": variable}
+    models = [f"results/demo/{network}/model.safetensors" for network in networks]
+    options = ["--gpus", "1", "--out-model", *models, "--out-history", "history.csv"]
     done = subprocess.run(
         [sys.executable, "-c", STAGE, "train_network", *options],
         env=os.environ | handed,
@@ -78,10 +87,10 @@ def test_the_environment_of_a_job_is_passed_on():
         text=True,
         check=True,
     )
-    given = [*options, "--checkpoints", '{"minutes": null, "epochs": 5}']
+    given = [*options, "--checkpoints", '{"minutes": null, "epochs": 5}', *option]
     assert done.stdout.splitlines() == [
         "claimed 1 {'3': 'gpu-aa'} 2 False",
-        f"lgg.pipeline.stages.train_network {given} /dev/x distillation/gkd/seed0",
+        f"lgg.pipeline.stages.train_network {given} /dev/x {name}",
     ]
 
 

@@ -55,7 +55,7 @@ EVALUATIONS = {"evaluate_network", "evaluate_geometry", *JUDGED, "evaluate_robus
 
 
 def recipes_of(configuration, paper=None):
-    """Return the recipe of every stage, those of trained networks for seed 0; `paper` is that of config/paper.yaml."""
+    """Return the recipe of every stage, `paper` is that of config/paper.yaml."""
     paper = read_paper(CONFIG / "paper.yaml", configuration) if paper is None else paper
     distillation, geometry = configuration.distillation, configuration.geometry
     return corruption_recipes_of(configuration, paper) | {
@@ -66,9 +66,9 @@ def recipes_of(configuration, paper=None):
         "draw_figure2": recipes.draw_figure2(),
         "draw_graph_depths": recipes.draw_graph_depths(),
         "train_teacher": recipes.train_teacher(distillation),
-        "train_student": recipes.train_student(distillation, 0),
+        "train_student": recipes.train_student(distillation),
         **{
-            f"distill_student {name}": recipes.distill_student(distillation, name, 0)
+            f"distill_student {name}": recipes.distill_student(distillation, name)
             for name, method in distillation.active_methods.items()
             if method.loss != "none"
         },
@@ -81,14 +81,14 @@ def recipes_of(configuration, paper=None):
 
 
 def corruption_recipes_of(configuration, paper):
-    """Return the recipe of every stage of Sections 4.2 and 4.3, those of trained networks for seed 0."""
+    """Return the recipe of every stage of Sections 4.2 and 4.3."""
     corruptions = configuration.corruptions
     embedding, robustness = configuration.embedding, configuration.robustness
     embeddings, defences = embedding.active_methods, robustness.active_methods
     return {
         "keep_corruptions": recipes.keep_corruptions(corruptions),
         "draw_corruptions": recipes.draw_corruptions(corruptions),
-        **{f"train_embedding {name}": recipes.train_embedding(embedding, name, 0) for name in embeddings},
+        **{f"train_embedding {name}": recipes.train_embedding(embedding, name) for name in embeddings},
         **{
             f"train_plane_embedding {name}": recipes.train_plane_embedding(embedding, name)
             for name in embedding.figure.methods
@@ -101,7 +101,7 @@ def corruption_recipes_of(configuration, paper):
         "draw_figure_a1": recipes.draw_figure_a1(embedding),
         "draw_embedding_training": recipes.draw_training_curves(embeddings),
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
-        **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name, 0) for name in defences},
+        **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name) for name in defences},
         "evaluate_robustness": recipes.evaluate_robustness(robustness),
         "evaluate_corruptions": recipes.evaluate_corruptions(robustness, corruptions),
         **{
@@ -267,7 +267,6 @@ TIMED_SETTINGS = {
     "distillation: {methods: {gkd: {k: 5}}}": MEASURED,
     "distillation: {training: {batch_size: 64}}": MEASURED | TABLE_A1,
     "distillation: {training: {optimizer: {weight_decay: 0}}}": MEASURED,
-    "distillation: {training: {compilation: default}}": MEASURED,
     "distillation: {training: {optimizer: {name: adamw}}}": MEASURED,
     "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}": TABLE_A1,
     "distillation: {teacher: {architecture: {depth: 16}}}": MEASURED,
@@ -302,7 +301,7 @@ SETTING_CHANGES = [
     ("timing: {adversarial: {steps: 2}}", set()),
     ("run: other", set()),
     ("resources: {device: cpu, train: {threads: 8, mem_mb: 1, runtime: 1}, light: {threads: 2}}", set()),
-    ("resources: {checkpoints: {minutes: null, epochs: 3}}", set()),
+    ("resources: {networks_per_job: 2, captured_steps: true, checkpoints: {minutes: null, epochs: 3}}", set()),
     ("distillation: {methods: {gkd: {label: Graphs}}}", {"assemble_table1", "draw_distillation_training"}),
     ("distillation: {teacher: {label: Master}}", {"assemble_table1"}),
     ("distillation: {baseline: gkd}", {"assemble_table1"}),
@@ -320,10 +319,7 @@ SETTING_CHANGES = [
     ("distillation: {methods: {hinton: null}}", {"assemble_table1", "draw_distillation_training"}),
     ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
     ("distillation: {training: {optimizer: {weight_decay: 0}}}", WIDE_RESNETS),
-    ("distillation: {training: {compilation: default}}", WIDE_RESNETS),
     ("distillation: {training: {optimizer: {name: adamw}}}", WIDE_RESNETS),
-    # which seeds share a job is a matter of the rules
-    ("distillation: {seeds_per_job: 2}", set()),
     (
         "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
         {*WIDE_RESNETS, "assemble_table1"},
@@ -476,7 +472,6 @@ NO_RECIPE = (
     "corruptions.keep",
     "corruptions.path",  # of the archive, where that is the source
     *(f"{section}.seeds" for section in ("distillation", "embedding", "robustness")),
-    "distillation.seeds_per_job",
     "embedding.figure.methods",
     "embedding.figure.epochs",  # with its last one twice, which draws the same
     "timing.methods",
@@ -564,24 +559,10 @@ def test_every_setting_changes_the_recipe_of_a_stage_that_it_can_concern_and_of_
         assert found <= concerned(path)
 
 
-def test_students_differ_by_seed_alone():
-    distillation = configured().distillation
-    one, other = (json.loads(recipes.train_student(distillation, seed).settings) for seed in (0, 7))
-    assert (one.pop("seed"), other.pop("seed")) == (0, 7)
-    assert one == other
-
-
-@pytest.mark.parametrize("method", ["baseline", "gkd"])
-def test_students_together_have_the_recipe_of_each_but_for_the_seed(method):
-    distillation = configured().distillation
-    alone = (
-        recipes.train_student(distillation, 4)
-        if method == "baseline"
-        else recipes.distill_student(distillation, method, 4)
-    )
-    together = json.loads(recipes.train_students(distillation, method, [4, 2]).settings)
-    assert together.pop("seeds") == [4, 2]
-    assert together | {"seed": 4} == json.loads(alone.settings)
+def test_only_recipes_of_single_networks_have_a_seed():
+    """Others have it in their path, and the recipe is the same whether they are trained alone or side by side."""
+    seeded = {name for name in TRAININGS if "seed" in json.loads(recipes_of(configured())[name].settings)}
+    assert seeded == {"train_teacher", "train_reference_network", *PLANES}
 
 
 def test_a_distillation_recipe_holds_the_options_of_its_loss():
@@ -599,16 +580,6 @@ def test_a_distillation_recipe_holds_the_options_of_its_loss():
         "similarity": "cosine",
         "rbf_scale": 2.0,
     }
-
-
-def test_networks_of_one_section_differ_by_seed_alone():
-    configuration = configured()
-    for one, other in (
-        [recipes.train_embedding(configuration.embedding, "triplet", seed) for seed in (0, 7)],
-        [recipes.train_robust_network(configuration.robustness, "both", seed) for seed in (0, 7)],
-    ):
-        assert json.loads(other.settings) == json.loads(one.settings) | {"seed": 7}
-        assert one.code == other.code
 
 
 def test_an_embedding_s_recipe_holds_the_options_of_its_loss():
@@ -676,9 +647,9 @@ def test_a_recipe_lists_the_defences_of_its_method_in_their_order():
 def test_a_defence_of_your_own_is_named_by_its_module():
     own = {"name": "other", "module": "parseval", "arguments": {"beta": 0.3}}
     robustness = configured({"robustness": {"methods": {"own": {"label": "Own", "defences": [own]}}}}).robustness
-    recipe = recipes.train_robust_network(robustness, "own", 0)
+    recipe = recipes.train_robust_network(robustness, "own")
     assert json.loads(recipe.settings)["defences"] == [{"name": "parseval", "options": {"beta": 0.3}}]
-    assert recipe.code == recipes.train_robust_network(robustness, "parseval", 0).code
+    assert recipe.code == recipes.train_robust_network(robustness, "parseval").code
 
 
 # --- types --------------------------------------------------------------------------------------------------------
@@ -727,10 +698,6 @@ def type_of(stage):
 def test_recipes_have_their_types(overlay):
     configuration = configured(overlay)
     made = recipes_of(configuration) if configuration.corruptions else recipes_without_corruptions(configuration)
-    made |= {
-        f"train_students {name}": recipes.train_students(configuration.distillation, name, [1, 2])
-        for name in ("baseline", "gkd")
-    }
     wrong = [stage for stage, recipe in made.items() if not fits(json.loads(recipe.settings), type_of(stage))]
     assert wrong == []
 
@@ -799,7 +766,7 @@ TIMED_CODE = {
         "lgg.data.batches",
     ),
     "lgg.training.schedule",
-    *(f"lgg.training.{name}" for name in ("fit", "objectives", "together", "compilation", "timing")),
+    *(f"lgg.training.{name}" for name in ("fit", "step", "objectives", "timing")),
     *(
         f"lgg.pipeline.stages.{name}"
         for name in ("distill_student", "train_embedding", "train_robust_network", "networks")
@@ -893,9 +860,8 @@ MODULE_CHANGES = [
     ),
     ("lgg.data.corruption_archive", {*CORRUPTED, "keep_corruptions"}),
     ("lgg.training.fit", TRAININGS),
+    ("lgg.training.step", TRAININGS),
     ("lgg.training.objectives", TRAININGS),
-    ("lgg.training.together", TRAININGS),
-    ("lgg.training.compilation", TRAININGS),
     ("lgg.training.schedule", TRAININGS),
     ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
     ("lgg.evaluation.geometry", {"evaluate_geometry", *DEFENDED}),
@@ -1017,7 +983,7 @@ MODULE_CHANGES = [
                     *("digest", "definitions", "effects", "names", "syntax"),
                     *("provenance", "workflow", "rules", "ending", "interrupt", "metadata"),
                     *("environment", "gpus", "driver", "streams"),
-                    *("stages.download_corruptions", "stages.train_students"),
+                    "stages.download_corruptions",
                 )
             ),
         )
@@ -1070,7 +1036,6 @@ DEFINITION_CHANGES = [
     ("lgg.training.objectives.select_layers", {*DISTILLED, *MEASURED}),
     ("lgg.training.checkpoint.load_model", {*DISTILLED, *EVALUATIONS}),
     ("lgg.training.signals.ignore_warnings", set()),  # the launcher's
-    ("lgg.pipeline.stages.networks.train_together_and_save", set()),
     ("lgg.data.storage.write_images", {"prepare_data"}),
     ("lgg.data.batches.in_order", {*EVALUATIONS, *PLANES} - {"evaluate_geometry"}),
     ("lgg.evaluation.geometry.describe_graph", {"evaluate_geometry"}),
@@ -1182,8 +1147,8 @@ def timed_rows(*overlays):
 def test_a_timed_training_run_is_its_method_s_without_settings_that_take_no_time():
     distillation, robustness = configured().distillation, configured().robustness
     for name, recipe in (
-        ("distillation.gkd", recipes.distill_student(distillation, "gkd", 0)),
-        ("robustness.both", recipes.train_robust_network(robustness, "both", 0)),
+        ("distillation.gkd", recipes.distill_student(distillation, "gkd")),
+        ("robustness.both", recipes.train_robust_network(robustness, "both")),
     ):
         timed, trained = timed_rows()[name]["recipe"], json.loads(recipe.settings)
         del trained["training"]["schedule"]

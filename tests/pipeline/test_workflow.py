@@ -174,9 +174,14 @@ def test_a_gpu_that_is_asked_for_and_forbidden_is_refused():
 
 def test_jobs_receive_the_configured_settings(monkeypatch):
     Environment(terminal="/dev/of-another-machine").export()
-    resources = {"device": "cpu", "jobs_per_gpu": 3, "checkpoints": {"minutes": None, "epochs": 2}}
+    resources = {
+        "device": "cpu",
+        "jobs_per_gpu": 3,
+        "captured_steps": True,
+        "checkpoints": {"minutes": None, "epochs": 2},
+    }
     gpus_of_jobs(start(overlaid({"resources": resources}), ROOT), 1)
     handed = Environment.read()
-    assert (handed.snakemake, handed.jobs_per_gpu) == (os.getpid(), 3)
+    assert (handed.snakemake, handed.jobs_per_gpu, handed.captured_steps) == (os.getpid(), 3, True)
     assert handed.checkpoints == {"minutes": None, "epochs": 2}
     assert handed.terminal != "/dev/of-another-machine"

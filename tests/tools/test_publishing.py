@@ -1,6 +1,7 @@
 """Publishing a run, and restoring it from what was published."""
 
 import io
+import json
 import shutil
 from pathlib import PurePosixPath
 
@@ -132,6 +133,17 @@ def test_one_form_of_each_result_is_published(run, published):
     before = texts(run)
     assert all(found[name] == before[name] for name in COPIES | MODELS)
     assert yaml.safe_load(found["configuration.yaml"])["seeds"] == [2, 1]
+
+
+def test_a_run_of_a_former_version_is_refused_with_what_is_wrong_and_what_to_do(run, published):
+    provenance = json.loads((run / "provenance.json").read_text("utf-8"))
+    provenance["configuration"]["distillation"]["seeds_per_job"] = 1
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(
+        SystemExit, match=r"provenance.json: (.|\n)*seeds_per_job: .*networks_per_job(.|\n)*run Snakemake"
+    ):
+        publish(run, published.folder)
+    assert not (published.folder / "mine").exists()
 
 
 def test_without_models_everything_else_is_published(run, published):

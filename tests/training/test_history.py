@@ -17,15 +17,19 @@ def test_rows_are_means_over_steps_and_percent_of_images():
     sums = Sums()
     sums.add(step(1.0, torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])), LABELS)  # the last is wrong
     sums.add(step(4.0, torch.tensor([[0.0, 1.0]])), LABELS[:1])  # wrong
-    assert sums.rows(2, 4) == [{"loss": 2.5, "task": 1.25, "train_error": 50.0}]
+    assert sums.row(2, 4) == {"loss": 2.5, "task": 1.25, "train_error": 50.0}
+    places = [value.data_ptr() for value in sums.values.values()]
+    sums.clear()
+    sums.add(step(3.0, torch.tensor([[1.0, 0.0]])), LABELS[:1])
+    assert sums.row(1, 1) == {"loss": 3.0, "task": 1.5, "train_error": 0.0}
+    assert [value.data_ptr() for value in sums.values.values()] == places
 
 
-def test_networks_together_have_a_row_each():
+def test_a_term_that_comes_later_or_not_in_every_step_counts_as_zero_elsewhere():
     sums = Sums()
-    losses = torch.tensor([1.0, 3.0])
-    for _ in range(2):
-        sums.add(Step(losses.sum(), {"loss": losses, "task": 2 * losses}), LABELS.expand(2, 3))
-    assert sums.rows(2, 6) == [{"network": 0, "loss": 1.0, "task": 2.0}, {"network": 1, "loss": 3.0, "task": 6.0}]
+    sums.add(step(1.0), LABELS)
+    sums.add(Step(torch.tensor(3.0), {"task": torch.tensor(1.5), "term": torch.tensor(8.0)}), LABELS)
+    assert sums.row(2, 6) == {"loss": 2.0, "task": 1.0, "term": 4.0}
 
 
 def test_sums_hold_no_graph():
@@ -37,14 +41,19 @@ def test_sums_hold_no_graph():
 
 
 def test_state_brings_back_the_order_of_columns():
-    sums = Sums({f"term{number}": torch.tensor(float(number)) for number in (*range(11, -1, -1),)})
-    other = Sums.restored(dict(sorted(sums.state().items())), torch.device("cpu"))
+    sums, other = Sums(), Sums()
+    sums.add(
+        Step(torch.tensor(1.0), {f"term{number}": torch.tensor(float(number)) for number in range(11, -1, -1)}), LABELS
+    )
+    other.restore(dict(sorted(sums.state().items())), torch.device("cpu"))
     assert list(other.values) == list(sums.values)
     assert all(torch.equal(value, sums.values[name]) for name, value in other.values.items())
 
 
 def test_values_that_are_not_finite_are_named():
     good = {"epoch": 3, "learning_rate": 0.5, "loss": 1.0}
-    check_finite([good], 10)
-    with pytest.raises(TrainingDiverged, match=r"of network 1 diverged in epoch 3 of 10: task .* \(it was 0.5\)"):
-        check_finite([good | {"network": 0}, good | {"network": 1, "task": float("inf")}], 10)
+    check_finite(good, 10)
+    with pytest.raises(TrainingDiverged, match=r"training diverged in epoch 3 of 10: task .* \(it was 0.5\)"):
+        check_finite(good | {"task": float("inf")}, 10)
+    with pytest.raises(TrainingDiverged, match="training of seed 1 diverged in epoch 3 of 10: loss"):
+        check_finite(good | {"loss": float("nan")}, 10, "seed 1")

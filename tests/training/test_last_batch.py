@@ -8,7 +8,6 @@ from lgg.data.batches import Batches
 from lgg.defences import Adversarial, Regularizer
 from lgg.training.fit import fit
 from lgg.training.objectives import Distillation, MetricLearning, Robust
-from lgg.training.together import BatchesTogether, DistillationTogether, Together
 
 SCHEDULE = [{"epochs": 2, "learning_rate": 0.01}]
 OBJECTIVES = {
@@ -34,8 +33,8 @@ def feed(seed=0):
     return Batches(images, torch.arange(9) % 2, batch_size=4, seed=seed)
 
 
-def check(model, history, rows=2):
-    assert len(history) == rows  # a loss that is not a number would have stopped it
+def check(model, history):
+    assert len(history) == 2  # a loss that is not a number would have stopped it
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 
@@ -54,10 +53,3 @@ def test_one_image_left_over_is_trained_on(name):
 def test_one_image_left_over_is_distilled(name):
     model, objective = network(), Distillation(network(9), DISTILLATIONS[name], 0.5)
     check(model, fit(model, objective, feed(), schedule=SCHEDULE))
-
-
-@pytest.mark.parametrize("name", DISTILLATIONS)
-def test_one_image_left_over_is_distilled_together(name):
-    model, objective = Together([network(0), network(1)]), Distillation(network(9), DISTILLATIONS[name], 0.5)
-    batches = BatchesTogether([feed(0), feed(1)])
-    check(model, fit(model, DistillationTogether(objective), batches, schedule=SCHEDULE), rows=4)

@@ -22,7 +22,7 @@ def clock(monkeypatch):
 def test_a_line_names_the_epoch_the_losses_and_the_time_left(clock, capsys):
     with Progress(4, 10, done=10) as one:  # resumed after an epoch
         clock[0] += 60
-        one.epoch([row(2, train_error=12.5)])
+        one.epoch(row(2, train_error=12.5))
     assert capsys.readouterr().err == (
         "epoch 2/4: loss 1.5000, task 1.2500, train error 12.50 %, 2.0 s, about 2 min left\n"
     )
@@ -32,16 +32,17 @@ def test_lines_are_at_least_five_seconds_apart_but_for_the_last(clock, capsys):
     with Progress(5, 1, done=0) as one:
         for epoch, seconds in enumerate((1, 1, 5, 1, 1), start=1):
             clock[0] += seconds
-            one.epoch([row(epoch)])
+            one.epoch(row(epoch))
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
         *("epoch 1/5", "epoch 3/5", "epoch 5/5"),
     ]
 
 
-def test_several_networks_are_shown_by_their_mean(clock, capsys):
-    with Progress(1, 1, done=0) as one:
-        one.epoch([row(1, network=0) | {"loss": 1.0}, row(1, network=1) | {"loss": 2.0}])
-    assert capsys.readouterr().err.startswith("epoch 1/1: loss 1.5000, task 1.2500, 2.0 s")
+def test_each_of_several_networks_has_its_own_lines(clock, capsys):
+    with Progress(1, 1, 0, "seed 0") as one, Progress(2, 1, 0, "seed 1") as other:
+        one.epoch(row(1))
+        other.epoch(row(1))
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["seed 0", "seed 1"]
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch):
@@ -63,11 +64,11 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch):
 
     monkeypatch.setattr(progress, "tqdm", Bar)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with Progress(2, 3, done=1) as one:
+    with Progress(2, 3, 1, "seed 5") as one:
         one.step()
-        one.epoch([row(1)])
+        one.epoch(row(1))
     (bar,) = made
-    assert bar.options == {"total": 6, "initial": 1, "unit": "step"}
+    assert bar.options == {"total": 6, "initial": 1, "unit": "step", "desc": "seed 5"}
     assert (bar.steps, bar.closed) == (1, True)
     assert bar.text == "epoch 1/2 loss 1.5000, task 1.2500"
 

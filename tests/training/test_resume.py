@@ -19,7 +19,6 @@ from lgg.training.objectives import CrossEntropy, Robust
 from lgg.training.optimizers import AdamW
 from lgg.training.recorder import Recorder
 from lgg.training.resume import Checkpoints
-from lgg.training.together import BatchesTogether, CrossEntropyTogether, Together
 
 #: a restart of the momentum between the phases, within an epoch, and a last batch that is smaller
 SCHEDULE = [
@@ -41,15 +40,10 @@ def batches(seed=0):
     return Batches(images, torch.arange(20) % 2, batch_size=8, seed=seed, augmentation="crop_and_flip")
 
 
-def together():
-    return Together([network(0), network(1)])
-
-
 TRAINING_RUNS = {
     "augmented": (network, batches, CrossEntropy),
     "attacked from random starts": (network, batches, lambda: Robust([Adversarial(8 / 255, 4 / 255, steps=1)])),
     "adamw": (network, batches, CrossEntropy),
-    "several together": (together, lambda: BatchesTogether([batches(0), batches(1)]), CrossEntropyTogether),
 }
 
 
@@ -58,6 +52,10 @@ class Signalling:
 
     def __init__(self, objective, signals):
         self.objective, self.signals, self.calls = objective, signals, 0
+
+    def draw_from(self, generator):
+        if hasattr(self.objective, "draw_from"):
+            self.objective.draw_from(generator)
 
     def __call__(self, *arguments):
         self.calls += 1

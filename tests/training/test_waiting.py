@@ -12,10 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lgg import losses, models
 from lgg.data.batches import Batches
 from lgg.defences import Adversarial, Parseval, Regularizer
-from lgg.training.fit import train_step
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
 from lgg.training.optimizers import SGD, AdamW
-from lgg.training.together import BatchesTogether, CrossEntropyTogether, DistillationTogether, Together
+from lgg.training.step import TrainingStep
 
 # operations whose result, or the size of whose result, is read from the device
 WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique", "equal", "item", "bincount")
@@ -48,9 +47,9 @@ def preact_resnet(**options):
     return models.build("preact_resnet18", num_classes=3, base_width=2, **options)
 
 
-def batches(seed=0):
-    images = torch.randint(256, (12, 32, 32, 3), dtype=torch.uint8)
-    return Batches(images, torch.arange(12) % 3, batch_size=6, seed=seed, augmentation="crop_and_flip")
+def batches():
+    images = torch.randint(256, (15, 32, 32, 3), dtype=torch.uint8)
+    return Batches(images, torch.arange(15) % 3, batch_size=6, seed=0, augmentation="crop_and_flip")
 
 
 def distillation(criterion, **options):
@@ -73,33 +72,31 @@ OBJECTIVES = {
 }
 
 
-def waited(model, objective, feed, optimizer=SGD):
-    optimizer = optimizer(model.parameters())
+def step_of(model, objective, optimizer=SGD):
     after_step = partial(objective.after_step, model) if isinstance(objective, Robust) else None
-    model.train()
-    steps = feed.epoch(0)
-    train_step(model, objective, *next(steps), optimizer, 0.1, "float32", after_step)
+    optimizer, generator = optimizer(model.parameters()), torch.Generator().manual_seed(0)
+    step = TrainingStep(model.train(), objective, batches(), optimizer, [0.1] * 3, "float32", after_step, generator)
+    step.begin(0, 0, 0)
+    return step
+
+
+def waited(step):
+    """Return the operations that wait in all steps of an epoch but the first; the last batch is smaller."""
+    step()
     with Watch() as watch:
-        for images, labels in steps:
-            train_step(model, objective, images, labels, optimizer, 0.1, "float32", after_step)
+        sizes = [step(), step()]
+    assert sizes == [6, 3]
     return watch.waited
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_no_step_waits(name):
     build, objective = OBJECTIVES[name]
-    assert waited(build(), objective, batches()) == []
+    assert waited(step_of(build(), objective)) == []
 
 
 def test_no_step_of_adamw_waits():
-    assert waited(wide_resnet(), CrossEntropy(), batches(), AdamW) == []
-
-
-@pytest.mark.parametrize("name", ["cross-entropy", "gkd"])
-def test_no_step_of_networks_together_waits(name):
-    objective = CrossEntropyTogether() if name == "cross-entropy" else DistillationTogether(OBJECTIVES[name][1])
-    feed = BatchesTogether([batches(), batches(1)])
-    assert waited(Together([wide_resnet(), wide_resnet()]), objective, feed) == []
+    assert waited(step_of(wide_resnet(), CrossEntropy(), AdamW)) == []
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_rules_are_short_and_of_three_kinds():
     assert median(map(len, blocks)) <= 14
     kinds = re.findall(r"^ *use rule (\w+) as \w+ with:$", "\n".join(RULES.values()), flags=re.MULTILINE)
     assert set(kinds) == {"light", "training", "evaluation"}
-    # but for the kinds, and students that are trained together, whose rules have names that are worked out
+    # but for the kinds, and networks by method and seed, whose rules have names that are worked out
     assert len(blocks) - len(kinds) == 2
 
 
@@ -122,7 +122,7 @@ def test_light_jobs_run_where_snakemake_runs():
 
 
 def test_all_jobs_have_the_one_command_and_logs_of_their_own(checkout):
-    overrides = ("--config", "seeds=[0,1,2]", "distillation={seeds_per_job: 2}")
+    overrides = ("--config", "seeds=[0,1,2]", "resources={networks_per_job: 2}")
     done = snakemake(checkout, "--dry-run", "--printshellcmds", *overrides, configs=[])
     jobs = announced_jobs(done.stdout)
     command = r"python -m lgg\.pipeline \w+ --recipe .+ --code \S+ --threads \d+ --gpus \d+ --.+ > \S+ 2>&1"

@@ -80,6 +80,19 @@ NEW_SEED = {
     **TRAINING_FIGURES,
 }
 
+
+def in_one_job(*seeds):
+    """Return the jobs where the networks of `seeds`, one or more of which are missing, are trained in one job per method."""
+    jobs, group = {}, "_".join(map(str, seeds))
+    for job, count in NEW_SEED.items():
+        rule, _, method = job.partition(" ")
+        if rule.startswith(("train_", "distill_")):
+            jobs[f"{rule}_{group} {method}"] = count
+        else:
+            jobs[job] = count * len(seeds) if rule.startswith("evaluate_") else count
+    return jobs
+
+
 # changes of different sections touch different jobs, so they share a dry run
 CONFIGURATION_CHANGES = {
     # methods
@@ -157,22 +170,20 @@ CONFIGURATION_CHANGES = {
     "{distillation: {student: {architecture: {width: 0.75}}}, geometry: {architecture: {base_width: 9}}}": (
         STUDENTS | FIGURE1 | GEOMETRY | TIMES
     ),
-    # both seeds in one job
-    "distillation: {seeds_per_job: 2}": {f"train_students_0_1 {name}": 1 for name in METHODS}
-    | evaluations(SETTINGS, *METHODS)
-    | STUDENTS_TRAINING
-    | TABLE1,
-    "{distillation: {seeds_per_job: 2}, seeds: [0, 1, 2]}": NEW_SEED
-    | {f"train_students_0_1 {name}": 1 for name in METHODS}
-    | {f"evaluate_student {name}": 3 for name in METHODS},
+    # networks side by side in one job: finished groups stay, and those of new seeds are trained
+    "{resources: {networks_per_job: 2}, seeds: [0, 1, 2, 3]}": in_one_job(2, 3),
+    # ... with all networks of their group
+    "{resources: {networks_per_job: 3}, seeds: [0, 1, 2]}": in_one_job(0, 1, 2),
     # data
     "data: {seed: 1}": EVERYTHING,
     # both splits come from one job
     "data: {test_images: 110}": EVERYTHING,
     "run: other": EVERYTHING,
     # settings that no result depends on
-    "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}}": {},
-    "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}, checkpoints: {minutes: 1, epochs: 2}}": {},
+    "resources: {device: cuda, train: {threads: 2, mem_mb: 1, runtime: 1}, light: {threads: 2, mem_mb: 1, runtime: 1}, "
+    "networks_per_job: 2}": {},
+    "resources: {evaluate: {threads: 2, mem_mb: 1, runtime: 1}, checkpoints: {minutes: 1, epochs: 2}, "
+    "captured_steps: true, networks_per_job: 9}": {},
     # the same values, written differently
     "{data: {class_names: null}, distillation: {training: {optimizer: {weight_decay: 5e-4, nesterov: false}}}, "
     "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
@@ -188,6 +199,21 @@ def test_a_change_of_the_configuration_reruns_what_it_touches(finished, tmp_path
 
 def test_without_a_change_nothing_runs(finished):
     assert plan(finished) == {}
+
+
+def test_networks_that_were_trained_in_one_job_are_those_of_several_and_stay(finished, copy_of_finished, tmp_path):
+    models = [f"results/{SETTINGS.run}/distillation/gkd/seed{seed}/model.safetensors" for seed in SETTINGS.seeds]
+    for model in models:
+        (copy_of_finished / model).unlink()
+    together = (DIGITS, write_overlay(tmp_path, "resources: {networks_per_job: 2}"))
+    done = snakemake(copy_of_finished, *models, "--cores", "1", configs=together)
+    assert done.returncode == 0, done.stdout
+    assert [job.name for job in announced_jobs(done.stdout)] == ["distill_student_0_1 gkd"]
+    for model in models:
+        assert (copy_of_finished / model).read_bytes() == (finished / model).read_bytes()
+    for configs in ((DIGITS,), together):
+        planned = plan(copy_of_finished, configs=configs)
+        assert set(planned) <= {*evaluations(SETTINGS, "gkd"), *TABLE1, *STUDENTS_TRAINING}  # of newer files
 
 
 def test_a_copied_run_of_which_snakemake_remembers_nothing_reruns_what_a_change_touches(copy_of_finished, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from lgg.errors import ConfigError
 from lgg.files import read_json
 from lgg.pipeline.config import Config, load
 from publishing.long_files import LONG, join, json_text, small_files
@@ -31,7 +32,7 @@ def publish(run: Path, published: Path, with_models: bool = True) -> None:
         new = Path(folder, run.name)
         new.mkdir()
         configuration = provenance.pop("configuration")
-        models = models_of(run, load(configuration)) if with_models else set()
+        models = models_of(run, _settings(run, configuration)) if with_models else set()
         _copy(run, new, models | kept(run))
         _write_long_files(run, new)
         (new / PROVENANCE).write_text(json_text(provenance), "utf-8")
@@ -48,6 +49,17 @@ def _provenance(run: Path) -> dict[str, Any]:
         return dict(read_json(run / PROVENANCE))
     except FileNotFoundError:
         sys.exit(f"{run / PROVENANCE} does not exist: publish a run that Snakemake has finished")
+
+
+def _settings(run: Path, configuration: dict[str, Any]) -> Config:
+    """Return the settings of a run; exit if they are those of a former version."""
+    try:
+        return load(configuration)
+    except ConfigError as error:
+        sys.exit(
+            f"{run / PROVENANCE}: {error}\nIf a former version has made this run, run Snakemake once more with its "
+            "configuration, which writes that file again."
+        )
 
 
 def kept(run: Path) -> set[Path]:

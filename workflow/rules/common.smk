@@ -17,7 +17,7 @@ from lgg.pipeline import provenance
 from lgg.pipeline import recipes
 from lgg.pipeline.config import TEACHER, read_paper
 from lgg.pipeline.interrupt import heed_signals
-from lgg.pipeline.rules import asks, each, files, in_groups, one_of, stage
+from lgg.pipeline.rules import Training, asks, each, files, one_of, stage
 from lgg.pipeline.workflow import gpus_of_jobs, start, starts_jobs
 
 try:
@@ -57,8 +57,9 @@ TRAIN = settings.resources.train
 EVALUATE = settings.resources.evaluate
 LIGHT = settings.resources.light
 
-# rule files add their final tables and figures
+# rule files add their final tables and figures, and the trainings that training.smk makes rules of
 targets = []
+TRAININGS = []
 TABLE_FORMS = ("csv", "md", "tex", "html")
 
 # the report's menu, in the paper's order

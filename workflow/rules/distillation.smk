@@ -9,12 +9,19 @@ if settings.distillation:
     WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
     WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
     STUDENT = f"{DISTILLATION}/{{method}}/seed{{seed}}"
-    # seeds that share a job, and seeds that have their own
-    GROUPS = in_groups(DISTILLATION_SEEDS, settings.distillation.seeds_per_job)
-    TOGETHER = [seeds for seeds in GROUPS if len(seeds) > 1]
-    ALONE = [seed for seeds in GROUPS if len(seeds) == 1 for seed in seeds]
 
     targets += tables("table1") + figures("distillation_training", "table1")
+
+    TRAININGS.append(
+        Training(
+            "train_student",
+            methods=WITHOUT_TEACHER,
+            seeds=DISTILLATION_SEEDS,
+            recipe=lambda method: recipes.train_student(settings.distillation),
+            inputs={"train": TRAIN_IMAGES},
+            outputs=network(STUDENT),
+        )
+    )
 
     if settings.distillation.teacher:
 
@@ -42,60 +49,16 @@ if settings.distillation:
             params:
                 **stage(recipes.evaluate_network(settings.distillation.teacher.architecture)),
 
-        use rule training as distill_student with:
-            input:
-                train=TRAIN_IMAGES,
-                teacher=f"{TEACHER_FOLDER}/model.safetensors",
-            output:
-                **network(STUDENT),
-            pathvars:
-                job="distill_student/{method}_seed{seed}",
-            wildcard_constraints:
-                **each(WITH_TEACHER, ALONE),
-            params:
-                **stage(lambda wc: recipes.distill_student(settings.distillation, wc.method, int(wc.seed))),
-
-    use rule training as train_student with:
-        input:
-            train=TRAIN_IMAGES,
-        output:
-            **network(STUDENT),
-        pathvars:
-            job="train_student/{method}_seed{seed}",
-        wildcard_constraints:
-            **each(WITHOUT_TEACHER, ALONE),
-        params:
-            **stage(lambda wc: recipes.train_student(settings.distillation, int(wc.seed))),
-
-    # outputs cannot list a group by wildcards, so each group has its own rule; `use rule` does not accept computed names
-    for group in TOGETHER:
-
-        rule:
-            name:
-                "train_students_" + "_".join(map(str, group))
-            input:
-                train=TRAIN_IMAGES,
-                teacher=lambda wc: [f"{TEACHER_FOLDER}/model.safetensors"] if wc.method in WITH_TEACHER else [],
-            output:
-                models=expand(f"{STUDENT}/model.safetensors", seed=group, allow_missing=True),
-                histories=expand(f"{STUDENT}/history.csv", seed=group, allow_missing=True),
-                metrics=expand(f"{STUDENT}/metrics.json", seed=group, allow_missing=True),
-            log:
-                f"{RESULTS}/logs/train_students/{{method}}_seeds{'_'.join(map(str, group))}.log",
-            benchmark:
-                f"{RESULTS}/benchmarks/train_students/{{method}}_seeds{'_'.join(map(str, group))}.tsv"
-            wildcard_constraints:
-                method=one_of(METHODS),
-            conda:
-                ENVIRONMENT
-            threads: TRAIN.threads
-            resources:
-                **asks(TRAIN, GPUS),
-            params:
-                **stage(lambda wc, group=group: recipes.train_students(settings.distillation, wc.method, group)),
-                files=files,
-            shell:
-                COMMAND
+        TRAININGS.append(
+            Training(
+                "distill_student",
+                methods=WITH_TEACHER,
+                seeds=DISTILLATION_SEEDS,
+                recipe=lambda method: recipes.distill_student(settings.distillation, method),
+                inputs={"train": TRAIN_IMAGES, "teacher": f"{TEACHER_FOLDER}/model.safetensors"},
+                outputs=network(STUDENT),
+            )
+        )
 
     use rule evaluation as evaluate_student with:
         input:

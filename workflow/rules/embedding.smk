@@ -14,17 +14,16 @@ if settings.embedding:
     targets += figures("embedding_corruptions", "embedding_severity") if settings.corruptions else []
     targets += figures("embedding_training", *(["figureA1"] if FIGURE_A1 else []))
 
-    use rule training as train_embedding with:
-        input:
-            train=TRAIN_IMAGES,
-        output:
-            **network(EMBEDDING),
-        pathvars:
-            job="train_embedding/{method}_seed{seed}",
-        wildcard_constraints:
-            **each(EMBEDDINGS, EMBEDDING_SEEDS),
-        params:
-            **stage(lambda wc: recipes.train_embedding(settings.embedding, wc.method, int(wc.seed))),
+    TRAININGS.append(
+        Training(
+            "train_embedding",
+            methods=EMBEDDINGS,
+            seeds=EMBEDDING_SEEDS,
+            recipe=lambda method: recipes.train_embedding(settings.embedding, method),
+            inputs={"train": TRAIN_IMAGES},
+            outputs=network(EMBEDDING),
+        )
+    )
 
     use rule evaluation as evaluate_embedding with:
         input:

@@ -1,7 +1,7 @@
 # The three kinds of jobs: the resources of each, where logs and benchmarks go, and the command that all of them run.
 # A rule is `use rule KIND as NAME with:` and states its inputs and outputs, its recipe, and the name of its job in logs/ and
 # benchmarks/. `files` makes the command's options for its files, so inputs and outputs have the same names as in the stage.
-# The kinds themselves write no files and are never run.
+# The kinds themselves write no files and are never run. Rules that train a network for each method and seed are in training.smk.
 
 COMMAND = (
     "python -m lgg.pipeline {params.stage} --recipe {params.recipe:q} --code {params.code:q} --threads {threads}"

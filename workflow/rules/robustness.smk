@@ -21,20 +21,20 @@ if settings.robustness:
     targets += figures("snr_curves", "robustness_training", "layer_variation")
     targets += figures("weight_sweep") if len(settings.robustness.sweep) > 2 else []
 
-    use rule training as train_robust_network with:
-        input:
-            train=TRAIN_IMAGES,
-        output:
-            **network(DEFENDED),
-            label_variation=f"{DEFENDED}/label_variation.csv",
-        pathvars:
-            job="train_robust_network/{method}_seed{seed}",
-        wildcard_constraints:
-            **each(DEFENCES, [*ROBUSTNESS_SEEDS, TRANSFER_SEED]),
-        # adversarial training and its evaluation are the longest chain, so they start before shorter jobs
-        priority: 5
-        params:
-            **stage(lambda wc: recipes.train_robust_network(settings.robustness, wc.method, int(wc.seed))),
+    TRAININGS.append(
+        Training(
+            "train_robust_network",
+            methods=DEFENCES,
+            seeds=ROBUSTNESS_SEEDS,
+            recipe=lambda method: recipes.train_robust_network(settings.robustness, method),
+            inputs={"train": TRAIN_IMAGES},
+            outputs={**network(DEFENDED), "label_variation": f"{DEFENDED}/label_variation.csv"},
+            # needed of the baseline alone
+            lone_seeds=[TRANSFER_SEED],
+            # adversarial training and its evaluation are the longest chain, so they start before shorter jobs
+            priority=5,
+        )
+    )
 
     use rule evaluation as evaluate_robustness with:
         input:

@@ -118,14 +118,12 @@ class Distillation(Comparison[DistillationMethod]):
     """Section 4.1: Table 1."""
 
     table: ClassVar[str] = "Table 1"
+    former: ClassVar[Mapping[str, str]] = {
+        "seeds_per_job": "this is now `resources: {networks_per_job: …}`, for all sections; it no longer changes results"
+    }
 
     teacher: Teacher | None = Field(description="null: no teacher, and no method that needs one")
     student: Student
-    seeds_per_job: Count = Field(
-        default=1,
-        description="students of one method that a job trains together; above 1 for GPUs, which one small student does not "
-        "fill. Results differ by rounding",
-    )
 
     @property
     def other_labels(self) -> list[str]:

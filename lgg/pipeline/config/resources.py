@@ -58,6 +58,17 @@ class Resources(Section):
         description="jobs that share one GPU of this machine, for networks too small to fill it; `--resources gpu=N` then "
         "counts places, not GPUs",
     )
+    networks_per_job: Count = Field(
+        default=1,
+        description="networks of one method, from as many seeds, that a training job trains side by side on its GPU, each as "
+        "it would be alone; the job asks for as many times the memory and time of `train`. Another number changes no result "
+        "and reruns nothing, but where one of a group of networks is missing, such as a new seed's, all of them are trained",
+    )
+    captured_steps: bool = Field(
+        default=False,
+        description="on a GPU, replay training steps as CUDA graphs, which saves the time of starting each of their kernels; "
+        "not measured yet",
+    )
     train: JobResources
     evaluate: JobResources
     light: JobResources

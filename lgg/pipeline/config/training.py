@@ -68,7 +68,9 @@ class Training(Section):
     """How networks are trained."""
 
     former: ClassVar[Mapping[str, str]] = {
-        key: _IN_OPTIMIZER.format(key=key) for key in ("momentum", "nesterov", "weight_decay")
+        **{key: _IN_OPTIMIZER.format(key=key) for key in ("momentum", "nesterov", "weight_decay")},
+        "compilation": "networks are no longer compiled; remove this key. On a GPU, `resources: {captured_steps: true}` "
+        "replays training steps as CUDA graphs",
     }
 
     schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
@@ -84,11 +86,6 @@ class Training(Section):
         default="float32",
         description="bfloat16: mixed precision; fast on GPUs and on CPUs with AMX or AVX-512 BF16, very slow on other CPUs; "
         "auto: bfloat16 where it is fast, otherwise float32",
-    )
-    compilation: Literal["none", "default", "reduce-overhead", "max-autotune"] = Field(
-        default="none",
-        description="mode of torch.compile for the network; reduce-overhead and max-autotune replay CUDA graphs on a GPU. "
-        "Needs a C++ compiler on the CPU, and takes a minute before the first step",
     )
 
     @property

@@ -27,6 +27,7 @@ def main(arguments: Namespace) -> None:
         f"Measured on {machine['device']}, {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
         f"of PyTorch {machine['torch']} on {machine['system']}; {machine['rounds']} rounds of {machine['steps']} steps.",
         f"{images:,} training images. Precision: " + _precisions(recipe["rows"], machine["precision"]),
+        *_replays(recipe["rows"], machine.get("captured", [])),
     ]
     if adversarial := recipe["adversarial"]:
         notes.append(
@@ -45,6 +46,13 @@ def _precisions(rows: Sequence["TimesRow"], found: dict[str, str]) -> str:
     if len(labels) == 1:
         return f"{next(iter(labels))} (all)."
     return "; ".join(f"{precision} ({', '.join(own)})" for precision, own in labels.items()) + "."
+
+
+def _replays(rows: Sequence["TimesRow"], captured: Sequence[str]) -> list[str]:
+    """Return a note on the methods whose steps were replayed as CUDA graphs, if there are any."""
+    labels = [row["label"] for row in rows if row["name"] in captured]
+    which = "all methods" if len(labels) == len(rows) else ", ".join(labels)
+    return [f"Steps were replayed as CUDA graphs (resources.captured_steps): {which}."] if labels else []
 
 
 if __name__ == "__main__":

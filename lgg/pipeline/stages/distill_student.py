@@ -1,7 +1,7 @@
 """Train a student with a teacher (Section 4.1)."""
 
 from argparse import Namespace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,11 +12,10 @@ from lgg.models.base import ImageClassifier
 from lgg.pipeline.job import run
 from lgg.pipeline.stages.networks import train_and_save
 from lgg.training.checkpoint import load_model
-from lgg.training.compilation import compiled
 from lgg.training.objectives import Distillation
 
 if TYPE_CHECKING:
-    from lgg.pipeline.recipe_types import DistillationLoss, DistilledStudents, DistillStudent
+    from lgg.pipeline.recipe_types import DistillationLoss, DistillStudent
 
 
 def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier) -> Distillation:
@@ -27,18 +26,19 @@ def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier) -> Distil
     return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
 
 
-def load_objective(arguments: Namespace, device: torch.device) -> Distillation:
-    """Return the objective of ``arguments.recipe`` with the teacher in ``arguments.teacher``."""
+def load_teacher(arguments: Namespace, device: torch.device) -> ImageClassifier:
+    """Return the teacher in ``arguments.teacher``, which knows the classes of the training images."""
     classes = len(read_header(arguments.train)["classes"])
-    teacher = load_model(arguments.teacher, device, expected={"num_classes": classes})
-    recipe: DistillStudent | DistilledStudents = arguments.recipe
-    return objective_of(recipe, compiled(teacher, recipe["training"]["compilation"]))
+    # what is drawn for a student does not depend on whether it is the first one, for which the teacher is loaded
+    with torch.random.fork_rng(devices=()):
+        return load_model(arguments.teacher, device, expected={"num_classes": classes})
 
 
 def main(arguments: Namespace) -> None:
     recipe: DistillStudent = arguments.recipe
-    train_and_save(arguments, recipe, partial(load_objective, arguments), teacher=arguments.teacher)
+    teacher = cache(partial(load_teacher, arguments))  # one for all students
+    train_and_save(arguments, recipe, lambda device: objective_of(recipe, teacher(device)), teacher=arguments.teacher)
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train", "teacher"), outputs=("model", "history", "metrics"))
+    run(main, inputs=("train", "teacher"), output_lists=("model", "history", "metrics"))

@@ -1,13 +1,12 @@
 """What the stages that train networks share."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
@@ -15,145 +14,133 @@ from lgg.devices import prepare
 from lgg.files import sha256_of_file
 from lgg.models.base import ImageClassifier
 from lgg.training import optimizers
-from lgg.training.fit import fit
+from lgg.training.fit import Run, fit_side_by_side
 from lgg.training.objectives import Objective
 from lgg.training.recorder import Recorder
 from lgg.training.results import ResultFiles, describe_run
 from lgg.training.resume import Checkpoints
 from lgg.training.setup import build_network, make_batches
-from lgg.training.together import BatchesTogether, Together
 
 if TYPE_CHECKING:
-    from lgg.pipeline.recipe_types import Training, TrainNetwork, TrainStudents
+    from lgg.pipeline.recipe_types import Network
+
+Minimised = TypeVar("Minimised", bound=Objective)
 
 
 def train_and_save(
     arguments: Namespace,
-    recipe: "TrainNetwork",
-    make_objective: Callable[[torch.device], Objective],
+    recipe: "Network",
+    make_objective: Callable[[torch.device], Minimised],
     *,
     architecture: Mapping[str, Any] | None = None,
     outputs: int | None = None,
     teacher: Path | None = None,
-    after_step: Callable[[ImageClassifier], None] | None = None,
-    make_recorder: Callable[[ImageSet, torch.device], Recorder] | None = None,
+    after_step: Callable[[Minimised, ImageClassifier], None] | None = None,
+    make_recorder: Callable[[Path, ImageSet, torch.device], Recorder] | None = None,
+    records: Sequence[Path] = (),
 ) -> None:
-    """Train the network of a recipe on ``arguments.train`` and write model, history and metrics.
+    """Train a network of a recipe from each seed on ``arguments.train`` and write the model, history and metrics of each.
 
-    Weights and batches depend on the recipe's seed alone, so networks of one seed start alike and see the same batches
-    whatever their method.
+    The seeds are ``arguments.seeds``, or that of the recipe. Weights and batches depend on the seed alone, so networks of one
+    seed start alike and see the same batches whatever their method. Several networks are trained side by side, each as it
+    would be alone; a checkpoint of each, also of those that are finished, is kept until the results of all are written.
 
     Args:
         recipe: the stage's.
-        make_objective: called with the device.
+        make_objective: called with the device, for each network.
         architecture: arguments of the network on top of the recipe's.
         outputs: how many the network has; None for one for each class.
         teacher: the file of the teacher that the objective holds.
-        after_step: called with the network after each step of the optimiser.
-        make_recorder: called with the training images and the device; its file is written as well.
+        after_step: called with the objective and the network after each step of the optimiser.
+        make_recorder: called for each network with its file of `records`, the training images and the device; the file is
+            written as well.
     """
-    job, seed = _Job(arguments, recipe["training"]), recipe["seed"]
-    built_with, model = job.network(recipe["architecture"] | dict(architecture or {}), seed, outputs)
-    recorder = None if make_recorder is None else make_recorder(job.data, job.device)
-    checkpoints = job.checkpoints(arguments.out_model, teacher)
-    history = fit(
-        model,
-        make_objective(job.device),
-        job.batches(seed),
-        **job.settings(model.parameters()),
-        after_step=after_step and partial(after_step, model),
-        recorder=recorder,
-        checkpoints=checkpoints,
-    )
-    files = ResultFiles(arguments.out_model, arguments.out_history, arguments.out_metrics)
-    files.write(model, built_with, history, job.describe(history))
-    if recorder is not None:
-        recorder.write()
-    checkpoints.remove()
-
-
-def train_together_and_save(
-    arguments: Namespace,
-    recipe: "TrainStudents",
-    make_objective: Callable[[torch.device], Objective],
-    *,
-    teacher: Path | None = None,
-) -> None:
-    """Train a network of a recipe from each of its `seeds`, all at once, and write what each alone would.
-
-    Each is drawn from its own seed and sees its own batches, as alone; the results agree up to rounding.
-
-    Args:
-        recipe: the stage's.
-        make_objective: called with the device; an objective of networks together.
-        teacher: the file of the teacher that the objective holds.
-    """
-    job, seeds = _Job(arguments, recipe["training"]), recipe["seeds"]
-    built = [job.network(recipe["architecture"], seed) for seed in seeds]
-    members = [model for _, model in built]
-    together = Together(members)
-    first = job.batches(seeds[0])
-    batches = BatchesTogether([first.with_seed(seed) for seed in seeds])
-    settings = job.settings(together.parameters())
-    checkpoints = job.checkpoints(arguments.out_models[0], teacher)
-    history = fit(together, make_objective(job.device), batches, **settings, checkpoints=checkpoints)
-    together.separate(members)
-    about = job.describe(history[:: len(seeds)]) | {"trained_together": seeds}
-    common = {key: value for key, value in recipe.items() if key != "seeds"}
-    paths = zip(arguments.out_models, arguments.out_histories, arguments.out_metrics, strict=True)
-    for number, (files, (built_with, model)) in enumerate(zip(paths, built, strict=True)):
-        own = [{key: value for key, value in row.items() if key != "network"} for row in history[number :: len(seeds)]]
-        ResultFiles(*files).write(model, built_with, own, about | {"recipe": common | {"seed": seeds[number]}})
-    checkpoints.remove()
+    job = _Job(arguments, recipe, teacher)
+    files = [
+        ResultFiles(*paths)
+        for paths in zip(arguments.out_model, arguments.out_history, arguments.out_metrics, strict=True)
+    ]
+    networks = []
+    for number, (seed, results) in enumerate(zip(job.seeds, files, strict=True)):
+        built_with, model = job.network(recipe["architecture"] | dict(architecture or {}), seed, outputs)
+        objective = make_objective(job.device)
+        run = Run(
+            model,
+            objective,
+            job.batches(seed),
+            **job.settings(model),
+            after_step=after_step and partial(after_step, objective, model),
+            recorder=make_recorder and make_recorder(records[number], job.data, job.device),
+            checkpoints=job.checkpoints(seed, results.model),
+            name=f"seed {seed}" if len(files) > 1 else "",
+        )
+        networks.append((seed, results, built_with, run))
+    runs = [run for *_, run in networks]
+    histories = fit_side_by_side(runs, captured=arguments.captured)
+    for (seed, results, built_with, run), history in zip(networks, histories, strict=True):
+        results.write(run.model, built_with, history, job.describe(seed, history))
+        if run.recorder is not None:
+            run.recorder.write()
+    for run in runs:
+        if run.checkpoints is not None:
+            run.checkpoints.remove()
 
 
 class _Job:
     """What all trainings begin with and end with: device, images, and what the settings of training make of them."""
 
-    def __init__(self, arguments: Namespace, training: "Training") -> None:
+    def __init__(self, arguments: Namespace, recipe: "Network", teacher: Path | None) -> None:
         self.arguments = arguments
-        self.training = training
+        self.recipe = recipe
+        self.training = recipe["training"]
+        self.seeds: list[int] = arguments.seeds or [recipe["seed"]]
+        self.teacher = None if teacher is None else sha256_of_file(teacher)
         self.device = prepare(arguments.gpus, arguments.threads)
         self.data = read_images(arguments.train, verify=True)
         self.header = read_header(arguments.train)
 
     def network(
-        self, architecture: Mapping[str, Any], seed: int, outputs: int | None = None
+        self, architecture: Mapping[str, Any], seed: int, outputs: int | None
     ) -> tuple[dict[str, Any], ImageClassifier]:
         """Return what `build_network` does."""
         return build_network(architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs)
 
-    def batches(self, seed: int) -> Batches:
+    @cached_property
+    def _batches(self) -> Batches:
         size, augmentation = self.training["batch_size"], self.training["augmentation"]
+        seed = self.seeds[0]
         return make_batches(self.data, batch_size=size, seed=seed, augmentation=augmentation, device=self.device)
 
-    def settings(self, parameters: Iterable[Tensor]) -> dict[str, Any]:
-        """Return what `fit` takes of the settings of training."""
+    def batches(self, seed: int) -> Batches:
+        """Return the batches that `seed` makes of the images, which all networks of the job share."""
+        return self._batches.with_seed(seed)
+
+    def settings(self, model: ImageClassifier) -> dict[str, Any]:
+        """Return what `Run` takes of the settings of training."""
         return {
             "schedule": self.training["schedule"],
-            "optimizer": optimizers.build(parameters, **self.training["optimizer"]),
+            "optimizer": optimizers.build(model.parameters(), **self.training["optimizer"]),
             "precision": self.training["precision"],
-            "compilation": self.training["compilation"],
         }
 
-    def checkpoints(self, model: Path, teacher: Path | None) -> Checkpoints:
-        """Return the checkpoints of the job, in the folder of its file `model`.
+    def checkpoints(self, seed: int, model: Path) -> Checkpoints:
+        """Return the checkpoints of the network from `seed`, in the folder of its file `model`.
 
-        The launcher adds the interval to the stage's options; in the rule's command, changing it would restart training.
+        They are the same whichever other networks the job trains. The launcher adds the interval to the stage's options; in
+        the rule's command, changing it would restart training.
         """
         identity = {
-            "recipe": self.arguments.recipe,
+            "recipe": {**self.recipe, "seed": seed},
             "code": self.arguments.code,
             "data": self.header["sha256"],
-            "teacher": None if teacher is None else sha256_of_file(teacher),
+            "teacher": self.teacher,
         }
-        often = getattr(self.arguments, "checkpoints", {})
-        return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **often)
+        return Checkpoints(model.with_name("checkpoint.safetensors"), identity, **self.arguments.checkpoints)
 
-    def describe(self, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return what `describe_run` does."""
-        return describe_run(
-            self.arguments.recipe,
+    def describe(self, seed: int, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return what `describe_run` does, and the seeds of all networks of the job if there are several."""
+        about = describe_run(
+            {**self.recipe, "seed": seed},
             self.header,
             history,
             schedule=self.training["schedule"],
@@ -161,3 +148,4 @@ class _Job:
             device=self.device,
             threads=self.arguments.threads,
         )
+        return about | ({"trained_together": self.seeds} if len(self.seeds) > 1 else {})

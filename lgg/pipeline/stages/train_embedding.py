@@ -27,4 +27,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train",), outputs=("model", "history", "metrics"))
+    run(main, inputs=("train",), output_lists=("model", "history", "metrics"))

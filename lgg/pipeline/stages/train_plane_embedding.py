@@ -43,9 +43,10 @@ def main(arguments: Namespace) -> None:
         recipe,
         partial(objective_of, recipe),
         outputs=recipe.get("dimensions"),
-        make_recorder=partial(record_positions, recipe, arguments.out_positions),
+        make_recorder=partial(record_positions, recipe),
+        records=arguments.out_positions,
     )
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train",), outputs=("model", "history", "metrics", "positions"))
+    run(main, inputs=("train",), output_lists=("model", "history", "metrics", "positions"))

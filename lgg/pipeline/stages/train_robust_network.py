@@ -1,7 +1,6 @@
 """Train a network with any of the defences: the label variation regularizer, Parseval, PGD's images (Section 4.3)."""
 
 from argparse import Namespace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,16 +47,16 @@ def record_layers(path: Path, data: ImageSet, device: torch.device) -> Recorder:
 
 def main(arguments: Namespace) -> None:
     recipe: TrainRobustNetwork = arguments.recipe
-    objective = objective_of(recipe)
     train_and_save(
         arguments,
         recipe,
-        lambda _: objective,
-        architecture=objective.architecture,
-        after_step=objective.after_step,
-        make_recorder=partial(record_layers, arguments.out_label_variation),
+        lambda _: objective_of(recipe),
+        architecture=objective_of(recipe).architecture,
+        after_step=Robust.after_step,
+        make_recorder=record_layers,
+        records=arguments.out_label_variation,
     )
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train",), outputs=("model", "history", "metrics", "label_variation"))
+    run(main, inputs=("train",), output_lists=("model", "history", "metrics", "label_variation"))

@@ -373,6 +373,17 @@ MISTAKES = [
         for key, value in (("momentum", 0.9), ("nesterov", "true"), ("weight_decay", "null"))
     ),
     *(
+        (
+            f"{section}: {{training: {{compilation: {mode}}}}}",
+            f"{section}.training.compilation: ",
+            "captured_steps: true",
+        )
+        for section, mode in (("distillation", "none"), ("embedding", "reduce-overhead"))
+    ),
+    ("distillation: {seeds_per_job: 2}", "distillation.seeds_per_job: ", "resources: {networks_per_job: …}"),
+    ("resources: {networks_per_job: 0}", "resources.networks_per_job: ", "greater than or equal to 1"),
+    ("resources: {captured_steps: 1}", "resources.captured_steps: ", "boolean"),
+    *(
         (f"robustness: {{methods: {{both: {{{key}: {value}}}}}}}", f"methods.both.{key}: ", f"[{{name: {name}, …}}]")
         for key, name, value in (
             ("smoothness", "regularizer", "{weight: 1}"),

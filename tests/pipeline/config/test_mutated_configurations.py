@@ -104,26 +104,18 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
         made += [recipes.assemble_table1(distillation, PAPER)]
         made += [recipes.train_teacher(distillation)] if distillation.teacher else []
         for name, method in distillation.active_methods.items():
-            seeds = config.seeds_of("distillation")
-            made += [recipes.train_students(distillation, name, seeds)]
-            for seed in seeds:
-                plain = method.loss == "none"
-                made += [
-                    recipes.train_student(distillation, seed)
-                    if plain
-                    else recipes.distill_student(distillation, name, seed)
-                ]
+            plain = method.loss == "none"
+            made += [recipes.train_student(distillation) if plain else recipes.distill_student(distillation, name)]
     if embedding := config.embedding:
         made += [recipes.assemble_table2(embedding, config.corruptions, PAPER), recipes.draw_figure_a1(embedding)]
         for name in embedding.active_methods:
-            seeds = config.seeds_of("embedding")
-            made += [recipes.train_embedding(embedding, name, seed) for seed in seeds]
-            made += [recipes.evaluate_embedding(embedding, config.corruptions, name, seeds[0])]
+            made += [recipes.train_embedding(embedding, name)]
+            seed = config.seeds_of("embedding")[0]
+            made += [recipes.evaluate_embedding(embedding, config.corruptions, name, seed)]
         made += [recipes.train_plane_embedding(embedding, name) for name in embedding.figure_methods]
     if robustness := config.robustness:
         for name in robustness.active_methods:
-            seeds = config.seeds_of("robustness")
-            made += [recipes.train_robust_network(robustness, name, seed) for seed in seeds]
+            made += [recipes.train_robust_network(robustness, name)]
         tables = ("table3", "table3_supplement", "robustness")
         made += [recipes.evaluate_robustness(robustness)]
         made += [recipes.assemble_table3(robustness, config.corruptions, table, PAPER) for table in tables]

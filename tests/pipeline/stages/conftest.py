@@ -65,11 +65,12 @@ def settings_of_torch():
 
 @pytest.fixture
 def call(images):
-    """Return a function that calls a stage's `main` with the recipe of `lgg.pipeline.recipes` and the files given."""
+    """Return a function that calls a stage's `main` with the recipe of `lgg.pipeline.recipes`, seeds and the files given."""
 
-    def run(stage, recipe, **files):
+    def run(stage, recipe, seeds=(), checkpoints=None, **files):
         settings = json.loads(recipe) if isinstance(recipe, str) else recipe
+        job = {"seeds": list(seeds), "checkpoints": checkpoints or {}, "captured": False}
         shared = {split: images / f"{split}.safetensors" for split in ("train", "test")}
-        stage.main(Namespace(recipe=settings, code="", threads=1, gpus=0, **shared, **files))
+        stage.main(Namespace(recipe=settings, code="", threads=1, gpus=0, **job, **shared, **files))
 
     return run

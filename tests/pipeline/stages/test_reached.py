@@ -29,7 +29,6 @@ from lgg.pipeline.stages import (
     train_network,
     train_plane_embedding,
     train_robust_network,
-    train_students,
 )
 from lgg.training.checkpoint import save_model
 
@@ -55,13 +54,13 @@ def watched(call, monkeypatch):
     make, modules = recipes.code_digest, {}
     monkeypatch.setattr(recipes, "code_digest", lambda *given: modules.setdefault(make(*given), given) and make(*given))
 
-    def run(stage, recipe, **files):
+    def run(stage, recipe, *seeds, **files):
         executed = set()
         watch = lambda frame, event, _: executed.add(frame.f_code) if event == "call" else None  # noqa: E731
         threading.settrace(watch)
         sys.settrace(watch)
         try:
-            call(stage, recipe.settings, **files)
+            call(stage, recipe.settings, seeds, **files)
         finally:
             sys.settrace(None)
             threading.settrace(None)
@@ -95,7 +94,9 @@ def written(folder, *files):
 
 
 def trained(folder, *more):
-    return written(folder, "model:.safetensors", "history:.csv", "metrics:.json", *more)
+    """Return the outputs of a training stage, lists of one file each."""
+    files = written(folder, "model:.safetensors", "history:.csv", "metrics:.json", *more)
+    return {name: [path] for name, path in files.items()}
 
 
 FORMS = ("csv", "md", "tex", "html")
@@ -123,19 +124,15 @@ def test_what_runs_in_section_3_3_counts(settings, watched, tmp_path, monkeypatc
 
 def test_what_runs_in_section_4_1_counts(settings, watched, tmp_path):
     distillation = settings.distillation
-    teacher, student = tmp_path / "teacher", recipes.train_student(distillation, 0)
+    teacher, student = tmp_path / "teacher", recipes.train_student(distillation)
     watched(train_network, recipes.train_teacher(distillation), **trained(teacher))
-    watched(train_network, student, **trained(tmp_path / "baseline/seed0"))
+    watched(train_network, student, 0, **trained(tmp_path / "baseline/seed0"))
     for name, method in distillation.active_methods.items():
         if method.loss != "none":
-            recipe = recipes.distill_student(distillation, name, 0)
+            recipe = recipes.distill_student(distillation, name)
             files = trained(tmp_path / name / "seed0")
-            ran = watched(distill_student, recipe, teacher=teacher / "model.safetensors", **files)
+            ran = watched(distill_student, recipe, 0, teacher=teacher / "model.safetensors", **files)
             assert (("lgg.graph", "similarity_graph") in ran) == name.startswith("gkd")
-    kinds = {"models": "model.safetensors", "histories": "history.csv", "metrics": "metrics.json"}
-    files = {f"out_{kind}": [tmp_path / f"together{seed}" / one for seed in (3, 5)] for kind, one in kinds.items()}
-    recipe = recipes.train_students(distillation, "gkd", [3, 5])
-    watched(train_students, recipe, teacher=teacher / "model.safetensors", **files)
     evaluate = recipes.evaluate_network(distillation.student.architecture)
     for folder in (teacher, *(tmp_path / name / "seed0" for name in distillation.active_methods)):
         given = {"model": folder / "model.safetensors"}
@@ -155,7 +152,7 @@ def test_what_runs_in_section_4_1_counts(settings, watched, tmp_path):
 def test_what_runs_in_section_4_2_counts(settings, watched, tmp_path):
     embedding = settings.embedding
     for name in embedding.active_methods:
-        watched(train_embedding, recipes.train_embedding(embedding, name, 0), **trained(tmp_path / name))
+        watched(train_embedding, recipes.train_embedding(embedding, name), 0, **trained(tmp_path / name))
     recipe = recipes.evaluate_embedding(embedding, settings.corruptions, name, 0)
     files = {f"out_{one}": tmp_path / f"{one}.csv" for one in ("evaluation", "corruptions")}
     watched(evaluate_embedding, recipe, model=tmp_path / name / "model.safetensors", corruptions=None, **files)
@@ -169,7 +166,7 @@ def test_what_runs_in_section_4_3_counts(settings, watched, tmp_path):
     robustness = robustness.model_copy(update={"methods": methods})
     for name in methods:
         files = trained(tmp_path / name / "seed0", "label_variation:.csv")
-        ran = watched(train_robust_network, recipes.train_robust_network(robustness, name, 0), **files)
+        ran = watched(train_robust_network, recipes.train_robust_network(robustness, name), 0, **files)
         assert (("lgg.attacks", "pgd") in ran) == (name == "adversarial")
     folders = [tmp_path / name / "seed0" for name in methods]
     network, evaluation, errors = (

@@ -14,23 +14,28 @@ from lgg import defences, losses, models
 from lgg.data.batches import Batches
 from lgg.data.storage import read_header, read_images
 from lgg.evaluation.embeddings import features
+from lgg.files import write_json, write_rows
 from lgg.pipeline import recipes
 from lgg.pipeline.registry import lazy_exports
 from lgg.pipeline.stages import (
+    assemble_table_a1,
     distill_student,
     measure_times,
     train_embedding,
     train_network,
     train_plane_embedding,
     train_robust_network,
-    train_students,
 )
+from lgg.reporting.tables import FORMS
 from lgg.training.checkpoint import load_model
+from lgg.training.fit import Run
+from lgg.training.results import ResultFiles
 
 
-def outputs(folder, *more):
-    kinds = {"model": "safetensors", "history": "csv", "metrics": "json", **dict.fromkeys(more, "safetensors")}
-    return {f"out_{name}": folder / f"{name}.{kind}" for name, kind in kinds.items()}
+def outputs(*folders, **more):
+    """Return the files of a network in each folder, with `more`, the kinds of further files by name."""
+    kinds = {"model": "safetensors", "history": "csv", "metrics": "json", **more}
+    return {f"out_{name}": [folder / f"{name}.{kind}" for folder in folders] for name, kind in kinds.items()}
 
 
 def weights(path):
@@ -49,40 +54,6 @@ def untrained(images, seed, num_classes, **options):
     return models.build("preact_resnet18", base_width=1, num_classes=num_classes, **constants, **options)
 
 
-# --- Section 4.1 --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["baseline", "gkd"])
-def test_students_of_one_job_are_those_of_several(settings, call, tmp_path, method):
-    """Files, recipes and histories as each seed's own job writes them; weights up to rounding."""
-    distillation = settings.distillation
-    teacher = {}
-    if method == "gkd":
-        teacher = {"teacher": tmp_path / "teacher" / "model.safetensors"}
-        call(train_network, recipes.train_teacher(distillation).settings, **outputs(tmp_path / "teacher"))
-    kinds = {"models": "model.safetensors", "histories": "history.csv", "metrics": "metrics.json"}
-    files = {f"out_{kind}": [tmp_path / f"together{seed}" / name for seed in (3, 5)] for kind, name in kinds.items()}
-    together = recipes.train_students(distillation, method, [3, 5]).settings
-    call(train_students, together, **({"teacher": None} | teacher), **files)
-    for seed in (3, 5):
-        if method == "gkd":
-            stage, recipe = distill_student, recipes.distill_student(distillation, method, seed)
-        else:
-            stage, recipe = train_network, recipes.train_student(distillation, seed)
-        alone = tmp_path / f"alone{seed}"
-        call(stage, recipe.settings, **teacher, **outputs(alone))
-        found = tmp_path / f"together{seed}"
-        assert weights(found).keys() == weights(alone).keys()
-        for name, value in weights(alone).items():
-            torch.testing.assert_close(weights(found)[name], value, rtol=1e-4, atol=1e-5, msg=name)
-        assert list(pd.read_csv(found / "history.csv")) == list(pd.read_csv(alone / "history.csv"))
-        metrics = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in (found, alone)]
-        assert metrics[0].pop("trained_together") == [3, 5]
-        assert metrics[0].keys() == metrics[1].keys()
-        assert metrics[0]["recipe"] == metrics[1]["recipe"] == json.loads(recipe.settings)
-        assert load_model(found / "model.safetensors", expected={"num_classes": 2})
-
-
 # --- Section 4.2 --------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +65,7 @@ def test_an_embedding_has_the_dimensions_asked_for_and_cross_entropy_a_logit_a_c
     settings, call, tmp_path, method, dimensions, expected
 ):
     embedding = settings.embedding.model_copy(update={"dimensions": dimensions})
-    call(train_embedding, recipes.train_embedding(embedding, method, 3).settings, **outputs(tmp_path))
+    call(train_embedding, recipes.train_embedding(embedding, method).settings, seeds=[3], **outputs(tmp_path))
     network = load_model(tmp_path / "model.safetensors", expected={"num_classes": expected})
     assert network(torch.rand(4, 3, 32, 32)).shape == (4, expected)
     history = pd.read_csv(tmp_path / "history.csv")
@@ -102,15 +73,15 @@ def test_an_embedding_has_the_dimensions_asked_for_and_cross_entropy_a_logit_a_c
     assert history["epoch"].tolist() == [1, 2]
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["images"] == 24
-    assert metrics["recipe"]["loss"] == method
+    assert metrics["recipe"]["loss"] == method and metrics["recipe"]["seed"] == 3
 
 
 def test_an_embedding_s_loss_is_that_of_its_recipe(settings, call, images, tmp_path):
     """One step of size zero on all images: the history has the loss of the network at its start."""
-    raw = json.loads(recipes.train_embedding(settings.embedding, "label_variation", 0).settings)
+    raw = json.loads(recipes.train_embedding(settings.embedding, "label_variation").settings)
     raw["training"] |= {"schedule": [{"epochs": 1, "learning_rate": 0.0}], "batch_size": 24}
     raw |= {"dimensions": 4, "weight": 0.5, "options": {"rbf_scale": 1.0, "reduction": "mean"}}
-    call(train_embedding, raw, **outputs(tmp_path))
+    call(train_embedding, raw, seeds=[0], **outputs(tmp_path))
     data = read_images(images / "train.safetensors")
     pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2) / 255
     embedded = untrained(images, 0, 4).train()(pixels)
@@ -123,7 +94,7 @@ def test_an_embedding_s_loss_is_that_of_its_recipe(settings, call, images, tmp_p
 @pytest.mark.parametrize("method", ["label_variation", "cross_entropy"])
 def test_positions_of_figure_a1_are_the_training_images_at_its_epochs(settings, call, images, tmp_path, method):
     recipe = recipes.train_plane_embedding(settings.embedding, method).settings
-    call(train_plane_embedding, recipe, **outputs(tmp_path, "positions"))
+    call(train_plane_embedding, recipe, **outputs(tmp_path, positions="safetensors"))
     positions = load_file(tmp_path / "positions.safetensors")
     assert positions.keys() == {"epoch0", "epoch1", "epoch2"}
     pixels = torch.from_numpy(read_images(images / "train.safetensors").images)
@@ -143,7 +114,7 @@ def test_looking_at_the_plane_on_the_way_does_not_change_the_training(settings, 
     recipe = json.loads(recipes.train_plane_embedding(settings.embedding, "label_variation").settings)
     folders = [tmp_path / "all", tmp_path / "ends"]
     for folder, epochs in zip(folders, ([0, 1, 2], [0, 2]), strict=True):
-        call(train_plane_embedding, recipe | {"epochs": epochs}, **outputs(folder, "positions"))
+        call(train_plane_embedding, recipe | {"epochs": epochs}, **outputs(folder, positions="safetensors"))
     assert same(*map(weights, folders))
 
 
@@ -165,15 +136,14 @@ def robust(*defences, seed=0, schedule=None, optimizer=None):
             "batch_size": 8,
             "augmentation": "none",
             "precision": "float32",
-            "compilation": "none",
         },
         "seed": seed,
         "defences": list(defences),
     }
 
 
-def observed(folder):
-    return outputs(folder) | {"out_label_variation": folder / "label_variation.csv"}
+def observed(*folders):
+    return outputs(*folders, label_variation="csv")
 
 
 def test_every_layer_is_observed_from_the_initialisation_on(call, tmp_path):
@@ -243,6 +213,77 @@ def test_methods_of_one_seed_begin_alike(call, images, tmp_path):
         assert torch.equal(stored[name], parameter), name
 
 
+# --- several networks in one job ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainings(settings, call, tmp_path):
+    """Return stages by name, each with a recipe without a seed, and the files that it reads and writes besides the usual."""
+    teacher = tmp_path / "teacher" / "model.safetensors"
+    call(train_network, recipes.train_teacher(settings.distillation).settings, **outputs(teacher.parent))
+    defended = robust(ADVERSARIAL, REGULARIZER, PARSEVAL)
+    del defended["seed"]
+    return {
+        "student": (train_network, recipes.train_student(settings.distillation).settings, {}, {}),
+        "gkd": (
+            distill_student,
+            recipes.distill_student(settings.distillation, "gkd").settings,
+            {"teacher": teacher},
+            {},
+        ),
+        "embedding": (train_embedding, recipes.train_embedding(settings.embedding, "triplet").settings, {}, {}),
+        "robust": (train_robust_network, defended, {}, {"label_variation": "csv"}),
+    }
+
+
+@pytest.mark.parametrize("name", ["student", "gkd", "embedding", "robust"])
+def test_networks_of_one_job_are_bit_by_bit_those_of_several(trainings, call, tmp_path, name):
+    stage, recipe, read, more = trainings[name]
+    folders = {seed: tmp_path / f"together{seed}" for seed in (5, 3)}
+    call(stage, recipe, seeds=folders, **read, **outputs(*folders.values(), **more))
+    assert not same(*map(weights, folders.values()))
+    for seed, folder in folders.items():
+        alone = tmp_path / f"alone{seed}"
+        call(stage, recipe, seeds=[seed], **read, **outputs(alone, **more))
+        assert {path.name for path in folder.iterdir()} == {path.name for path in alone.iterdir()}
+        assert same(weights(folder), weights(alone))
+        histories = [pd.read_csv(one / "history.csv").drop(columns="seconds") for one in (folder, alone)]
+        pd.testing.assert_frame_equal(*histories, check_exact=True)
+        for file in more:
+            assert (folder / f"{file}.csv").read_bytes() == (alone / f"{file}.csv").read_bytes()
+        metrics, expected = (json.loads((one / "metrics.json").read_text("utf-8")) for one in (folder, alone))
+        assert metrics.pop("trained_together") == [5, 3]
+        assert metrics["recipe"] == (json.loads(recipe) if isinstance(recipe, str) else recipe) | {"seed": seed}
+        for one in (metrics, expected):
+            del one["seconds"], one["last_epoch"]["seconds"]
+        assert metrics == expected
+
+
+def test_a_network_of_a_job_that_ended_too_soon_goes_on_alone_to_the_same_bits(
+    trainings, call, tmp_path, monkeypatch, capfd
+):
+    """The job is stopped when both are trained and nothing is written: 24 images in batches of 8 are 3 steps an epoch."""
+    stage, recipe, read, _ = trainings["gkd"]
+    folders = {seed: tmp_path / f"seed{seed}" for seed in (3, 5)}
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResultFiles, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        call(stage, recipe, folders, {"epochs": 1}, **read, **outputs(*folders.values()))
+    monkeypatch.undo()
+    assert not any((folder / "model.safetensors").exists() for folder in folders.values())
+    capfd.readouterr()
+    # the first had ended, the second has a checkpoint of its first epoch
+    for (seed, folder), epoch in zip(folders.items(), (2, 1), strict=True):
+        call(stage, recipe, [seed], **read, **outputs(folder))
+        assert f"Resuming after epoch {epoch}, from the checkpoint {folder}" in capfd.readouterr().err
+        assert not list(folder.glob("checkpoint*"))
+        call(stage, recipe, [seed], **read, **outputs(tmp_path / "alone"))
+        assert same(weights(folder), weights(tmp_path / "alone"))
+
+
 # --- what is trained with -----------------------------------------------------------------------------------------
 
 
@@ -289,6 +330,31 @@ def test_steps_of_every_section_are_timed(call, tmp_path, monkeypatch):
     machine = json.loads(files["out_machine"].read_text("utf-8"))
     assert machine["precision"] == dict.fromkeys(kinds, "float32")
     assert machine["images"] == 24 and machine["device"].startswith("CPU")
+    assert machine["captured"] == []
+
+
+@pytest.mark.parametrize(
+    ("captured", "note"),
+    [([], None), (["a"], "graphs (resources.captured_steps): First."), (["a", "b"], "captured_steps): all methods.")],
+)
+def test_the_legend_of_table_a1_says_which_steps_were_replayed(call, tmp_path, captured, note):
+    methods = {"a": "First", "b": "Second"}
+    times = [{"name": name, "round": number, "seconds_per_step": 0.5} for name in methods for number in range(2)]
+    write_rows(tmp_path / "times.csv", times)
+    machine = dict.fromkeys(("device", "processor", "cores", "threads", "torch", "system", "rounds", "steps"), 1)
+    write_json(
+        tmp_path / "machine.json", machine | {"precision": dict.fromkeys(methods, "float32"), "captured": captured}
+    )
+    rows = [
+        {"name": name, "label": label, "baseline": "a", "batch_size": 8, "epochs": 1, "paper": {}}
+        | {"network": {"name": "preact_resnet18", "base_width": 1}}
+        for name, label in methods.items()
+    ]
+    files = {f"out_{form}": tmp_path / f"table.{form}" for form in (*FORMS, "pdf", "png")}
+    given = {name: tmp_path / f"{name}.{kind}" for name, kind in (("times", "csv"), ("machine", "json"))}
+    call(assemble_table_a1, {"rows": rows, "adversarial": None}, **given, **files)
+    legend = files["out_md"].read_text("utf-8")
+    assert ("replayed as CUDA" in legend) == (note is not None) and (note or "") in legend
 
 
 FOURTH = """
@@ -304,8 +370,8 @@ class SmallRepresentations(Defence):
     def inputs(self, model, images, labels):
         import torch
 
-        noise = torch.randn(images.shape, generator=torch.default_generator)
-        return images + self.noise * noise.to(images.device)
+        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
+        return images + self.noise * noise
 
     def term(self, outputs):
         return Term("size", outputs.representations[-1].square().mean(), self.weight)
@@ -341,9 +407,12 @@ def test_a_fourth_defence_is_a_file_a_line_and_an_entry(fourth, call, images, tm
     history = pd.read_csv(tmp_path / "history.csv")
     network = untrained(images, 0, 2, parseval=True, bottleneck=3)
     data = read_images(images / "train.safetensors")
-    # the noise is drawn after the weights, by the seed, in the order of the batch
+    # the noise is drawn by the seed of the run, which the weights' draws precede, in the order of the batch
+    random = torch.Generator().manual_seed(Run(network, None, None, None).seed)
     ((batch, labels),) = Batches(*map(torch.from_numpy, (data.images, data.labels)), batch_size=24, seed=0).epoch(0)
-    logits, representations = network.train()(batch + 0.2 * torch.randn(batch.shape), return_representations=True)
+    logits, representations = network.train()(
+        batch + 0.2 * torch.randn(batch.shape, generator=random), return_representations=True
+    )
     size = representations[-1].square().mean().item()
     task = torch.nn.functional.cross_entropy(logits, labels).item()
     assert list(history)[2:5] == ["loss", "task", "size"]
