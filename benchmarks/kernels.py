@@ -32,7 +32,7 @@ from training_cost import TeacherToo
 
 from lgg.data.storage import ImageSet
 from lgg.pipeline.stages import measure_times
-from lgg.training.fit import train_step
+from lgg.training.step import train_step
 from lgg.training.objectives import CrossEntropy, Distillation
 from lgg.training.timing import Trial
 
@@ -210,11 +210,17 @@ def autocast(*_: object, enabled: bool = True, **__: object) -> Iterator[None]:
 # --- training steps ---------------------------------------------------------------------------------------------------
 
 
-def step(trial: Trial, images: Tensor, labels: Tensor) -> None:
-    """Take one training step: the only place that knows how."""
-    train_step(
-        trial.network, trial.objective, images, labels, trial.updates, 0.1, trial.precision, trial.after_step
-    )  # fmt: skip
+def take_step(trial: Trial, precision: str) -> None:
+    """Take one training step in `precision`, on `meta`, with a full batch that is on the device."""
+    trial.model.train()
+    size = trial.batches.batch_size
+    images = torch.empty(size, 3, SIDE, SIDE, device=META).contiguous(memory_format=torch.channels_last)
+    labels = torch.empty(size, dtype=torch.int64, device=META)
+    rate = torch.empty((), device=META)
+    with mock.patch.object(torch, "autocast", autocast):
+        train_step(
+            trial.model, trial.objective, images, labels, trial.updates, rate, precision, trial.after_step
+        )
 
 
 def trials() -> dict[str, Trial]:
@@ -224,21 +230,20 @@ def trials() -> dict[str, Trial]:
     data = ImageSet(images, np.arange(128) % CLASSES, tuple(map(str, range(CLASSES))))
     with META:
         for row in timing_recipe(paper(), rounds=2)["rows"]:
-            if "." in row["name"]:
-                found[row["name"]] = measure_times.make_trial(row, data, {"mean": [0.5] * 3, "std": [0.25] * 3}, META)
-    distilled = next(trial for trial in found.values() if isinstance(trial.objective, Distillation))
-    return {WITH_TEACHER: replace(distilled, objective=TeacherToo(distilled.objective.teacher))} | found
+            found[row["name"]] = measure_times.make_trial(row, data, {"mean": [0.5] * 3, "std": [0.25] * 3}, META, False)
+    return found | student_and_teacher(found)
+
+
+def student_and_teacher(trials: Mapping[str, Trial]) -> dict[str, Trial]:
+    """Return the reference of distillation, made of one of the `trials`."""
+    distilled = next(trial for trial in trials.values() if isinstance(trial.objective, Distillation))
+    return {WITH_TEACHER: replace(distilled, objective=TeacherToo(distilled.objective.teacher))}
 
 
 def kernels_of_step(trial: Trial, precision: str) -> Counter[str]:
-    """Return the kernels of one training step in `precision`, by operation, with a full batch that is on the device."""
-    trial.model.train()
-    trial.precision = precision
-    size = trial.batches.batch_size
-    images = torch.empty(size, 3, SIDE, SIDE, device=META).contiguous(memory_format=torch.channels_last)
-    labels = torch.empty(size, dtype=torch.int64, device=META)
-    with mock.patch.object(torch, "autocast", autocast), Kernels() as kernels:
-        step(trial, images, labels)
+    """Return the kernels of one training step in `precision`, by operation."""
+    with Kernels() as kernels:
+        take_step(trial, precision)
     return kernels.counts
 
 
@@ -247,7 +252,7 @@ def kernels_of_optimizer(trial: Trial) -> int:
     for parameter in trial.model.parameters():
         parameter.grad = torch.empty_like(parameter)
     with Kernels() as kernels:
-        trial.updates.step(0.1)
+        trial.updates.step(torch.empty((), device=META))
     return kernels.counts.total()
 
 
@@ -262,7 +267,7 @@ def count(trials: Mapping[str, Trial], precision: str) -> pd.DataFrame:
             kernels[name] = kernels_of_step(trial, precision).total()
     rows = []
     for name, number in kernels.items():
-        reference = REFERENCES[name.split(".")[0]]
+        reference = REFERENCES.get(name.split(".")[0], name)
         plain = name == reference or isinstance(trials[name].objective, CrossEntropy)
         compared = {} if plain else {"reference": reference, "added": number - kernels[reference]}
         goal = PLAIN_GOAL if name == "robustness.baseline" and precision == "float32" else GOALS.get(name)

@@ -2,8 +2,8 @@
 
     python benchmarks/operations.py [FILE.csv]
 
-The operations of one step of every training in config/cifar10.yaml are counted by PyTorch's formulas while it runs: those of
-convolutions and matrix products, forward and backward, 2 per multiply-add. Hours are given for two GPUs: for the paper's, by
+The operations of one step of every training in config/cifar10.yaml are counted by PyTorch's formulas on the `meta` device:
+those of convolutions and matrix products, forward and backward, 2 per multiply-add. Hours are given for two GPUs: for the paper's, by
 the rate that follows from its 47.4 s for an epoch of Table A1's baseline; for that of results/published/step_times.csv, by
 the step times measured there by `step_times.py`, one training at a time. On four GPUs training runs in parallel; none takes
 longer than a quarter of the whole, so hours are divided by four. Evaluations are not included (see `spreading.py`). Writes
@@ -11,18 +11,21 @@ benchmarks/results/operations.csv, or FILE.csv.
 """
 
 import sys
-import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 import pandas as pd
-import torch
-from _common import RESULTS, begin, show
-from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, paper_epoch_seconds, plan, some_images, trials
+from _common import RESULTS, show
+from kernels import WITH_TEACHER, take_step
+from kernels import trials as on_meta
+from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, paper_epoch_seconds, plan
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from lgg.pipeline.config import Config, Training
+from lgg.training.objectives import CrossEntropy
 
 MEASURED = ROOT / "results/published/step_times.csv"
 RULES = {
@@ -43,19 +46,20 @@ class Operations(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func._overloadpacket in flop_registry:
             self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        elif func.name() == "mkldnn::_linear_pointwise":  # `lgg.products` on CPUs; on GPUs it is an ordinary product
-            self.total += 2 * result.numel() * args[0].shape[-1]
         return result
 
 
-def operations_of_steps(config: Config) -> dict[str, int]:
-    """Return the number of operations of a step of every training, by SECTION.METHOD."""
+def operations_of_steps() -> dict[str, int]:
+    """Return the number of operations of a step of every training of config/cifar10.yaml, by SECTION.METHOD.
+
+    The triplets of a loss depend on the values, so the network's alone are counted: distances between a batch's embeddings
+    are few.
+    """
     counts = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, trial in trials(config, some_images(Path(folder)), torch.device("cpu")).items():
-            with Operations() as counter:
-                trial.seconds(1)
-            counts[name] = counter.total
+    for name, trial in on_meta().items():
+        with Operations() as counter:
+            take_step(trial if name != "embedding.triplet" else replace(trial, objective=CrossEntropy()), "float32")
+        counts[name] = counter.total
     return counts
 
 
@@ -64,18 +68,37 @@ def training_of(config: Config, name: str) -> Training:
     return (config.distillation if section == "teacher" else getattr(config, section)).training
 
 
+def steps_of(config: Config, name: str) -> int:
+    """Return the number of steps of a training run."""
+    training = training_of(config, name)
+    return training.epochs * ceil(TRAIN_IMAGES / training.batch_size)
+
+
+def networks_of(names: Iterable[str]) -> dict[str, int]:
+    """Return how many networks the workflow trains of each of these."""
+    jobs = pd.Series([(job.rule, job.method) for job in plan()]).value_counts()
+    found = {}
+    for name in names:
+        section, _, method = name.partition(".")
+        found[name] = sum(int(jobs.get((rule, method), 0)) for rule in RULES[section])
+    return found
+
+
+def alone(times: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one network at a time, in float32 and by single steps, as those of the first measurement are."""
+    if "networks" not in times:
+        return times
+    return times[(times["networks"] == 1) & ~times["captured"] & (times["precision"] == "float32")]
+
+
 def main() -> None:
     """Print the table and write it."""
-    begin()
     config = paper()
-    counts = operations_of_steps(config)
-    jobs = pd.Series([(job.rule, job.method) for job in plan()]).value_counts()
+    counts = {name: number for name, number in operations_of_steps().items() if name != WITH_TEACHER}
+    networks = networks_of(counts)
     rows = []
     for name, operations in counts.items():
-        section, _, method = name.partition(".")
-        training = training_of(config, name)
-        steps = training.epochs * ceil(TRAIN_IMAGES / training.batch_size)
-        number = sum(int(jobs.get((rule, method), 0)) for rule in RULES[section])
+        steps, number = steps_of(config, name), networks[name]
         rows.append(
             {"training": name, "networks": number, "steps_each": steps, "gigaflop_a_step": operations / 1e9}
             | {"petaflop": number * steps * operations / 1e15}
@@ -83,7 +106,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     steps = ceil(TRAIN_IMAGES / config.robustness.training.batch_size)
     rate = steps * counts[f"robustness.{config.robustness.baseline}"] / paper_epoch_seconds(config)
-    times = pd.read_csv(MEASURED)
+    times = alone(pd.read_csv(MEASURED))
     table["seconds_measured"] = table["training"].map(times.groupby("name")["seconds_per_step"].median())
     seconds = {
         "paper": table["petaflop"] * 1e15 / rate,

@@ -168,7 +168,7 @@ def trials(config: Config, images: Path, device: torch.device) -> dict[str, Tria
     """Return every training of `config` by SECTION.METHOD, ready to take steps on `device` with the images of a file."""
     data, header = read_images(images), read_header(images)
     rows = timing_recipe(config, rounds=2)["rows"]
-    return {row["name"]: measure_times.make_trial(row, data, header, device) for row in rows}
+    return {row["name"]: measure_times.make_trial(row, data, header, device, False) for row in rows}
 
 
 def _methods(config: Config, section: str) -> Mapping[str, Any]:

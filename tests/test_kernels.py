@@ -8,7 +8,7 @@ from kernels import GOALS, OPTIMIZER_GOAL, PLAIN_GOAL, PRECISIONS, REFERENCES, K
 from kernels import kernels_of_optimizer as update_of
 
 from lgg import models
-from lgg.training.fit import train_step
+from lgg.training.step import train_step
 from lgg.training.objectives import CrossEntropy
 from lgg.training.optimizers import SGD
 

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Trial:
         precision: as `lgg.training.fit.fit` takes it.
         after_step: called after every step, as in `fit`.
         captured: whether to replay steps as CUDA graphs, as in `fit`.
+        apart: whether to take steps in a stream of its own, beside other trials; captured steps have one in any case.
     """
 
     model: ImageClassifier
@@ -39,7 +41,7 @@ class Trial:
     precision: Precision = "float32"
     after_step: Callable[[], None] | None = None
     captured: bool = False
-    step: TrainingStep = field(init=False)
+    apart: bool = False
 
     def __post_init__(self) -> None:
         if len(self.batches.labels) < self.batches.batch_size:
@@ -47,48 +49,68 @@ class Trial:
                 f"{len(self.batches.labels)} images do not fill the batch of {self.batches.batch_size} that is to be timed"
             )
         self.precision = precision_on(self.batches.device, self.precision)
+        self.updates: Optimizer = SGD(self.model.parameters()) if self.optimizer is None else self.optimizer
         # without the last batch of an epoch if it is smaller, and so cheaper
         self.whole = len(self.batches.labels) // self.batches.batch_size
-        self.step = TrainingStep(
+        self.epoch, self.left = 0, 0  # the next epoch, and how many steps are left of this one
+
+    @cached_property
+    def step(self) -> TrainingStep:
+        """Return the step that is timed."""
+        return TrainingStep(
             self.model,
             self.objective,
             self.batches,
-            SGD(self.model.parameters()) if self.optimizer is None else self.optimizer,
+            self.updates,
             [RATE] * self.whole,
             self.precision,
             self.after_step,
             torch.Generator(self.batches.device).manual_seed(0),
+            apart=self.apart,
             captured=self.captured,
         )
-        self.epoch, self.left = 0, 0  # the next epoch, and how many steps are left of this one
 
     def seconds(self, steps: int) -> float:
         """Return how long `steps` steps take, batches and their augmentation included."""
-        self.model.train()
-        _wait_for(self.batches.device)
-        began = time.perf_counter()
+        return _seconds([self], steps)
+
+    def advance(self) -> None:
+        """Take a step."""
         with self.step.stream():
-            for _ in range(steps):
-                if self.left == 0:
-                    self.step.begin(self.epoch, 0, 0)
-                    self.epoch, self.left = self.epoch + 1, self.whole
-                self.step()
-                self.left -= 1
-        _wait_for(self.batches.device)
-        return time.perf_counter() - began
+            if self.left == 0:
+                self.step.begin(self.epoch, 0, 0)
+                self.epoch, self.left = self.epoch + 1, self.whole
+            self.step()
+            self.left -= 1
+
+
+class SideBySide:
+    """Trials that take turns, one step each; a step of theirs is one of each.
+
+    Args:
+        trials: on one device.
+    """
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.trials = trials
+        self.captured = any(trial.captured for trial in trials)
+
+    def seconds(self, steps: int) -> float:
+        """Return how long it takes until each has taken `steps` steps."""
+        return _seconds(self.trials, steps)
 
 
 def measure(
-    trials: Mapping[str, Trial], *, rounds: int, steps: int, warm_up: int = WARM_UP + 1
+    trials: Mapping[str, Trial | SideBySide], *, rounds: int, steps: int, warm_up: int = WARM_UP + 1
 ) -> list[dict[str, Any]]:
     """Return a row for each trial and round: `name`, `round`, `seconds_per_step`.
 
     Trials are interleaved: each runs once per round, with the order reversed in every other round, so that changes on the
-    machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted,
-    in which captured ones are captured.
+    machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted, and one that is captured
+    at least as many as come before its replays.
     """
     for trial in trials.values():
-        trial.seconds(warm_up)
+        trial.seconds(max(warm_up, WARM_UP + 1) if trial.captured else warm_up)
     rows = []
     for number in range(rounds):
         order: Sequence[str] = list(trials) if number % 2 == 0 else [*trials][::-1]
@@ -96,6 +118,20 @@ def measure(
             {"name": name, "round": number, "seconds_per_step": trials[name].seconds(steps) / steps} for name in order
         ]
     return rows
+
+
+def _seconds(trials: Sequence[Trial], steps: int) -> float:
+    """Return how long it takes until each of the trials has taken `steps` steps, batches and augmentation included."""
+    device = trials[0].batches.device
+    for trial in trials:
+        trial.model.train()
+    _wait_for(device)
+    began = time.perf_counter()
+    for _ in range(steps):
+        for trial in trials:
+            trial.advance()
+    _wait_for(device)
+    return time.perf_counter() - began
 
 
 def _wait_for(device: torch.device) -> None:
