@@ -85,10 +85,10 @@ def measure(
 
     Trials are interleaved: each runs once per round, with the order reversed in every other round, so that changes on the
     machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted,
-    in which captured ones are captured.
+    and one that is captured as many as come before its replays.
     """
     for trial in trials.values():
-        trial.seconds(warm_up)
+        trial.seconds(max(warm_up, WARM_UP + 1) if trial.captured else warm_up)
     rows = []
     for number in range(rounds):
         order: Sequence[str] = list(trials) if number % 2 == 0 else [*trials][::-1]
