@@ -32,8 +32,8 @@ from training_cost import TeacherToo
 
 from lgg.data.storage import ImageSet
 from lgg.pipeline.stages import measure_times
-from lgg.training.step import train_step
 from lgg.training.objectives import CrossEntropy, Distillation
+from lgg.training.step import train_step
 from lgg.training.timing import Trial
 
 META = torch.device("meta")
@@ -218,9 +218,7 @@ def take_step(trial: Trial, precision: str) -> None:
     labels = torch.empty(size, dtype=torch.int64, device=META)
     rate = torch.empty((), device=META)
     with mock.patch.object(torch, "autocast", autocast):
-        train_step(
-            trial.model, trial.objective, images, labels, trial.updates, rate, precision, trial.after_step
-        )
+        train_step(trial.model, trial.objective, images, labels, trial.updates, rate, precision, trial.after_step)
 
 
 def trials() -> dict[str, Trial]:
@@ -230,7 +228,9 @@ def trials() -> dict[str, Trial]:
     data = ImageSet(images, np.arange(128) % CLASSES, tuple(map(str, range(CLASSES))))
     with META:
         for row in timing_recipe(paper(), rounds=2)["rows"]:
-            found[row["name"]] = measure_times.make_trial(row, data, {"mean": [0.5] * 3, "std": [0.25] * 3}, META, False)
+            found[row["name"]] = measure_times.make_trial(
+                row, data, {"mean": [0.5] * 3, "std": [0.25] * 3}, META, False
+            )
     return found | student_and_teacher(found)
 
 

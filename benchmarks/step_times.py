@@ -85,7 +85,9 @@ class Measurements:
         """Return all trainings by SECTION.METHOD, and the reference of distillation, ready to take steps."""
         found = trials(self.config, self.images, self.device)
         found |= student_and_teacher(found)
-        return {name: replace(trial, precision=precision, captured=captured, apart=True) for name, trial in found.items()}
+        return {
+            name: replace(trial, precision=precision, captured=captured, apart=True) for name, trial in found.items()
+        }
 
     def alone(self, precision: str) -> None:
         """Time every training, one network at a time, in every way."""
