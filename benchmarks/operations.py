@@ -3,11 +3,11 @@
     python benchmarks/operations.py [FILE.csv]
 
 The operations of one step of every training in config/cifar10.yaml are counted by PyTorch's formulas on the `meta` device:
-those of convolutions and matrix products, forward and backward, 2 per multiply-add. Hours are given for two GPUs: for the paper's, by
-the rate that follows from its 47.4 s for an epoch of Table A1's baseline; for that of results/published/step_times.csv, by
-the step times measured there by `step_times.py`, one training at a time. On four GPUs training runs in parallel; none takes
-longer than a quarter of the whole, so hours are divided by four. Evaluations are not included (see `spreading.py`). Writes
-benchmarks/results/operations.csv, or FILE.csv.
+those of convolutions and matrix products, forward and backward, 2 per multiply-add. Hours are given for two GPUs: for the
+paper's, by the rate that follows from its 47.4 s for an epoch of Table A1's baseline; for that of
+results/published/step_times.csv, by the step times measured there by `step_times.py`, one training at a time. On four GPUs
+training runs in parallel; none takes longer than a quarter of the whole, so hours are divided by four. Evaluations are not
+included (see `spreading.py`). Writes benchmarks/results/operations.csv, or FILE.csv.
 """
 
 import sys
