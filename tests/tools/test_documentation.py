@@ -105,8 +105,9 @@ def test_links_lead_to_files_and_headings(page):
         path = page.parent / target if target else page
         assert path.exists(), f"{name(page)}: {target}"
         if heading:
-            source = ROOT / "benchmarks/README.md" if path.name == "speed.md" else path
-            slugs = [slug(line) for line in re.findall(r"^#+ (.+)$", source.read_text("utf-8"), re.MULTILINE)]
+            sources = [path, *([ROOT / "benchmarks/README.md"] if path.name == "speed.md" else [])]
+            lines = "\n".join(source.read_text("utf-8") for source in sources)
+            slugs = [slug(line) for line in re.findall(r"^#+ (.+)$", lines, re.MULTILINE)]
             assert heading in slugs, f"{name(page)}: {target}#{heading}"
 
 
