@@ -2,6 +2,7 @@
 
 import gc
 import math
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -142,6 +143,58 @@ def test_what_is_delivered_arrives_in_order_on_the_device():
     assert [(part.device.type, len(part)) for part in deliver(parts, "meta")] == [("meta", 2), ("meta", 2), ("meta", 1)]
 
 
+class Gpu:
+    """Stands for a GPU's two streams and the tensors sent to it; records what happens, in order."""
+
+    is_cuda, device = False, torch.device("cpu")
+
+    def __init__(self, number, log):
+        self.number, self.log = number, log
+
+    def pin_memory(self):
+        self.log.append(("pinned", self.number))
+        return self
+
+    def to(self, device, non_blocking=False):
+        assert device.type == "cuda" and non_blocking
+        self.log.append(("sent", self.number))
+        return self
+
+    def record_event(self):
+        return self.log[-1]
+
+    def wait_event(self, event):
+        self.log.append(("waited for", event))
+
+    def record_stream(self, stream):
+        assert stream is self.log.stream
+        self.log.append(("kept", self.number))
+
+
+class Log(list):
+    stream = None
+
+
+def test_a_gpu_receives_one_part_ahead_and_waits_for_each_before_its_use(monkeypatch):
+    log = Log()
+    log.stream = Gpu(None, log)
+    monkeypatch.setattr("lgg.data.batches._copying", lambda _: log.stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: log.stream)
+    for number, part in enumerate(deliver((Gpu(number, log) for number in range(3)), "cuda")):
+        assert part.number == number
+        log.append(("used", number))
+    used = [log.index(("used", number)) for number in range(3)]
+    for number in range(3):
+        assert log.index(("pinned", number)) < log.index(("sent", number))
+        # the copy of the next part is under way when a part is used, and none after it
+        assert log.index(("sent", number)) < used[max(0, number - 1)]
+        assert number < 2 or log.index(("sent", number)) > used[number - 2]
+        # its use comes after its own copy, and its memory is kept for the stream that uses it
+        assert log.index(("waited for", ("sent", number))) < used[number]
+        assert log.index(("kept", number)) < used[number]
+
+
 # Batch size
 
 
@@ -217,6 +270,20 @@ def test_the_memory_of_an_image_is_measured_once_per_network_with_and_without_gr
     choose_batch_size(nn.Identity(), pictures(5000), "cuda")
     choose_batch_size(model, pictures(5000, side=8), "cuda")
     assert len(measured) == 8
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_an_image_takes_what_one_more_adds_to_the_peak_and_measuring_changes_nothing(gradients, monkeypatch):
+    model, seen = network().train(), []
+    model.register_forward_pre_hook(lambda _, given: seen.append((len(given[0]), given[0].requires_grad)))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 10**9 + 5000 * seen[-1][0])
+    found = batching._bytes_per_image(model, (16, 16, 3), torch.device("cpu"), gradients)
+    assert found == 5000 + 12 * 4 * 16 * 16 * 3
+    assert len(seen) == 2 and all(given == gradients for _, given in seen)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_networks_are_not_kept_for_their_measurements(memory):
