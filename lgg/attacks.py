@@ -14,6 +14,7 @@ underestimated. Multiplying all logits by 1,000, which changes no prediction, wo
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -122,22 +123,13 @@ def pgd(
 
     Raises ValueError for arguments outside these ranges.
     """
-    _check_search(epsilon, step_size, steps, restarts)
+    check_search(epsilon, step_size, steps, restarts)
     clean = images.detach()
-    lowest, highest = (clean - epsilon).clamp(0, 1), (clean + epsilon).clamp(0, 1)
-
-    def search(start: Tensor, part: Tensor | slice) -> Tensor:
-        x = start.clamp(lowest[part], highest[part])
-        for _ in range(steps):
-            gradient, logits = _gradient(model, x, labels[part], loss)
-            moved = (x + step_size * gradient.sign()).clamp(lowest[part], highest[part])
-            if stop_at_success:
-                moved = torch.where((logits.argmax(dim=1) != labels[part]).view(-1, 1, 1, 1), x, moved)
-            x = moved
-        return x
-
+    search = partial(
+        ascend, model, epsilon=epsilon, step_size=step_size, steps=steps, loss=loss, stop_at_success=stop_at_success
+    )
     with torch.enable_grad(), evaluation_mode(model):
-        best = search(clean + epsilon * _uniform_like(clean, generator) if random_start else clean, slice(None))
+        best = search(clean, clean + epsilon * _uniform_like(clean, generator) if random_start else clean, labels)
         if restarts == 1:
             return best
         losses, wrong = _assess(model, best, labels, loss)
@@ -147,12 +139,40 @@ def pgd(
             left = (~wrong).nonzero()[:, 0]
             if not len(left):
                 continue
-            found = search(start[left], left)
+            found = search(clean[left], start[left], labels[left])
             found_losses, found_wrong = _assess(model, found, labels[left], loss)
             better = found_wrong | (found_losses > losses[left])
             taken = left[better]
             best[taken], losses[taken], wrong[taken] = found[better], found_losses[better], found_wrong[better]
     return best
+
+
+def ascend(
+    model: nn.Module,
+    images: Tensor,
+    start: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    loss: Loss = "cross_entropy",
+    stop_at_success: bool = False,
+) -> Tensor:
+    """Return where the steps of `pgd` lead from `start` (B, 3, H, W), for a network in evaluation mode.
+
+    The arguments are those of `pgd`. No value is read by the host, so this can be part of a captured CUDA graph.
+    """
+    lowest, highest = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
+    x = start.clamp(lowest, highest)
+    for _ in range(steps):
+        gradient, logits = _gradient(model, x, labels, loss)
+        # the product is exact, so it does not matter whether it is rounded before the sum
+        moved = torch.add(x, gradient.sign(), alpha=step_size).clamp(lowest, highest)
+        if stop_at_success:
+            moved = torch.where((logits.argmax(dim=1) != labels).view(-1, 1, 1, 1), x, moved)
+        x = moved
+    return x
 
 
 @contextmanager
@@ -172,10 +192,10 @@ def _gradient(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> t
     images = images.detach().requires_grad_()
     logits = at_least_float32(model(images))
     # a sum, so that an image's gradient does not depend on the batch size
-    return torch.autograd.grad(_losses(logits, labels, loss).sum(), images)[0], logits.detach()
+    return torch.autograd.grad(losses_of(logits, labels, loss).sum(), images)[0], logits.detach()
 
 
-def _losses(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+def losses_of(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
     """Return the loss of each image (B,), which attacks increase."""
     if loss == "cross_entropy":
         return F.cross_entropy(logits, labels, reduction="none")
@@ -191,7 +211,7 @@ def _assess(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> tup
     Not under no_grad, since autocast caches the cast weights, and the caller's next pass needs them with gradients.
     """
     logits = at_least_float32(model(images)).detach()
-    return _losses(logits, labels, loss), logits.argmax(dim=1) != labels
+    return losses_of(logits, labels, loss), logits.argmax(dim=1) != labels
 
 
 def _uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -211,7 +231,8 @@ def _normalization(model: nn.Module) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def _check_search(epsilon: float, step_size: float, steps: int, restarts: int) -> None:
+def check_search(epsilon: float, step_size: float, steps: int, restarts: int) -> None:
+    """Raise ValueError unless these are arguments of `pgd`."""
     # `not … >= 0` rejects NaN too
     if not epsilon >= 0:
         raise ValueError(f"epsilon must be at least 0, not {epsilon}")

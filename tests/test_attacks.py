@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lgg import models
 from lgg.attacks import evaluation_mode, fgsm, loss_gradient, noise_scale, pgd
@@ -619,3 +620,40 @@ def test_pgd_under_autocast_raises_the_loss():
         found = pgd(model, images, labels, epsilon=0.03, step_size=0.005, steps=6)
     assert (found - images).abs().max() <= 0.03 + 1e-6
     assert losses_of(model, found, labels).mean() > losses_of(model, images, labels).mean()
+
+
+# Within a captured step
+
+
+class Elsewhere(TorchDispatchMode):
+    """Records the tensors outside the meta device that operations are given or return."""
+
+    def __init__(self):
+        super().__init__()
+        self.strangers, self.operations = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
+        self.strangers += [function.__name__ for x in tensors if x.device.type != "meta"]
+        self.operations += 1
+        return result
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "logit_difference"])
+def test_one_start_of_pgd_neither_reads_from_nor_copies_to_the_device(loss):
+    """The meta device represents a GPU whose steps are captured: reading a value from it fails."""
+    model = network().to("meta").train()
+    images, labels = (tensor.to("meta") for tensor in draw())
+    before = torch.get_rng_state()
+    with Elsewhere() as mode:
+        found = pgd(model, images, labels, **SEARCH, random_start=True, loss=loss, stop_at_success=True)
+    assert found.shape == images.shape and found.device.type == "meta"
+    assert mode.operations and not mode.strangers
+    assert torch.equal(torch.get_rng_state(), before)
+    # the guard notices both
+    with Elsewhere() as mode:
+        images + torch.rand(images.shape).to("meta")
+    assert mode.strangers
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        pgd(model, images, labels, **SEARCH, restarts=2)

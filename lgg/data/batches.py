@@ -2,7 +2,8 @@
 
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -192,6 +193,42 @@ def to_model_input(pixels: Tensor) -> Tensor:
 
 
 def in_order(images: Tensor, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Yield all images (N, H, W, 3) uint8, in order, as batches for a model."""
-    for start in range(0, len(images), batch_size):
-        yield to_model_input(images[start : start + batch_size].to(device))
+    """Yield all images (N, H, W, 3) uint8, in order, as batches for a model, delivered as by `deliver`."""
+    parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+    return map(to_model_input, deliver(parts, device))
+
+
+def deliver(parts: Iterable[Tensor], device: torch.device | str) -> Iterator[Tensor]:
+    """Yield each of `parts` on `device`; a GPU receives the next one while it works on the one before."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        yield from (part.to(device) for part in parts)
+        return
+    copying = _copying(device)
+    ahead: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+    for part in parts:
+        if part.is_cuda:
+            yield part.to(device)
+            continue
+        with torch.cuda.stream(copying):
+            # only copies from pinned memory run while the device is computing
+            ahead.append((part.pin_memory().to(device, non_blocking=True), copying.record_event()))
+        if len(ahead) > 1:
+            yield _received(*ahead.popleft())
+    while ahead:
+        yield _received(*ahead.popleft())
+
+
+@cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    # one for all copies, since each stream has its own memory
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _received(sent: Tensor, arrived: torch.cuda.Event) -> Tensor:
+    """Return `sent` for use in the current stream, which waits for its arrival; the host does not."""
+    stream = torch.cuda.current_stream(sent.device)
+    stream.wait_event(arrived)
+    # its memory belongs to the stream that copies, which must not reuse it before this one is done
+    sent.record_stream(stream)
+    return sent

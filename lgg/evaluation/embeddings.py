@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lgg.data.batches import in_order
 from lgg.errors import DataError
+from lgg.evaluation.batching import choose_batch_size, gather
 from lgg.graph import unit_rows
 from lgg.models.base import ImageClassifier
 
@@ -25,24 +26,28 @@ def features(
     *,
     layer: str | None = None,
     unit_length: bool = False,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
     """Return the network's output for each image, or its flattened representation `layer`, (N, d) on the CPU.
 
     With `unit_length` each row is scaled to unit length. `images` are (N, H, W, 3) uint8; `model` is on `device` and is put
-    into evaluation mode. Raises ValueError for a layer that the model does not have.
+    into evaluation mode. A `batch_size` of None is as much as memory allows (`choose_batch_size`). Raises ValueError for a
+    layer that the model does not have.
     """
     if layer is not None and layer not in model.layers:
         raise ValueError(f"the network has no layer {layer!r}; it has {', '.join(model.layers)}")
     model.eval()
-    parts = []
-    with torch.inference_mode():
-        for batch in in_order(images, batch_size, device):
+
+    def shown(batch: Tensor) -> tuple[Tensor]:
+        with torch.inference_mode():
             output, representations = model(batch, return_representations=True)
-            shown = output if layer is None else representations[model.layers.index(layer)]
-            parts.append((unit_rows(shown) if unit_length else shown.flatten(1).float()).cpu())
-    return torch.cat(parts).numpy()
+            chosen = output if layer is None else representations[model.layers.index(layer)]
+            return (unit_rows(chosen) if unit_length else chosen.flatten(1).float(),)
+
+    size = batch_size or choose_batch_size(model, images, device)
+    (found,) = gather(shown, zip(in_order(images, size, device)), len(images))
+    return found.numpy()
 
 
 @dataclass(frozen=True)

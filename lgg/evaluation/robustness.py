@@ -1,7 +1,8 @@
 """Predictions under perturbations: attacks, noise, dropout, quantised weights, DeepFool (Section 4.3).
 
 Networks are on `device` and are put into evaluation mode; images are (N, H, W, 3) uint8, labels (N,). Predictions are
-classes, (N,) int64 on the CPU.
+classes, (N,) int64 on the CPU. Where `batch_size` is None, batches are as large as memory allows (`choose_batch_size`); its
+value changes results by rounding at most.
 """
 
 import copy
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from lgg.attacks import Form, add_noise, loss_gradient
-from lgg.data.batches import in_order
-from lgg.evaluation.accuracy import predict
+from lgg.data.batches import deliver, in_order
+from lgg.evaluation.accuracy import classes, predict
+from lgg.evaluation.batching import FIXED, Compute, batches_of, choose_batch_size, gather
 from lgg.models.base import ImageClassifier
 
 #: takes a network, images (B, 3, H, W) in [0, 1] and labels (B,); returns attacked images in pixel units
@@ -29,18 +31,22 @@ def predict_under_attack(
     attack: Attack,
     *,
     target: ImageClassifier | None = None,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return the predictions for images after `attack` on `model`, by `target` if it is given (transfer attack)."""
+    """Return the predictions for images after `attack` on `model`, by `target` if it is given (transfer attack).
+
+    For PGD from several or random starts use `lgg.evaluation.pgd.predict_under_pgd`, where these do not depend on the batch
+    size.
+    """
     judge = model if target is None else target
-    model.eval()
     judge.eval()
-    predicted = []
-    for batch, batch_labels in _with_labels(images, labels, batch_size, device):
-        attacked = attack(model, batch, batch_labels)
-        predicted.append(_classes(judge, attacked))
-    return torch.cat(predicted).cpu()
+
+    def compute(batch: Tensor, batch_labels: Tensor) -> tuple[Tensor]:
+        return (classes(judge, attack(model, batch, batch_labels)),)
+
+    (found,) = _gather_with_gradients(compute, model, images, labels, batch_size, device)
+    return found
 
 
 def fgsm_curve(
@@ -50,20 +56,20 @@ def fgsm_curve(
     snrs: Sequence[float],
     *,
     form: Form = "pixels",
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[float, Tensor]:
     """Return the predictions under `lgg.attacks.fgsm` for each signal-to-noise ratio in decibels, in order.
 
     The gradient is computed once for all ratios. Raises ValueError as `fgsm` does.
     """
-    model.eval()
-    predicted: dict[float, list[Tensor]] = {snr: [] for snr in snrs}
-    for batch, batch_labels in _with_labels(images, labels, batch_size, device):
+
+    def compute(batch: Tensor, batch_labels: Tensor) -> tuple[Tensor, ...]:
         signs = loss_gradient(model, batch, batch_labels).sign()
-        for snr, parts in predicted.items():
-            parts.append(_classes(model, add_noise(model, batch, signs, snr, form=form)))
-    return {snr: torch.cat(parts).cpu() for snr, parts in predicted.items()}
+        return tuple(classes(model, add_noise(model, batch, signs, snr, form=form)) for snr in snrs)
+
+    found = _gather_with_gradients(compute, model, images, labels, batch_size, device)
+    return dict(zip(snrs, found, strict=True))
 
 
 def without_gradient(
@@ -71,19 +77,19 @@ def without_gradient(
     images: Tensor,
     labels: Tensor,
     *,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return whether the gradient of the cross-entropy is zero everywhere, for each image, (N,) bool on the CPU.
 
     Attacks along its sign do not change such images, so the error under attack may be underestimated by their share.
     """
-    model.eval()
-    still = [
-        (loss_gradient(model, batch, batch_labels) == 0).flatten(1).all(dim=1)
-        for batch, batch_labels in _with_labels(images, labels, batch_size, device)
-    ]
-    return torch.cat(still).cpu()
+
+    def compute(batch: Tensor, batch_labels: Tensor) -> tuple[Tensor]:
+        return ((loss_gradient(model, batch, batch_labels) == 0).flatten(1).all(dim=1),)
+
+    (found,) = _gather_with_gradients(compute, model, images, labels, batch_size, device)
+    return found
 
 
 def predict_with_noise(
@@ -93,7 +99,7 @@ def predict_with_noise(
     std: float,
     seed: int,
     clamp: bool = True,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return the predictions for images with Gaussian noise of standard deviation `std`, in pixel units of [0, 1].
@@ -105,15 +111,28 @@ def predict_with_noise(
     """
     if not std >= 0:
         raise ValueError(f"std must be at least 0, not {std}")
-    model.eval()
-    generator = torch.Generator().manual_seed(seed)
-    predicted = []
-    for batch in in_order(images, batch_size, device):
-        # one draw per image: torch draws large tensors in groups of 16, so a joint draw would depend on the batch
-        noise = torch.stack([torch.randn(batch.shape[1:], generator=generator) for _ in batch]).to(batch.device)
+
+    def compute(batch: Tensor, noise: Tensor) -> tuple[Tensor]:
         noisy = batch + std * noise
-        predicted.append(_classes(model, noisy.clamp(0, 1) if clamp else noisy))
-    return torch.cat(predicted).cpu()
+        return (classes(model, noisy.clamp(0, 1) if clamp else noisy),)
+
+    model.eval()
+    size = batch_size or choose_batch_size(model, images, device)
+    batches = zip(in_order(images, size, device), deliver(_noise(images, size, seed), device), strict=True)
+    (found,) = gather(compute, batches, len(images))
+    return found
+
+
+def _noise(images: Tensor, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Yield standard normal numbers for batches (B, 3, H, W) of the images (N, H, W, 3), drawn on the CPU."""
+    count, height, width, channels = images.shape
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, count, batch_size):
+        noise = torch.empty(min(batch_size, count - start), channels, height, width)
+        # one draw per image: torch draws large tensors in groups of 16, so a joint draw would depend on the batch
+        for one in noise:
+            torch.randn(one.shape, generator=generator, out=one)
+        yield noise
 
 
 def predict_with_dropout(
@@ -122,19 +141,22 @@ def predict_with_dropout(
     *,
     rate: float,
     seed: int,
-    batch_size: int = 500,
+    batch_size: int = FIXED,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return the predictions of a network with dropout of `rate` after each of its blocks.
 
     Each value of the output of each module in `model.blocks` is set to zero with probability `rate`, and otherwise divided
     by 1 − rate. Which values of an image are dropped depends only on the seed and the image's position, not on the batch
-    size or the device.
+    size or the device. Drawing this on the CPU takes longer than the network on a GPU, so larger batches gain nothing.
 
     Raises ValueError if `rate` is not in [0, 1) or the network has no `blocks`.
     """
-    with _dropout_after_blocks(model, rate, seed):
-        return predict(model, images, batch_size=batch_size, device=device)
+    model.eval()
+    with _dropout_after_blocks(model, rate, seed) as generators:
+        batches = zip(in_order(images, batch_size, device))
+        (found,) = gather(lambda batch: (classes(model, batch),), batches, len(images), generators=generators)
+    return found
 
 
 def predict_with_quantized_weights(
@@ -142,7 +164,7 @@ def predict_with_quantized_weights(
     images: Tensor,
     *,
     bits: int,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return the predictions of a copy of the network with weights quantised to `bits` bits (see `quantized`)."""
@@ -187,7 +209,7 @@ def deepfool_norms(
     steps: int = 50,
     candidates: int = 10,
     overshoot: float = 0.02,
-    batch_size: int = 500,
+    batch_size: int = FIXED,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return ‖r‖₂ / ‖image‖₂ of the perturbation r that DeepFool finds, (N,) float32 on the CPU, in pixel units.
@@ -202,7 +224,8 @@ def deepfool_norms(
         steps: maximal number of linearisations of the network.
         candidates: number of most likely classes considered.
         overshoot: factor by which the perturbation is extended to cross the decision boundary.
-        batch_size: number of images attacked together; it affects the values only by rounding.
+        batch_size: number of images attacked together; it affects the values only by rounding. A batch takes as many steps
+            as its most robust image, so large ones are no faster.
         device: device of the network.
 
     Requires the package foolbox (ImportError without it).
@@ -219,12 +242,15 @@ def deepfool_norms(
     network = PyTorchModel(frozen, bounds=(0, 1), device=device)
     attack = L2DeepFoolAttack(steps=steps, candidates=candidates, overshoot=overshoot)
     norms = torch.full((len(images),), torch.nan)
-    for start in range(0, len(right), batch_size):
-        part = right[start : start + batch_size]
-        batch = next(in_order(images[part.to(images.device)], len(part), device))
-        attacked, _, found = attack(network, batch, labels[part].to(device), epsilons=None)
-        relative = _lengths(attacked - batch) / _lengths(batch)
-        norms[part] = torch.where(found, relative, torch.inf).cpu()
+
+    def compute(batch: Tensor, batch_labels: Tensor) -> tuple[Tensor]:
+        attacked, _, found = attack(network, batch, batch_labels, epsilons=None)
+        return (torch.where(found, _lengths(attacked - batch) / _lengths(batch), torch.inf),)
+
+    if len(right):
+        batches = batches_of(images[right.to(images.device)], labels[right], batch_size, device)
+        (found,) = gather(compute, batches, len(right))
+        norms[right] = found
     return norms
 
 
@@ -233,20 +259,23 @@ def _lengths(x: Tensor) -> Tensor:
     return lengths
 
 
-def _with_labels(
-    images: Tensor, labels: Tensor, batch_size: int, device: torch.device | str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(in_order(images, batch_size, device), torch.split(labels.to(device), batch_size), strict=True)
-
-
-def _classes(model: ImageClassifier, images: Tensor) -> Tensor:
-    with torch.inference_mode():
-        logits: Tensor = model(images)
-        return logits.argmax(dim=1)
+def _gather_with_gradients(
+    compute: Compute,
+    model: ImageClassifier,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int | None,
+    device: torch.device | str,
+) -> tuple[Tensor, ...]:
+    """Return what `gather` does for batches of images and labels, of a size for gradients of `model`."""
+    model.eval()
+    size = batch_size or choose_batch_size(model, images, device, gradients=True)
+    return gather(compute, batches_of(images, labels, size, device), len(images))
 
 
 @contextmanager
-def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Iterator[None]:
+def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Iterator[list[torch.Generator]]:
+    """Drop values of the outputs of the network's blocks; the generators from which this is drawn are given."""
     if not 0 <= rate < 1:
         raise ValueError(f"rate, the share of values dropped, must be at least 0 and less than 1, not {rate}")
     blocks = getattr(model, "blocks", None)
@@ -255,12 +284,13 @@ def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Ite
             f"dropout is applied after the modules in `blocks`, which {type(model).__name__} does not have; use "
             "preact_resnet18"
         )
+    generators = [torch.Generator().manual_seed(seed * 1_000_003 + number) for number in range(len(blocks))]
     hooks = [
-        block.register_forward_hook(_dropout(rate, torch.Generator().manual_seed(seed * 1_000_003 + number)))
-        for number, block in enumerate(blocks)
+        block.register_forward_hook(_dropout(rate, generator))
+        for block, generator in zip(blocks, generators, strict=True)
     ]
     try:
-        yield
+        yield generators
     finally:
         for hook in hooks:
             hook.remove()
@@ -271,8 +301,8 @@ def _dropout(rate: float, generator: torch.Generator) -> Callable[..., Any]:
 
     def drop(x: Tensor) -> Tensor:
         # drawn on the CPU in the order of the images, so the result does not depend on batch size or device
-        kept = torch.rand(x.shape, generator=generator) >= rate
-        return x * kept.to(x.device) / (1 - rate)
+        (kept,) = deliver([torch.rand(x.shape, generator=generator) >= rate], x.device)
+        return x * kept / (1 - rate)
 
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
         return drop(output) if isinstance(output, Tensor) else (drop(output[0]), *output[1:])

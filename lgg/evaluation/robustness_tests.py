@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lgg import attacks
-from lgg.attacks import Form
+from lgg.attacks import Form, fgsm
 from lgg.data.draws import draw_evenly
 from lgg.data.storage import ImageSet
 from lgg.evaluation.accuracy import error_percent, predict
+from lgg.evaluation.pgd import predict_under_pgd
 from lgg.evaluation.robustness import (
-    Attack,
     deepfool_norms,
     fgsm_curve,
     predict_under_attack,
@@ -160,8 +159,11 @@ def strong_pgd(case: Case) -> Iterator[Row]:
 def transfer_fgsm(case: Case) -> Iterator[Row]:
     """Yield the error on images that FGSM on pixels crafts on the source."""
     snr = case.settings["fgsm_snr"]
-    predicted = _attacked(case, partial(attacks.fgsm, snr=snr, form="pixels"), case.source)
-    yield case.attacked.error(predicted, level=snr, steps=1, restarts=1)
+    attack, attacked = partial(fgsm, snr=snr, form="pixels"), case.attacked
+    predicted = predict_under_attack(
+        *(case.source, attacked.images, attacked.labels), attack, target=case.network, device=case.device
+    )
+    yield attacked.error(predicted, level=snr, steps=1, restarts=1)
 
 
 def transfer_pgd(case: Case) -> Iterator[Row]:
@@ -193,17 +195,11 @@ def _fgsm(case: Case, form: Form) -> Iterator[Row]:
 
 
 def _pgd(case: Case, settings: Mapping[str, Any], crafted_on: ImageClassifier) -> Row:
-    generator = torch.Generator().manual_seed(case.settings["seed"])
-    predicted = _attacked(case, partial(attacks.pgd, **settings, generator=generator), crafted_on)
-    return case.attacked.error(
-        predicted, level=settings["epsilon"], steps=settings["steps"], restarts=settings["restarts"]
+    attacked, seed = case.attacked, case.settings["seed"]
+    predicted = predict_under_pgd(
+        *(crafted_on, attacked.images, attacked.labels), **settings, seed=seed, target=case.network, device=case.device
     )
-
-
-def _attacked(case: Case, attack: Attack, crafted_on: ImageClassifier) -> Tensor:
-    """Return the predictions of the network for images that are attacked with the gradients of `crafted_on`."""
-    images, labels = case.attacked.images, case.attacked.labels
-    return predict_under_attack(crafted_on, images, labels, attack, target=case.network, device=case.device)
+    return attacked.error(predicted, level=settings["epsilon"], steps=settings["steps"], restarts=settings["restarts"])
 
 
 #: the tests by name, in the order of their rows
