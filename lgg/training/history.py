@@ -32,6 +32,8 @@ class Sums:
 
     def _sum(self, name: str, like: Tensor) -> Tensor:
         if name not in self.values:
+            if like.is_cuda and torch.cuda.is_current_stream_capturing():
+                raise RuntimeError(f"the term {name!r} was not in the steps before")
             self.values[name] = torch.zeros_like(like)
         return self.values[name]
 

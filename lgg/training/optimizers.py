@@ -233,6 +233,6 @@ def _aligned(gradient: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def _stand_in(parameters: Sequence[Tensor]) -> None:
+def _stand_in(parameters: list[Tensor]) -> None:
     """Launch one kernel in place of the fused one, which PyTorch does not have on `meta`, where only kernels are counted."""
     torch._foreach_add_(parameters, 0.0)

@@ -6,7 +6,7 @@ step can be recorded once on a GPU and then be replayed, which costs the host on
 """
 
 import contextlib
-import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +19,7 @@ from lgg.devices import Precision
 from lgg.training.history import Sums
 from lgg.training.objectives import Objective, Step
 from lgg.training.optimizers import Optimizer
+from lgg.training.terminal import tell
 
 #: steps of a batch size that run one by one before it is captured: libraries allocate, and losses look at first batches
 WARM_UP = 3
@@ -88,8 +89,9 @@ class TrainingStep:
         self._rates = torch.tensor(rates, dtype=torch.float32).to(batches.device)
         self._number = torch.zeros(1, dtype=torch.int64, device=batches.device)
         on_gpu = batches.device.type == "cuda"
-        self._stream = torch.cuda.Stream(batches.device) if on_gpu and (apart or captured) else None
-        if self._stream is not None:
+        self._stream: torch.cuda.Stream | None = None
+        if on_gpu and (apart or captured):
+            self._stream = torch.cuda.Stream(batches.device)  # type: ignore[no-untyped-call]
             # what was written so far, in the stream of the caller, comes before what this one reads
             self._stream.wait_stream(torch.cuda.current_stream(batches.device))
         self._run: Callable[[int], None] = self._once
@@ -140,13 +142,13 @@ class Captured:
     """Calls `function` with a batch size; after a few calls of one size it replays a CUDA graph of the call instead.
 
     Capturing runs nothing, so the graph is replayed for its own step too. The graphs share one pool of memory: nothing that
-    a graph allocates outlives its replay, and replays follow each other in one stream. If a capture fails, because something
-    in the step needs a value on the host, steps run one by one from then on, and a line on standard error says so.
+    a graph allocates outlives its replay, and replays follow each other in one stream. If something in the step needs a value
+    on the host, or a capture fails, steps run one by one from then on, and a line on standard error says so.
 
     Args:
         function: takes the batch size; changes only tensors that exist before.
-        generator: the random numbers of `function`.
-        forget: drops what a call leaves in memory that belongs to the graph, its gradients.
+        generator: of the random numbers of `function`.
+        forget: drops what a call leaves in the memory of its graph, the gradients.
         name: of the network, for the message.
     """
 
@@ -163,50 +165,81 @@ class Captured:
         self._pool: Any = None
 
     def __call__(self, size: int) -> None:
-        if self.possible and size not in self.graphs and self._calls[size] >= WARM_UP:
+        self._calls[size] += 1
+        if self.possible and self._calls[size] == WARM_UP:
+            self._watch(size)
+            return
+        if self.possible and self._calls[size] == WARM_UP + 1:
             self._capture(size)
         if size in self.graphs:
             self.graphs[size].replay()
         else:
-            self._calls[size] += 1
             self.function(size)
 
+    def _watch(self, size: int) -> None:
+        """Call the function and note if it waits for the device: a capture would fail, and leave PyTorch less tidy."""
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                self.function(size)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+        waits = [each for each in caught if "synchroniz" in str(each.message)]
+        if waits:
+            self._give_up(f"line {waits[0].lineno} of {waits[0].filename} reads a value on the host")
+
     def _capture(self, size: int) -> None:
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        pool = torch.cuda.graph_pool_handle() if self._pool is None else self._pool
+        generators = [
+            self.generator,
+            torch.cuda.default_generators[stream.device.index],
+        ]  # those that a capture changes
+        states = [generator.get_state() for generator in generators]
         graph.register_generator_state(self.generator)
-        states = [(each, each.get_state()) for each in self._generators()]
         self.forget()
         try:
-            # in the stream of this run, in which the steps before it have run; other streams must not be used meanwhile
-            with torch.cuda.graph(graph, pool=self._pool, stream=torch.cuda.current_stream()):
+            # in the stream in which the steps before it ran, so that autograd and the libraries use that one too
+            with torch.cuda.graph(graph, pool=pool, stream=stream):
                 self.function(size)
         except Exception as error:
-            # an error of the step itself is raised again when it runs without a graph
-            self.possible = False
-            self.graphs.clear()
-            for generator, state in states:
+            # if the step itself is wrong, running it without a graph raises its error again
+            _tidy_up(stream.device.index, pool)
+            for generator, state in zip(generators, states, strict=True):
                 _renew(generator, state)
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            whose = f" of {self.name}" if self.name else ""
-            print(
-                f"The training step{whose} reads a value on the host, or does something else that a CUDA graph cannot "
-                f"repeat, so steps are not captured: {reason}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self.graphs.clear()  # they use the former states
+            self._give_up(_first_line(error))
         else:
-            self._pool = graph.pool()
-            self.graphs[size] = graph
+            self._pool, self.graphs[size] = pool, graph
         self.forget()
 
-    def _generators(self) -> list[torch.Generator]:
-        """Return the generators that a capture touches: PyTorch registers that of the device by itself."""
-        index = self.generator.device.index
-        return [self.generator, torch.cuda.default_generators[torch.cuda.current_device() if index is None else index]]
+    def _give_up(self, reason: str) -> None:
+        self.possible = False
+        whose = f" of {self.name}" if self.name else ""
+        tell(f"A CUDA graph cannot repeat the training step{whose}, so steps are not captured: {reason}.")
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what went wrong first: the end of a failed capture only says that something did."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _tidy_up(device: int, pool: Any) -> None:
+    """Let the allocator leave `pool`, into which it otherwise goes on to allocate after a failed capture.
+
+    These functions are not public, and a capture that failed early has left the pool already.
+    """
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        with contextlib.suppress(RuntimeError, AttributeError):
+            getattr(torch._C, name)(device, pool)
 
 
 def _renew(generator: torch.Generator, state: Tensor) -> None:
-    """Give `generator` a new state of the value `state`, since that of a failed capture still counts as being captured."""
+    """Give `generator` a new state of value `state`: after a failed capture its own still counts as being captured."""
     fresh = torch.Generator(generator.device)
     fresh.set_state(state)
     generator.graphsafe_set_state(fresh.graphsafe_get_state())
