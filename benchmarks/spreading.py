@@ -134,7 +134,7 @@ def step_seconds(config: Config, rounds: int, threads: int) -> dict[str, float]:
             "out_machine": folder / "machine.json",
         }
         recipe = timing_recipe(config, rounds)
-        measure_times.main(argparse.Namespace(recipe=recipe, gpus=0, threads=threads, **files))
+        measure_times.main(argparse.Namespace(recipe=recipe, gpus=0, threads=threads, captured=False, **files))
         times = pd.read_csv(files["out_times"])
     return times.groupby("name")["seconds_per_step"].min().to_dict()
 

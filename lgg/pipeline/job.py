@@ -99,8 +99,9 @@ def _message(error: BaseException) -> str | None:
         return None
     return (
         f"error: the job ran out of memory ({str(error).partition(chr(10))[0] or type(error).__name__}). Lower "
-        "`batch_size` or the network's `base_width` or `width`, set `precision` to bfloat16, or use fewer `images`; or "
-        "give jobs more: a larger resources.train.mem_mb or resources.evaluate.mem_mb, or fewer --cores at once."
+        "`batch_size` or the network's `base_width` or `width`, set `precision` to bfloat16, use fewer `images`, or train "
+        "fewer networks at once (resources.networks_per_job); or give jobs more: a larger "
+        "resources.train.mem_mb or resources.evaluate.mem_mb, or fewer --cores at once."
     )
 
 

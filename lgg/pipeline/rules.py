@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+LONGEST_GROUP = 60  # letters of a group of seeds in a name
+
 
 def growing(minutes: int) -> Callable[[Any, int], int]:
     """Return a rule's `runtime`: `minutes` times the number of the attempt."""
@@ -121,7 +123,9 @@ class TrainingRule:
 
     @property
     def _group(self) -> str:
-        return "_".join(map(str, self.seeds))
+        every = "_".join(map(str, self.seeds))
+        # file systems limit the length of a name; no other group begins and ends with the same seeds
+        return every if len(every) <= LONGEST_GROUP else f"{self.seeds[0]}_to_{self.seeds[-1]}"
 
     @property
     def outputs(self) -> dict[str, str | list[str]]:

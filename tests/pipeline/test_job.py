@@ -86,6 +86,7 @@ def test_lack_of_memory_names_the_keys_to_turn_down(monkeypatch, error):
         "base_width",
         "width",
         "precision",
+        "resources.networks_per_job",
         "resources.train.mem_mb",
         "resources.evaluate.mem_mb",
     ):

@@ -123,6 +123,13 @@ def test_a_job_is_told_the_seeds_of_its_files_in_their_order(size):
             assert words == [*given, "--out-history", *filled["history"]]
 
 
+def test_names_of_large_groups_stay_short_and_differ():
+    rules = list(replace(TRAINING, seeds=range(300), lone_seeds=()).rules(100))
+    names = [(rule.name, rule.job) for rule in rules]
+    assert len(set(names)) == len(rules) == 3
+    assert all(len(part) < 100 for name in names for part in name)
+
+
 def test_a_rule_without_a_seed_of_its_own_is_left_out():
     whole = replace(TRAINING, lone_seeds=())
     assert [rule.name for rule in whole.rules(3)] == ["train_x_4_2_9"]

@@ -48,7 +48,7 @@ def main(arguments: Namespace) -> None:
 
 
 def make_trial(
-    row: "TimedRow", data: ImageSet, header: Mapping[str, Any], device: torch.device, captured: bool
+    row: "TimedRow", data: ImageSet, header: Mapping[str, Any], device: torch.device, captured: bool = False
 ) -> Trial:
     """Return the training run that a row of the recipe describes, ready to be timed, its steps `captured` or not."""
     training, architecture = row["recipe"]["training"], row["recipe"]["architecture"]
