@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from lgg import models
 from lgg.evaluation.size import count_operations, count_parameters
-from lgg.models.base import Convolution
+from lgg.models import preact_resnet
+from lgg.models.base import Convolution, _Scaled, scaled_weights
 
 NEUTRAL = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SMALL = [
@@ -255,6 +256,38 @@ def test_scaled_convolution_keeps_channels_last_and_passes_the_gradient_to_the_s
     assert out.is_contiguous(memory_format=torch.channels_last)
     out.sum().backward()
     assert layer.weight.grad.count_nonzero() == layer.weight.numel()
+
+
+def test_weights_scaled_at_once_have_the_gradients_of_those_scaled_by_each_convolution(monkeypatch):
+    model, x = build("preact_resnet18", base_width=2, parseval=True), images()
+    logits, gradients = [], []
+    for _ in range(2):
+        model.zero_grad()
+        logits.append(model(x))
+        logits[-1].square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+        monkeypatch.setattr(preact_resnet, "scaled_weights", lambda _: {})
+    assert torch.equal(*logits)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    assert scaled_weights(build("preact_resnet18", base_width=2)) == {}
+
+
+def test_scaled_weights_can_be_differentiated_repeatedly_and_by_torch_func():
+    model = build("preact_resnet18", base_width=1, num_classes=2, parseval=True)
+    x, name = images(2, 8), "blocks.2.shortcut.weight"
+
+    def loss(weight):
+        return torch.func.functional_call(model, {name: weight}, (x,)).square().sum()
+
+    weight = model.get_parameter(name)
+    (expected,) = torch.autograd.grad(loss(weight), weight)
+    torch.testing.assert_close(torch.func.grad(loss)(weight.detach()), expected)
+    pair = [weight.detach()[:1, :2].requires_grad_(), torch.ones(2, dtype=torch.float64, requires_grad=True)]
+    # twice differentiable where the result is not linear in it
+    assert torch.autograd.gradgradcheck(
+        lambda *two: sum(one.pow(3).sum() for one in _Scaled.apply([2.0, 3.0], *two)), pair
+    )
 
 
 def test_weights_are_drawn_from_the_generator_of_torch():
