@@ -207,6 +207,19 @@ def autocast(*_: object, enabled: bool = True, **__: object) -> Iterator[None]:
             casts.enabled = was
 
 
+def is_casting(_: str) -> bool:
+    """In place of `torch.is_autocast_enabled`."""
+    return bool(_casting) and _casting[-1].enabled
+
+
+@contextlib.contextmanager
+def autocast_everywhere() -> Iterator[None]:
+    """Let PyTorch's functions for autocast be those above, inside."""
+    ours = {"autocast": autocast, "is_autocast_enabled": is_casting, "get_autocast_dtype": lambda _: torch.bfloat16}
+    with mock.patch.multiple(torch, **ours), mock.patch.object(torch.amp, "is_autocast_available", lambda _: True):
+        yield
+
+
 # --- training steps ---------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +250,7 @@ def kernels_of_step(trial: Trial, precision: str) -> Counter[str]:
     size = trial.batches.batch_size
     images = torch.empty(size, 3, SIDE, SIDE, device=META).contiguous(memory_format=torch.channels_last)
     labels = torch.empty(size, dtype=torch.int64, device=META)
-    with mock.patch.object(torch, "autocast", autocast), Kernels() as kernels:
+    with autocast_everywhere(), Kernels() as kernels:
         step(trial, images, labels)
     return kernels.counts
 

@@ -107,7 +107,9 @@ def _retract_stacked_(weights: Sequence[Tensor], beta: float, bfloat16: bool) ->
     # one operation, which also rounds
     torch._foreach_copy_([copy for stack in stacks.values() for copy in stack.unbind()], ordered)
     largest = max(min(weight.shape[0], weight[0].numel()) for weight in weights)
-    identities = {dtype: torch.eye(largest, dtype=dtype, device=weights[0].device) for _, dtype in shapes}
+    identities = {
+        dtype: torch.eye(largest, dtype=dtype, device=weights[0].device) for dtype in {dtype for _, dtype in shapes}
+    }
     steps: list[Tensor] = []
     for (shape, dtype), stack in stacks.items():
         matrices = stack.flatten(2)

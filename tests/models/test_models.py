@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from lgg import models
 from lgg.evaluation.size import count_operations, count_parameters
-from lgg.models import preact_resnet
-from lgg.models.base import Convolution, _Scaled, scaled_weights
+from lgg.models import base
+from lgg.models.base import Convolution, _Prepared
 
 NEUTRAL = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SMALL = [
@@ -258,36 +258,54 @@ def test_scaled_convolution_keeps_channels_last_and_passes_the_gradient_to_the_s
     assert layer.weight.grad.count_nonzero() == layer.weight.numel()
 
 
-def test_weights_scaled_at_once_have_the_gradients_of_those_scaled_by_each_convolution(monkeypatch):
-    model, x = build("preact_resnet18", base_width=2, parseval=True), images()
-    logits, gradients = [], []
+@pytest.mark.parametrize(("name", "options"), SMALL)
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_prepared_at_once_give_the_bits_of_those_prepared_by_each_convolution(name, options, half, monkeypatch):
+    """In half precision, those of autocast."""
+    model, x, outcomes = build(name, **options).float().train(), images(2).float(), []
     for _ in range(2):
         model.zero_grad()
-        logits.append(model(x))
-        logits[-1].square().sum().backward()
-        gradients.append([parameter.grad for parameter in model.parameters()])
-        monkeypatch.setattr(preact_resnet, "scaled_weights", lambda _: {})
-    assert torch.equal(*logits)
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
-    assert scaled_weights(build("preact_resnet18", base_width=2)) == {}
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = model(x)
+        logits.float().square().sum().backward()
+        outcomes.append([logits, *(parameter.grad for parameter in model.parameters())])
+        monkeypatch.setattr(base, "transformed", lambda: True)
+    assert all(map(torch.equal, *outcomes))
+    assert outcomes[0][1].dtype == torch.float32
 
 
-def test_scaled_weights_can_be_differentiated_repeatedly_and_by_torch_func():
-    model = build("preact_resnet18", base_width=1, num_classes=2, parseval=True)
-    x, name = images(2, 8), "blocks.2.shortcut.weight"
+def test_weights_are_prepared_for_one_pass_of_their_network():
+    model, x = build("preact_resnet18", base_width=1, parseval=True).float(), images(2, 8).float()
+    prepared = []
+    model.blocks[0].conv1.register_forward_hook(lambda layer, _, __: prepared.append(layer.prepared))
+    model.blocks[7].conv2.register_forward_hook(lambda _, __, out: out.flatten()[:0].view(2, 3))
+    with pytest.raises(RuntimeError):  # in the middle of the pass
+        model(x)
+    torch.testing.assert_close(prepared[0], model.blocks[0].conv1.weight / math.sqrt(19))
+    assert all(layer.prepared is None for layer in model.modules() if isinstance(layer, Convolution))
 
-    def loss(weight):
-        return torch.func.functional_call(model, {name: weight}, (x,)).square().sum()
 
-    weight = model.get_parameter(name)
-    (expected,) = torch.autograd.grad(loss(weight), weight)
-    torch.testing.assert_close(torch.func.grad(loss)(weight.detach()), expected)
-    pair = [weight.detach()[:1, :2].requires_grad_(), torch.ones(2, dtype=torch.float64, requires_grad=True)]
-    # twice differentiable where the result is not linear in it
-    assert torch.autograd.gradgradcheck(
-        lambda *two: sum(one.pow(3).sum() for one in _Scaled.apply([2.0, 3.0], *two)), pair
-    )
+def test_a_convolution_that_is_not_used_or_not_trained_has_no_gradient():
+    model = build("preact_resnet18", base_width=1, parseval=True).float()
+    model.unused = Convolution(3, 2, 3, scaled=True)
+    model.conv.weight.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(images(2, 8).float()).sum().backward()
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is None} == {
+        "unused.weight",
+        "conv.weight",
+    }
+
+
+def test_prepared_weights_can_be_differentiated_repeatedly():
+    pair = [weight.double().requires_grad_() for weight in torch.randn(2, 3)]
+    for factors in (None, [2.0, 3.0]):
+        assert torch.autograd.gradgradcheck(
+            lambda *two, factors=factors: sum(
+                one.pow(3).sum() for one in _Prepared.apply(factors, torch.float64, *two)
+            ),
+            pair,
+        )
 
 
 def test_weights_are_drawn_from_the_generator_of_torch():
