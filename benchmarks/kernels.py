@@ -207,6 +207,19 @@ def autocast(*_: object, enabled: bool = True, **__: object) -> Iterator[None]:
             casts.enabled = was
 
 
+def is_casting(_: str) -> bool:
+    """In place of `torch.is_autocast_enabled`."""
+    return bool(_casting) and _casting[-1].enabled
+
+
+@contextlib.contextmanager
+def autocast_everywhere() -> Iterator[None]:
+    """Let PyTorch's functions for autocast be those above, inside."""
+    ours = {"autocast": autocast, "is_autocast_enabled": is_casting, "get_autocast_dtype": lambda _: torch.bfloat16}
+    with mock.patch.multiple(torch, **ours), mock.patch.object(torch.amp, "is_autocast_available", lambda _: True):
+        yield
+
+
 # --- training steps ---------------------------------------------------------------------------------------------------
 
 
@@ -217,7 +230,7 @@ def take_step(trial: Trial, precision: str) -> None:
     images = torch.empty(size, 3, SIDE, SIDE, device=META).contiguous(memory_format=torch.channels_last)
     labels = torch.empty(size, dtype=torch.int64, device=META)
     rate = torch.empty((), device=META)
-    with mock.patch.object(torch, "autocast", autocast):
+    with autocast_everywhere():
         train_step(trial.model, trial.objective, images, labels, trial.updates, rate, precision, trial.after_step)
 
 

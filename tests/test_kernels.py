@@ -1,10 +1,22 @@
 """benchmarks/kernels.py: what it counts in small cases, its autocast, and the goals for steps at the paper's sizes."""
 
-from unittest import mock
+from contextlib import nullcontext
 
 import pytest
 import torch
-from kernels import GOALS, OPTIMIZER_GOAL, PLAIN_GOAL, PRECISIONS, REFERENCES, Kernels, autocast, count, trials
+from kernels import (
+    GOALS,
+    OPTIMIZER_GOAL,
+    PLAIN_GOAL,
+    PRECISIONS,
+    REFERENCES,
+    Kernels,
+    autocast,
+    autocast_everywhere,
+    count,
+    kernels_of_step,
+    trials,
+)
 from kernels import kernels_of_optimizer as update_of
 
 from lgg import models
@@ -56,19 +68,25 @@ def test_gradients_are_counted_and_other_devices_are_not():
     }  # fmt: skip
 
 
-def step_on_cpu(region):
-    """The kernels of a step of a small network in bfloat16, with `region` in place of torch.autocast."""
+def step_on_cpu(patched, monkeypatch, together):
+    """The kernels, loss and weights of a step of a small network in bfloat16, whose weights are cast together or not."""
+    monkeypatch.setattr(models.base, "transformed", lambda: not together)
     torch.manual_seed(0)
     model = models.build("preact_resnet18", num_classes=3, base_width=2, bottleneck=2).train()
     images, labels, optimizer = torch.rand(4, 3, 16, 16), torch.arange(4) % 3, SGD(model.parameters())
-    with mock.patch.object(torch, "autocast", region), Kernels("cpu") as kernels:
+    with patched, Kernels("cpu") as kernels:
         step = train_step(model, CrossEntropy(), images, labels, optimizer, 0.1, "bfloat16", None)
     return kernels.counts, step.loss.detach(), [parameter.detach() for parameter in model.parameters()]
 
 
-def test_its_autocast_casts_what_pytorch_s_does():
-    (expected, loss, weights), (found, same_loss, same_weights) = map(step_on_cpu, (torch.autocast, autocast))
-    assert expected["aten::_to_copy"] > 2 * 20  # the weights and their gradients
+@pytest.mark.parametrize("together", [False, True])
+def test_its_autocast_casts_what_pytorch_s_does(together, monkeypatch):
+    (expected, loss, weights), (found, same_loss, same_weights) = (
+        step_on_cpu(patched, monkeypatch, together) for patched in (nullcontext(), autocast_everywhere())
+    )
+    # each weight and its gradient, or all at once
+    assert expected["aten::_to_copy"] > 2 * 20 or together
+    assert expected["aten::_foreach_copy_"] == 2 * together
     assert found == expected
     assert torch.equal(loss, same_loss)
     assert all(map(torch.equal, weights, same_weights))
@@ -110,6 +128,9 @@ def test_a_method_adds_no_more_kernels_than_its_goal(table, name):
 
 
 def test_the_plain_step_and_the_update_have_no_more_kernels_than_their_goals(trained):
-    plain = {"robustness.baseline": trained["robustness.baseline"]}
-    assert count(plain, "float32")["kernels"].item() <= PLAIN_GOAL
-    assert update_of(trained["robustness.baseline"]) <= OPTIMIZER_GOAL
+    plain = trained["robustness.baseline"]
+    assert kernels_of_step(plain, "float32").total() <= PLAIN_GOAL
+    assert update_of(plain) <= OPTIMIZER_GOAL
+    # autocast casts all weights of convolutions by one kernel and their gradients by another; the classifier's weight and
+    # bias, what it and the first convolution take, and the logits for the loss each by their own, with gradients of three
+    assert kernels_of_step(plain, "bfloat16").total() - kernels_of_step(plain, "float32").total() <= 2 + 5 + 4

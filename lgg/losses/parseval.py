@@ -1,10 +1,25 @@
-"""The retraction of Parseval networks, which keeps weight matrices near orthonormal (Cisse et al. 2017)."""
+"""The retraction of Parseval networks, which keeps weight matrices near orthonormal (Cisse et al. 2017).
+
+On the CPU the weights are changed one after the other, each in place. On accelerators, where starting an operation costs
+more than its arithmetic, all weights of one shape are changed by the same few, and the products are those of bfloat16
+numbers with float32 sums: weights are rounded to 8 binary digits for the correction only, so that it leads to weights that
+are orthonormal to about 2⁻⁸.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lgg.graph import at_least_float32
 from lgg.products import product
+
+#: rows of a block of WWᵀ on the CPU: blocks below the diagonal are copies of those above
+BLOCK = 128
+
+# without AVX-512, MKL's products of these matrices take less time than oneDNN's on processors of any make
+_product = product if torch.backends.cpu.get_cpu_capability() == "AVX512" else torch.mm
 
 
 @torch.no_grad()
@@ -16,28 +31,104 @@ def parseval_retraction_(weight: Tensor, beta: float) -> Tensor:
 
     Args:
         weight: (out, ...), taken as a matrix with one row per output, in any memory format; its products are computed in at
-            least float32.
+            least float32, on accelerators from bfloat16.
         beta: β, above 0 and at most 1/2; a larger one would push singular values above 1.
 
     Raises ValueError for a weight of fewer than two axes or another β.
     """
     if weight.dim() < 2:
         raise ValueError(f"a weight matrix has at least two axes; this one has shape {tuple(weight.shape)}")
-    if not 0 < beta <= 0.5:
-        raise ValueError(f"beta is the β of the Parseval retraction: above 0 and at most 0.5, not {beta}")
-    # the order of W's columns makes no difference; in that of memory nothing is copied, with channels last either
-    stored = weight.movedim(1, -1) if weight.is_contiguous(memory_format=torch.channels_last) else weight
-    matrix = at_least_float32(stored.flatten(1))
-    wide = matrix.shape[0] <= matrix.shape[1]
-    with torch.autocast(weight.device.type, enabled=False):
-        # (WWᵀ)W or W(WᵀW), whichever has the smaller square matrix
-        cubic = product(product(matrix, matrix.T), matrix) if wide else product(matrix, product(matrix.T, matrix))
-    stored.copy_(matrix.lerp(cubic, -beta).view(stored.shape))
+    _retract_([weight], beta)
     return weight
 
 
+@torch.no_grad()
 def parseval_retract_(model: nn.Module, beta: float) -> None:
     """Apply `parseval_retraction_` to every parameter of `model` with more than one axis, the classifier's included."""
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parseval_retraction_(parameter, beta)
+    _retract_([parameter for parameter in model.parameters() if parameter.dim() > 1], beta)
+
+
+def _retract_(weights: Sequence[Tensor], beta: float) -> None:
+    if not 0 < beta <= 0.5:
+        raise ValueError(f"beta is the β of the Parseval retraction: above 0 and at most 0.5, not {beta}")
+    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for weight in weights:
+        # the order of W's columns makes no difference; in that of memory nothing is copied, with channels last either
+        last = weight.is_contiguous(memory_format=torch.channels_last)
+        by_device[weight.device].append(weight.movedim(1, -1) if last else weight)
+    for device, here in by_device.items():
+        with torch.autocast(device.type, enabled=False):
+            if device.type == "cpu":
+                for weight in here:
+                    _retract_one_(weight, beta)
+            else:
+                _retract_stacked_(here, beta, _has_bfloat16(device))
+
+
+def _retract_one_(weight: Tensor, beta: float) -> None:
+    matrix = at_least_float32(weight.flatten(1))
+    # (I − WWᵀ)W or W(I − WᵀW), whichever has the smaller square matrix
+    wide = matrix.shape[0] <= matrix.shape[1]
+    rest = _rest(matrix if wide else matrix.T)
+    step = (_product(rest, matrix) if wide else _product(matrix, rest)).view(weight.shape)
+    if matrix.dtype == weight.dtype:
+        weight.add_(step, alpha=beta)
+    else:
+        weight.copy_(matrix.view(weight.shape).add(step, alpha=beta))
+
+
+def _rest(rows: Tensor) -> Tensor:
+    """Return I − X Xᵀ of a matrix X (n, d), shape (n, n)."""
+    size = len(rows)
+    if size <= BLOCK:
+        gram = _product(rows, rows.T)
+    else:
+        gram = rows.new_empty(size, size)
+        for start in range(0, size, BLOCK):
+            end = start + BLOCK
+            gram[start:end, start:] = _product(rows[start:end], rows[start:].T)
+            gram[end:, start:end] = gram[start:end, end:].T
+    gram.neg_().diagonal().add_(1)
+    return gram
+
+
+def _retract_stacked_(weights: Sequence[Tensor], beta: float, bfloat16: bool) -> None:
+    """Change all weights of one shape by the same operations; `bfloat16`: whether to round float32 ones for the products."""
+    shapes: dict[tuple[torch.Size, torch.dtype], list[int]] = defaultdict(list)
+    for place, weight in enumerate(weights):
+        rounded = bfloat16 and weight.dtype == torch.float32
+        dtype = torch.bfloat16 if rounded else torch.promote_types(weight.dtype, torch.float32)
+        shapes[weight.shape, dtype].append(place)
+    stacks = {
+        key: torch.empty(len(places), *key[0], dtype=key[1], device=weights[0].device) for key, places in shapes.items()
+    }
+    places = [place for group in shapes.values() for place in group]
+    ordered = [weights[place] for place in places]
+    # one operation, which also rounds
+    torch._foreach_copy_([copy for stack in stacks.values() for copy in stack.unbind()], ordered)
+    largest = max(min(weight.shape[0], weight[0].numel()) for weight in weights)
+    identities = {
+        dtype: torch.eye(largest, dtype=dtype, device=weights[0].device) for dtype in {dtype for _, dtype in shapes}
+    }
+    steps: list[Tensor] = []
+    for (shape, dtype), stack in stacks.items():
+        matrices = stack.flatten(2)
+        wide = matrices.shape[1] <= matrices.shape[2]
+        rows = matrices if wide else matrices.mT
+        identity = identities[dtype][: rows.shape[1], : rows.shape[1]].expand(len(rows), -1, -1)
+        rest = torch.baddbmm(identity, rows, rows.mT, alpha=-1)
+        step = _with_float32_sums(rest, matrices) if wide else _with_float32_sums(matrices, rest)
+        steps += step.view(len(stack), *shape).unbind()
+    torch._foreach_add_(ordered, steps, alpha=beta)
+
+
+def _with_float32_sums(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products of two stacks of matrices, in float32 if they are bfloat16."""
+    if a.dtype != torch.bfloat16:
+        return torch.bmm(a, b)
+    # only CUDA's product can return another type
+    return torch.bmm(a.float(), b.float()) if a.device.type == "cpu" else torch.bmm(a, b, out_dtype=torch.float32)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,13 +1,14 @@
 """Layers and the base class of the networks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.normalization import counted_together
+from lgg.models.normalization import counted_together, transformed
 
 
 class Convolution(nn.Conv2d):
@@ -23,6 +24,9 @@ class Convolution(nn.Conv2d):
         share: with `scaled`, another factor of the weight.
     """
 
+    #: what the network has prepared for the pass it is in, see `prepared_weights`
+    prepared: Tensor | None = None
+
     def __init__(
         self,
         channels_in: int,
@@ -36,8 +40,8 @@ class Convolution(nn.Conv2d):
         super().__init__(channels_in, channels_out, size, stride, padding=size // 2, bias=False)
         self.scale = share * (2 * size**2 + 1) ** -0.5 if scaled else None
 
-    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return the convolution of images (B, C, H, W); with `weight`, if there is one, in place of the scaled weight."""
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.prepared
         if weight is None:
             # scale the weight, which has far fewer values than the activations
             weight = self.weight if self.scale is None else self.weight * self.scale
@@ -45,30 +49,78 @@ class Convolution(nn.Conv2d):
         return out
 
 
-def scaled_weights(model: nn.Module) -> dict[nn.Module, Tensor]:
-    """Return the scaled weight of each scaled convolution in `model`, computed in one operation on a GPU."""
-    layers = [layer for layer in model.modules() if isinstance(layer, Convolution) and layer.scale is not None]
+@contextmanager
+def prepared_weights(model: nn.Module) -> Iterator[None]:
+    """Let every `Convolution` of `model` inside use a weight that is scaled and cast together with those of all others.
+
+    Autocast would start an operation for each weight and one for each gradient, which cost a GPU more than their arithmetic.
+    Values and gradients are the same.
+    """
+    layers = [] if transformed() else [layer for layer in model.modules() if isinstance(layer, Convolution)]
+    dtype = _autocast_type([layer.weight for layer in layers])
+    if dtype is None:
+        layers = [layer for layer in layers if layer.scale is not None]
     if not layers:
-        return {}
-    return dict(
-        zip(layers, _Scaled.apply([layer.scale for layer in layers], *(one.weight for one in layers)), strict=True)
-    )
+        yield
+        return
+    scaled = any(layer.scale is not None for layer in layers)
+    factors = [1.0 if layer.scale is None else layer.scale for layer in layers] if scaled else None
+    weights = _Prepared.apply(factors, dtype, *(layer.weight for layer in layers))
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.prepared = weight
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.prepared = None
 
 
-class _Scaled(torch.autograd.Function):
-    """Tensors times a factor each; autograd would start an operation for the gradient of each."""
+def _autocast_type(weights: Sequence[Tensor]) -> torch.dtype | None:
+    """Return the type that autocast casts these weights to; None if it does not, or if they are not all float32."""
+    kinds = {(weight.device.type, weight.dtype) for weight in weights}
+    if len(kinds) != 1:
+        return None
+    ((device, dtype),) = kinds
+    enabled = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if enabled and dtype == torch.float32 else None
+
+
+class _Prepared(torch.autograd.Function):
+    """Tensors times a factor each, unless `factors` is None, cast to `dtype`, unless it is None; their products are of the
+    wider of the two types.
+    """
 
     @staticmethod
-    def forward(factors: list[float], *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(torch._foreach_mul(tensors, factors))
+    def forward(
+        ctx: Any, factors: Sequence[float] | None, dtype: torch.dtype | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.factors, ctx.dtype = factors, None if dtype is None else tensors[0].dtype
+        results = list(tensors)
+        if dtype is not None:
+            results = _cast(results, torch.promote_types(dtype, results[0].dtype))
+        if factors is not None:
+            results = list(torch._foreach_mul(results, factors))
+        return tuple(results if dtype is None else _cast(results, dtype))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
-        ctx.factors = inputs[0]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        # of layers that were used, so that the others have no gradient rather than zeros
+        places = [place for place, gradient in enumerate(gradients) if gradient is not None]
+        factors = None if ctx.factors is None else [ctx.factors[place] for place in places]
+        found: list[Tensor | None] = [None] * len(gradients)
+        results = _Prepared.apply(factors, ctx.dtype, *(gradients[place] for place in places)) if places else ()
+        for place, result in zip(places, results, strict=True):
+            found[place] = result
+        return None, None, *found
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_Scaled.apply(ctx.factors, *gradients)
+
+def _cast(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    if tensors[0].dtype == dtype:
+        return tensors
+    results = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    torch._foreach_copy_(results, tensors)
+    return results
 
 
 class PointwiseConvolution(Convolution):
@@ -86,8 +138,8 @@ class PointwiseConvolution(Convolution):
         super().__init__(channels_in, channels_out, 1, scaled=scaled, share=share)
         self.taken = stride
 
-    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        return super().forward(F.avg_pool2d(x, 1, self.taken) if self.taken > 1 else x, weight)
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.avg_pool2d(x, 1, self.taken) if self.taken > 1 else x)
 
 
 def average_pixels(x: Tensor) -> Tensor:
@@ -125,6 +177,6 @@ class ImageClassifier(nn.Module):
 
     def forward(self, x: Tensor, return_representations: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Return logits (B, C) for images (B, 3, H, W) in [0, 1], with the list of representations if requested."""
-        with counted_together():
+        with counted_together(), prepared_weights(self):
             logits, representations = self._compute((x - self.mean) / self.std)
         return (logits, representations) if return_representations else logits

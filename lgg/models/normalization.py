@@ -34,7 +34,7 @@ _counting = _Counting()
 @contextmanager
 def counted_together() -> Iterator[None]:
     """Let the layers inside count their batches at the end, all in one operation on a GPU instead of one per layer."""
-    if _counting.counters is not None or _transformed():
+    if _counting.counters is not None or transformed():
         yield
         return
     _counting.counters = counters = []
@@ -50,7 +50,7 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation of images (B, C, H, W), equal to `nn.BatchNorm2d` up to rounding; its argument is C."""
 
     def forward(self, x: Tensor) -> Tensor:
-        groups = 1 if _transformed() else _groups(x)
+        groups = 1 if transformed() else _groups(x)
         if groups == 1:
             return self._by_pytorch(x)
         if not self.training:
@@ -84,7 +84,7 @@ class BatchNorm(nn.BatchNorm2d):
             _counting.counters.append(self.num_batches_tracked)
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Return whether torch.compile or a transform of torch.func is at work, which then use PyTorch's own implementation."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 

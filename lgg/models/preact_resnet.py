@@ -1,11 +1,11 @@
 """The pre-activation ResNet18 of Sections 3, 4.2 and 4.3 (He et al. 2016)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution, average_pixels, scaled_weights
+from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution, average_pixels
 from lgg.models.normalization import BatchNorm
 
 
@@ -30,13 +30,12 @@ class PreActBlock(nn.Module):
             self.shortcut = PointwiseConvolution(channels_in, channels_out, stride, scaled=parseval, share=part)
             self.kept = 1.0
 
-    def forward(self, x: Tensor, weights: Mapping[nn.Module, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the block's output and the outputs of its two ReLUs, given the weights of its scaled convolutions."""
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the block's output and the outputs of its two ReLUs."""
         first = F.relu(self.bn1(x), inplace=True)
-        second = F.relu(self.bn2(self.conv1(first, weights.get(self.conv1))), inplace=True)
-        residual = x if self.shortcut is None else self.shortcut(first, weights.get(self.shortcut))
-        out = self.conv2(second, weights.get(self.conv2))
-        return out.add_(residual, alpha=self.kept), [first, second]
+        second = F.relu(self.bn2(self.conv1(first)), inplace=True)
+        residual = x if self.shortcut is None else self.shortcut(first)
+        return self.conv2(second).add_(residual, alpha=self.kept), [first, second]
 
 
 class PreActResNet18(ImageClassifier):
@@ -99,11 +98,10 @@ class PreActResNet18(ImageClassifier):
         self.classifier = nn.Linear(bottleneck or widths[-1], num_classes)
 
     def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        weights = scaled_weights(self)
-        x = self.conv(x, weights.get(self.conv))
+        x = self.conv(x)
         representations: list[Tensor] = []
         for block in self.blocks:
-            x, relus = block(x, weights)
+            x, relus = block(x)
             representations += relus
         last = F.relu(x, inplace=True)
         representations.append(last)

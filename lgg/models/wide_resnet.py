@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.models.base import ImageClassifier, PointwiseConvolution, average_pixels
+from lgg.models.base import Convolution, ImageClassifier, PointwiseConvolution, average_pixels
 from lgg.models.normalization import BatchNorm
 
 STEM_CHANNELS = 16  # for any width, as in the published code
@@ -16,9 +16,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.conv1 = Convolution(channels_in, channels_out, 3, stride)
         self.bn1 = BatchNorm(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.conv2 = Convolution(channels_out, channels_out, 3)
         self.bn2 = BatchNorm(channels_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
@@ -55,7 +55,7 @@ class WideResNet(ImageClassifier):
         if int(STEM_CHANNELS * width) < 1:
             raise ValueError(f"with width {width} the first stage has no channels")
         base = int(STEM_CHANNELS * width)
-        self.conv = nn.Conv2d(3, STEM_CHANNELS, 3, padding=1, bias=False)
+        self.conv = Convolution(3, STEM_CHANNELS, 3)
         self.bn = BatchNorm(STEM_CHANNELS)
         blocks = (depth - 4) // 6
         self.stage1 = _stage(STEM_CHANNELS, base, blocks, stride=1)

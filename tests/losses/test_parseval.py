@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lgg import models
-from lgg.losses import parseval_retract_, parseval_retraction_
+from lgg.losses import parseval, parseval_retract_, parseval_retraction_
 
 SHAPES = [(3, 7), (7, 3), (5, 5), (1, 4), (4, 1), (4, 2, 3, 3), (6, 2, 1, 1), (8, 3, 2)]
 
@@ -152,6 +152,85 @@ def test_all_weights_of_a_network_are_retracted_and_nothing_else():
     assert {"conv.weight", "blocks.2.shortcut.weight", "bottleneck.weight", "classifier.weight"} <= matrices
     for name in matrices:
         torch.testing.assert_close(model.state_dict()[name], parseval_retraction_(before[name], 0.05))
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (5, 3), (9, 10), (10, 9), (8, 8)])
+def test_blocks_of_the_square_matrix_make_no_difference(shape, monkeypatch):
+    monkeypatch.setattr(parseval, "BLOCK", 4)
+    weight = weight_of(shape)
+    expected = 1.1 * weight - 0.1 * weight @ weight.T @ weight
+    torch.testing.assert_close(parseval_retraction_(weight, 0.1), expected, rtol=1e-12, atol=1e-12)
+
+
+# Accelerators, whose form runs on the CPU too
+
+MIXED = [(4, 2, 3, 3), (3, 7), (4, 2, 3, 3), (7, 3), (6, 2, 1, 1), (3, 7), (2, 9, 1, 1), (4, 2, 3, 3), (5, 5)]
+
+
+def mixed(scale=1.0, dtype=torch.float64):
+    """Weights of several shapes, some of them channels-last."""
+    weights = [(scale * weight_of(shape, seed)).to(dtype) for seed, shape in enumerate(MIXED)]
+    return [w.contiguous(memory_format=torch.channels_last) if w.dim() == 4 and i else w for i, w in enumerate(weights)]
+
+
+def as_stored(weights):
+    return [w.movedim(1, -1) if w.is_contiguous(memory_format=torch.channels_last) else w for w in weights]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_weights_of_one_shape_changed_at_once_are_those_changed_one_by_one(dtype):
+    weights = mixed(0.5, dtype)
+    expected = [parseval_retraction_(weight.clone(), 0.2) for weight in weights]
+    formats = [weight.stride() for weight in weights]
+    parseval._retract_stacked_(as_stored(weights), 0.2, bfloat16=False)
+    # sums in another order, and for half precision one rounding of nearly the same numbers
+    accuracy = 8 * torch.finfo(dtype).eps
+    for weight, one in zip(weights, expected, strict=True):
+        torch.testing.assert_close(weight, one, rtol=accuracy, atol=accuracy)
+    assert [weight.stride() for weight in weights] == formats
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.5, 1.0])
+def test_products_of_bfloat16_change_the_step_by_no_more_than_their_rounding(scale):
+    """With rounded weights W + E and a rounded I − WWᵀ = R, to first order the step (I − WWᵀ)W changes by E − EWᵀW − WEᵀW −
+    WWᵀE + δR W. With unit roundoff u, spectral norm s and Frobenius norms, ‖E‖ ≤ u‖W‖ and ‖δR‖ ≤ u‖R‖."""
+    u, beta = 2.0**-8, 0.2
+    before = mixed(scale, torch.float32)
+    exact = [weight.double() for weight in before]
+    rounded = [weight.clone() for weight in before]
+    parseval._retract_stacked_(as_stored(rounded), beta, bfloat16=True)
+    for weight, start in zip(rounded, exact, strict=True):
+        w = start.flatten(1)
+        s, e = torch.linalg.matrix_norm(w, 2), u * w.norm()
+        # the smaller of the two square matrices, which differ by columns of zeros and their identity
+        rest = torch.eye(min(w.shape), dtype=w.dtype) - (w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w)
+        shift = e * (1 + 3 * s**2) + 3 * s * e**2 + e**3
+        of_rest = u * (rest.norm() + 2 * s * e + e**2 + e) * (s + e)
+        float32 = 2.0**-22 * (1 + s**2) * w.norm()
+        error = (weight.double() - parseval_retraction_(start.clone(), beta)).norm()
+        assert 0 < error <= beta * (shift + of_rest) + float32
+
+
+def test_a_step_of_bfloat16_leads_to_weights_that_are_orthonormal_to_its_precision():
+    weights = mixed(0.3, torch.float32)
+    for _ in range(200):
+        parseval._retract_stacked_(as_stored(weights), 0.2, bfloat16=True)
+    for weight in weights:
+        matrix = weight.double().flatten(1)
+        # rounded to orthonormal ones, values are off by at most the norm of the rounding
+        u = 2.0**-8 * matrix.norm()
+        assert (torch.linalg.svdvals(matrix) - 1).abs().max() <= 2 * u
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_it_is_the_form_of_accelerators():
+    here = mixed(0.5, torch.float32)
+    there = torch.nn.ParameterList([weight.to("cuda") for weight in here])
+    parseval_retract_(there, 0.2)
+    parseval._retract_stacked_(as_stored(here), 0.2, bfloat16=torch.cuda.is_bf16_supported(including_emulation=False))
+    for weight, expected in zip(there, here, strict=True):
+        # another order of the sums may round I − WWᵀ to a neighbour
+        torch.testing.assert_close(weight.detach().cpu(), expected, rtol=0, atol=0.2 * 2.0**-7 * 4)
 
 
 @pytest.mark.parametrize("shape", [(), (5,)])

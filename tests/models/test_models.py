@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from lgg import models
 from lgg.evaluation.size import count_operations, count_parameters
-from lgg.models.base import Convolution
+from lgg.models import base
+from lgg.models.base import Convolution, _Prepared
 
 NEUTRAL = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SMALL = [
@@ -255,6 +256,56 @@ def test_scaled_convolution_keeps_channels_last_and_passes_the_gradient_to_the_s
     assert out.is_contiguous(memory_format=torch.channels_last)
     out.sum().backward()
     assert layer.weight.grad.count_nonzero() == layer.weight.numel()
+
+
+@pytest.mark.parametrize(("name", "options"), SMALL)
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_prepared_at_once_give_the_bits_of_those_prepared_by_each_convolution(name, options, half, monkeypatch):
+    """In half precision, those of autocast."""
+    model, x, outcomes = build(name, **options).float().train(), images(2).float(), []
+    for _ in range(2):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = model(x)
+        logits.float().square().sum().backward()
+        outcomes.append([logits, *(parameter.grad for parameter in model.parameters())])
+        monkeypatch.setattr(base, "transformed", lambda: True)
+    assert all(map(torch.equal, *outcomes))
+    assert outcomes[0][1].dtype == torch.float32
+
+
+def test_weights_are_prepared_for_one_pass_of_their_network():
+    model, x = build("preact_resnet18", base_width=1, parseval=True).float(), images(2, 8).float()
+    prepared = []
+    model.blocks[0].conv1.register_forward_hook(lambda layer, _, __: prepared.append(layer.prepared))
+    model.blocks[7].conv2.register_forward_hook(lambda _, __, out: out.flatten()[:0].view(2, 3))
+    with pytest.raises(RuntimeError):  # in the middle of the pass
+        model(x)
+    torch.testing.assert_close(prepared[0], model.blocks[0].conv1.weight / math.sqrt(19))
+    assert all(layer.prepared is None for layer in model.modules() if isinstance(layer, Convolution))
+
+
+def test_a_convolution_that_is_not_used_or_not_trained_has_no_gradient():
+    model = build("preact_resnet18", base_width=1, parseval=True).float()
+    model.unused = Convolution(3, 2, 3, scaled=True)
+    model.conv.weight.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(images(2, 8).float()).sum().backward()
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is None} == {
+        "unused.weight",
+        "conv.weight",
+    }
+
+
+def test_prepared_weights_can_be_differentiated_repeatedly():
+    pair = [weight.double().requires_grad_() for weight in torch.randn(2, 3)]
+    for factors in (None, [2.0, 3.0]):
+        assert torch.autograd.gradgradcheck(
+            lambda *two, factors=factors: sum(
+                one.pow(3).sum() for one in _Prepared.apply(factors, torch.float64, *two)
+            ),
+            pair,
+        )
 
 
 def test_weights_are_drawn_from_the_generator_of_torch():

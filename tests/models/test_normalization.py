@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
+from lgg import models
 from lgg.models import normalization
 from lgg.models.normalization import BatchNorm
 
@@ -150,3 +151,60 @@ def test_torch_func_gives_the_gradient_of_autograd():
     expected = torch.autograd.grad(layer(x).square().mul(x.cos()).sum(), list(layer.parameters()))
     for (name, _), gradient in zip(layer.named_parameters(), expected, strict=True):
         assert_close(found[name], gradient)
+
+
+# Counters of batches
+
+
+def counters_of(model):
+    return [layer.num_batches_tracked.item() for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("least", [0, 2**15])
+def test_every_pass_in_training_is_counted_once_by_every_layer(least, monkeypatch):
+    monkeypatch.setattr(normalization, "LEAST", least)
+    model = models.build("wide_resnet", num_classes=2, depth=10, width=0.5).train()
+    x = torch.rand(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    model(x)
+    assert set(counters_of(model)) == {1}
+    model.eval()(x)
+    model.train()(x)
+    assert set(counters_of(model)) == {2}
+    # layers in evaluation mode see no batch
+    model.bn.eval()
+    model(x)
+    assert model.bn.num_batches_tracked == 2
+    assert sorted({*counters_of(model)}) == [2, 3]
+
+
+def test_outside_of_a_network_a_layer_counts_by_itself():
+    layer, x = BatchNorm(normalization.WIDE), images((2, normalization.WIDE, 2, 2), dtype=torch.float32)
+    layer(x)
+    assert layer.num_batches_tracked == 1
+    with normalization.counted_together():
+        layer(x)
+        # one network inside another
+        with normalization.counted_together():
+            layer(x)
+    assert layer.num_batches_tracked == 3
+    with pytest.raises(ValueError, match="expected 4D"), normalization.counted_together():
+        layer(x[0])
+    layer(x)
+    assert layer.num_batches_tracked == 4
+
+
+def test_left_to_the_network_it_is_still_pytorch_s_layer():
+    plain, ours = layers(normalization.WIDE)
+    size = (2, normalization.WIDE, 2, 2)
+    expected = outcome(plain, images(size))
+    with normalization.counted_together():
+        found = outcome(ours, images(size))
+    assert all(map(torch.equal, [*found[:-1], ours.num_batches_tracked], expected))
+    # without a momentum, running averages need the number of batches at once
+    for layer in layers(normalization.WIDE):
+        layer.momentum = None
+        with normalization.counted_together():
+            for seed in (0, 1):
+                layer(images(size, seed))
+        means = [images(size, seed).mean(dim=(0, 2, 3)) for seed in (0, 1)]
+        assert_close(layer.running_mean, torch.stack(means).mean(dim=0))
