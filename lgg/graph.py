@@ -2,16 +2,21 @@
 
 All functions take and return torch tensors on any device. Similarities and distances are computed in at least float32,
 even inside an autocast region.
+
+Graphs of N layers of one batch are one tensor (N, B, B), since on a GPU the number of operations decides how long small
+ones take: one product per layer, then each step for all layers at once. Steps whose gradients would take autograd many
+operations have a closed form of them; a gradient that will itself be differentiated is left to autograd.
 """
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lgg.products import gram, is_wrapped, product
+from lgg.products import gradient_by_autograd, grams, inner_products, product, sums_type, times_layers
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
 
@@ -27,7 +32,10 @@ def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        values = (
+            one for value in (*args, *kwargs.values()) for one in (value if isinstance(value, Sequence) else [value])
+        )
+        tensors = (value for value in values if isinstance(value, Tensor))
         with torch.autocast(next((tensor.device.type for tensor in tensors), "cpu"), enabled=False):
             return function(*args, **kwargs)
 
@@ -67,8 +75,7 @@ def batch_size(x: Tensor) -> int:
 
 def _flatten(x: Tensor) -> Tensor:
     batch_size(x)
-    # torch.vmap does not expose the order in memory
-    if x.dim() == 4 and not is_wrapped(x) and x.is_contiguous(memory_format=torch.channels_last):
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
     return x.flatten(1)
 
@@ -79,24 +86,91 @@ def unit_rows(x: Tensor) -> Tensor:
     A row of zeros has no direction: it stays zero, has similarity zero to all others and receives no gradient.
     """
     rows = flatten_rows(x)
-    return rows * _inverse(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+    return rows * _inverse_lengths(rows.square().sum(dim=1, keepdim=True))
 
 
-def _cosines(x: Tensor) -> Tensor:
-    """Return the cosines of the angles between the rows of `x` (B, ...), shape (B, B); zero for a row of zeros."""
-    # scaling the few products costs less than scaling the rows
-    products = gram(flatten_rows(x))
-    squares = products.diagonal()
-    present = squares > torch.finfo(squares.dtype).tiny
-    inverse = torch.where(present, torch.where(present, squares, 1.0).rsqrt(), 0.0)
-    return inverse[:, None] * products * inverse[None, :]
+def _inverse_roots(values: Tensor, least: float) -> Tensor:
+    """Return 1/√v for each of `values` v, zero for those that are not above `least`, with a gradient of zero."""
+    # 1/√∞ is zero; two operations, and none divides by zero
+    return F.threshold(values, least, torch.inf).rsqrt()
 
 
-def _inverse(norms: Tensor) -> Tensor:
-    """Return the reciprocals of `norms`, zero for norms that are practically zero."""
-    # below this, the squared norm that the gradient divides by would underflow
-    present = norms > torch.finfo(norms.dtype).tiny ** 0.5
-    return torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
+def _inverse_lengths(squares: Tensor) -> Tensor:
+    """Return 1/‖x_i‖ from ‖x_i‖² of any shape; zero for rows that are practically zero."""
+    return _inverse_roots(squares, torch.finfo(squares.dtype).tiny)
+
+
+def _diagonal(matrices: Tensor) -> Tensor:
+    """Return the diagonals (..., B) of matrices (..., B, B), a view."""
+    return matrices.diagonal(dim1=-2, dim2=-1)
+
+
+def _scaled(matrix: Tensor, scale: Tensor) -> Tensor:
+    """Return diag(s) M diag(s) for matrices (..., B, B) and `scale` s (..., B)."""
+    return scale[..., :, None] * matrix * scale[..., None, :]
+
+
+def _scaled_in_place(matrix: Tensor, scale: Tensor) -> Tensor:
+    """Return `_scaled`, in one new tensor and without a gradient."""
+    return (matrix * scale[..., :, None]).mul_(scale[..., None, :])
+
+
+def _cosines(products: Tensor, loops: bool) -> Tensor:
+    """Return the cosines of the angles between rows from their inner products (..., B, B); zero for a row of zeros."""
+    if torch.compiler.is_compiling():
+        return _Cosines.plain(products, loops)
+    value: Tensor = _Cosines.apply(products, loops)[0]
+    return value
+
+
+class _Cosines(torch.autograd.Function):
+    """A_ij = G_ij / √(G_ii G_jj) from inner products G (..., B, B), with zeros on the diagonal unless `loops`.
+
+    With r_i = 1/√G_ii and N = E + Eᵀ for a gradient E = ∂/∂A, ∂/∂G is r_i E_ij r_j − ½ diag(r_i² Σ_j N_ij A_ij). Scaling the
+    few products costs less than scaling the rows.
+    """
+
+    @staticmethod
+    def plain(products: Tensor, loops: bool) -> Tensor:
+        cosines = _scaled(products, _inverse_lengths(_diagonal(products)))
+        return cosines if loops else _without_loops(cosines)
+
+    @staticmethod
+    def forward(products: Tensor, loops: bool) -> tuple[Tensor, Tensor]:
+        inverse = _inverse_lengths(_diagonal(products))
+        cosines = _scaled_in_place(products, inverse)
+        if not loops:
+            _diagonal(cosines).zero_()
+        return cosines, inverse
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        products, ctx.loops = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(products, *output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        products, cosines, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *gradient_by_autograd(lambda g: _Cosines.plain(g, ctx.loops), [products], gradient), None
+        result = _scaled_in_place(gradient, inverse)
+        along = _both_ways(gradient, cosines).mul_(inverse)
+        diagonal = _diagonal(result)
+        if not ctx.loops:
+            diagonal.zero_()
+        diagonal.addcmul_(along, inverse, value=-0.5)
+        return result, None
+
+
+def _both_ways(gradient: Tensor, values: Tensor) -> Tensor:
+    """Return Σ_j (E_ij + E_ji) A_ij for a gradient E and symmetric `values` A (..., B, B), shape (..., B)."""
+    return (gradient + gradient.mT).mul_(values).sum(dim=-1)
+
+
+def _without_loops(weights: Tensor) -> Tensor:
+    """Return `weights` (..., B, B) with zeros on the diagonal."""
+    return weights.masked_fill(torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device), 0.0)
 
 
 @_outside_autocast
@@ -108,46 +182,224 @@ def pairwise_distances(x: Tensor, *, squared: bool = False) -> Tensor:
     centred first, which leaves distances unchanged and reduces the error. The gradient of the distance between two equal
     rows is zero.
     """
-    rows = flatten_rows(x)
-    if rows.shape[1] <= MOST_DIMENSIONS_SUBTRACTED:
-        distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-        return distances.square() if squared else distances
-    rows = rows - rows.mean(dim=0, keepdim=True)
-    products = gram(rows)
+    return distances_of_layers([x], squared=squared).squeeze(0)
+
+
+@_outside_autocast
+def distances_of_layers(layers: Sequence[Tensor], *, squared: bool = False) -> Tensor:
+    """Return `pairwise_distances` of each of N representations (B, ...) of one batch, shape (N, B, B)."""
+    columns = [_flatten(x) for x in layers]
+    dtype = sums_type(columns)
+    few = [x.shape[1] <= MOST_DIMENSIONS_SUBTRACTED for x in columns]
+    many = [x for x, subtracted in zip(columns, few, strict=True) if not subtracted]
+    multiplied = _distances_by_products(many, squared) if many else None
+    if multiplied is not None and len(many) == len(columns):
+        return multiplied
+    others = iter(() if multiplied is None else multiplied.unbind())
+    each = [
+        _subtracted(x.to(dtype), squared) if subtracted else next(others).to(dtype)
+        for x, subtracted in zip(columns, few, strict=True)
+    ]
+    return torch.stack(each) if len(each) > 1 else each[0][None]
+
+
+def _subtracted(rows: Tensor, squared: bool) -> Tensor:
+    """Return the distances between `rows` (B, d), or their squares, from the differences of coordinates."""
+    distances: Tensor = _plain_subtracted(rows) if torch.compiler.is_compiling() else _Subtracted.apply(rows)
+    return distances.square() if squared else distances
+
+
+def _plain_subtracted(rows: Tensor) -> Tensor:
+    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+class _Subtracted(torch.autograd.Function):
+    """`torch.cdist` of `rows` with themselves; its own gradient takes two passes, one for each of its arguments."""
+
+    @staticmethod
+    def forward(rows: Tensor) -> Tensor:
+        return _plain_subtracted(rows)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor | None:
+        rows, distances = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return gradient_by_autograd(_plain_subtracted, [rows], gradient)[0]
+        both = (gradient + gradient.T).contiguous()
+        found: Tensor = torch.ops.aten._cdist_backward(both, rows, rows, 2.0, distances)
+        return found
+
+
+def _distances_by_products(columns: Sequence[Tensor], squared: bool) -> Tensor:
+    """Return the distances between the rows of each of `columns` (B, d), or their squares, from inner products."""
+    if torch.compiler.is_compiling():
+        return _DistancesByProducts.plain(squared, *columns)
+    distances: Tensor = _DistancesByProducts.apply(squared, *columns)[0]
+    return distances
+
+
+def _squares(products: Tensor) -> Tensor:
+    """Return ‖x_i − x_j‖² from inner products (..., B, B)."""
     # norms from the same product, so that they cancel to exactly zero for equal rows
-    norms = products.diagonal()
-    squares = norms[:, None] + norms[None, :] - 2.0 * products
-    positive = squares > 0
-    squares = torch.where(positive, squares, 0.0)
-    return squares if squared else torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+    norms = _diagonal(products)
+    return torch.sub(norms[..., :, None] + norms[..., None, :], products, alpha=2.0)
+
+
+class _DistancesByProducts(torch.autograd.Function):
+    """Distances D (N, B, B) of layers (B, d), or their squares, from inner products of centred rows.
+
+    With E = ∂/∂D, the gradient of a layer is Σ_j W_ij (x_i − x_j), where W = (E + Eᵀ) / D, zero where D is, and 2 (E + Eᵀ)
+    for squares. It is the product of diag(W 1) − W and the centred rows: the rows of that matrix sum to zero, so the mean
+    that was subtracted has no part in it.
+    """
+
+    @staticmethod
+    def plain(squared: bool, *columns: Tensor) -> Tensor:
+        dtype = sums_type(columns)
+        squares = _squares(grams([x - x.mean(dim=0, keepdim=True, dtype=dtype) for x in columns]))
+        positive = squares > 0
+        if squared:
+            return torch.where(positive, squares, 0.0)
+        return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+
+    @staticmethod
+    def forward(squared: bool, *columns: Tensor) -> tuple[Tensor, ...]:
+        """Return D, and mean − x for each layer: it has the inner products of x − mean, and spares the gradient a sign."""
+        dtype = sums_type(columns)
+        centred = [torch.sub(x.mean(dim=0, keepdim=True, dtype=dtype), x) for x in columns]
+        squares = _squares(inner_products(centred)).clamp_min_(0.0)
+        return squares if squared else squares.sqrt_(), *centred
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.squared, *columns = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output, *columns)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        distances, *saved = ctx.saved_tensors
+        centred, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        if gradient is None:
+            return (None,) * (1 + len(columns))
+        if torch.is_grad_enabled():
+            plain = partial(_DistancesByProducts.plain, ctx.squared)
+            return None, *gradient_by_autograd(plain, columns, gradient)
+        weights = gradient + gradient.mT
+        # a distance of zero is replaced by infinity, so that its weight is zero
+        weights = weights.mul_(2.0) if ctx.squared else weights.div_(F.threshold(distances, 0.0, torch.inf))
+        _diagonal(weights).sub_(weights.sum(dim=-1))
+        found = times_layers(weights, centred, ctx.needs_input_grad[1:])
+        return None, *(None if x is None else x.to(column.dtype) for x, column in zip(found, columns, strict=True))
+
+
+def shares(distances: Tensor) -> Tensor:
+    """Return `distances` (N, B, B), each divided by their sum over a layer; zeros where all are zero.
+
+    This is the distance relative to the layer's mean, divided by the number of ordered pairs.
+    """
+    value: Tensor = _Shares.plain(distances) if torch.compiler.is_compiling() else _Shares.apply(distances)[0]
+    return value
+
+
+def _total(distances: Tensor) -> Tensor:
+    return F.threshold(distances.sum(dim=(-2, -1), keepdim=True), 0.0, 1.0)
+
+
+class _Shares(torch.autograd.Function):
+    """R = D / ΣD, with the gradient (E − ⟨E, R⟩) / ΣD for E = ∂/∂R."""
+
+    @staticmethod
+    def plain(distances: Tensor) -> Tensor:
+        return distances / _total(distances)
+
+    @staticmethod
+    def forward(distances: Tensor) -> tuple[Tensor, Tensor]:
+        total = _total(distances)
+        return distances / total, total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, *output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor | None:
+        distances, found, total = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return gradient_by_autograd(_Shares.plain, [distances], gradient)[0]
+        along = (gradient * found).sum(dim=(-2, -1), keepdim=True)
+        return (gradient - along).div_(total)
+
+
+def pairs(size: int) -> int:
+    """Return the number of ordered pairs of distinct inputs in a batch of `size`, or 1 where there are none."""
+    return max(1, size * (size - 1))
 
 
 def nearest_neighbours(weights: Tensor, k: int) -> Tensor:
-    """Return a mask (B, B), true if either vertex is among the `k` most similar of the other (Section 3.3, steps 2 and 3).
+    """Return a mask, true if either vertex is among the `k` most similar of the other (Section 3.3, steps 2 and 3).
 
-    `weights` (B, B) are the similarities. A vertex is not its own neighbour; with k of at least B − 1 all pairs are kept.
+    `weights` (..., B, B) are the similarities, and the mask has their shape. A vertex is not its own neighbour; with k of at
+    least B − 1 all pairs are kept.
+
     Raises ValueError unless 1 ≤ k ≤ B.
     """
-    size = weights.shape[0]
+    size = weights.shape[-1]
     if not 1 <= k <= size:
         raise ValueError(f"k, the number of neighbours in a batch of {size}, must be between 1 and {size}, not {k}")
     diagonal = torch.eye(size, dtype=torch.bool, device=weights.device)
     if k >= size - 1:
-        return ~diagonal
-    chosen = weights.detach().masked_fill(diagonal, -torch.inf).topk(k, dim=1).indices
-    mask = torch.zeros_like(diagonal).scatter(1, chosen, True)
-    return mask | mask.T
+        return (~diagonal).expand_as(weights)
+    chosen = weights.detach().masked_fill(diagonal, -torch.inf).topk(k, dim=-1).indices
+    mask = torch.zeros_like(weights, dtype=torch.bool).scatter(-1, chosen, True)
+    return mask | mask.mT
 
 
 def symmetric_normalization(adjacency: Tensor) -> Tensor:
-    """Return D^-1/2 A D^-1/2 for an adjacency matrix A (B, B) with degrees D (Section 3.3, step 4).
+    """Return D^-1/2 A D^-1/2 for adjacency matrices A (..., B, B) with degrees D (Section 3.3, step 4).
 
     The row and column of a vertex whose degree is not positive are zero.
     """
-    degrees = adjacency.sum(dim=1)
-    connected = degrees > 0
-    scale = torch.where(connected, torch.where(connected, degrees, 1.0).rsqrt(), 0.0)
-    return scale[:, None] * adjacency * scale[None, :]
+    if torch.compiler.is_compiling():
+        return _Normalized.plain(adjacency)
+    value: Tensor = _Normalized.apply(adjacency)[0]
+    return value
+
+
+class _Normalized(torch.autograd.Function):
+    """M = s_i A_ij s_j with s = D^-1/2.
+
+    For a gradient E = ∂/∂M, ∂/∂A is s_i E_ij s_j − ½ s_i² Σ_k (E_ik M_ik + E_ki M_ki).
+    """
+
+    @staticmethod
+    def plain(adjacency: Tensor) -> Tensor:
+        return _scaled(adjacency, _inverse_roots(adjacency.sum(dim=-1), 0.0))
+
+    @staticmethod
+    def forward(adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        scale = _inverse_roots(adjacency.sum(dim=-1), 0.0)
+        return _scaled_in_place(adjacency, scale), scale
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, *output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor | None:
+        adjacency, normalized, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return gradient_by_autograd(_Normalized.plain, [adjacency], gradient)[0]
+        parts = gradient * normalized
+        along = (parts.sum(dim=-1) + parts.sum(dim=-2)).mul_(scale)
+        return _scaled_in_place(gradient, scale).addcmul_(along[..., None], scale[..., None], value=-0.5)
 
 
 @_outside_autocast
@@ -162,25 +414,56 @@ def similarities(
 
     Arguments and errors are those of `similarity_graph`.
     """
+    return similarities_of_layers(
+        [x], similarity=similarity, rbf_scale=rbf_scale, relative_distances=relative_distances
+    ).squeeze(0)
+
+
+@_outside_autocast
+def similarities_of_layers(
+    layers: Sequence[Tensor],
+    *,
+    similarity: Similarity = "cosine",
+    rbf_scale: float | None = None,
+    relative_distances: bool = False,
+    loops: bool = True,
+) -> Tensor:
+    """Return `similarities` of each of N representations (B, ...) of one batch, shape (N, B, B).
+
+    Without `loops` the diagonals are zero.
+    """
     if similarity == "cosine":
-        return _cosines(x)
+        return _cosines(grams([_flatten(x) for x in layers]), loops)
     if similarity not in ("rbf", "rbf_squared"):
         raise ValueError(f"similarity must be one of {', '.join(get_args(Similarity))}, not {similarity!r}")
     scale = 2.0 if rbf_scale is None else rbf_scale
     if not scale > 0:
         raise ValueError(f"rbf_scale, the α of exp(−α·distance), must be positive, not {rbf_scale}")
-    distances = pairwise_distances(x, squared=similarity == "rbf_squared")
+    distances = distances_of_layers(layers, squared=similarity == "rbf_squared")
     if relative_distances:
-        mean = distances.sum() / max(1, len(distances) * (len(distances) - 1))
-        distances = distances / torch.where(mean > 0, mean, 1.0)
-    return torch.exp(-scale * distances)
+        distances, scale = shares(distances), scale * pairs(distances.shape[-1])
+    weights = torch.exp(-scale * distances)
+    return weights if loops else _without_loops(weights)
 
 
 def neighbours(weights: Tensor, k: int | None) -> Tensor:
-    """Return the mask (B, B) of a graph's edges: those of `nearest_neighbours`, or all but self-loops if `k` is None."""
+    """Return the mask of the edges of graphs (..., B, B): `nearest_neighbours`, or all but self-loops if `k` is None."""
     if k is not None:
         return nearest_neighbours(weights, k)
-    return ~torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+    return ~torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
+
+
+@_outside_autocast
+def graphs_of_layers(
+    layers: Sequence[Tensor], *, k: int | None, normalize: bool, similarity: Similarity, rbf_scale: float
+) -> Tensor:
+    """Return the graphs of N representations (B, ...) of one batch, by distances relative to their mean, shape (N, B, B)."""
+    weights = similarities_of_layers(
+        layers, similarity=similarity, rbf_scale=rbf_scale, relative_distances=True, loops=False
+    )
+    if k is not None:
+        weights = torch.where(nearest_neighbours(weights, k), weights, 0.0)
+    return symmetric_normalization(weights) if normalize else weights
 
 
 @_outside_autocast
@@ -220,7 +503,7 @@ def similarity_graph(
 def graph_of(weights: Tensor, edges: Tensor, *, normalize: bool = False, self_loops: bool = False) -> Tensor:
     """Return the adjacency matrix (B, B) with `weights` on `edges`; the other arguments are those of `similarity_graph`."""
     if self_loops:
-        edges = edges | torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+        edges = edges | torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
     adjacency = torch.where(edges, weights, 0.0)
     return symmetric_normalization(adjacency) if normalize else adjacency
 
@@ -263,11 +546,16 @@ def label_variation(adjacency: Tensor, labels: Tensor, *, power: int = 1, num_cl
     _check_square(adjacency)
     check_labels(labels, len(adjacency))
     _check_power(power)
-    adjacency = at_least_float32(adjacency)
+    return label_variations(at_least_float32(adjacency), labels, power=power, num_classes=num_classes)
+
+
+@_outside_autocast
+def label_variations(graphs: Tensor, labels: Tensor, *, power: int, num_classes: int | None = None) -> Tensor:
+    """Return `label_variation` of each of the adjacency matrices (..., B, B) of one batch in float32 or float64."""
     if power == 1:
-        return torch.where(labels[:, None] != labels[None, :], adjacency, 0.0).sum()
-    matrix = laplacian(adjacency)
-    return _trace_of_power(lambda u: matrix @ u, one_hot(labels, num_classes).to(adjacency.dtype), power)
+        return torch.where(labels[:, None] != labels[None, :], graphs, 0.0).sum(dim=(-2, -1))
+    matrices = torch.diag_embed(graphs.sum(dim=-1)) - graphs
+    return _trace_of_power(lambda u: matrices @ u, one_hot(labels, num_classes).to(graphs.dtype), power)
 
 
 @_outside_autocast
@@ -294,12 +582,27 @@ def cosine_label_variations(
     _check_power(power)
     with torch.autocast(labels.device.type, enabled=False):
         columns = [_flatten(x) for x in representations]
-        dtype = max((at_least_float32(x).dtype for x in columns), key=lambda kind: kind.itemsize)
-        v = one_hot(labels, num_classes).to(dtype)
-        if power <= 2:
-            values: Tensor = _CosineLabelVariations.apply(v, power, *columns)[0]
-            return values
-        return torch.stack([_cosine_trace_of_power(unit_rows(x), v, power) for x in columns])
+        own = one_hot(labels, num_classes)
+        if power > 2 or torch.compiler.is_compiling():
+            return _plain_variations(own, power, *columns)
+        form = _VariationsOfGraphs if _pays_to_form_graphs(columns) else _VariationsOfSums
+        values: Tensor = form.apply(own, power, *columns)[0]
+        return values
+
+
+#: the largest batch for which label variations of full cosine graphs are computed from matrices (B, B)
+MOST_INPUTS_OF_A_GRAPH = {"cpu": 0, "accelerator": 512}
+
+
+def _pays_to_form_graphs(columns: Sequence[Tensor]) -> bool:
+    """Return whether matrices (B, B) of layers (B, d) cost less than the form that is linear in B."""
+    device = "cpu" if columns[0].device.type == "cpu" else "accelerator"
+    return len(columns[0]) <= MOST_INPUTS_OF_A_GRAPH[device]
+
+
+def _plain_variations(own: Tensor, power: int, *columns: Tensor) -> Tensor:
+    """Return the label variations (N,) of layers (B, d) for one-hot labels `own` (B, C), in operations of autograd."""
+    return torch.stack([_cosine_trace_of_power(unit_rows(x), own, power) for x in columns])
 
 
 def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
@@ -308,86 +611,113 @@ def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
     return _trace_of_power(lambda u: degrees[:, None] * u - z @ (z.T @ u), v.to(z.dtype), power)
 
 
-class _CosineLabelVariations(torch.autograd.Function):
-    """tr(Vᵀ Lᵖ V) of the full cosine graphs of several layers for p = 1, 2, in few passes over the representations.
+def _variations(between: Tensor, own: Tensor, power: int) -> tuple[Tensor, Tensor]:
+    """Return σ (N,), and ∂σ/∂P divided by p (N, B, C), of N layers for p = 1 or 2.
 
-    With P = z s (B, C), the products of unit rows z_i and class sums s_c = Σ_{j∈c} z_j, the matrix LV has rows
-    (Σ_c P_ic) V_i − P_i. σ = ⟨V, LV⟩ for p = 1 and ‖LV‖² for p = 2. With Q = ∂σ/∂P, ∂σ/∂z = Q sᵀ + V (Qᵀ z).
-
-    Matrices (B, C) of all layers are stored in one tensor (L, B, C). Representations are saved in their own precision: the
-    gradient of a bfloat16 representation is computed by bfloat16 products accumulated in float32.
+    P are the similarities of inputs to the sums of the classes, (N, B, C). `between` is P with zeros for the `own` class
+    (B, C) of an input. Only these matter: LV is −P there, and for the own class the sum of the others. So σ = ⟨V, LV⟩ is the
+    sum of `between` for p = 1, and σ = ‖LV‖² for p = 2 has the derivatives 2 (P_ic + Σ_k P_ik); being quadratic, it is half
+    the product of P and these.
     """
+    if power == 1:
+        return between.sum(dim=(1, 2)), (~own).to(between.dtype).expand_as(between)
+    slopes = (between + between.sum(dim=2, keepdim=True)).masked_fill_(own, 0.0)
+    return (between * slopes).sum(dim=(1, 2)), slopes
 
-    generate_vmap_rule = True
 
-    @staticmethod
-    def forward(v: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
-        """Return σ (L,) for the one-hot label matrix v (B, C) and representations x (B, d) of any precision.
+class _LabelVariations(torch.autograd.Function):
+    """tr(Vᵀ Lᵖ V) of the full cosine graphs of N layers (B, d) for p = 1 or 2, with the gradient in closed form.
 
-        It is followed by the parts of σ that the gradient needs (see `_parts`).
-        """
-        inverse_norms, between, lv, *sums = _parts(v, columns, product)
-        values = between.sum(dim=(1, 2)) if power == 1 else lv.square().sum(dim=(1, 2))
-        return values, inverse_norms, between, lv, *sums
+    Both forms compute the similarities P of inputs to class sums, and the gradient from Q = ∂σ/∂P (see `_variations`).
+    Representations are saved in their own precision.
+    """
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        v, ctx.power, *columns = inputs
+        own, ctx.power, *columns = inputs
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(v, *output[1:], *columns)
+        ctx.layers = len(columns)
+        ctx.save_for_backward(own, *columns, *output[1:])
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        """Return ∂σ/∂x times `gradient` (L,) for each layer."""
-        v, inverse_norms, between, lv, *saved = ctx.saved_tensors
-        sums, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+    @classmethod
+    def backward(cls, ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        """Return ∂σ/∂x times `gradient` (N,) for each layer."""
+        own, *saved = ctx.saved_tensors
+        columns, parts = saved[: ctx.layers], saved[ctx.layers :]
         if gradient is None:
             return (None,) * (2 + len(columns))
-        multiply: Callable[[Tensor, Tensor], Tensor] = product
-        add: Callable[[Tensor, Tensor, Tensor], Tensor] = Tensor.addcmul_
         if torch.is_grad_enabled():
-            # the gradient will be differentiated again, so it is computed from tensors that depend on x
-            multiply, add = torch.matmul, torch.addcmul
-            inverse_norms, between, lv, *sums = _parts(v, columns, multiply)
-        others = 1.0 - v
-        q = others.expand_as(lv) if ctx.power == 1 else 2.0 * others * ((lv * v).sum(dim=2, keepdim=True) - lv)
-        # half of z·∂σ/∂z, which the derivative of z = x/‖x‖ subtracts along z; the other half is added below
-        along = (q * between).sum(dim=2, keepdim=True)
-        scale = gradient[:, None, None] * inverse_norms
-        both = torch.cat([q, v.expand_as(q)], dim=2) * scale
-        q = q * inverse_norms
+            plain = partial(_plain_variations, own, ctx.power)
+            return None, None, *gradient_by_autograd(plain, columns, gradient)
+        weights = gradient if ctx.power == 1 else ctx.power * gradient
+        return None, None, *cls.gradients(own, columns, weights[:, None, None], *parts)
+
+
+class _VariationsOfGraphs(_LabelVariations):
+    """The form of few operations: one product per layer for the cosines A, one for the gradient, the rest for all layers.
+
+    P = A V. With N = Q Vᵀ + V Qᵀ and r_i = 1/‖x_i‖, ∂σ/∂x is the product of r_i N_ij r_j − diag(r_i² Σ_j N_ij A_ij) and x.
+    """
+
+    @staticmethod
+    def forward(own: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
+        products = inner_products(columns)
+        inverse = _inverse_lengths(_diagonal(products))
+        cosines = _scaled_in_place(products, inverse)
+        between = (cosines @ own.to(cosines.dtype)).masked_fill_(own, 0.0)
+        values, slopes = _variations(between, own, power)
+        return values, cosines, inverse, slopes
+
+    @staticmethod
+    def gradients(
+        own: Tensor, columns: Sequence[Tensor], weights: Tensor, cosines: Tensor, inverse: Tensor, slopes: Tensor
+    ) -> Sequence[Tensor | None]:
+        halves = (slopes * weights) @ own.to(slopes.dtype).T
+        both = halves + halves.mT
+        along = (both * cosines).sum(dim=2).mul_(inverse)
+        result = _scaled_in_place(both, inverse)
+        # zero before: the own class has no slope
+        _diagonal(result).addcmul_(along, inverse, value=-1.0)
+        return times_layers(result, columns, [True] * len(columns))
+
+
+class _VariationsOfSums(_LabelVariations):
+    """The form that is linear in B: P = z s, of unit rows z (B, d) and class sums s = Vᵀ z, without a matrix (B, B).
+
+    ∂σ/∂z is Q sᵀ + V (Qᵀ z), from which the derivative of z = x/‖x‖ subtracts its part along z.
+    """
+
+    @staticmethod
+    def forward(own: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
+        dtype = sums_type(columns)
+        # converted for each use: a copy of all layers would take memory until the gradient
+        lengths = torch.stack([torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype) for x in columns])
+        inverse = _inverse_lengths(lengths.square())
+        members = own * inverse
+        sums = [product(one.T, x.to(dtype)) for one, x in zip(members, columns, strict=True)]
+        each = [product(x.to(dtype), one.T) for one, x in zip(sums, columns, strict=True)]
+        between = torch.stack(each).mul_(inverse).masked_fill_(own, 0.0)
+        values, slopes = _variations(between, own, power)
+        return values, inverse, slopes, *sums
+
+    @staticmethod
+    def gradients(
+        own: Tensor, columns: Sequence[Tensor], weights: Tensor, inverse: Tensor, slopes: Tensor, *sums: Tensor
+    ) -> Sequence[Tensor | None]:
+        slopes = slopes * inverse
+        both = torch.cat([slopes, own * inverse], dim=2).mul_(weights)
+        squares = inverse.square().neg_()
         results = []
         for layer, x in enumerate(columns):
-            # bfloat16 has float32's range, and rounding the summands loses no more digits than rounding their sum
-            kind = x.dtype if x.dtype == torch.bfloat16 else v.dtype
+            # see `times_layers`
+            kind = x.dtype if x.dtype == torch.bfloat16 else slopes.dtype
             rows = x.to(kind)
-            weighted = multiply(q[layer].T.to(kind), rows)
-            other_half = (v * multiply(rows, weighted.T)).sum(dim=1, keepdim=True) * inverse_norms[layer]
-            factor = (along[layer] + other_half) * -inverse_norms[layer] * scale[layer]
-            result = multiply(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
-            results.append(add(result, rows, factor.to(kind)).to(x.dtype))
-        return None, None, *results
-
-
-def _parts(v: Tensor, columns: Sequence[Tensor], multiply: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
-    """Return the parts of σ and of its gradient, for L representations x (B, d) and the one-hot label matrix v (B, C).
-
-    They are 1/‖x_i‖ (L, B, 1); the similarities of inputs to the sums of other classes (L, B, C), which is P with zeros for
-    an input's own class; LV (L, B, C); and the class sums (C, d) of each layer. `multiply` is the matrix product.
-    """
-    norms, sums, products = [], [], []
-    for x in columns:
-        rows = x.to(v.dtype)
-        norms.append(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
-        sums.append(multiply((v * _inverse(norms[-1])).T, rows))
-        products.append(multiply(rows, sums[-1].T))
-    inverse_norms = _inverse(torch.stack(norms))
-    between = torch.stack(products) * inverse_norms
-    within = between * v
-    between = between - within  # exact: an entry minus itself, or minus zero
-    lv = between.sum(dim=2, keepdim=True) * v - between
-    return inverse_norms, between, lv, *sums
+            weighted = product(slopes[layer].T.to(kind), rows)
+            result = product(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
+            along = torch.bmm(result[:, None], rows[:, :, None]).squeeze(2)
+            results.append(result.addcmul_(rows, (along * squares[layer]).to(kind)).to(x.dtype))
+        return results
 
 
 @_outside_autocast
@@ -446,7 +776,8 @@ def _trace_of_power(apply_laplacian: Callable[[Tensor], Tensor], v: Tensor, powe
     """Return tr(Vᵀ Lᵖ V) from products of L with thin matrices; L is symmetric, so Lᵖ is split into two halves."""
     for _ in range(power // 2):
         v = apply_laplacian(v)
-    return (v * apply_laplacian(v)).sum() if power % 2 else v.square().sum()
+    product_of_halves = v * apply_laplacian(v) if power % 2 else v.square()
+    return product_of_halves.sum(dim=(-2, -1))
 
 
 def _check_square(adjacency: Tensor) -> None:
