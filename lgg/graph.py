@@ -9,14 +9,14 @@ operations have a closed form of them; a gradient that will itself be differenti
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from functools import wraps
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgg.products import gradient_by_autograd, grams, inner_products, product, sums_type, times_layers
+from lgg.products import Call, ClosedForm, grams, inner_products, product, sums_type, times_layers
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
 
@@ -85,8 +85,26 @@ def unit_rows(x: Tensor) -> Tensor:
 
     A row of zeros has no direction: it stays zero, has similarity zero to all others and receives no gradient.
     """
-    rows = flatten_rows(x)
-    return rows * _inverse_lengths(rows.square().sum(dim=1, keepdim=True))
+    return _UnitRows.of(flatten_rows(x))
+
+
+class _UnitRows(ClosedForm):
+    """z_i = x_i / ‖x_i‖, with the gradient (E − z ⟨E, z⟩) / ‖x‖ for E = ∂/∂z."""
+
+    @staticmethod
+    def plain(rows: Tensor) -> Tensor:
+        return _UnitRows.forward(rows)[0]
+
+    @staticmethod
+    def forward(rows: Tensor) -> tuple[Tensor, Tensor]:
+        inverse = _inverse_lengths(rows.square().sum(dim=1, keepdim=True))
+        return rows * inverse, inverse
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        unit, inverse = call.results
+        along = (gradient * unit).sum(dim=1, keepdim=True)
+        return [torch.addcmul(gradient, unit, along, value=-1.0).mul_(inverse)]
 
 
 def _inverse_roots(values: Tensor, least: float) -> Tensor:
@@ -105,67 +123,46 @@ def _diagonal(matrices: Tensor) -> Tensor:
     return matrices.diagonal(dim1=-2, dim2=-1)
 
 
-def _scaled(matrix: Tensor, scale: Tensor) -> Tensor:
-    """Return diag(s) M diag(s) for matrices (..., B, B) and `scale` s (..., B)."""
-    return scale[..., :, None] * matrix * scale[..., None, :]
+def _scaled(matrices: Tensor, scale: Tensor) -> Tensor:
+    """Return diag(s) M diag(s) for matrices M (..., B, B) and `scale` s (..., B), without a gradient."""
+    return (matrices * scale[..., :, None]).mul_(scale[..., None, :])
 
 
-def _scaled_in_place(matrix: Tensor, scale: Tensor) -> Tensor:
-    """Return `_scaled`, in one new tensor and without a gradient."""
-    return (matrix * scale[..., :, None]).mul_(scale[..., None, :])
-
-
-def _cosines(products: Tensor, loops: bool) -> Tensor:
-    """Return the cosines of the angles between rows from their inner products (..., B, B); zero for a row of zeros."""
-    if torch.compiler.is_compiling():
-        return _Cosines.plain(products, loops)
-    value: Tensor = _Cosines.apply(products, loops)[0]
-    return value
-
-
-class _Cosines(torch.autograd.Function):
+class _Cosines(ClosedForm):
     """A_ij = G_ij / √(G_ii G_jj) from inner products G (..., B, B), with zeros on the diagonal unless `loops`.
 
-    With r_i = 1/√G_ii and N = E + Eᵀ for a gradient E = ∂/∂A, ∂/∂G is r_i E_ij r_j − ½ diag(r_i² Σ_j N_ij A_ij). Scaling the
-    few products costs less than scaling the rows.
+    With r_i = 1/√G_ii and E = ∂/∂A, ∂/∂G is r_i E_ij r_j − ½ diag(r_i² Σ_j (E_ij + E_ji) A_ij). Scaling the few products
+    costs less than scaling the rows.
     """
 
     @staticmethod
     def plain(products: Tensor, loops: bool) -> Tensor:
-        cosines = _scaled(products, _inverse_lengths(_diagonal(products)))
+        inverse = _inverse_lengths(_diagonal(products))
+        cosines = inverse[..., :, None] * products * inverse[..., None, :]
         return cosines if loops else _without_loops(cosines)
 
     @staticmethod
     def forward(products: Tensor, loops: bool) -> tuple[Tensor, Tensor]:
         inverse = _inverse_lengths(_diagonal(products))
-        cosines = _scaled_in_place(products, inverse)
+        cosines = _scaled(products, inverse)
         if not loops:
             _diagonal(cosines).zero_()
         return cosines, inverse
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        products, ctx.loops = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(products, *output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        products, cosines, inverse = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *gradient_by_autograd(lambda g: _Cosines.plain(g, ctx.loops), [products], gradient), None
-        result = _scaled_in_place(gradient, inverse)
-        along = _both_ways(gradient, cosines).mul_(inverse)
-        diagonal = _diagonal(result)
-        if not ctx.loops:
-            diagonal.zero_()
-        diagonal.addcmul_(along, inverse, value=-0.5)
-        return result, None
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        cosines, inverse = call.results
+        found = _scaled(gradient, inverse)
+        if not call.arguments[1]:  # loops
+            _diagonal(found).zero_()
+        _diagonal(found).addcmul_(_both_ways(gradient, cosines).mul_(inverse), inverse, value=-0.5)
+        return [found]
 
 
 def _both_ways(gradient: Tensor, values: Tensor) -> Tensor:
-    """Return Σ_j (E_ij + E_ji) A_ij for a gradient E and symmetric `values` A (..., B, B), shape (..., B)."""
-    return (gradient + gradient.mT).mul_(values).sum(dim=-1)
+    """Return Σ_j (E_ij A_ij + E_ji A_ji) for a gradient E and `values` A (..., B, B), shape (..., B)."""
+    parts = gradient * values
+    return (parts + parts.mT).sum(dim=-1)
 
 
 def _without_loops(weights: Tensor) -> Tensor:
@@ -188,158 +185,124 @@ def pairwise_distances(x: Tensor, *, squared: bool = False) -> Tensor:
 @_outside_autocast
 def distances_of_layers(layers: Sequence[Tensor], *, squared: bool = False) -> Tensor:
     """Return `pairwise_distances` of each of N representations (B, ...) of one batch, shape (N, B, B)."""
-    columns = [_flatten(x) for x in layers]
-    dtype = sums_type(columns)
-    few = [x.shape[1] <= MOST_DIMENSIONS_SUBTRACTED for x in columns]
-    many = [x for x, subtracted in zip(columns, few, strict=True) if not subtracted]
-    multiplied = _distances_by_products(many, squared) if many else None
-    if multiplied is not None and len(many) == len(columns):
-        return multiplied
-    others = iter(() if multiplied is None else multiplied.unbind())
-    each = [
-        _subtracted(x.to(dtype), squared) if subtracted else next(others).to(dtype)
-        for x, subtracted in zip(columns, few, strict=True)
-    ]
-    return torch.stack(each) if len(each) > 1 else each[0][None]
+    return _Distances.of(squared, *(_flatten(x) for x in layers))
 
 
-def _subtracted(rows: Tensor, squared: bool) -> Tensor:
-    """Return the distances between `rows` (B, d), or their squares, from the differences of coordinates."""
-    distances: Tensor = _plain_subtracted(rows) if torch.compiler.is_compiling() else _Subtracted.apply(rows)
-    return distances.square() if squared else distances
+def _is_subtracted(x: Tensor) -> bool:
+    return x.shape[1] <= MOST_DIMENSIONS_SUBTRACTED
 
 
-def _plain_subtracted(rows: Tensor) -> Tensor:
+def _subtracted(rows: Tensor) -> Tensor:
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-class _Subtracted(torch.autograd.Function):
-    """`torch.cdist` of `rows` with themselves; its own gradient takes two passes, one for each of its arguments."""
-
-    @staticmethod
-    def forward(rows: Tensor) -> Tensor:
-        return _plain_subtracted(rows)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs, output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor | None:
-        rows, distances = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return gradient_by_autograd(_plain_subtracted, [rows], gradient)[0]
-        both = (gradient + gradient.T).contiguous()
-        found: Tensor = torch.ops.aten._cdist_backward(both, rows, rows, 2.0, distances)
-        return found
-
-
-def _distances_by_products(columns: Sequence[Tensor], squared: bool) -> Tensor:
-    """Return the distances between the rows of each of `columns` (B, d), or their squares, from inner products."""
-    if torch.compiler.is_compiling():
-        return _DistancesByProducts.plain(squared, *columns)
-    distances: Tensor = _DistancesByProducts.apply(squared, *columns)[0]
-    return distances
-
-
 def _squares(products: Tensor) -> Tensor:
-    """Return ‖x_i − x_j‖² from inner products (..., B, B)."""
+    """Return ‖x_i − x_j‖², but for rounding errors below zero, from inner products (..., B, B)."""
     # norms from the same product, so that they cancel to exactly zero for equal rows
     norms = _diagonal(products)
     return torch.sub(norms[..., :, None] + norms[..., None, :], products, alpha=2.0)
 
 
-class _DistancesByProducts(torch.autograd.Function):
-    """Distances D (N, B, B) of layers (B, d), or their squares, from inner products of centred rows.
+class _Distances(ClosedForm):
+    """Distances D of layers (B, d), or their squares; each layer in the form that its dimensions decide.
 
-    With E = ∂/∂D, the gradient of a layer is Σ_j W_ij (x_i − x_j), where W = (E + Eᵀ) / D, zero where D is, and 2 (E + Eᵀ)
-    for squares. It is the product of diag(W 1) − W and the centred rows: the rows of that matrix sum to zero, so the mean
-    that was subtracted has no part in it.
+    With E = ∂/∂D, the gradient of a layer is Σ_j W_ij (x_i − x_j), where W = (E + Eᵀ) / D, zero where D is, or 2 (E + Eᵀ) for
+    squares. In many dimensions it is one product, of diag(W 1) − W and the centred rows: the rows of that matrix sum to zero,
+    so the mean that was subtracted has no part in it.
     """
 
     @staticmethod
     def plain(squared: bool, *columns: Tensor) -> Tensor:
         dtype = sums_type(columns)
-        squares = _squares(grams([x - x.mean(dim=0, keepdim=True, dtype=dtype) for x in columns]))
-        positive = squares > 0
-        if squared:
-            return torch.where(positive, squares, 0.0)
-        return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+        each = []
+        for x in columns:
+            if _is_subtracted(x):
+                distances = _subtracted(x.to(dtype))
+                each.append(distances.square() if squared else distances)
+                continue
+            squares = _squares(grams([x - x.mean(dim=0, keepdim=True, dtype=dtype)]).squeeze(0))
+            positive = squares > 0
+            roots = squares if squared else torch.where(positive, squares, 1.0).sqrt()
+            each.append(torch.where(positive, roots, 0.0))
+        return torch.stack(each)
 
     @staticmethod
     def forward(squared: bool, *columns: Tensor) -> tuple[Tensor, ...]:
-        """Return D, and mean − x for each layer: it has the inner products of x − mean, and spares the gradient a sign."""
+        """Return D (N, B, B), and mean − x of each layer of many dimensions."""
         dtype = sums_type(columns)
-        centred = [torch.sub(x.mean(dim=0, keepdim=True, dtype=dtype), x) for x in columns]
-        squares = _squares(inner_products(centred)).clamp_min_(0.0)
-        return squares if squared else squares.sqrt_(), *centred
+        # it has the inner products of x − mean, and spares the gradient a change of sign
+        centred = [torch.sub(x.mean(dim=0, keepdim=True, dtype=dtype), x) for x in columns if not _is_subtracted(x)]
+        if centred:
+            distances = _squares(inner_products(centred)).clamp_min_(0.0)
+            distances = distances if squared else distances.sqrt_()
+        if len(centred) == len(columns):
+            return distances, *centred
+        multiplied = iter(distances) if centred else iter(())
+        each = [_subtracted(x.to(dtype)) if _is_subtracted(x) else next(multiplied) for x in columns]
+        each = [one.square() if squared and _is_subtracted(x) else one for one, x in zip(each, columns, strict=True)]
+        return torch.stack(each) if len(each) > 1 else each[0][None], *centred
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.squared, *columns = inputs
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*output, *columns)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        distances, *saved = ctx.saved_tensors
-        centred, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        if gradient is None:
-            return (None,) * (1 + len(columns))
-        if torch.is_grad_enabled():
-            plain = partial(_DistancesByProducts.plain, ctx.squared)
-            return None, *gradient_by_autograd(plain, columns, gradient)
-        weights = gradient + gradient.mT
-        # a distance of zero is replaced by infinity, so that its weight is zero
-        weights = weights.mul_(2.0) if ctx.squared else weights.div_(F.threshold(distances, 0.0, torch.inf))
-        _diagonal(weights).sub_(weights.sum(dim=-1))
-        found = times_layers(weights, centred, ctx.needs_input_grad[1:])
-        return None, *(None if x is None else x.to(column.dtype) for x, column in zip(found, columns, strict=True))
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        squared, *tensors = call.arguments
+        distances, *centred = call.results
+        needed = call.needed[1:]
+        both = gradient + gradient.mT
+        found: list[Tensor | None] = [None] * len(tensors)
+        if centred:
+            # a distance of zero is replaced by infinity, so that its weight is zero
+            weights = 2.0 * both if squared else both / F.threshold(distances, 0.0, torch.inf)
+            _diagonal(weights).sub_(weights.sum(dim=-1))
+            rows = iter(centred)
+            layers = [x if _is_subtracted(x) else next(rows) for x in tensors]
+            multiplied = [one and not _is_subtracted(x) for x, one in zip(tensors, needed, strict=True)]
+            found = times_layers(weights, layers, multiplied)
+        for place, x in enumerate(tensors):
+            if needed[place] and _is_subtracted(x):
+                found[place] = _gradient_of_subtracted(squared, both[place], distances[place], x.to(distances.dtype))
+        return [None, *(None if one is None else one.to(x.dtype) for one, x in zip(found, tensors, strict=True))]
 
 
-def shares(distances: Tensor) -> Tensor:
-    """Return `distances` (N, B, B), each divided by their sum over a layer; zeros where all are zero.
+def _gradient_of_subtracted(squared: bool, both: Tensor, distances: Tensor, rows: Tensor) -> Tensor:
+    """Return Σ_j W_ij (x_i − x_j) from differences of coordinates, see `_Distances`."""
+    if squared:
+        distances = distances.sqrt()
+        both = 2.0 * both * distances
+    # half of what autograd computes: it takes the rows for two different arguments
+    gradient: Tensor = torch.ops.aten._cdist_backward(both, rows, rows, 2.0, distances)
+    return gradient
 
-    This is the distance relative to the layer's mean, divided by the number of ordered pairs.
+
+def relative(distances: Tensor) -> Tensor:
+    """Return `distances` (N, B, B) of layers, each divided by the mean of its matrix; zeros where all are zero.
+
+    That mean includes the zeros of the diagonal: times `share_of_pairs`, the result is relative to the mean over distinct
+    inputs.
     """
-    value: Tensor = _Shares.plain(distances) if torch.compiler.is_compiling() else _Shares.apply(distances)[0]
-    return value
+    return _Relative.of(distances)
 
 
-def _total(distances: Tensor) -> Tensor:
-    return F.threshold(distances.sum(dim=(-2, -1), keepdim=True), 0.0, 1.0)
+def share_of_pairs(size: int) -> float:
+    """Return the share of pairs of distinct inputs in all B² pairs of a batch of `size` B, or 1 where there are none."""
+    return max(1, size - 1) / size
 
 
-class _Shares(torch.autograd.Function):
-    """R = D / ΣD, with the gradient (E − ⟨E, R⟩) / ΣD for E = ∂/∂R."""
+class _Relative(ClosedForm):
+    """R = D / m for the mean m of D, with the gradient (E − mean of E R) / m for E = ∂/∂R."""
 
     @staticmethod
     def plain(distances: Tensor) -> Tensor:
-        return distances / _total(distances)
+        return _Relative.forward(distances)[0]
 
     @staticmethod
     def forward(distances: Tensor) -> tuple[Tensor, Tensor]:
-        total = _total(distances)
-        return distances / total, total
+        mean = F.threshold(distances.mean(dim=(-2, -1), keepdim=True), 0.0, 1.0)
+        return distances / mean, mean
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(*inputs, *output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor | None:
-        distances, found, total = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return gradient_by_autograd(_Shares.plain, [distances], gradient)[0]
-        along = (gradient * found).sum(dim=(-2, -1), keepdim=True)
-        return (gradient - along).div_(total)
-
-
-def pairs(size: int) -> int:
-    """Return the number of ordered pairs of distinct inputs in a batch of `size`, or 1 where there are none."""
-    return max(1, size * (size - 1))
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        found, mean = call.results
+        return [(gradient - (gradient * found).mean(dim=(-2, -1), keepdim=True)).div_(mean)]
 
 
 def nearest_neighbours(weights: Tensor, k: int) -> Tensor:
@@ -366,40 +329,30 @@ def symmetric_normalization(adjacency: Tensor) -> Tensor:
 
     The row and column of a vertex whose degree is not positive are zero.
     """
-    if torch.compiler.is_compiling():
-        return _Normalized.plain(adjacency)
-    value: Tensor = _Normalized.apply(adjacency)[0]
-    return value
+    return _Normalized.of(adjacency)
 
 
-class _Normalized(torch.autograd.Function):
+class _Normalized(ClosedForm):
     """M = s_i A_ij s_j with s = D^-1/2.
 
-    For a gradient E = ∂/∂M, ∂/∂A is s_i E_ij s_j − ½ s_i² Σ_k (E_ik M_ik + E_ki M_ki).
+    With E = ∂/∂M, ∂/∂A is s_i E_ij s_j − ½ s_i² Σ_k (E_ik M_ik + E_ki M_ki).
     """
 
     @staticmethod
     def plain(adjacency: Tensor) -> Tensor:
-        return _scaled(adjacency, _inverse_roots(adjacency.sum(dim=-1), 0.0))
+        scale = _inverse_roots(adjacency.sum(dim=-1), 0.0)
+        return scale[..., :, None] * adjacency * scale[..., None, :]
 
     @staticmethod
     def forward(adjacency: Tensor) -> tuple[Tensor, Tensor]:
         scale = _inverse_roots(adjacency.sum(dim=-1), 0.0)
-        return _scaled_in_place(adjacency, scale), scale
+        return _scaled(adjacency, scale), scale
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(*inputs, *output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor | None:
-        adjacency, normalized, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return gradient_by_autograd(_Normalized.plain, [adjacency], gradient)[0]
-        parts = gradient * normalized
-        along = (parts.sum(dim=-1) + parts.sum(dim=-2)).mul_(scale)
-        return _scaled_in_place(gradient, scale).addcmul_(along[..., None], scale[..., None], value=-0.5)
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        normalized, scale = call.results
+        along = _both_ways(gradient, normalized).mul_(scale)
+        return [_scaled(gradient, scale).addcmul_(along[..., None], scale[..., None], value=-0.5)]
 
 
 @_outside_autocast
@@ -433,7 +386,7 @@ def similarities_of_layers(
     Without `loops` the diagonals are zero.
     """
     if similarity == "cosine":
-        return _cosines(grams([_flatten(x) for x in layers]), loops)
+        return _Cosines.of(grams([_flatten(x) for x in layers]), loops)
     if similarity not in ("rbf", "rbf_squared"):
         raise ValueError(f"similarity must be one of {', '.join(get_args(Similarity))}, not {similarity!r}")
     scale = 2.0 if rbf_scale is None else rbf_scale
@@ -441,7 +394,7 @@ def similarities_of_layers(
         raise ValueError(f"rbf_scale, the α of exp(−α·distance), must be positive, not {rbf_scale}")
     distances = distances_of_layers(layers, squared=similarity == "rbf_squared")
     if relative_distances:
-        distances, scale = shares(distances), scale * pairs(distances.shape[-1])
+        distances, scale = relative(distances), scale * share_of_pairs(distances.shape[-1])
     weights = torch.exp(-scale * distances)
     return weights if loops else _without_loops(weights)
 
@@ -583,11 +536,10 @@ def cosine_label_variations(
     with torch.autocast(labels.device.type, enabled=False):
         columns = [_flatten(x) for x in representations]
         own = one_hot(labels, num_classes)
-        if power > 2 or torch.compiler.is_compiling():
-            return _plain_variations(own, power, *columns)
+        if power > 2:
+            return _LabelVariations.plain(power, own, *columns)
         form = _VariationsOfGraphs if _pays_to_form_graphs(columns) else _VariationsOfSums
-        values: Tensor = form.apply(own, power, *columns)[0]
-        return values
+        return form.of(power, own, *columns)
 
 
 #: the largest batch for which label variations of full cosine graphs are computed from matrices (B, B)
@@ -598,11 +550,6 @@ def _pays_to_form_graphs(columns: Sequence[Tensor]) -> bool:
     """Return whether matrices (B, B) of layers (B, d) cost less than the form that is linear in B."""
     device = "cpu" if columns[0].device.type == "cpu" else "accelerator"
     return len(columns[0]) <= MOST_INPUTS_OF_A_GRAPH[device]
-
-
-def _plain_variations(own: Tensor, power: int, *columns: Tensor) -> Tensor:
-    """Return the label variations (N,) of layers (B, d) for one-hot labels `own` (B, C), in operations of autograd."""
-    return torch.stack([_cosine_trace_of_power(unit_rows(x), own, power) for x in columns])
 
 
 def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
@@ -625,33 +572,16 @@ def _variations(between: Tensor, own: Tensor, power: int) -> tuple[Tensor, Tenso
     return (between * slopes).sum(dim=(1, 2)), slopes
 
 
-class _LabelVariations(torch.autograd.Function):
-    """tr(Vᵀ Lᵖ V) of the full cosine graphs of N layers (B, d) for p = 1 or 2, with the gradient in closed form.
+class _LabelVariations(ClosedForm):
+    """tr(Vᵀ Lᵖ V) of the full cosine graphs of layers (B, d), shape (N,), for one-hot labels `own` (B, C).
 
-    Both forms compute the similarities P of inputs to class sums, and the gradient from Q = ∂σ/∂P (see `_variations`).
-    Representations are saved in their own precision.
+    For p = 1 and 2 there are two forms with a gradient in closed form. Both compute the similarities P of inputs to class
+    sums, and the gradient from Q = ∂σ/∂P (see `_variations`). Representations are saved in their own precision.
     """
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        own, ctx.power, *columns = inputs
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.layers = len(columns)
-        ctx.save_for_backward(own, *columns, *output[1:])
-
-    @classmethod
-    def backward(cls, ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        """Return ∂σ/∂x times `gradient` (N,) for each layer."""
-        own, *saved = ctx.saved_tensors
-        columns, parts = saved[: ctx.layers], saved[ctx.layers :]
-        if gradient is None:
-            return (None,) * (2 + len(columns))
-        if torch.is_grad_enabled():
-            plain = partial(_plain_variations, own, ctx.power)
-            return None, None, *gradient_by_autograd(plain, columns, gradient)
-        weights = gradient if ctx.power == 1 else ctx.power * gradient
-        return None, None, *cls.gradients(own, columns, weights[:, None, None], *parts)
+    def plain(power: int, own: Tensor, *columns: Tensor) -> Tensor:
+        return torch.stack([_cosine_trace_of_power(unit_rows(x), own, power) for x in columns])
 
 
 class _VariationsOfGraphs(_LabelVariations):
@@ -661,35 +591,35 @@ class _VariationsOfGraphs(_LabelVariations):
     """
 
     @staticmethod
-    def forward(own: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
+    def forward(power: int, own: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
         products = inner_products(columns)
         inverse = _inverse_lengths(_diagonal(products))
-        cosines = _scaled_in_place(products, inverse)
-        between = (cosines @ own.to(cosines.dtype)).masked_fill_(own, 0.0)
-        values, slopes = _variations(between, own, power)
-        return values, cosines, inverse, slopes
+        cosines = _scaled(products, inverse)
+        v = own.to(cosines.dtype)
+        values, slopes = _variations((cosines @ v).masked_fill_(own, 0.0), own, power)
+        return values, cosines, inverse, slopes, v
 
     @staticmethod
-    def gradients(
-        own: Tensor, columns: Sequence[Tensor], weights: Tensor, cosines: Tensor, inverse: Tensor, slopes: Tensor
-    ) -> Sequence[Tensor | None]:
-        halves = (slopes * weights) @ own.to(slopes.dtype).T
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        power, _, *columns = call.arguments
+        _, cosines, inverse, slopes, v = call.results
+        halves = (slopes * _per_layer(gradient, power)) @ v.T
         both = halves + halves.mT
         along = (both * cosines).sum(dim=2).mul_(inverse)
-        result = _scaled_in_place(both, inverse)
-        # zero before: the own class has no slope
-        _diagonal(result).addcmul_(along, inverse, value=-1.0)
-        return times_layers(result, columns, [True] * len(columns))
+        factors = _scaled(both, inverse)
+        # zero before, since an input's own class has no slope
+        _diagonal(factors).addcmul_(along, inverse, value=-1.0)
+        return [None, None, *times_layers(factors, columns, call.needed[2:])]
 
 
 class _VariationsOfSums(_LabelVariations):
     """The form that is linear in B: P = z s, of unit rows z (B, d) and class sums s = Vᵀ z, without a matrix (B, B).
 
-    ∂σ/∂z is Q sᵀ + V (Qᵀ z), from which the derivative of z = x/‖x‖ subtracts its part along z.
+    ∂σ/∂z is Q s + V (Qᵀ z), from which the derivative of z = x/‖x‖ subtracts its part along z.
     """
 
     @staticmethod
-    def forward(own: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
+    def forward(power: int, own: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
         dtype = sums_type(columns)
         # converted for each use: a copy of all layers would take memory until the gradient
         lengths = torch.stack([torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype) for x in columns])
@@ -697,27 +627,34 @@ class _VariationsOfSums(_LabelVariations):
         members = own * inverse
         sums = [product(one.T, x.to(dtype)) for one, x in zip(members, columns, strict=True)]
         each = [product(x.to(dtype), one.T) for one, x in zip(sums, columns, strict=True)]
-        between = torch.stack(each).mul_(inverse).masked_fill_(own, 0.0)
-        values, slopes = _variations(between, own, power)
+        values, slopes = _variations(torch.stack(each).mul_(inverse).masked_fill_(own, 0.0), own, power)
         return values, inverse, slopes, *sums
 
     @staticmethod
-    def gradients(
-        own: Tensor, columns: Sequence[Tensor], weights: Tensor, inverse: Tensor, slopes: Tensor, *sums: Tensor
-    ) -> Sequence[Tensor | None]:
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        power, own, *columns = call.arguments
+        _, inverse, slopes, *sums = call.results
         slopes = slopes * inverse
-        both = torch.cat([slopes, own * inverse], dim=2).mul_(weights)
+        both = torch.cat([slopes, own * inverse], dim=2).mul_(_per_layer(gradient, power))
         squares = inverse.square().neg_()
-        results = []
+        found: list[Tensor | None] = [None, None]
         for layer, x in enumerate(columns):
+            if not call.needed[2 + layer]:
+                found.append(None)
+                continue
             # see `times_layers`
             kind = x.dtype if x.dtype == torch.bfloat16 else slopes.dtype
             rows = x.to(kind)
             weighted = product(slopes[layer].T.to(kind), rows)
             result = product(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
             along = torch.bmm(result[:, None], rows[:, :, None]).squeeze(2)
-            results.append(result.addcmul_(rows, (along * squares[layer]).to(kind)).to(x.dtype))
-        return results
+            found.append(result.addcmul_(rows, (along * squares[layer]).to(kind)).to(x.dtype))
+        return found
+
+
+def _per_layer(gradient: Tensor, power: int) -> Tensor:
+    """Return the factors (N, 1, 1) by which the slopes of `_variations` are multiplied, for the gradient (N,) of σ."""
+    return (gradient if power == 1 else power * gradient)[:, None, None]
 
 
 @_outside_autocast

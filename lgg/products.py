@@ -6,7 +6,8 @@ compiler uses for linear layers. If that is missing, and for other types and dev
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,17 +41,90 @@ def sums_type(matrices: Sequence[Tensor]) -> torch.dtype:
     return torch.float64 if any(matrix.dtype == torch.float64 for matrix in matrices) else torch.float32
 
 
+@dataclass(frozen=True)
+class Call:
+    """One evaluation of a `ClosedForm`: its arguments, the results of ``forward``, and which arguments need a gradient."""
+
+    arguments: Sequence[Any]
+    results: Sequence[Tensor]
+    needed: Sequence[bool]
+
+
+class ClosedForm(torch.autograd.Function):
+    """A function of tensors whose gradient has a formula of its own, in fewer operations than autograd would take.
+
+    A subclass has three static methods:
+
+    - ``plain(*arguments)`` returns the value in operations that autograd differentiates. It is what `torch.compile` traces,
+      and what is differentiated for a gradient that will itself be differentiated;
+    - ``forward(*arguments)`` returns the value, followed by tensors that the gradient needs;
+    - ``gradients(gradient, call)`` returns the gradients of the first arguments, from that of the value. They are None for
+      what is no tensor, and may be None for what needs none.
+    """
+
+    plain: ClassVar[Callable[..., Tensor]]
+    gradients: ClassVar[Callable[..., Sequence[Tensor | None]]]
+
+    @classmethod
+    def of(cls, *arguments: Any) -> Tensor:
+        """Return the value."""
+        value: Tensor = cls.plain(*arguments) if torch.compiler.is_compiling() else cls.apply(*arguments)[0]
+        return value
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.others = [None if isinstance(one, Tensor) else one for one in inputs]
+        ctx.places = [place for place, one in enumerate(inputs) if isinstance(one, Tensor)]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*(inputs[place] for place in ctx.places), *output)
+
+    @classmethod
+    def backward(cls, ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        arguments, saved = list(ctx.others), ctx.saved_tensors
+        for place, tensor in zip(ctx.places, saved, strict=False):
+            arguments[place] = tensor
+        if gradient is None:
+            found: Sequence[Tensor | None] = []
+        elif torch.is_grad_enabled():
+            found = _by_autograd(cls.plain, arguments, gradient)
+        else:
+            found = cls.gradients(gradient, Call(arguments, saved[len(ctx.places) :], ctx.needs_input_grad))
+        return (*found, *[None] * (len(arguments) - len(found)))
+
+
+def _by_autograd(function: Callable[..., Tensor], arguments: Sequence[Any], gradient: Tensor) -> list[Tensor | None]:
+    """Return the gradients of `function`, times `gradient`, as tensors that can be differentiated again."""
+    wanted = [isinstance(one, Tensor) and one.requires_grad for one in arguments]
+    tensors = [one for one, needed in zip(arguments, wanted, strict=True) if needed]
+    found = iter(torch.autograd.grad(function(*arguments), tensors, gradient, create_graph=True))
+    return [next(found) if needed else None for needed in wanted]
+
+
 def grams(layers: Sequence[Tensor]) -> Tensor:
     """Return the inner products of all pairs of rows of N matrices (B, d), shape (N, B, B), in at least float32.
 
     The widths d may differ. The result can be differentiated repeatedly. The gradient of a bfloat16 matrix is computed by
     bfloat16 products with float32 sums.
     """
-    if torch.compiler.is_compiling():
+    return _Grams.of(*layers)
+
+
+class _Grams(ClosedForm):
+    """X Xᵀ of each layer, with the gradients (G + Gᵀ) X in one product each; autograd computes G X + Gᵀ X in two."""
+
+    @staticmethod
+    def plain(*layers: Tensor) -> Tensor:
         dtype = sums_type(layers)
         return torch.stack([x.to(dtype) @ x.to(dtype).T for x in layers])
-    value: Tensor = _Grams.apply(*layers)
-    return value
+
+    @staticmethod
+    def forward(*layers: Tensor) -> tuple[Tensor]:
+        return (inner_products(layers),)
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        return times_layers(gradient + gradient.mT, call.arguments, call.needed)
 
 
 def inner_products(layers: Sequence[Tensor]) -> Tensor:
@@ -82,42 +156,10 @@ def times_layers(factors: Tensor, layers: Sequence[Tensor], wanted: Sequence[boo
     """
     kinds = [x.dtype if x.dtype == torch.bfloat16 else factors.dtype for x in layers]
     # one conversion for all layers
-    converted = {kind: factors.to(kind).unbind() for kind in set(kinds)}
+    converted = {
+        kind: factors.to(kind).unbind() for kind in {kind for kind, one in zip(kinds, wanted, strict=True) if one}
+    }
     return [
-        product(converted[kind][place], x.to(kind)).to(x.dtype) if needed else None
-        for place, (x, kind, needed) in enumerate(zip(layers, kinds, wanted, strict=True))
+        product(converted[kind][place], x.to(kind)).to(x.dtype) if one else None
+        for place, (x, kind, one) in enumerate(zip(layers, kinds, wanted, strict=True))
     ]
-
-
-class _Grams(torch.autograd.Function):
-    """X Xᵀ of each layer, with the gradients (G + Gᵀ) X in one product each; autograd computes G X + Gᵀ X in two."""
-
-    @staticmethod
-    def forward(*layers: Tensor) -> Tensor:
-        return inner_products(layers)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        layers = ctx.saved_tensors
-        both = gradient + gradient.mT
-        if torch.is_grad_enabled():
-            # a gradient that will be differentiated again needs differentiable products
-            return tuple((factor @ x.to(both.dtype)).to(x.dtype) for factor, x in zip(both, layers, strict=True))
-        return tuple(times_layers(both, layers, ctx.needs_input_grad))
-
-
-def gradient_by_autograd(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], gradient: Tensor
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of `function` at `inputs`, times `gradient`, as tensors that can be differentiated again.
-
-    For the backward pass of a function with a closed-form gradient, when that gradient will itself be differentiated.
-    """
-    wanted = [x for x in inputs if x.requires_grad]
-    with torch.enable_grad():
-        found = iter(torch.autograd.grad(function(*inputs), wanted, gradient, create_graph=True))
-    return tuple(next(found) if x.requires_grad else None for x in inputs)

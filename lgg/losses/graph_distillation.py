@@ -13,6 +13,7 @@ from lgg.losses._pairs import paired_layers
 from lgg.losses._signs import SignCheck, layer_name
 
 Edges = Literal["all", "inter", "intra"]
+COMPARED = {"inter": torch.ne, "intra": torch.eq}
 Neighbours = Literal["teacher", "own"]
 Order = Literal["threshold_first", "normalize_first", "published"]
 
@@ -97,8 +98,8 @@ class GraphDistillation(nn.Module):
             relative_distances=True,
             loops=False,
         )
-        wanted = None if self.edges == "all" else (labels[:, None] == labels[None, :]) == (self.edges == "intra")
-        graphs = self._graphs(weights.unflatten(0, (2, -1)), wanted)
+        wanted = None if self.edges == "all" else COMPARED[self.edges](labels[:, None], labels[None, :])
+        graphs = self._graphs(weights.view(2, len(layers), *weights.shape[1:]), wanted)
         return F.mse_loss(graphs[0], graphs[1].detach(), reduction="sum") / len(layers)
 
     def _graphs(self, weights: Tensor, wanted: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.graph import distances_of_layers, pairs, shares
+from lgg.graph import distances_of_layers, relative, share_of_pairs
 from lgg.losses._pairs import paired_layers
 
 
@@ -23,8 +23,8 @@ class RelationalDistillation(nn.Module):
         """
         layers, teachers = paired_layers(student_representations, teacher_representations)
         # of the student, then of the teacher, so that each step is one for all of them
-        distances = shares(distances_of_layers([*layers, *teachers])).unflatten(0, (2, -1))
-        # Shares are relative distances divided by the number n of pairs. So is the difference from which the loss is linear,
-        # which divides the loss by n as well: its sum is the mean.
-        beta = 1.0 / pairs(len(layers[0]))
-        return F.smooth_l1_loss(distances[0], distances[1].detach(), reduction="sum", beta=beta) / len(layers)
+        distances = relative(distances_of_layers([*layers, *teachers]))
+        # Both the distances and the mean of the loss are relative to all B² pairs, including those of an input with itself.
+        # With this `beta`, where the loss becomes linear, the two factors cancel.
+        beta = 1.0 / share_of_pairs(len(layers[0]))
+        return F.smooth_l1_loss(distances[: len(layers)], distances[len(layers) :].detach(), beta=beta)
