@@ -2,16 +2,21 @@
 
 All functions take and return torch tensors on any device. Similarities and distances are computed in at least float32,
 even inside an autocast region.
+
+Graphs of N layers of one batch are one tensor (N, B, B), since on a GPU the number of operations decides how long small
+ones take: one product per layer, then each step for all layers at once. Steps whose gradients would take autograd many
+operations have a closed form of them; a gradient that will itself be differentiated is left to autograd.
 """
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lgg.products import gram, is_wrapped, product
+from lgg.products import Call, ClosedForm, grams, inner_products, product, sums_type, times_layers
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
 
@@ -27,7 +32,10 @@ def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        values = (
+            one for value in (*args, *kwargs.values()) for one in (value if isinstance(value, Sequence) else [value])
+        )
+        tensors = (value for value in values if isinstance(value, Tensor))
         with torch.autocast(next((tensor.device.type for tensor in tensors), "cpu"), enabled=False):
             return function(*args, **kwargs)
 
@@ -67,8 +75,7 @@ def batch_size(x: Tensor) -> int:
 
 def _flatten(x: Tensor) -> Tensor:
     batch_size(x)
-    # torch.vmap does not expose the order in memory
-    if x.dim() == 4 and not is_wrapped(x) and x.is_contiguous(memory_format=torch.channels_last):
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
     return x.flatten(1)
 
@@ -78,25 +85,89 @@ def unit_rows(x: Tensor) -> Tensor:
 
     A row of zeros has no direction: it stays zero, has similarity zero to all others and receives no gradient.
     """
-    rows = flatten_rows(x)
-    return rows * _inverse(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+    return _UnitRows.of(flatten_rows(x))
 
 
-def _cosines(x: Tensor) -> Tensor:
-    """Return the cosines of the angles between the rows of `x` (B, ...), shape (B, B); zero for a row of zeros."""
-    # scaling the few products costs less than scaling the rows
-    products = gram(flatten_rows(x))
-    squares = products.diagonal()
-    present = squares > torch.finfo(squares.dtype).tiny
-    inverse = torch.where(present, torch.where(present, squares, 1.0).rsqrt(), 0.0)
-    return inverse[:, None] * products * inverse[None, :]
+class _UnitRows(ClosedForm):
+    """z_i = x_i / ‖x_i‖, with the gradient (E − z ⟨E, z⟩) / ‖x‖ for E = ∂/∂z."""
+
+    @staticmethod
+    def plain(rows: Tensor) -> Tensor:
+        return _UnitRows.forward(rows)[0]
+
+    @staticmethod
+    def forward(rows: Tensor) -> tuple[Tensor, Tensor]:
+        inverse = _inverse_lengths(rows.square().sum(dim=1, keepdim=True))
+        return rows * inverse, inverse
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        unit, inverse = call.results
+        along = (gradient * unit).sum(dim=1, keepdim=True)
+        return [torch.addcmul(gradient, unit, along, value=-1.0).mul_(inverse)]
 
 
-def _inverse(norms: Tensor) -> Tensor:
-    """Return the reciprocals of `norms`, zero for norms that are practically zero."""
-    # below this, the squared norm that the gradient divides by would underflow
-    present = norms > torch.finfo(norms.dtype).tiny ** 0.5
-    return torch.where(present, 1.0 / torch.where(present, norms, 1.0), 0.0)
+def _inverse_roots(values: Tensor, least: float) -> Tensor:
+    """Return 1/√v for each of `values` v, zero for those that are not above `least`, with a gradient of zero."""
+    # 1/√∞ is zero; two operations, and none divides by zero
+    return F.threshold(values, least, torch.inf).rsqrt()
+
+
+def _inverse_lengths(squares: Tensor) -> Tensor:
+    """Return 1/‖x_i‖ from ‖x_i‖² of any shape; zero for rows that are practically zero."""
+    return _inverse_roots(squares, torch.finfo(squares.dtype).tiny)
+
+
+def _diagonal(matrices: Tensor) -> Tensor:
+    """Return the diagonals (..., B) of matrices (..., B, B), a view."""
+    return matrices.diagonal(dim1=-2, dim2=-1)
+
+
+def _scaled(matrices: Tensor, scale: Tensor) -> Tensor:
+    """Return diag(s) M diag(s) for matrices M (..., B, B) and `scale` s (..., B), without a gradient."""
+    return (matrices * scale[..., :, None]).mul_(scale[..., None, :])
+
+
+class _Cosines(ClosedForm):
+    """A_ij = G_ij / √(G_ii G_jj) from inner products G (..., B, B), with zeros on the diagonal unless `loops`.
+
+    With r_i = 1/√G_ii and E = ∂/∂A, ∂/∂G is r_i E_ij r_j − ½ diag(r_i² Σ_j (E_ij + E_ji) A_ij). Scaling the few products
+    costs less than scaling the rows.
+    """
+
+    @staticmethod
+    def plain(products: Tensor, loops: bool) -> Tensor:
+        inverse = _inverse_lengths(_diagonal(products))
+        cosines = inverse[..., :, None] * products * inverse[..., None, :]
+        return cosines if loops else _without_loops(cosines)
+
+    @staticmethod
+    def forward(products: Tensor, loops: bool) -> tuple[Tensor, Tensor]:
+        inverse = _inverse_lengths(_diagonal(products))
+        cosines = _scaled(products, inverse)
+        if not loops:
+            _diagonal(cosines).zero_()
+        return cosines, inverse
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        cosines, inverse = call.results
+        found = _scaled(gradient, inverse)
+        if not call.arguments[1]:  # loops
+            _diagonal(found).zero_()
+        _diagonal(found).addcmul_(_both_ways(gradient, cosines).mul_(inverse), inverse, value=-0.5)
+        return [found]
+
+
+def _both_ways(gradient: Tensor, values: Tensor) -> Tensor:
+    """Return Σ_j (E_ij A_ij + E_ji A_ji) for a gradient E and `values` A (..., B, B), shape (..., B)."""
+    parts = gradient * values
+    return (parts + parts.mT).sum(dim=-1)
+
+
+def _without_loops(weights: Tensor) -> Tensor:
+    """Return `weights` (..., B, B) with zeros on the diagonal."""
+    return weights.masked_fill(torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device), 0.0)
 
 
 @_outside_autocast
@@ -108,46 +179,180 @@ def pairwise_distances(x: Tensor, *, squared: bool = False) -> Tensor:
     centred first, which leaves distances unchanged and reduces the error. The gradient of the distance between two equal
     rows is zero.
     """
-    rows = flatten_rows(x)
-    if rows.shape[1] <= MOST_DIMENSIONS_SUBTRACTED:
-        distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-        return distances.square() if squared else distances
-    rows = rows - rows.mean(dim=0, keepdim=True)
-    products = gram(rows)
+    return distances_of_layers([x], squared=squared).squeeze(0)
+
+
+@_outside_autocast
+def distances_of_layers(layers: Sequence[Tensor], *, squared: bool = False) -> Tensor:
+    """Return `pairwise_distances` of each of N representations (B, ...) of one batch, shape (N, B, B)."""
+    return _Distances.of(squared, *(_flatten(x) for x in layers))
+
+
+def _is_subtracted(x: Tensor) -> bool:
+    return x.shape[1] <= MOST_DIMENSIONS_SUBTRACTED
+
+
+def _subtracted(rows: Tensor) -> Tensor:
+    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _squares(products: Tensor) -> Tensor:
+    """Return ‖x_i − x_j‖², but for rounding errors below zero, from inner products (..., B, B)."""
     # norms from the same product, so that they cancel to exactly zero for equal rows
-    norms = products.diagonal()
-    squares = norms[:, None] + norms[None, :] - 2.0 * products
-    positive = squares > 0
-    squares = torch.where(positive, squares, 0.0)
-    return squares if squared else torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+    norms = _diagonal(products)
+    return torch.sub(norms[..., :, None] + norms[..., None, :], products, alpha=2.0)
+
+
+class _Distances(ClosedForm):
+    """Distances D of layers (B, d), or their squares; each layer in the form that its dimensions decide.
+
+    With E = ∂/∂D, the gradient of a layer is Σ_j W_ij (x_i − x_j), where W = (E + Eᵀ) / D, zero where D is, or 2 (E + Eᵀ) for
+    squares. In many dimensions it is one product, of diag(W 1) − W and the centred rows: the rows of that matrix sum to zero,
+    so the mean that was subtracted has no part in it.
+    """
+
+    @staticmethod
+    def plain(squared: bool, *columns: Tensor) -> Tensor:
+        dtype = sums_type(columns)
+        each = []
+        for x in columns:
+            if _is_subtracted(x):
+                distances = _subtracted(x.to(dtype))
+                each.append(distances.square() if squared else distances)
+                continue
+            squares = _squares(grams([x - x.mean(dim=0, keepdim=True, dtype=dtype)]).squeeze(0))
+            positive = squares > 0
+            roots = squares if squared else torch.where(positive, squares, 1.0).sqrt()
+            each.append(torch.where(positive, roots, 0.0))
+        return torch.stack(each)
+
+    @staticmethod
+    def forward(squared: bool, *columns: Tensor) -> tuple[Tensor, ...]:
+        """Return D (N, B, B), and mean − x of each layer of many dimensions."""
+        dtype = sums_type(columns)
+        # it has the inner products of x − mean, and spares the gradient a change of sign
+        centred = [torch.sub(x.mean(dim=0, keepdim=True, dtype=dtype), x) for x in columns if not _is_subtracted(x)]
+        if centred:
+            distances = _squares(inner_products(centred)).clamp_min_(0.0)
+            distances = distances if squared else distances.sqrt_()
+        if len(centred) == len(columns):
+            return distances, *centred
+        multiplied = iter(distances) if centred else iter(())
+        each = [_subtracted(x.to(dtype)) if _is_subtracted(x) else next(multiplied) for x in columns]
+        each = [one.square() if squared and _is_subtracted(x) else one for one, x in zip(each, columns, strict=True)]
+        return torch.stack(each) if len(each) > 1 else each[0][None], *centred
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        squared, *tensors = call.arguments
+        distances, *centred = call.results
+        needed = call.needed[1:]
+        both = gradient + gradient.mT
+        found: list[Tensor | None] = [None] * len(tensors)
+        if centred:
+            # a distance of zero is replaced by infinity, so that its weight is zero
+            weights = 2.0 * both if squared else both / F.threshold(distances, 0.0, torch.inf)
+            _diagonal(weights).sub_(weights.sum(dim=-1))
+            rows = iter(centred)
+            layers = [x if _is_subtracted(x) else next(rows) for x in tensors]
+            multiplied = [one and not _is_subtracted(x) for x, one in zip(tensors, needed, strict=True)]
+            found = times_layers(weights, layers, multiplied)
+        for place, x in enumerate(tensors):
+            if needed[place] and _is_subtracted(x):
+                found[place] = _gradient_of_subtracted(squared, both[place], distances[place], x.to(distances.dtype))
+        return [None, *(None if one is None else one.to(x.dtype) for one, x in zip(found, tensors, strict=True))]
+
+
+def _gradient_of_subtracted(squared: bool, both: Tensor, distances: Tensor, rows: Tensor) -> Tensor:
+    """Return Σ_j W_ij (x_i − x_j) from differences of coordinates, see `_Distances`."""
+    if squared:
+        distances = distances.sqrt()
+        both = 2.0 * both * distances
+    # half of what autograd computes: it takes the rows for two different arguments
+    gradient: Tensor = torch.ops.aten._cdist_backward(both, rows, rows, 2.0, distances)
+    return gradient
+
+
+def relative(distances: Tensor) -> Tensor:
+    """Return `distances` (N, B, B) of layers, each divided by the mean of its matrix; zeros where all are zero.
+
+    That mean includes the zeros of the diagonal: times `share_of_pairs`, the result is relative to the mean over distinct
+    inputs.
+    """
+    return _Relative.of(distances)
+
+
+def share_of_pairs(size: int) -> float:
+    """Return the share of pairs of distinct inputs in all B² pairs of a batch of `size` B, or 1 where there are none."""
+    return max(1, size - 1) / size
+
+
+class _Relative(ClosedForm):
+    """R = D / m for the mean m of D, with the gradient (E − mean of E R) / m for E = ∂/∂R."""
+
+    @staticmethod
+    def plain(distances: Tensor) -> Tensor:
+        return _Relative.forward(distances)[0]
+
+    @staticmethod
+    def forward(distances: Tensor) -> tuple[Tensor, Tensor]:
+        mean = F.threshold(distances.mean(dim=(-2, -1), keepdim=True), 0.0, 1.0)
+        return distances / mean, mean
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        found, mean = call.results
+        return [(gradient - (gradient * found).mean(dim=(-2, -1), keepdim=True)).div_(mean)]
 
 
 def nearest_neighbours(weights: Tensor, k: int) -> Tensor:
-    """Return a mask (B, B), true if either vertex is among the `k` most similar of the other (Section 3.3, steps 2 and 3).
+    """Return a mask, true if either vertex is among the `k` most similar of the other (Section 3.3, steps 2 and 3).
 
-    `weights` (B, B) are the similarities. A vertex is not its own neighbour; with k of at least B − 1 all pairs are kept.
+    `weights` (..., B, B) are the similarities, and the mask has their shape. A vertex is not its own neighbour; with k of at
+    least B − 1 all pairs are kept.
+
     Raises ValueError unless 1 ≤ k ≤ B.
     """
-    size = weights.shape[0]
+    size = weights.shape[-1]
     if not 1 <= k <= size:
         raise ValueError(f"k, the number of neighbours in a batch of {size}, must be between 1 and {size}, not {k}")
     diagonal = torch.eye(size, dtype=torch.bool, device=weights.device)
     if k >= size - 1:
-        return ~diagonal
-    chosen = weights.detach().masked_fill(diagonal, -torch.inf).topk(k, dim=1).indices
-    mask = torch.zeros_like(diagonal).scatter(1, chosen, True)
-    return mask | mask.T
+        return (~diagonal).expand_as(weights)
+    chosen = weights.detach().masked_fill(diagonal, -torch.inf).topk(k, dim=-1).indices
+    mask = torch.zeros_like(weights, dtype=torch.bool).scatter(-1, chosen, True)
+    return mask | mask.mT
 
 
 def symmetric_normalization(adjacency: Tensor) -> Tensor:
-    """Return D^-1/2 A D^-1/2 for an adjacency matrix A (B, B) with degrees D (Section 3.3, step 4).
+    """Return D^-1/2 A D^-1/2 for adjacency matrices A (..., B, B) with degrees D (Section 3.3, step 4).
 
     The row and column of a vertex whose degree is not positive are zero.
     """
-    degrees = adjacency.sum(dim=1)
-    connected = degrees > 0
-    scale = torch.where(connected, torch.where(connected, degrees, 1.0).rsqrt(), 0.0)
-    return scale[:, None] * adjacency * scale[None, :]
+    return _Normalized.of(adjacency)
+
+
+class _Normalized(ClosedForm):
+    """M = s_i A_ij s_j with s = D^-1/2.
+
+    With E = ∂/∂M, ∂/∂A is s_i E_ij s_j − ½ s_i² Σ_k (E_ik M_ik + E_ki M_ki).
+    """
+
+    @staticmethod
+    def plain(adjacency: Tensor) -> Tensor:
+        scale = _inverse_roots(adjacency.sum(dim=-1), 0.0)
+        return scale[..., :, None] * adjacency * scale[..., None, :]
+
+    @staticmethod
+    def forward(adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        scale = _inverse_roots(adjacency.sum(dim=-1), 0.0)
+        return _scaled(adjacency, scale), scale
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor]:
+        normalized, scale = call.results
+        along = _both_ways(gradient, normalized).mul_(scale)
+        return [_scaled(gradient, scale).addcmul_(along[..., None], scale[..., None], value=-0.5)]
 
 
 @_outside_autocast
@@ -162,25 +367,56 @@ def similarities(
 
     Arguments and errors are those of `similarity_graph`.
     """
+    return similarities_of_layers(
+        [x], similarity=similarity, rbf_scale=rbf_scale, relative_distances=relative_distances
+    ).squeeze(0)
+
+
+@_outside_autocast
+def similarities_of_layers(
+    layers: Sequence[Tensor],
+    *,
+    similarity: Similarity = "cosine",
+    rbf_scale: float | None = None,
+    relative_distances: bool = False,
+    loops: bool = True,
+) -> Tensor:
+    """Return `similarities` of each of N representations (B, ...) of one batch, shape (N, B, B).
+
+    Without `loops` the diagonals are zero.
+    """
     if similarity == "cosine":
-        return _cosines(x)
+        return _Cosines.of(grams([_flatten(x) for x in layers]), loops)
     if similarity not in ("rbf", "rbf_squared"):
         raise ValueError(f"similarity must be one of {', '.join(get_args(Similarity))}, not {similarity!r}")
     scale = 2.0 if rbf_scale is None else rbf_scale
     if not scale > 0:
         raise ValueError(f"rbf_scale, the α of exp(−α·distance), must be positive, not {rbf_scale}")
-    distances = pairwise_distances(x, squared=similarity == "rbf_squared")
+    distances = distances_of_layers(layers, squared=similarity == "rbf_squared")
     if relative_distances:
-        mean = distances.sum() / max(1, len(distances) * (len(distances) - 1))
-        distances = distances / torch.where(mean > 0, mean, 1.0)
-    return torch.exp(-scale * distances)
+        distances, scale = relative(distances), scale * share_of_pairs(distances.shape[-1])
+    weights = torch.exp(-scale * distances)
+    return weights if loops else _without_loops(weights)
 
 
 def neighbours(weights: Tensor, k: int | None) -> Tensor:
-    """Return the mask (B, B) of a graph's edges: those of `nearest_neighbours`, or all but self-loops if `k` is None."""
+    """Return the mask of the edges of graphs (..., B, B): `nearest_neighbours`, or all but self-loops if `k` is None."""
     if k is not None:
         return nearest_neighbours(weights, k)
-    return ~torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+    return ~torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
+
+
+@_outside_autocast
+def graphs_of_layers(
+    layers: Sequence[Tensor], *, k: int | None, normalize: bool, similarity: Similarity, rbf_scale: float
+) -> Tensor:
+    """Return the graphs of N representations (B, ...) of one batch, by distances relative to their mean, shape (N, B, B)."""
+    weights = similarities_of_layers(
+        layers, similarity=similarity, rbf_scale=rbf_scale, relative_distances=True, loops=False
+    )
+    if k is not None:
+        weights = torch.where(nearest_neighbours(weights, k), weights, 0.0)
+    return symmetric_normalization(weights) if normalize else weights
 
 
 @_outside_autocast
@@ -220,7 +456,7 @@ def similarity_graph(
 def graph_of(weights: Tensor, edges: Tensor, *, normalize: bool = False, self_loops: bool = False) -> Tensor:
     """Return the adjacency matrix (B, B) with `weights` on `edges`; the other arguments are those of `similarity_graph`."""
     if self_loops:
-        edges = edges | torch.eye(len(weights), dtype=torch.bool, device=weights.device)
+        edges = edges | torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
     adjacency = torch.where(edges, weights, 0.0)
     return symmetric_normalization(adjacency) if normalize else adjacency
 
@@ -263,11 +499,16 @@ def label_variation(adjacency: Tensor, labels: Tensor, *, power: int = 1, num_cl
     _check_square(adjacency)
     check_labels(labels, len(adjacency))
     _check_power(power)
-    adjacency = at_least_float32(adjacency)
+    return label_variations(at_least_float32(adjacency), labels, power=power, num_classes=num_classes)
+
+
+@_outside_autocast
+def label_variations(graphs: Tensor, labels: Tensor, *, power: int, num_classes: int | None = None) -> Tensor:
+    """Return `label_variation` of each of the adjacency matrices (..., B, B) of one batch in float32 or float64."""
     if power == 1:
-        return torch.where(labels[:, None] != labels[None, :], adjacency, 0.0).sum()
-    matrix = laplacian(adjacency)
-    return _trace_of_power(lambda u: matrix @ u, one_hot(labels, num_classes).to(adjacency.dtype), power)
+        return torch.where(labels[:, None] != labels[None, :], graphs, 0.0).sum(dim=(-2, -1))
+    matrices = torch.diag_embed(graphs.sum(dim=-1)) - graphs
+    return _trace_of_power(lambda u: matrices @ u, one_hot(labels, num_classes).to(graphs.dtype), power)
 
 
 @_outside_autocast
@@ -294,12 +535,21 @@ def cosine_label_variations(
     _check_power(power)
     with torch.autocast(labels.device.type, enabled=False):
         columns = [_flatten(x) for x in representations]
-        dtype = max((at_least_float32(x).dtype for x in columns), key=lambda kind: kind.itemsize)
-        v = one_hot(labels, num_classes).to(dtype)
-        if power <= 2:
-            values: Tensor = _CosineLabelVariations.apply(v, power, *columns)[0]
-            return values
-        return torch.stack([_cosine_trace_of_power(unit_rows(x), v, power) for x in columns])
+        own = one_hot(labels, num_classes)
+        if power > 2:
+            return _LabelVariations.plain(power, own, *columns)
+        form = _VariationsOfGraphs if _pays_to_form_graphs(columns) else _VariationsOfSums
+        return form.of(power, own, *columns)
+
+
+#: the largest batch for which label variations of full cosine graphs are computed from matrices (B, B)
+MOST_INPUTS_OF_A_GRAPH = {"cpu": 0, "accelerator": 512}
+
+
+def _pays_to_form_graphs(columns: Sequence[Tensor]) -> bool:
+    """Return whether matrices (B, B) of layers (B, d) cost less than the form that is linear in B."""
+    device = "cpu" if columns[0].device.type == "cpu" else "accelerator"
+    return len(columns[0]) <= MOST_INPUTS_OF_A_GRAPH[device]
 
 
 def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
@@ -308,86 +558,103 @@ def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
     return _trace_of_power(lambda u: degrees[:, None] * u - z @ (z.T @ u), v.to(z.dtype), power)
 
 
-class _CosineLabelVariations(torch.autograd.Function):
-    """tr(Vᵀ Lᵖ V) of the full cosine graphs of several layers for p = 1, 2, in few passes over the representations.
+def _variations(between: Tensor, own: Tensor, power: int) -> tuple[Tensor, Tensor]:
+    """Return σ (N,), and ∂σ/∂P divided by p (N, B, C), of N layers for p = 1 or 2.
 
-    With P = z s (B, C), the products of unit rows z_i and class sums s_c = Σ_{j∈c} z_j, the matrix LV has rows
-    (Σ_c P_ic) V_i − P_i. σ = ⟨V, LV⟩ for p = 1 and ‖LV‖² for p = 2. With Q = ∂σ/∂P, ∂σ/∂z = Q sᵀ + V (Qᵀ z).
+    P are the similarities of inputs to the sums of the classes, (N, B, C). `between` is P with zeros for the `own` class
+    (B, C) of an input. Only these matter: LV is −P there, and for the own class the sum of the others. So σ = ⟨V, LV⟩ is the
+    sum of `between` for p = 1, and σ = ‖LV‖² for p = 2 has the derivatives 2 (P_ic + Σ_k P_ik); being quadratic, it is half
+    the product of P and these.
+    """
+    if power == 1:
+        return between.sum(dim=(1, 2)), (~own).to(between.dtype).expand_as(between)
+    slopes = (between + between.sum(dim=2, keepdim=True)).masked_fill_(own, 0.0)
+    return (between * slopes).sum(dim=(1, 2)), slopes
 
-    Matrices (B, C) of all layers are stored in one tensor (L, B, C). Representations are saved in their own precision: the
-    gradient of a bfloat16 representation is computed by bfloat16 products accumulated in float32.
+
+class _LabelVariations(ClosedForm):
+    """tr(Vᵀ Lᵖ V) of the full cosine graphs of layers (B, d), shape (N,), for one-hot labels `own` (B, C).
+
+    For p = 1 and 2 there are two forms with a gradient in closed form. Both compute the similarities P of inputs to class
+    sums, and the gradient from Q = ∂σ/∂P (see `_variations`). Representations are saved in their own precision.
     """
 
-    generate_vmap_rule = True
+    @staticmethod
+    def plain(power: int, own: Tensor, *columns: Tensor) -> Tensor:
+        return torch.stack([_cosine_trace_of_power(unit_rows(x), own, power) for x in columns])
+
+
+class _VariationsOfGraphs(_LabelVariations):
+    """The form of few operations: one product per layer for the cosines A, one for the gradient, the rest for all layers.
+
+    P = A V. With N = Q Vᵀ + V Qᵀ and r_i = 1/‖x_i‖, ∂σ/∂x is the product of r_i N_ij r_j − diag(r_i² Σ_j N_ij A_ij) and x.
+    """
 
     @staticmethod
-    def forward(v: Tensor, power: int, *columns: Tensor) -> tuple[Tensor, ...]:
-        """Return σ (L,) for the one-hot label matrix v (B, C) and representations x (B, d) of any precision.
-
-        It is followed by the parts of σ that the gradient needs (see `_parts`).
-        """
-        inverse_norms, between, lv, *sums = _parts(v, columns, product)
-        values = between.sum(dim=(1, 2)) if power == 1 else lv.square().sum(dim=(1, 2))
-        return values, inverse_norms, between, lv, *sums
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        v, ctx.power, *columns = inputs
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(v, *output[1:], *columns)
+    def forward(power: int, own: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+        products = inner_products(columns)
+        inverse = _inverse_lengths(_diagonal(products))
+        cosines = _scaled(products, inverse)
+        v = own.to(cosines.dtype)
+        values, slopes = _variations((cosines @ v).masked_fill_(own, 0.0), own, power)
+        return values, cosines, inverse, slopes, v
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        """Return ∂σ/∂x times `gradient` (L,) for each layer."""
-        v, inverse_norms, between, lv, *saved = ctx.saved_tensors
-        sums, columns = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        if gradient is None:
-            return (None,) * (2 + len(columns))
-        multiply: Callable[[Tensor, Tensor], Tensor] = product
-        add: Callable[[Tensor, Tensor, Tensor], Tensor] = Tensor.addcmul_
-        if torch.is_grad_enabled():
-            # the gradient will be differentiated again, so it is computed from tensors that depend on x
-            multiply, add = torch.matmul, torch.addcmul
-            inverse_norms, between, lv, *sums = _parts(v, columns, multiply)
-        others = 1.0 - v
-        q = others.expand_as(lv) if ctx.power == 1 else 2.0 * others * ((lv * v).sum(dim=2, keepdim=True) - lv)
-        # half of z·∂σ/∂z, which the derivative of z = x/‖x‖ subtracts along z; the other half is added below
-        along = (q * between).sum(dim=2, keepdim=True)
-        scale = gradient[:, None, None] * inverse_norms
-        both = torch.cat([q, v.expand_as(q)], dim=2) * scale
-        q = q * inverse_norms
-        results = []
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        power, _, *columns = call.arguments
+        _, cosines, inverse, slopes, v = call.results
+        halves = (slopes * _per_layer(gradient, power)) @ v.T
+        both = halves + halves.mT
+        along = (both * cosines).sum(dim=2).mul_(inverse)
+        factors = _scaled(both, inverse)
+        # zero before, since an input's own class has no slope
+        _diagonal(factors).addcmul_(along, inverse, value=-1.0)
+        return [None, None, *times_layers(factors, columns, call.needed[2:])]
+
+
+class _VariationsOfSums(_LabelVariations):
+    """The form that is linear in B: P = z s, of unit rows z (B, d) and class sums s = Vᵀ z, without a matrix (B, B).
+
+    ∂σ/∂z is Q s + V (Qᵀ z), from which the derivative of z = x/‖x‖ subtracts its part along z.
+    """
+
+    @staticmethod
+    def forward(power: int, own: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+        dtype = sums_type(columns)
+        # converted for each use: a copy of all layers would take memory until the gradient
+        lengths = torch.stack([torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype) for x in columns])
+        inverse = _inverse_lengths(lengths.square())
+        members = own * inverse
+        sums = [product(one.T, x.to(dtype)) for one, x in zip(members, columns, strict=True)]
+        each = [product(x.to(dtype), one.T) for one, x in zip(sums, columns, strict=True)]
+        values, slopes = _variations(torch.stack(each).mul_(inverse).masked_fill_(own, 0.0), own, power)
+        return values, inverse, slopes, *sums
+
+    @staticmethod
+    def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
+        power, own, *columns = call.arguments
+        _, inverse, slopes, *sums = call.results
+        slopes = slopes * inverse
+        both = torch.cat([slopes, own * inverse], dim=2).mul_(_per_layer(gradient, power))
+        squares = inverse.square().neg_()
+        found: list[Tensor | None] = [None, None]
         for layer, x in enumerate(columns):
-            # bfloat16 has float32's range, and rounding the summands loses no more digits than rounding their sum
-            kind = x.dtype if x.dtype == torch.bfloat16 else v.dtype
+            if not call.needed[2 + layer]:
+                found.append(None)
+                continue
+            # see `times_layers`
+            kind = x.dtype if x.dtype == torch.bfloat16 else slopes.dtype
             rows = x.to(kind)
-            weighted = multiply(q[layer].T.to(kind), rows)
-            other_half = (v * multiply(rows, weighted.T)).sum(dim=1, keepdim=True) * inverse_norms[layer]
-            factor = (along[layer] + other_half) * -inverse_norms[layer] * scale[layer]
-            result = multiply(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
-            results.append(add(result, rows, factor.to(kind)).to(x.dtype))
-        return None, None, *results
+            weighted = product(slopes[layer].T.to(kind), rows)
+            result = product(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
+            along = torch.bmm(result[:, None], rows[:, :, None]).squeeze(2)
+            found.append(result.addcmul_(rows, (along * squares[layer]).to(kind)).to(x.dtype))
+        return found
 
 
-def _parts(v: Tensor, columns: Sequence[Tensor], multiply: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
-    """Return the parts of σ and of its gradient, for L representations x (B, d) and the one-hot label matrix v (B, C).
-
-    They are 1/‖x_i‖ (L, B, 1); the similarities of inputs to the sums of other classes (L, B, C), which is P with zeros for
-    an input's own class; LV (L, B, C); and the class sums (C, d) of each layer. `multiply` is the matrix product.
-    """
-    norms, sums, products = [], [], []
-    for x in columns:
-        rows = x.to(v.dtype)
-        norms.append(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
-        sums.append(multiply((v * _inverse(norms[-1])).T, rows))
-        products.append(multiply(rows, sums[-1].T))
-    inverse_norms = _inverse(torch.stack(norms))
-    between = torch.stack(products) * inverse_norms
-    within = between * v
-    between = between - within  # exact: an entry minus itself, or minus zero
-    lv = between.sum(dim=2, keepdim=True) * v - between
-    return inverse_norms, between, lv, *sums
+def _per_layer(gradient: Tensor, power: int) -> Tensor:
+    """Return the factors (N, 1, 1) by which the slopes of `_variations` are multiplied, for the gradient (N,) of σ."""
+    return (gradient if power == 1 else power * gradient)[:, None, None]
 
 
 @_outside_autocast
@@ -446,7 +713,8 @@ def _trace_of_power(apply_laplacian: Callable[[Tensor], Tensor], v: Tensor, powe
     """Return tr(Vᵀ Lᵖ V) from products of L with thin matrices; L is symmetric, so Lᵖ is split into two halves."""
     for _ in range(power // 2):
         v = apply_laplacian(v)
-    return (v * apply_laplacian(v)).sum() if power % 2 else v.square().sum()
+    product_of_halves = v * apply_laplacian(v) if power % 2 else v.square()
+    return product_of_halves.sum(dim=(-2, -1))
 
 
 def _check_square(adjacency: Tensor) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lgg import products
-from lgg.products import gram, product
+from lgg.products import grams, product
 
 SIZES = st.integers(1, 9)
 
@@ -71,21 +71,47 @@ def test_the_product_has_no_gradient() -> None:
     assert not product(a, a).requires_grad
 
 
-@given(SIZES, SIZES, st.integers(0, 99))
-def test_gram_contains_the_products_of_all_pairs(n: int, d: int, seed: int) -> None:
-    rows = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(gram(rows), rows @ rows.T)
+def layers_of(size: int, dtypes: list[torch.dtype]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(size)
+    return [torch.randn(size, 3 + 4 * n, generator=generator).to(dtype) for n, dtype in enumerate(dtypes)]
 
 
-def test_the_gradient_of_gram_is_right_and_differentiable() -> None:
-    rows = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(gram, (rows,))
-    assert torch.autograd.gradgradcheck(gram, (rows,))
+@given(SIZES, st.lists(st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]), min_size=1))
+def test_grams_contain_the_products_of_all_pairs_of_each_layer_s_rows(size: int, dtypes: list[torch.dtype]) -> None:
+    layers = layers_of(size, dtypes)
+    found = grams(layers)
+    assert found.dtype == (torch.float64 if torch.float64 in dtypes else torch.float32)
+    # a layer is not rounded to its own type, so half precision is as accurate as float32
+    torch.testing.assert_close(found.double(), torch.stack([_by_loops(x, x.T) for x in layers]), rtol=1e-5, atol=1e-5)
 
 
-def test_the_gradient_of_gram_in_float32_is_autograd_s() -> None:
-    rows = torch.randn(7, 50, requires_grad=True)
-    weights = torch.randn(7, 7)
-    (found,) = torch.autograd.grad((gram(rows) * weights).sum(), rows)
-    (expected,) = torch.autograd.grad((rows @ rows.T * weights).sum(), rows)
-    torch.testing.assert_close(found, expected)
+def test_the_gradient_of_grams_is_right_and_differentiable() -> None:
+    layers = [x.requires_grad_() for x in layers_of(4, [torch.float64] * 3)]
+    assert torch.autograd.gradcheck(lambda *x: grams(x), layers)
+    assert torch.autograd.gradgradcheck(lambda *x: grams(x), layers)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    # in half precision the factors and the result are rounded; float16 layers are multiplied in float32
+    [(torch.float32, 1e-5), (torch.float16, 2 * 2.0**-11), (torch.bfloat16, 2 * 2.0**-8)],
+)
+def test_the_gradient_of_grams_is_autograd_s_in_the_precision_of_the_layer(
+    dtype: torch.dtype, tolerance: float
+) -> None:
+    layers = [x.requires_grad_() for x in layers_of(7, [dtype, torch.float32])]
+    weights = torch.randn(2, 7, 7)
+    found = torch.autograd.grad((grams(layers) * weights).sum(), layers)
+    exact = [x.detach().double().requires_grad_() for x in layers]
+    value = sum((x @ x.T * factor).sum() for x, factor in zip(exact, weights, strict=True))
+    expected = torch.autograd.grad(value, exact)
+    for x, one, other in zip(layers, found, expected, strict=True):
+        assert one.dtype == x.dtype
+        assert (one.double() - other).norm() <= tolerance * other.norm()
+
+
+def test_grams_of_layers_without_a_gradient_need_no_product_for_it() -> None:
+    student, teacher = (x.requires_grad_(n == 0) for n, x in enumerate(layers_of(5, [torch.float32] * 2)))
+    grams([student, teacher]).sum().backward()
+    assert student.grad is not None
+    assert teacher.grad is None

@@ -1,6 +1,6 @@
 """Pairing of student and teacher layers, shared by the distillation losses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -9,8 +9,8 @@ from lgg.graph import batch_size
 
 def paired_layers(
     student_representations: Sequence[Tensor], teacher_representations: Sequence[Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (student, teacher) for each compared layer, the teacher's detached.
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the compared layers of the student and those of the teacher, which are detached.
 
     Raises ValueError if there are no layers, their numbers differ, or their batches have different sizes.
     """
@@ -25,4 +25,9 @@ def paired_layers(
         sizes = batch_size(student), batch_size(teacher)
         if sizes[0] != sizes[1]:
             raise ValueError(f"layer {layer}: the student's batch has {sizes[0]} inputs, the teacher's {sizes[1]}")
-        yield student, teacher.detach()
+        if sizes[0] != len(student_representations[0]):
+            raise ValueError(
+                f"layer {layer} has a batch of {sizes[0]} inputs, layer 0 of {len(student_representations[0])}; all layers "
+                "must be of one batch"
+            )
+    return list(student_representations), [teacher.detach() for teacher in teacher_representations]

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.graph import Similarity, check_labels, nearest_neighbours, similarity_graph, symmetric_normalization
+from lgg.graph import Similarity, check_labels, nearest_neighbours, similarities_of_layers, symmetric_normalization
 from lgg.losses._options import check_options
 from lgg.losses._pairs import paired_layers
 from lgg.losses._signs import SignCheck, layer_name
 
 Edges = Literal["all", "inter", "intra"]
+COMPARED = {"inter": torch.ne, "intra": torch.eq}
 Neighbours = Literal["teacher", "own"]
 Order = Literal["threshold_first", "normalize_first", "published"]
 
@@ -79,49 +81,53 @@ class GraphDistillation(nn.Module):
         Each representation has shape (B, ...), `labels` are integers (B,). Raises ValueError if they do not match, and
         SignedRepresentations (a ValueError) if a layer of a cosine graph has negative values in its first batch.
         """
-        terms = []
-        for layer, (student, teacher) in enumerate(paired_layers(student_representations, teacher_representations)):
-            if self.similarity == "cosine":
-                self._check_signs(student, f"{layer_name(student_representations, layer)} of the student")
-                self._check_signs(teacher, f"{layer_name(teacher_representations, layer)} of the teacher")
-            terms.append(self._distance(student, teacher, labels))
-        return torch.stack(terms).mean()
-
-    def _distance(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-        check_labels(labels, len(student))
-        wanted = None
-        if self.edges != "all":
-            wanted = (labels[:, None] == labels[None, :]) == (self.edges == "intra")
-        student_weights, teacher_weights = self._weights(student, wanted), self._weights(teacher, wanted)
-        kept_teacher = self._neighbours(teacher_weights)
-        kept_student = self._neighbours(student_weights) if self.neighbours == "own" else kept_teacher
-        difference = self._graph(student_weights, kept_student) - self._graph(teacher_weights, kept_teacher)
-        if wanted is not None and self.order != "published":
-            difference = torch.where(wanted, difference, 0.0)
-        return difference.square().sum()
-
-    def _weights(self, x: Tensor, wanted: Tensor | None) -> Tensor:
-        """Return the weights (B, B) by which neighbours are chosen; `wanted` (B, B) masks the edges compared, or is None."""
-        published = self.order == "published"
-        weights = similarity_graph(
-            x,
+        layers, teachers = paired_layers(student_representations, teacher_representations)
+        check_labels(labels, len(layers[0]))
+        if self.similarity == "cosine":
+            for network, given, checked in (
+                ("student", student_representations, layers),
+                ("teacher", teacher_representations, teachers),
+            ):
+                for place, x in enumerate(checked):
+                    self._check_signs(x, f"{layer_name(given, place)} of the {network}")
+        # of the student, then of the teacher, so that each step is one for all of them
+        weights = similarities_of_layers(
+            [*layers, *teachers],
             similarity=self.similarity,
-            normalize=self.normalize and published,
             rbf_scale=self.rbf_scale,
             relative_distances=True,
+            loops=False,
         )
-        return torch.where(wanted, weights, 0.0) if published and wanted is not None else weights
+        wanted = None if self.edges == "all" else COMPARED[self.edges](labels[:, None], labels[None, :])
+        graphs = self._graphs(weights.view(2, len(layers), *weights.shape[1:]), wanted)
+        return F.mse_loss(graphs[0], graphs[1].detach(), reduction="sum") / len(layers)
+
+    def _graphs(self, weights: Tensor, wanted: Tensor | None) -> Tensor:
+        """Return the matrices (2, L, B, B) that are compared, from the similarities without self-loops.
+
+        `wanted` (B, B) masks the edges compared, or is None.
+        """
+        graphs = weights
+        if self.normalize and self.order != "threshold_first":
+            graphs = symmetric_normalization(graphs)
+        if self.order == "published":
+            graphs = _masked(graphs, wanted)
+            weights = graphs
+        graphs = _masked(graphs, self._neighbours(weights))
+        if self.normalize and self.order == "threshold_first":
+            graphs = symmetric_normalization(graphs)
+        if self.power > 1:
+            with torch.autocast(graphs.device.type, enabled=False):
+                graphs = torch.linalg.matrix_power(graphs, self.power)
+        return graphs if self.order == "published" else _masked(graphs, wanted)
 
     def _neighbours(self, weights: Tensor) -> Tensor | None:
-        return None if self.k is None else nearest_neighbours(weights, min(self.k, len(weights)))
+        """Return the mask of the edges kept, chosen by `weights` (2, L, B, B); None keeps all."""
+        if self.k is None:
+            return None
+        choosing = weights if self.neighbours == "own" else weights[1]
+        return nearest_neighbours(choosing, min(self.k, weights.shape[-1]))
 
-    def _graph(self, weights: Tensor, kept: Tensor | None) -> Tensor:
-        """Return the matrix (B, B) that is compared: `kept` edges, normalised and raised to the power as configured."""
-        if self.normalize and self.order == "normalize_first":
-            weights = symmetric_normalization(weights)
-        if kept is not None:
-            weights = torch.where(kept, weights, 0.0)
-        if self.normalize and self.order == "threshold_first":
-            weights = symmetric_normalization(weights)
-        with torch.autocast(weights.device.type, enabled=False):
-            return torch.linalg.matrix_power(weights, self.power) if self.power > 1 else weights
+
+def _masked(graphs: Tensor, edges: Tensor | None) -> Tensor:
+    return graphs if edges is None else torch.where(edges, graphs, 0.0)

@@ -6,7 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import Similarity, batch_size, check_labels, cosine_label_variations, label_variation, similarity_graph
+from lgg.graph import (
+    Similarity,
+    batch_size,
+    check_labels,
+    cosine_label_variations,
+    graphs_of_layers,
+    label_variations,
+)
 from lgg.losses._options import check_options
 from lgg.losses._signs import SignCheck, layer_name
 
@@ -26,7 +33,7 @@ class LabelVariationRegularizer(nn.Module):
             exp(−α‖xi − xj‖/m), m the mean distance of the batch at that layer; "rbf_squared" for the same with squares.
         rbf_scale: α of the two kernels, without unit.
 
-    By default no (B, B) matrix is formed. σ is computed in at least float32, also inside an autocast region. Where two
+    σ is computed in at least float32, also inside an autocast region. Where two
     consecutive layers have the same label variation their gap has a gradient of zero.
 
     Raises ValueError for an unknown word, a k or power below 1, or an α that is not positive.
@@ -83,18 +90,14 @@ class LabelVariationRegularizer(nn.Module):
     def _variations(self, representations: Sequence[Tensor], labels: Tensor, num_classes: int) -> Tensor:
         if self.k is None and not self.normalize and self.similarity == "cosine":
             return cosine_label_variations(representations, labels, power=self.power, num_classes=num_classes)
-        graphs = map(self._graph, representations)
-        return torch.stack([label_variation(a, labels, power=self.power, num_classes=num_classes) for a in graphs])
-
-    def _graph(self, x: Tensor) -> Tensor:
-        return similarity_graph(
-            x,
-            similarity=self.similarity,
-            k=None if self.k is None else min(self.k, len(x)),
+        graphs = graphs_of_layers(
+            representations,
+            k=None if self.k is None else min(self.k, len(labels)),
             normalize=self.normalize,
+            similarity=self.similarity,
             rbf_scale=self.rbf_scale,
-            relative_distances=True,
         )
+        return label_variations(graphs, labels, power=self.power, num_classes=num_classes)
 
 
 LabelVariationSmoothness = LabelVariationRegularizer  # its earlier name, which programs may use

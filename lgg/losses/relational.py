@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lgg.graph import pairwise_distances
+from lgg.graph import distances_of_layers, relative, share_of_pairs
 from lgg.losses._pairs import paired_layers
 
 
@@ -22,23 +21,10 @@ class RelationalDistillation(nn.Module):
 
         Raises ValueError if the two do not match (see `paired_layers`).
         """
-        terms = [
-            _mean_smooth_l1(_relative_distances(student), _relative_distances(teacher))
-            for student, teacher in paired_layers(student_representations, teacher_representations)
-        ]
-        return torch.stack(terms).mean()
-
-
-def _mean_smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean over the pairs, or zero if there are none."""
-    return F.smooth_l1_loss(student, teacher, reduction="mean" if len(student) else "sum")
-
-
-def _relative_distances(x: Tensor) -> Tensor:
-    """Return the distances between distinct rows of `x` (B, ...) divided by their mean, shape (B·(B − 1)/2,)."""
-    size = len(x)
-    distances = pairwise_distances(x)
-    upper = torch.triu_indices(size, size, offset=1, device=x.device)
-    distances = distances[upper[0], upper[1]]
-    mean = distances.mean()
-    return distances / torch.where(mean > 0, mean, 1.0)
+        layers, teachers = paired_layers(student_representations, teacher_representations)
+        # of the student, then of the teacher, so that each step is one for all of them
+        distances = relative(distances_of_layers([*layers, *teachers]))
+        # Both the distances and the mean of the loss are relative to all B² pairs, including those of an input with itself.
+        # With this `beta`, where the loss becomes linear, the two factors cancel.
+        beta = 1.0 / share_of_pairs(len(layers[0]))
+        return F.smooth_l1_loss(distances[: len(layers)], distances[len(layers) :].detach(), beta=beta)
