@@ -107,6 +107,11 @@ def test_each_is_what_it_is_alone(names, alone):
     assert_all_same(train([run_of(name) for name in names]), alone)
 
 
+def test_on_a_cpu_captured_steps_are_plain_ones(alone):
+    run = run_of("attacked")
+    assert_same(outcome(run, fit_side_by_side([run], captured=True)[0]), alone["attacked"])
+
+
 def test_one_alone_is_that_of_fit(alone):
     run = run_of("attacked")
     torch.manual_seed(1)
