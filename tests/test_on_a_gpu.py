@@ -1,29 +1,33 @@
-"""Results on a GPU, if there is one: equal to those of the CPU up to rounding, and reproducible bit for bit."""
+"""Results on a GPU, if there is one: equal to those of the CPU up to rounding, and reproducible bit for bit.
 
-import copy
+Two minutes on one.
+"""
+
 import os
 import signal
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lgg import attacks, losses, models
 from lgg.data.batches import Batches
-from lgg.defences import Adversarial, Regularizer
+from lgg.defences import Adversarial, Defence, Parseval, Regularizer
 from lgg.devices import prepare
 from lgg.errors import Interrupted
 from lgg.evaluation.geometry import label_variation_of_layers
 from lgg.pipeline import driver
-from lgg.training.fit import fit
+from lgg.training.fit import Run, fit_side_by_side
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
 from lgg.training.optimizers import AdamW
 from lgg.training.recorder import Recorder
 from lgg.training.resume import Checkpoints
+from lgg.training.step import Captured
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
 
 CLASSES = 3
-SCHEDULE = [{"epochs": 2, "learning_rate": [0.0, 0.05]}]
 
 
 @pytest.fixture(autouse=True)
@@ -152,56 +156,195 @@ def test_batches_are_those_of_the_cpu(resident, gpu):
         torch.testing.assert_close(images.cpu(), expected, rtol=2**-22, atol=0)
 
 
-TRAINING_RUNS = {
-    **{name: (network, batches, make) for name, make in OBJECTIVES.items()},
-    "attacked": (network, batches, lambda _: Robust([Adversarial(8 / 255, 4 / 255, steps=2)])),
-    "adamw": (network, batches, OBJECTIVES["cross-entropy"]),
+RUNS = {
+    **OBJECTIVES,
+    "attacked": lambda _: Robust([Adversarial(8 / 255, 4 / 255, steps=2)]),
+    "parseval": lambda _: Robust([Parseval(), Regularizer(1e-3)]),
+    "adamw": OBJECTIVES["cross-entropy"],
 }
 
 
-def train(training, device, precision="float32", checkpoints=None, recorder=None):
-    build, feed, make = TRAINING_RUNS[training]
-    model = build().to(device)
-    torch.manual_seed(7)
-    history = fit(
+def run_of(training, device, *, seed=0, precision="float32", epochs=2, resident=None, **options):
+    """Return a training run; weights, batches and random numbers come from its seed."""
+    model = (
+        network(seed, "preact_resnet18", base_width=4).to(device)
+        if training == "parseval"
+        else network(seed).to(device)
+    )
+    objective = RUNS[training](device)
+    torch.manual_seed(seed)  # a teacher has drawn from it
+    return Run(
         model,
-        make(device),
-        feed(device),
-        schedule=SCHEDULE,
+        objective,
+        batches(device, seed, resident),
+        [{"epochs": epochs, "learning_rate": [0.0, 0.05]}],
         optimizer=AdamW(model.parameters()) if training == "adamw" else None,
         precision=precision,
-        checkpoints=checkpoints,
-        recorder=recorder,
+        after_step=partial(objective.after_step, model) if isinstance(objective, Robust) else None,
+        **options,
     )
-    for row in history:
-        del row["seconds"]
-    return {name: value.cpu() for name, value in copy.deepcopy(model.state_dict()).items()}, history
+
+
+def outcome(run, history):
+    torch.cuda.synchronize()
+    rows = [{column: value for column, value in row.items() if column != "seconds"} for row in history]
+    return {name: value.cpu() for name, value in run.model.state_dict().items()}, rows
+
+
+def train(*runs, captured=False):
+    return [outcome(*one) for one in zip(runs, fit_side_by_side(runs, captured=captured), strict=True)]
 
 
 def same(one, other):
-    return one[1] == other[1] and all(torch.equal(one[0][name], other[0][name]) for name in one[0])
+    return one[1] == other[1] and all(torch.equal(value, other[0][name]) for name, value in one[0].items())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("training", TRAINING_RUNS)
+@pytest.mark.parametrize("training", RUNS)
 def test_training_is_reproducible_bit_for_bit(training, precision, gpu):
-    assert same(train(training, gpu, precision), train(training, gpu, precision))
+    first, again = (train(run_of(training, gpu, precision=precision))[0] for _ in range(2))
+    assert same(first, again)
 
 
+@pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("training", ["regularizer", "attacked", "adamw"])
-def test_an_interrupted_training_resumes_to_the_same_bits(training, gpu, tmp_path):
-    whole = train(training, gpu, "bfloat16")
-
-    def checkpoints():
-        return Checkpoints(tmp_path / "checkpoint.safetensors", "same", epochs=1)
+def test_an_interrupted_training_resumes_to_the_same_bits(training, captured, gpu, tmp_path):
+    """Also where steps are replayed: those just after resuming are not, and neither changes a bit."""
+    kind = {"precision": "bfloat16", "epochs": 6}
+    [whole] = train(run_of(training, gpu, **kind), captured=captured)
 
     def end(model):
         os.kill(os.getpid(), signal.SIGTERM)
         return torch.zeros(1)
 
+    def checkpoints():
+        return Checkpoints(tmp_path / "checkpoint.safetensors", "same", epochs=1)
+
+    recorder = Recorder(end, epochs=[4])
     with pytest.raises(Interrupted):
-        train(training, gpu, "bfloat16", checkpoints(), Recorder(end, epochs=[1]))
-    assert same(train(training, gpu, "bfloat16", checkpoints()), whole)
+        train(run_of(training, gpu, **kind, checkpoints=checkpoints(), recorder=recorder), captured=captured)
+    assert same(train(run_of(training, gpu, **kind, checkpoints=checkpoints()), captured=captured)[0], whole)
+
+
+# --- steps replayed as CUDA graphs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The sizes of batches that are captured, in order, and how often a graph is replayed."""
+    found = SimpleNamespace(sizes=[], replays=0)
+    capture, replay = Captured._capture, torch.cuda.CUDAGraph.replay
+
+    def note(self, size):
+        capture(self, size)
+        found.sizes += [size] * (size in self.graphs)
+
+    def count(self):
+        found.replays += 1
+        replay(self)
+
+    monkeypatch.setattr(Captured, "_capture", note)
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", count)
+    return found
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("training", RUNS)
+def test_replayed_steps_give_the_bits_of_steps_run_one_by_one(training, precision, gpu, graphs, capfd):
+    """A graph launches the same kernels on the same values in the same order, so nothing may differ, random starts included.
+
+    Of 5 epochs of two whole batches and a smaller one, the first 3 steps of either size come before its capture.
+    """
+    kind = {"precision": precision, "epochs": 5}
+    [expected] = train(run_of(training, gpu, **kind))
+    [found] = train(run_of(training, gpu, **kind), captured=True)
+    assert "not captured" not in capfd.readouterr().err
+    assert graphs.sizes == [8, 4]
+    assert graphs.replays == (10 - 3) + (5 - 3)
+    assert same(found, expected)
+
+
+def test_replayed_steps_use_batches_that_are_copied_from_main_memory(gpu, graphs):
+    [expected] = train(run_of("cross-entropy", gpu, epochs=5))
+    [found] = train(run_of("cross-entropy", gpu, epochs=5, resident=False), captured=True)
+    assert graphs.sizes == [8, 4]
+    assert same(found, expected)
+
+
+def test_a_recorder_between_replayed_steps_changes_nothing(gpu, graphs):
+    def look(model):
+        model.eval()
+        with torch.no_grad():
+            return model(images_of(1)[0].to(gpu)).cpu()
+
+    recorders = [Recorder(look), Recorder(look)]
+    [expected] = train(run_of("attacked", gpu, epochs=5, recorder=recorders[0]))
+    [found] = train(run_of("attacked", gpu, epochs=5, recorder=recorders[1]), captured=True)
+    assert graphs.replays == 9
+    assert same(found, expected)
+    assert all(torch.equal(recorders[1].recorded[epoch], one) for epoch, one in recorders[0].recorded.items())
+
+
+class Reads(Defence):
+    """Reads a value on the host: always, or only during a capture, which then fails."""
+
+    def __init__(self, *, always):
+        self.always = always
+
+    def inputs(self, model, images, labels):  # noqa: ARG002
+        noisy = images + 0.01 * torch.rand(images.shape, generator=self.generator, device=images.device)
+        if self.always or torch.cuda.is_current_stream_capturing():
+            noisy.sum().item()
+        return noisy
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_steps_that_cannot_be_captured_run_one_by_one(always, gpu, graphs, monkeypatch, capfd):
+    monkeypatch.setitem(RUNS, "reads", lambda _: Robust([Reads(always=always)]))
+    [expected] = train(run_of("reads", gpu, epochs=5))
+    [found] = train(run_of("reads", gpu, epochs=5), captured=True)
+    [message] = [line for line in capfd.readouterr().err.splitlines() if "not captured" in line]
+    assert (__file__ in message) == always
+    assert graphs.replays == 0
+    assert same(found, expected)
+    # another training run of this process can be captured afterwards, and PyTorch's own generator still draws
+    torch.rand(1, device=gpu)
+    [after] = train(run_of("attacked", gpu, epochs=5), captured=True)
+    assert graphs.sizes == [8, 4]
+    assert same(after, train(run_of("attacked", gpu, epochs=5))[0])
+
+
+# --- several networks side by side ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_each_network_is_what_it_is_alone(captured, gpu):
+    kinds = [("gkd", 0, 4), ("attacked", 1, 5), ("regularizer", 2, 6), ("attacked", 3, 5)]
+
+    def runs():
+        return [
+            run_of(training, gpu, seed=seed, epochs=epochs, precision="bfloat16") for training, seed, epochs in kinds
+        ]
+
+    alone = [train(run)[0] for run in runs()]
+    for found, expected in zip(train(*runs(), captured=captured), alone, strict=True):
+        assert same(found, expected)
+
+
+def test_networks_run_in_streams_of_their_own(gpu):
+    seen = set()
+
+    def noting(model, images, labels):
+        seen.add(torch.cuda.current_stream().cuda_stream)
+        return CrossEntropy()(model, images, labels)
+
+    runs = [run_of("cross-entropy", gpu, seed=seed) for seed in (0, 1)]
+    for run in runs:
+        run.objective = noting
+    before = torch.cuda.current_stream()
+    train(*runs)
+    assert len(seen) == 2 and before.cuda_stream not in seen
+    assert torch.cuda.current_stream() == before
 
 
 def test_the_driver_names_the_gpus_that_pytorch_finds(monkeypatch):

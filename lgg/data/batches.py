@@ -123,7 +123,9 @@ class Feed:
         self.device = batches.device
         self.resident = batches.home == batches.device
         self._next = 0
-        self._plan = torch.empty_like(batches.plan(0), device=batches.home)
+        self._plan = torch.empty(
+            len(batches.labels), 4 if batches.augment else 1, dtype=torch.int64, device=batches.home
+        )
         size = batches.batch_size
         if self.resident:
             self._position = torch.zeros(1, dtype=torch.int64, device=self.device)

@@ -164,5 +164,5 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
 def where(progress: Progress) -> str:
     """Return how far training is, for a message."""
     if progress["step"] == 0:
-        return f"after epoch {progress['epoch']}"
+        return f"after epoch {progress['epoch']}" if progress["epoch"] else "before the first step"
     return f"after {progress['step']} steps of epoch {progress['epoch'] + 1}"

@@ -94,9 +94,9 @@ class TrainingStep:
             self._stream = torch.cuda.Stream(batches.device)  # type: ignore[no-untyped-call]
             # what was written so far, in the stream of the caller, comes before what this one reads
             self._stream.wait_stream(torch.cuda.current_stream(batches.device))
-        self._run: Callable[[int], None] = self._once
+        self._captured: Captured | None = None
         if on_gpu and captured:
-            self._run = Captured(self._once, generator, forget=optimizer.zero_grad, name=name)
+            self._captured = Captured(self._once, generator, forget=optimizer.zero_grad, name=name)
 
     @property
     def is_captured(self) -> bool:
@@ -108,7 +108,8 @@ class TrainingStep:
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def join(self) -> None:
-        """Let the caller's stream wait for this one, once training has ended."""
+        """Let the caller's stream wait for this one, and free the memory of the graphs, once training has ended."""
+        self._captured = None
         if self._stream is not None:
             torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
 
@@ -120,7 +121,10 @@ class TrainingStep:
     def __call__(self) -> int:
         """Take the next step, and return its number of images."""
         size = self._feed.load()
-        self._run(size)
+        if self._captured is None:
+            self._once(size)
+        else:
+            self._captured(size)
         return size
 
     def _once(self, size: int) -> None:

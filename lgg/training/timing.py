@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,7 +40,6 @@ class Trial:
     precision: Precision = "float32"
     after_step: Callable[[], None] | None = None
     captured: bool = False
-    step: TrainingStep = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.batches.labels) < self.batches.batch_size:
@@ -47,20 +47,27 @@ class Trial:
                 f"{len(self.batches.labels)} images do not fill the batch of {self.batches.batch_size} that is to be timed"
             )
         self.precision = precision_on(self.batches.device, self.precision)
+        if self.optimizer is None:
+            self.optimizer = SGD(self.model.parameters())
         # without the last batch of an epoch if it is smaller, and so cheaper
         self.whole = len(self.batches.labels) // self.batches.batch_size
-        self.step = TrainingStep(
+        self.epoch, self.left = 0, 0  # the next epoch, and how many steps are left of this one
+
+    @cached_property
+    def step(self) -> TrainingStep:
+        """The step that is timed."""
+        assert self.optimizer is not None
+        return TrainingStep(
             self.model,
             self.objective,
             self.batches,
-            SGD(self.model.parameters()) if self.optimizer is None else self.optimizer,
+            self.optimizer,
             [RATE] * self.whole,
             self.precision,
             self.after_step,
             torch.Generator(self.batches.device).manual_seed(0),
             captured=self.captured,
         )
-        self.epoch, self.left = 0, 0  # the next epoch, and how many steps are left of this one
 
     def seconds(self, steps: int) -> float:
         """Return how long `steps` steps take, batches and their augmentation included."""
@@ -85,10 +92,10 @@ def measure(
 
     Trials are interleaved: each runs once per round, with the order reversed in every other round, so that changes on the
     machine affect all of them equally. Each trial first takes `warm_up` steps that are not counted,
-    in which captured ones are captured.
+    and one that is captured as many as come before its replays.
     """
     for trial in trials.values():
-        trial.seconds(warm_up)
+        trial.seconds(max(warm_up, WARM_UP + 1) if trial.captured else warm_up)
     rows = []
     for number in range(rounds):
         order: Sequence[str] = list(trials) if number % 2 == 0 else [*trials][::-1]

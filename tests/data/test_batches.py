@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
-from lgg.data.batches import PADDING, Batches, _fits, in_order, to_model_input
+from lgg.data.batches import PADDING, Batches, Feed, _fits, in_order, to_model_input
 
 COUNT = 23
 
@@ -188,6 +188,39 @@ def test_every_seed_and_every_epoch_has_its_own_order():
 
 def test_the_largest_seed_of_a_configuration_works():
     assert len(whole_epoch(batches(seed=2**31 - 1), 1000)[1]) == COUNT
+
+
+# --- the same in tensors that stay where they are ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "home", ["cpu", "cpu:0"]
+)  # the latter as if it were another device, from which batches are copied
+@pytest.mark.parametrize("augmentation", ["none", "crop_and_flip"])
+def test_a_feed_gives_the_batches_of_an_epoch(augmentation, home):
+    source = batches(augmentation=augmentation)
+    source.home = torch.device(home)
+    feed = Feed(source)
+    assert feed.resident == (home == "cpu")
+    for epoch, first in ((0, 0), (3, 1), (1, 2)):
+        feed.begin(epoch, first)
+        for images, labels in source.epoch(epoch, first):
+            size = feed.load()
+            found, its_labels = feed.take(size)
+            assert size == len(labels)
+            assert torch.equal(found, images) and torch.equal(its_labels, labels)
+            assert found.stride() == images.stride()
+
+
+def test_feeds_of_the_same_images_do_not_disturb_each_other():
+    source = batches(augmentation="crop_and_flip")
+    feeds = [Feed(source), Feed(source.with_seed(5))]
+    for feed in feeds:
+        feed.begin(2)
+    for steps in zip(source.epoch(2), source.with_seed(5).epoch(2), strict=True):
+        for feed, (images, labels) in zip(feeds, steps, strict=True):
+            found, its_labels = feed.take(feed.load())
+            assert torch.equal(found, images) and torch.equal(its_labels, labels)
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------

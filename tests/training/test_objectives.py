@@ -176,13 +176,15 @@ def test_the_objective_of_the_paper_s_defences_is_its_formula(networks, batch, a
     assert torch.equal(step.loss, task + 0.25 * step.parts["regularizer"])
 
 
-def test_random_starts_come_from_torch_s_generator(networks, batch):
+def test_random_starts_come_from_the_generator_that_is_given(networks, batch):
     student, _ = networks
-    objective = Robust([Adversarial(0.1, 0.01, 1)])
+    objective = Robust([Parseval(), Adversarial(0.1, 0.01, 1)])
     losses_of = []
     for seed in (0, 0, 1):
-        torch.manual_seed(seed)
+        objective.draw_from(torch.Generator().manual_seed(seed))
+        before = torch.get_rng_state()
         losses_of.append(objective(student.eval(), *batch).loss.item())
+        assert torch.equal(torch.get_rng_state(), before)
     assert losses_of[0] == losses_of[1] != losses_of[2]
 
 

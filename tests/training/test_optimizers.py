@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lgg.training import optimizers
 from lgg.training.optimizers import SGD, AdamW
@@ -122,6 +123,72 @@ def test_forgetting_is_a_fresh_start(make):
         descend(values, one, 5)
         one.step(0.1)
     assert all(map(torch.equal, used, others))
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_a_rate_may_be_a_tensor(make):
+    numbers, tensors = parameters(), parameters()
+    one, other = make(numbers), make(tensors)
+    for step, rate in enumerate(RATES):
+        descend(numbers, one, step)
+        descend(tensors, other, step)
+        one.step(rate)
+        other.step(torch.tensor(rate, dtype=torch.float64))
+    assert all(map(torch.equal, numbers, tensors))
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_the_state_stays_where_it_is(make):
+    values = parameters()
+    optimizer = make(values)
+    places = [value.data_ptr() for value in optimizer.state().values()]
+    descend(values, optimizer, 0)
+    optimizer.step(0.1)
+    optimizer.forget()
+    assert all(not value.any() for value in optimizer.state().values())
+    optimizer.restore({name: torch.ones_like(value) for name, value in optimizer.state().items()})
+    assert all((value == 1).all() for value in optimizer.state().values())
+    assert [value.data_ptr() for value in optimizer.state().values()] == places
+
+
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("shape", [(4, 3, 2, 2), (4, 3, 1, 1), (1, 3, 2, 2)])
+def test_gradients_may_be_in_another_order_in_memory(make, shape):
+    """The kernels go through memory in order, whatever the strides."""
+    generator = torch.Generator().manual_seed(1)
+    weight, gradient = torch.randn(2, *shape, generator=generator)
+    last = weight.clone(memory_format=torch.channels_last).requires_grad_()
+    weight.requires_grad_()
+    for value, its_gradient in ((weight, gradient), (last, gradient.contiguous())):
+        value.grad = its_gradient.clone()
+        make([value]).step(0.1)
+    assert torch.equal(weight, last)
+    weight.grad = gradient.contiguous(memory_format=torch.channels_last)
+    last.grad = gradient
+    make([weight, last]).step(0.1)
+    assert torch.equal(weight, last)
+
+
+def test_parameters_with_gaps_in_memory_are_refused():
+    with pytest.raises(ValueError, match=r"parameter 1 of shape \(2, 2\) has strides \(4, 2\), with gaps or overlaps"):
+        SGD([torch.ones(2), torch.ones(2, 4)[:, ::2]])
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_one_kernel_stands_for_the_update_where_only_kernels_are_counted(make):
+    weight = torch.ones(2, device="meta", requires_grad=True)
+    weight.grad = torch.ones(2, device="meta")
+    counted = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            counted.append(function)
+            return function(*args, **(kwargs or {}))
+
+    optimizer = make([weight])
+    with Count():
+        optimizer.step(0.1)
+    assert len(counted) == (1 if make is SGD else 2)  # AdamW counts its steps
 
 
 @pytest.mark.parametrize("make", BOTH)

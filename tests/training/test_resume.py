@@ -217,6 +217,19 @@ def test_a_checkpoint_of_other_settings_is_refused_and_reported(undisturbed, tmp
     assert "other settings, code or data, so training starts from scratch" in message
 
 
+def test_a_checkpoint_of_another_kind_of_device_is_resumed_without_its_random_state(tmp_path):
+    training = "attacked from random starts"
+    with pytest.raises(Interrupted):
+        train(training, tmp_path, {5: [signal.SIGTERM]})
+    checkpoints = Checkpoints(tmp_path / "checkpoint.safetensors", "same")
+    tensors, progress = checkpoints.read()
+    tensors["random.cuda"] = tensors.pop("random.cpu")[:16]
+    checkpoints.write(tensors, progress)
+    _, rows, objective = train(training, tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert objective.calls == STEPS - 5
+
+
 @pytest.fixture(scope="module")
 def two_checkpoints(tmp_path_factory):
     """The bytes of a checkpoint after 6 steps and of the one before it, after 4."""

@@ -107,6 +107,11 @@ def test_each_is_what_it_is_alone(names, alone):
     assert_all_same(train([run_of(name) for name in names]), alone)
 
 
+def test_on_a_cpu_captured_steps_are_plain_ones(alone):
+    run = run_of("attacked")
+    assert_same(outcome(run, fit_side_by_side([run], captured=True)[0]), alone["attacked"])
+
+
 def test_one_alone_is_that_of_fit(alone):
     run = run_of("attacked")
     torch.manual_seed(1)
@@ -115,6 +120,16 @@ def test_one_alone_is_that_of_fit(alone):
     model, recorder = network(1), Recorder(run.recorder.observe)
     history = fit(model, run.objective, run.batches, schedule=run.schedule, recorder=recorder)
     assert_same(outcome(Run(model, None, None, [], recorder=recorder), history), alone["attacked"])
+
+
+def test_random_numbers_come_from_a_generator_of_each_run():
+    """Its seed comes from torch's generator when the run is made, and is all that is ever drawn from that one."""
+    one = run_of("attacked")
+    runs = [one, Run(network(1), one.objective, one.batches, one.schedule, seed=one.seed + 1)]
+    state = torch.get_rng_state()
+    histories = fit_side_by_side(runs)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert histories[0][0]["loss"] != histories[1][0]["loss"]
 
 
 def test_they_take_turns():

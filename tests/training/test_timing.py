@@ -10,14 +10,15 @@ from lgg.data.batches import Batches
 from lgg.training import timing
 from lgg.training.objectives import CrossEntropy
 from lgg.training.optimizers import AdamW
+from lgg.training.step import WARM_UP
 from lgg.training.timing import Trial, measure
 
 
 class Clocked:
     """A trial whose steps take `cost` seconds each, by a clock that only it moves."""
 
-    def __init__(self, name, cost, log):
-        self.name, self.cost, self.log = name, cost, log
+    def __init__(self, name, cost, log, captured=False):
+        self.name, self.cost, self.log, self.captured = name, cost, log, captured
 
     def seconds(self, steps):
         self.log.append((self.name, steps))
@@ -37,6 +38,12 @@ def test_rounds_are_interleaved_and_every_other_one_goes_backwards():
         *(("a", 2), ("b", 2), ("c", 2)),
     ]
     assert all(row["seconds_per_step"] == trials[row["name"]].cost for row in rows)
+
+
+def test_captured_steps_are_captured_before_they_are_timed():
+    log = []
+    measure({"a": Clocked("a", 1.0, log, captured=True)}, rounds=1, steps=1)
+    assert log == [("a", WARM_UP + 1), ("a", 1)]
 
 
 def batches(images=7, batch_size=3):
