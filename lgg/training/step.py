@@ -101,7 +101,7 @@ class TrainingStep:
     @property
     def is_captured(self) -> bool:
         """Whether steps are replayed as CUDA graphs, which those before the first capture never are."""
-        return isinstance(self._run, Captured) and bool(self._run.graphs)
+        return self._captured is not None and bool(self._captured.graphs)
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which everything of this training run happens on the device."""
