@@ -76,16 +76,17 @@ def images(tmp_path):
 
 def train(stage, recipe, images, folder, **more):
     files = {"out_model": "model.safetensors", "out_history": "history.csv", "out_metrics": "metrics.json"}
-    outputs = {name: folder / file for name, file in files.items()}
-    shared = Namespace(code="", threads=1, gpus=0, train=images, **more, **outputs)
+    outputs = {name: [folder / file] for name, file in files.items()}
+    job = {"code": "", "threads": 1, "gpus": 0, "seeds": [0], "checkpoints": {}, "captured": False}
+    shared = Namespace(train=images, **job, **more, **outputs)
     stage.main(Namespace(recipe=json.loads(recipe.settings), **vars(shared)))
-    return outputs["out_model"]
+    return outputs["out_model"][0]
 
 
 def test_the_page_s_network_learns_from_a_teacher(package, images, tmp_path):
     distillation = configured(OVERLAY, SMALL).distillation
     teacher = train(train_network, recipes.train_teacher(distillation), images, tmp_path / "teacher")
-    recipe = recipes.distill_student(distillation, "gkd", 0)
+    recipe = recipes.distill_student(distillation, "gkd")
     student = load_model(train(distill_student, recipe, images, tmp_path / "student", teacher=teacher))
     # the sums of 3 · 3 products: 16², 8² and 4² pixels, and two classes
     by_hand = 9 * (3 * 8 * 16**2 + 8 * 16 * 8**2 + 16 * 32 * 4**2) + 32 * 2
@@ -103,8 +104,8 @@ def test_an_edit_of_its_file_concerns_its_networks_alone(package):
     def codes():
         return {
             "teacher": recipes.train_teacher(distillation).code,
-            "student": recipes.train_student(distillation, 0).code,
-            "distilled": recipes.distill_student(distillation, "gkd", 0).code,
+            "student": recipes.train_student(distillation).code,
+            "distilled": recipes.distill_student(distillation, "gkd").code,
             "evaluated": recipes.evaluate_network(distillation.student.architecture).code,
         }
 
