@@ -163,8 +163,8 @@ def _advance(training: "_Training", left: list["_Training"]) -> None:
 def _answer(requests: Requests, left: Sequence["_Training"]) -> None:
     """Write the checkpoints of all that is `left`, and end training if a signal asked for it."""
     kept = [(one.run.checkpoints, one) for one in left if one.run.checkpoints is not None]
-    place = resume.where(left[0].at) if len(left) == 1 else f"of {len(left)} networks"
-    requests.answer({checkpoints.path: one.write for checkpoints, one in kept}, place)
+    how_far = resume.where(left[0].at) if len(left) == 1 else f"of {len(left)} networks"
+    requests.answer({checkpoints.path: one.write for checkpoints, one in kept}, how_far)
 
 
 class _Training:
@@ -256,7 +256,7 @@ class _Training:
         """Write a checkpoint of this moment, if there are to be any."""
         if self.run.checkpoints is not None:
             with self.step.stream():
-                # of a run that was not resumed within this epoch; a run that waits for its first turn has its own
+                # a run that was resumed within an epoch and waits for its first turn has those of its checkpoint
                 seconds = self.at["seconds"] if self.began is None else self._seconds()
                 self.run.checkpoints.write(self._state(), self.at | {"seconds": seconds})
 

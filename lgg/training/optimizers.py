@@ -46,11 +46,18 @@ def build(parameters: Iterable[Tensor], name: str, **options: Any) -> Optimizer:
 class _OverParameters:
     """Base class: a list of parameters, some of which may have no gradient in a step.
 
-    Raises ValueError for a parameter with gaps or overlaps in memory, which the kernels would update wrongly.
+    Raises ValueError for what the kernels would update wrongly: parameters of several types or devices, or one with gaps or
+    overlaps in memory.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
+        kinds = {f"{parameter.dtype} on {parameter.device}" for parameter in self.parameters}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"the parameters are {' and '.join(sorted(kinds))}; an optimiser takes those of one type and device: move the "
+                "network with `to`, or keep weights in float32 and compute in bfloat16 by `precision`"
+            )
         for place, parameter in enumerate(self.parameters):
             if not _alike(parameter, torch.empty_like(parameter)):
                 raise ValueError(

@@ -136,13 +136,22 @@ class Requests:
         if number in ENDING:
             self.ending = signal.Signals(number)
 
-    def answer(self, writes: Mapping[Path, Callable[[], None]], where: str) -> None:
-        """Call all `writes`, by the checkpoint that each writes; Interrupted if training is to end, `where` it got to."""
+    def answer(self, writes: Mapping[Path, Callable[[], None]], how_far: str) -> None:
+        """Call all `writes`, by the checkpoint that each writes; Interrupted if training is to end, `how_far` it got.
+
+        Raises the error of the first that could not be written, once the others are.
+        """
         self.pending = False
+        failed: OSError | None = None
         for write in writes.values():
-            write()
+            try:
+                write()
+            except OSError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
         if self.ending is not None:
-            raise Interrupted(f"{self.ending.name} ended training {where}. {_consequence(list(writes))}")
+            raise Interrupted(f"{self.ending.name} ended training {how_far}. {_consequence(list(writes))}")
 
 
 def _consequence(written: Sequence[Path]) -> str:

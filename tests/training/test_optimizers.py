@@ -174,6 +174,13 @@ def test_parameters_with_gaps_in_memory_are_refused():
         SGD([torch.ones(2), torch.ones(2, 4)[:, ::2]])
 
 
+def test_parameters_of_several_types_or_devices_are_refused():
+    with pytest.raises(ValueError, match=r"are torch.float32 on cpu and torch.float64 on cpu; an optimiser takes"):
+        SGD([torch.ones(2), torch.ones(2, dtype=torch.float64)])
+    with pytest.raises(ValueError, match=r"are torch.float32 on cpu and torch.float32 on meta"):
+        AdamW([torch.ones(2), torch.ones(2, device="meta")])
+
+
 @pytest.mark.parametrize("make", BOTH)
 def test_one_kernel_stands_for_the_update_where_only_kernels_are_counted(make):
     weight = torch.ones(2, device="meta", requires_grad=True)

@@ -119,7 +119,7 @@ def test_interrupted_at_any_step_it_ends_in_the_same_bits(training, undisturbed,
         assert_same(resumed, undisturbed[training])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(at=st.sets(st.integers(1, STEPS - 1), min_size=2))
 def test_interrupted_again_and_again(at, undisturbed, tmp_path_factory):
     folder, done = tmp_path_factory.mktemp("often"), 0

@@ -219,6 +219,19 @@ def test_a_checkpoint_that_cannot_be_written_does_not_hide_the_error(tmp_path, m
         fit_side_by_side(runs)
 
 
+def test_a_checkpoint_that_cannot_be_written_does_not_keep_others_from_it(alone, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    runs = [run_of("plain", tmp_path, {2: end}), run_of("attacked", tmp_path)]
+    runs[0].checkpoints.write = full
+    with pytest.raises(OSError, match="No space left"):
+        fit_side_by_side(runs)
+    resumed = run_of("attacked", tmp_path)
+    assert_all_same(train([resumed]), alone)
+    assert resumed.objective.calls == STEPS["attacked"] - 1
+
+
 def test_an_interruption_of_those_without_checkpoints_says_so(tmp_path):
     runs = [run_of("taught", tmp_path), run_of("plain", actions={4: end})]
     with pytest.raises(Interrupted, match="no checkpoint of it, so the next run trains from scratch"):
