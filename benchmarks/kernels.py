@@ -226,7 +226,7 @@ def autocast_everywhere() -> Iterator[None]:
 def step(trial: Trial, images: Tensor, labels: Tensor) -> None:
     """Take one training step: the only place that knows how."""
     train_step(
-        trial.network, trial.objective, images, labels, trial.updates, 0.1, trial.precision, trial.after_step
+        trial.model, trial.objective, images, labels, trial.optimizer, 0.1, trial.precision, trial.after_step
     )  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def kernels_of_optimizer(trial: Trial) -> int:
     for parameter in trial.model.parameters():
         parameter.grad = torch.empty_like(parameter)
     with Kernels() as kernels:
-        trial.updates.step(0.1)
+        trial.optimizer.step(0.1)
     return kernels.counts.total()
 
 
