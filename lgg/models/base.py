@@ -51,10 +51,10 @@ class Convolution(nn.Conv2d):
 
 @contextmanager
 def prepared_weights(model: nn.Module) -> Iterator[None]:
-    """Let every `Convolution` of `model` inside use a weight that is scaled and cast together with those of all others.
+    """Scale the weights of all `Convolution` layers of `model`, and cast them as autocast would, in one operation each.
 
-    Autocast would start an operation for each weight and one for each gradient, which cost a GPU more than their arithmetic.
-    Values and gradients are the same.
+    The layers use them inside. On a GPU an operation for each weight, and one for each gradient, would cost more than its
+    arithmetic. Values and gradients are the same.
     """
     layers = [] if transformed() else [layer for layer in model.modules() if isinstance(layer, Convolution)]
     dtype = _autocast_type([layer.weight for layer in layers])
@@ -86,9 +86,7 @@ def _autocast_type(weights: Sequence[Tensor]) -> torch.dtype | None:
 
 
 class _Prepared(torch.autograd.Function):
-    """Tensors times a factor each, unless `factors` is None, cast to `dtype`, unless it is None; their products are of the
-    wider of the two types.
-    """
+    """Tensors times a factor each (unless `factors` is None), in the wider of their type and `dtype`, cast to `dtype`."""
 
     @staticmethod
     def forward(

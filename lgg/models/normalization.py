@@ -37,7 +37,8 @@ def counted_together() -> Iterator[None]:
     if _counting.counters is not None or transformed():
         yield
         return
-    _counting.counters = counters = []
+    counters: list[Tensor] = []
+    _counting.counters = counters
     try:
         yield
     finally:
