@@ -544,7 +544,7 @@ MOST_INPUTS_OF_A_GRAPH = {"cpu": 64, "accelerator": 512}
 def _form_of_label_variations(columns: Sequence[Tensor]) -> "type[_LabelVariations]":
     """Return how label variations of layers (B, d) are computed: by matrices (B, B), or by the form that is linear in B.
 
-    Per value of a layer, matrices take 4 B multiplications, and the other form 6 C for C classes, but thinner products, which
+    Per value of a layer, matrices take 2 B multiplications, and the other form 4 C for C classes, but thinner products, which
     are less efficient, and more operations. On a CPU both take the same time at 64 inputs (17 layers of a PreActResNet18, C =
     10; at 32 inputs matrices take two thirds of the other form's time, at 100 one and a half times it). On accelerators, where
     a small operation costs as much as a large one, the limit has not been measured: at 512 inputs the products still take
