@@ -356,23 +356,6 @@ class _Normalized(ClosedForm):
 
 
 @_outside_autocast
-def similarities(
-    x: Tensor,
-    *,
-    similarity: Similarity = "cosine",
-    rbf_scale: float | None = None,
-    relative_distances: bool = False,
-) -> Tensor:
-    """Return the similarities of the rows of `x` (B, ...), shape (B, B), including the diagonal (Section 3.3, step 1).
-
-    Arguments and errors are those of `similarity_graph`.
-    """
-    return similarities_of_layers(
-        [x], similarity=similarity, rbf_scale=rbf_scale, relative_distances=relative_distances
-    ).squeeze(0)
-
-
-@_outside_autocast
 def similarities_of_layers(
     layers: Sequence[Tensor],
     *,
@@ -381,9 +364,10 @@ def similarities_of_layers(
     relative_distances: bool = False,
     loops: bool = True,
 ) -> Tensor:
-    """Return `similarities` of each of N representations (B, ...) of one batch, shape (N, B, B).
+    """Return the similarities of the rows of each of N representations (B, ...) of one batch, shape (N, B, B).
 
-    Without `loops` the diagonals are zero.
+    This is step 1 of Section 3.3. Without `loops` the diagonals are zero. The other arguments and errors are those of
+    `similarity_graph`.
     """
     if similarity == "cosine":
         return _Cosines.of(grams([_flatten(x) for x in layers]), loops)
@@ -399,23 +383,34 @@ def similarities_of_layers(
     return weights if loops else _without_loops(weights)
 
 
-def neighbours(weights: Tensor, k: int | None) -> Tensor:
-    """Return the mask of the edges of graphs (..., B, B): `nearest_neighbours`, or all but self-loops if `k` is None."""
-    if k is not None:
-        return nearest_neighbours(weights, k)
-    return ~torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
-
-
 @_outside_autocast
 def graphs_of_layers(
-    layers: Sequence[Tensor], *, k: int | None, normalize: bool, similarity: Similarity, rbf_scale: float
+    layers: Sequence[Tensor],
+    *,
+    similarity: Similarity = "cosine",
+    k: int | None = None,
+    normalize: bool = False,
+    self_loops: bool = False,
+    rbf_scale: float | None = None,
+    relative_distances: bool = False,
 ) -> Tensor:
-    """Return the graphs of N representations (B, ...) of one batch, by distances relative to their mean, shape (N, B, B)."""
+    """Return `similarity_graph` of each of N representations (B, ...) of one batch, shape (N, B, B)."""
     weights = similarities_of_layers(
-        layers, similarity=similarity, rbf_scale=rbf_scale, relative_distances=True, loops=False
+        layers, similarity=similarity, rbf_scale=rbf_scale, relative_distances=relative_distances, loops=self_loops
     )
-    if k is not None:
-        weights = torch.where(nearest_neighbours(weights, k), weights, 0.0)
+    edges = None if k is None else nearest_neighbours(weights, k)
+    return graphs_on(edges, weights, normalize=normalize, self_loops=self_loops)
+
+
+def graphs_on(edges: Tensor | None, weights: Tensor, *, normalize: bool, self_loops: bool) -> Tensor:
+    """Return the adjacency matrices (..., B, B) with `weights` on `edges`, or on all if that is None.
+
+    With `self_loops` the diagonal is kept too.
+    """
+    if edges is not None:
+        if self_loops:
+            edges = edges | torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
+        weights = torch.where(edges, weights, 0.0)
     return symmetric_normalization(weights) if normalize else weights
 
 
@@ -449,16 +444,15 @@ def similarity_graph(
     Raises:
         ValueError: for an unknown similarity, a k outside 1..B, an α that is not positive, or an `x` without rows.
     """
-    weights = similarities(x, similarity=similarity, rbf_scale=rbf_scale, relative_distances=relative_distances)
-    return graph_of(weights, neighbours(weights, k), normalize=normalize, self_loops=self_loops)
-
-
-def graph_of(weights: Tensor, edges: Tensor, *, normalize: bool = False, self_loops: bool = False) -> Tensor:
-    """Return the adjacency matrix (B, B) with `weights` on `edges`; the other arguments are those of `similarity_graph`."""
-    if self_loops:
-        edges = edges | torch.eye(weights.shape[-1], dtype=torch.bool, device=weights.device)
-    adjacency = torch.where(edges, weights, 0.0)
-    return symmetric_normalization(adjacency) if normalize else adjacency
+    return graphs_of_layers(
+        [x],
+        similarity=similarity,
+        k=k,
+        normalize=normalize,
+        self_loops=self_loops,
+        rbf_scale=rbf_scale,
+        relative_distances=relative_distances,
+    ).squeeze(0)
 
 
 def laplacian(adjacency: Tensor) -> Tensor:
@@ -513,12 +507,14 @@ def label_variations(graphs: Tensor, labels: Tensor, *, power: int, num_classes:
 
 @_outside_autocast
 def cosine_label_variation(x: Tensor, labels: Tensor, *, power: int = 1, num_classes: int | None = None) -> Tensor:
-    """Return the label variation of the full cosine graph of `x` (B, ...) without forming any (B, B) matrix.
+    """Return the label variation of the full cosine graph of `x` (B, ...), in large batches without a (B, B) matrix.
 
     The value equals ``label_variation(similarity_graph(x), labels, power=power)``. With unit rows z, class sums s_c and
     their total s, σ = ‖s‖² − Σ_c ‖s_c‖², and higher powers follow from L U = diag(z·s) U − z (zᵀ U), so time and memory
-    are linear in B. Powers 1 and 2 have a closed-form gradient, which can be differentiated again (``create_graph=True``,
-    `torch.func`); the parts of σ are then computed a second time.
+    are linear in B. In small batches, where it costs less, the matrix of cosines is formed for p = 1 and 2.
+
+    These two powers have a gradient in closed form, which can be differentiated again (``create_graph=True``,
+    `torch.func`); σ is then computed a second time.
     """
     return cosine_label_variations([x], labels, power=power, num_classes=num_classes)[0]
 
@@ -538,18 +534,24 @@ def cosine_label_variations(
         own = one_hot(labels, num_classes)
         if power > 2:
             return _LabelVariations.plain(power, own, *columns)
-        form = _VariationsOfGraphs if _pays_to_form_graphs(columns) else _VariationsOfSums
-        return form.of(power, own, *columns)
+        return _form_of_label_variations(columns).of(power, own, *columns)
 
 
 #: the largest batch for which label variations of full cosine graphs are computed from matrices (B, B)
-MOST_INPUTS_OF_A_GRAPH = {"cpu": 0, "accelerator": 512}
+MOST_INPUTS_OF_A_GRAPH = {"cpu": 64, "accelerator": 512}
 
 
-def _pays_to_form_graphs(columns: Sequence[Tensor]) -> bool:
-    """Return whether matrices (B, B) of layers (B, d) cost less than the form that is linear in B."""
+def _form_of_label_variations(columns: Sequence[Tensor]) -> "type[_LabelVariations]":
+    """Return how label variations of layers (B, d) are computed: by matrices (B, B), or by the form that is linear in B.
+
+    Per value of a layer, matrices take 2 B multiplications, and the other form 4 C for C classes, but thinner products, which
+    are less efficient, and more operations. On a CPU both take the same time at 64 inputs (17 layers of a PreActResNet18, C =
+    10; at 32 inputs matrices take two thirds of the other form's time, at 100 one and a half times it). On accelerators, where
+    a small operation costs as much as a large one, the limit has not been measured: at 512 inputs the products still take
+    fewer multiplications than the network.
+    """
     device = "cpu" if columns[0].device.type == "cpu" else "accelerator"
-    return len(columns[0]) <= MOST_INPUTS_OF_A_GRAPH[device]
+    return _VariationsOfGraphs if len(columns[0]) <= MOST_INPUTS_OF_A_GRAPH[device] else _VariationsOfSums
 
 
 def _cosine_trace_of_power(z: Tensor, v: Tensor, power: int) -> Tensor:
@@ -624,8 +626,7 @@ class _VariationsOfSums(_LabelVariations):
         # converted for each use: a copy of all layers would take memory until the gradient
         lengths = torch.stack([torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype) for x in columns])
         inverse = _inverse_lengths(lengths.square())
-        members = own * inverse
-        sums = [product(one.T, x.to(dtype)) for one, x in zip(members, columns, strict=True)]
+        sums = _class_sums(own, columns, inverse)
         each = [product(x.to(dtype), one.T) for one, x in zip(sums, columns, strict=True)]
         values, slopes = _variations(torch.stack(each).mul_(inverse).masked_fill_(own, 0.0), own, power)
         return values, inverse, slopes, *sums
@@ -647,9 +648,21 @@ class _VariationsOfSums(_LabelVariations):
             rows = x.to(kind)
             weighted = product(slopes[layer].T.to(kind), rows)
             result = product(both[layer].to(kind), torch.cat([sums[layer].to(kind), weighted]))
-            along = torch.bmm(result[:, None], rows[:, :, None]).squeeze(2)
+            along = (result * rows).sum(dim=1, keepdim=True, dtype=slopes.dtype)
             found.append(result.addcmul_(rows, (along * squares[layer]).to(kind)).to(x.dtype))
         return found
+
+
+def _class_sums(own: Tensor, columns: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
+    """Return the sums (C, d) over each class of the rows of `columns` (B, d) times `weights` (N, B, 1), without a gradient."""
+    # rows by class; adding them takes a third of the time of a product with V, most of whose entries are zero
+    order = own.to(torch.uint8).argmax(dim=1).argsort(stable=True)
+    sizes = own.sum(dim=0)
+    starts = sizes.cumsum(dim=0) - sizes
+    return [
+        F.embedding_bag(order, x.detach().to(weights.dtype), starts, mode="sum", per_sample_weights=w)
+        for x, w in zip(columns, weights[:, order, 0], strict=True)
+    ]
 
 
 def _per_layer(gradient: Tensor, power: int) -> Tensor:

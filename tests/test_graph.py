@@ -1,5 +1,6 @@
 """Graphs, Laplacians and variations, compared with their definitions."""
 
+import contextlib
 import importlib
 import math
 import subprocess
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 import lgg
 from lgg.graph import (
     cosine_label_variations,
+    distances_of_layers,
     flatten_rows,
+    graphs_of_layers,
+    label_variations,
     nearest_neighbours,
     one_hot,
     pairwise_distances,
@@ -80,6 +84,20 @@ def matrix_label_variation(adjacency, labels, power):
 def rounding_of_power(size, power):
     """Rounding error of tr(Vᵀ Lᵖ V) in float64, with ‖L‖ ≤ 2·B and B ones in V."""
     return 1e-14 * size * (2.0 * size) ** power
+
+
+@contextlib.contextmanager
+def form_of_label_variation(form):
+    """Let cosine label variations be computed from matrices ("graphs") or linearly in B ("sums"), whatever the batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "lgg.graph.MOST_INPUTS_OF_A_GRAPH", dict.fromkeys(("cpu", "accelerator"), 10**9 if form == "graphs" else 0)
+        )
+        yield
+
+
+FORMS = ("graphs", "sums")
+both_forms = pytest.mark.parametrize("form", FORMS)
 
 
 def assert_close(actual, expected, rtol=1e-10, atol=1e-12):
@@ -425,14 +443,18 @@ def test_order_of_the_batch_does_not_matter(power):
     classes=st.integers(1, 4),
     numbered=st.booleans(),
     zeros=st.integers(0, 2),
+    form=st.sampled_from(FORMS),
     seed=seeds,
 )
-@settings(max_examples=40, deadline=None)
-def test_cosine_label_variation_is_that_of_the_full_graph(self_loops, size, power, classes, numbered, zeros, seed):
+@settings(max_examples=60, deadline=None)
+def test_cosine_label_variation_is_that_of_the_full_graph(
+    self_loops, size, power, classes, numbered, zeros, form, seed
+):
     x, labels = representations(size, seed=seed), random_labels(size, classes, seed)
     x[:zeros] = 0
     expected = matrix_label_variation(lgg.similarity_graph(x, self_loops=self_loops), labels, power)
-    value = lgg.cosine_label_variation(x, labels, power=power, num_classes=classes + 1 if numbered else None)
+    with form_of_label_variation(form):
+        value = lgg.cosine_label_variation(x, labels, power=power, num_classes=classes + 1 if numbered else None)
     assert_close(value, expected, atol=rounding_of_power(size, power))
 
 
@@ -444,7 +466,7 @@ def test_cosine_label_variation_takes_negative_representations_and_any_shape():
 
 
 @pytest.mark.parametrize("power", [1, 2])
-def test_cosine_label_variation_forms_no_matrix_of_the_batch(power):
+def test_cosine_label_variation_of_a_large_batch_forms_no_matrix_of_it(power):
     size = 64
     largest = 0
 
@@ -456,7 +478,7 @@ def test_cosine_label_variation_forms_no_matrix_of_the_batch(power):
             return out
 
     x, labels = representations(size, 5), random_labels(size)
-    with Watch():
+    with form_of_label_variation("sums"), Watch():
         lgg.cosine_label_variation(x, labels, power=power)
     assert size <= largest < size * size
 
@@ -515,11 +537,13 @@ def test_row_of_zeros_is_similar_to_nothing_and_receives_no_gradient(k, normaliz
 
 
 @pytest.mark.parametrize("power", [1, 2, 3])
-def test_row_of_zeros_gives_cosine_label_variation_finite_gradients(power):
+@both_forms
+def test_row_of_zeros_gives_cosine_label_variation_finite_gradients(power, form):
     x = representations(6)
     x[2] = 0
     x.requires_grad_()
-    lgg.cosine_label_variation(x, torch.tensor([0, 1, 2, 0, 1, 2]), power=power).backward()
+    with form_of_label_variation(form):
+        lgg.cosine_label_variation(x, torch.tensor([0, 1, 2, 0, 1, 2]), power=power).backward()
     assert x.grad.isfinite().all()
     assert (x.grad[2] == 0).all()
     assert (x.grad != 0).any()
@@ -595,23 +619,32 @@ def test_gradients_of_total_and_normalised_label_variation_are_those_of_finite_d
 
 
 @pytest.mark.parametrize("power", [1, 2, 3])
-def test_both_forms_of_cosine_label_variation_have_the_same_gradient(power):
+@both_forms
+def test_cosine_label_variation_has_the_gradient_of_the_graph_s(power, form):
     labels = random_labels(9)
     one, other = (representations(9).requires_grad_() for _ in range(2))
-    lgg.cosine_label_variation(one, labels, power=power).backward()
+    with form_of_label_variation(form):
+        lgg.cosine_label_variation(one, labels, power=power).backward()
     lgg.label_variation(lgg.similarity_graph(other), labels, power=power).backward()
     assert_close(one.grad, other.grad, rtol=1e-9, atol=rounding_of_power(9, power))
 
 
-@given(power=st.sampled_from([1, 2, 3]), layers=st.integers(1, 4), dimensions=st.integers(1, 6), seed=seeds)
+@given(
+    power=st.sampled_from([1, 2, 3]),
+    layers=st.integers(1, 4),
+    dimensions=st.integers(1, 6),
+    form=st.sampled_from(FORMS),
+    seed=seeds,
+)
 @few_examples
-def test_layers_together_have_the_label_variations_and_gradients_of_each(power, layers, dimensions, seed):
+def test_layers_together_have_the_label_variations_and_gradients_of_each(power, layers, dimensions, form, seed):
     labels = random_labels(9, seed=seed)
     sizes = [dimensions + layer for layer in range(layers)]
     together = [representations(9, size, seed).requires_grad_() for size in sizes]
     alone = [x.detach().clone().requires_grad_() for x in together]
     weights = torch.rand(layers, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    values = cosine_label_variations(together, labels, power=power)
+    with form_of_label_variation(form):
+        values = cosine_label_variations(together, labels, power=power)
     assert values.shape == (layers,)
     (values * weights).sum().backward()
     for value, weight, x, own in zip(values, weights, together, alone, strict=True):
@@ -621,10 +654,102 @@ def test_layers_together_have_the_label_variations_and_gradients_of_each(power, 
         assert_close(x.grad, own.grad, rtol=1e-9, atol=rounding_of_power(9, power))
 
 
-def test_gradients_have_the_precision_of_their_layers():
-    layers = [representations(9).to(dtype).requires_grad_() for dtype in (torch.bfloat16, torch.float32, torch.float64)]
-    cosine_label_variations(layers, random_labels(9), power=2).sum().backward()
-    assert [x.grad.dtype for x in layers] == [torch.bfloat16, torch.float32, torch.float64]
+@both_forms
+def test_label_variations_need_no_gradient_of_layers_without_one(form):
+    layers = [representations(9, seed=seed).requires_grad_(seed == 1) for seed in range(3)]
+    with form_of_label_variation(form):
+        cosine_label_variations(layers, random_labels(9), power=2).sum().backward()
+    assert [x.grad is not None for x in layers] == [False, True, False]
+
+
+def test_matrices_are_formed_of_small_batches_only():
+    """What a batch costs in either form is measured by benchmarks; here only that the device and the batch decide."""
+    for device, most in (("cpu", "cpu"), ("meta", "accelerator")):
+        limit = lgg.graph.MOST_INPUTS_OF_A_GRAPH[most]
+        for size, formed in ((limit, True), (limit + 1, False)):
+            shapes = []
+
+            class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+                def __torch_dispatch__(self, function, types, args=(), kwargs=None, shapes=shapes):
+                    out = function(*args, **(kwargs or {}))
+                    shapes.append(tuple(out.shape) if isinstance(out, torch.Tensor) else ())
+                    return out
+
+            own = one_hot(torch.arange(size, device=device) % 3, num_classes=3)
+            layers = [torch.ones(size, 2, device=device)]
+            form = lgg.graph._form_of_label_variations(layers)
+            with Watch():
+                form.of(2, own, *layers)
+            assert ((1, size, size) in shapes) == formed
+
+
+# Layers of one batch at once
+
+OF_LAYERS = {
+    "graphs": lambda layers: graphs_of_layers(layers, k=2, normalize=True),
+    "graphs of distances": lambda layers: graphs_of_layers(layers, similarity="rbf", relative_distances=True),
+    "graphs of squares": lambda layers: graphs_of_layers(
+        layers, similarity="rbf_squared", self_loops=True, k=2, normalize=True
+    ),
+    "distances": distances_of_layers,
+    "squares": lambda layers: distances_of_layers(layers, squared=True),
+    "label variations": lambda layers: label_variations(graphs_of_layers(layers), random_labels(5), power=1),
+    "powers": lambda layers: label_variations(graphs_of_layers(layers), random_labels(5), power=3),
+}
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+@pytest.mark.parametrize("most", [0, 3, 9], ids=["products", "both", "subtracted"])
+def test_layers_at_once_are_as_each_alone(name, most, monkeypatch):
+    """Layers are wide or narrow, and how their distances are computed depends on it."""
+    monkeypatch.setattr("lgg.graph.MOST_DIMENSIONS_SUBTRACTED", most)
+    layers = [representations(5, size).requires_grad_(size != 4) for size in (2, 6, 4, 3)]
+    function = OF_LAYERS[name]
+    together = function(layers)
+    assert_close(together, torch.cat([function([x]) for x in layers]))
+    wanted = [x for x in layers if x.requires_grad]
+    assert torch.autograd.gradcheck(
+        lambda *x: function([x[0], x[1], layers[2], x[2]]), wanted, atol=1e-4 if name == "powers" else 1e-5
+    )
+
+
+@pytest.mark.parametrize("function", [cosine_label_variations, distances_of_layers, graphs_of_layers])
+def test_gradients_have_the_precision_of_their_layers(function):
+    types = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
+    layers = [representations(9, width).to(dtype).requires_grad_() for dtype in types for width in (4, 600)]
+    options = {"labels": random_labels(9), "power": 2} if function is cosine_label_variations else {}
+    value = function(layers, **options)
+    assert value.dtype == torch.float64
+    value.sum().backward()
+    assert [x.grad.dtype for x in layers] == [dtype for dtype in types for _ in range(2)]
+
+
+def test_normalisation_has_the_gradient_of_a_matrix_that_is_not_symmetric():
+    matrices = torch.rand(2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(symmetric_normalization, (matrices,))
+    assert torch.autograd.gradgradcheck(symmetric_normalization, (matrices,))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("dimensions", [3, 600])
+def test_gradient_of_distances_is_the_pull_of_each_pair(squared, dimensions):
+    """The double loop of the gradient: a pair pulls along its difference, equally on both ends, with their weights' sum."""
+    x, weights = representations(5, dimensions).requires_grad_(), random_adjacency(5) + torch.arange(5.0)
+    (pairwise_distances(x, squared=squared) * weights).sum().backward()
+    rows = x.detach()
+    for i in range(5):
+        pulls = [
+            (weights[i, j] + weights[j, i]) * (rows[i] - rows[j]) * (2.0 if squared else 1 / (rows[i] - rows[j]).norm())
+            for j in range(5)
+            if j != i
+        ]
+        assert_close(x.grad[i], sum(pulls))
+
+
+def test_the_gradient_of_close_rows_is_accurate_far_from_the_others():
+    rows = torch.tensor([[10.0, 0.0], [10.0, 1e-3], [-10.0, 0.0]], requires_grad=True)
+    pairwise_distances(rows)[0, 1].backward()
+    torch.testing.assert_close(rows.grad, torch.tensor([[0.0, -1.0], [0.0, 1.0], [0.0, 0.0]]))
 
 
 # Precision
@@ -664,12 +789,14 @@ def test_half_precision_is_computed_in_float32(name, dtype):
 
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
-def test_gradient_in_half_precision_is_as_accurate_as_its_type(power, dtype, digits):
+@both_forms
+def test_gradient_in_half_precision_is_as_accurate_as_its_type(power, dtype, digits, form):
     x = representations(24, 400).to(dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
     labels = random_labels(24)
     for rows in (x, exact):
-        lgg.cosine_label_variation(rows, labels, power=power).backward()
+        with form_of_label_variation(form):
+            lgg.cosine_label_variation(rows, labels, power=power).backward()
     assert x.grad.dtype == dtype
     # the class sums, their weights, the projection and the sum of both are each rounded to a relative 2^-digits
     assert (x.grad.double() - exact.grad).norm() <= 4 * 2**-digits * exact.grad.norm()
@@ -929,9 +1056,11 @@ def test_importing_a_package_imports_no_torch(package):
     assert done.stdout.strip() == "False"
 
 
-def test_tiny_rows_have_a_finite_gradient():
+@both_forms
+def test_tiny_rows_have_a_finite_gradient(form):
     x = (torch.rand(4, 3) * 1e-21).requires_grad_()
-    lgg.cosine_label_variation(x, torch.arange(4)).backward()
+    with form_of_label_variation(form):
+        lgg.cosine_label_variation(x, torch.arange(4)).backward()
     assert torch.isfinite(x.grad).all()
 
 
@@ -986,13 +1115,15 @@ def test_channels_last_in_memory_is_read_without_a_copy():
 
 
 @pytest.mark.parametrize("power", [1, 2, 3])
-def test_the_memory_format_changes_neither_value_nor_gradient(power):
+@both_forms
+def test_the_memory_format_changes_neither_value_nor_gradient(power, form):
     labels = random_labels(6)
     x = torch.rand(6, 3, 4, 4, dtype=torch.float64)
     outcomes = []
     for layout in (torch.contiguous_format, torch.channels_last):
         leaf = x.clone().contiguous(memory_format=layout).requires_grad_()
-        value = lgg.cosine_label_variation(leaf, labels, power=power)
+        with form_of_label_variation(form):
+            value = lgg.cosine_label_variation(leaf, labels, power=power)
         value.backward()
         outcomes.append((value.detach(), leaf.grad))
     torch.testing.assert_close(outcomes[0], outcomes[1])

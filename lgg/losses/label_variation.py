@@ -9,10 +9,10 @@ from lgg.graph import (
     Similarity,
     batch_size,
     check_labels,
-    graph_of,
+    graphs_on,
     label_variation,
-    neighbours,
-    similarities,
+    nearest_neighbours,
+    similarities_of_layers,
     unit_rows,
 )
 from lgg.losses._options import check_options
@@ -78,11 +78,14 @@ class LabelVariation(nn.Module):
         if self.similarity == "cosine":
             self._check_signs(embeddings, "the embedding")
         rows = unit_rows(embeddings) if self.normalize_embeddings else embeddings
-        weights = similarities(rows, similarity=self.similarity, rbf_scale=self.rbf_scale)
-        edges = neighbours(weights, None if self.k is None else min(self.k, len(embeddings)))
-        adjacency = graph_of(weights, edges, normalize=self.normalize, self_loops=self.self_loops)
+        weights = similarities_of_layers(
+            [rows], similarity=self.similarity, rbf_scale=self.rbf_scale, loops=self.self_loops
+        ).squeeze(0)
+        edges = None if self.k is None else nearest_neighbours(weights, min(self.k, len(embeddings)))
+        adjacency = graphs_on(edges, weights, normalize=self.normalize, self_loops=self.self_loops)
         variation = label_variation(adjacency, labels, power=self.power, num_classes=num_classes)
-        between = (edges & (labels[:, None] != labels[None, :])).sum()
+        differ = labels[:, None] != labels[None, :]
+        between = (differ if edges is None else edges & differ).sum()
         divisor = between.clamp_min(1) if self.reduction == "mean" else 1
         # without edges between classes, rounding errors of Lᵖ would remain
         return torch.where(between > 0, variation / divisor, 0.0)

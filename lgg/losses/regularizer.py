@@ -96,6 +96,7 @@ class LabelVariationRegularizer(nn.Module):
             normalize=self.normalize,
             similarity=self.similarity,
             rbf_scale=self.rbf_scale,
+            relative_distances=True,
         )
         return label_variations(graphs, labels, power=self.power, num_classes=num_classes)
 

@@ -107,6 +107,16 @@ def test_gradient_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda *s: RelationalDistillation()(s, teacher), student)
 
 
+@pytest.mark.parametrize("most", [0, 9], ids=["products", "both"])
+def test_is_its_definition_however_distances_are_computed(most, monkeypatch):
+    monkeypatch.setattr("lgg.graph.MOST_DIMENSIONS_SUBTRACTED", most)
+    student, teacher = layers(6, 0), layers(6, 1, of_teacher=True)
+    value = RelationalDistillation()(student, teacher)
+    assert value.item() == pytest.approx(loss_by_definition(student, teacher), rel=1e-9)
+    leaves = [s.requires_grad_() for s in student]
+    assert torch.autograd.gradcheck(lambda *s: RelationalDistillation()(s, teacher), leaves)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_identical_and_zero_inputs_give_finite_gradients(dtype):
     teacher = layers(6, 1, of_teacher=True, dtype=dtype)
@@ -159,3 +169,10 @@ def test_batches_of_different_sizes_are_refused():
     student[1] = student[1][:3]
     with pytest.raises(ValueError, match="layer 1: the student's batch has 3 inputs, the teacher's 4"):
         RelationalDistillation()(student, teacher)
+
+
+def test_layers_of_different_batches_are_refused():
+    with pytest.raises(
+        ValueError, match="layer 1 has a batch of 3 inputs, layer 0 of 4; all layers must be of one batch"
+    ):
+        RelationalDistillation()([torch.ones(4, 2), torch.ones(3, 2)], [torch.ones(4, 2), torch.ones(3, 2)])

@@ -1023,7 +1023,7 @@ DEFINITION_CHANGES = [
     ("lgg.graph.laplacian_eigenmaps", {"evaluate_geometry"}),
     ("lgg.graph.total_variation", set()),
     (
-        "lgg.graph.label_variation",
+        "lgg.graph.label_variations",
         {"evaluate_geometry", *LABEL_VARIATION, *DEFENDED, *TABLES3, *MEASURED},
     ),
     (
