@@ -223,7 +223,6 @@ def autocast_everywhere() -> Iterator[None]:
 # --- training steps ---------------------------------------------------------------------------------------------------
 
 
-<<<<<<< HEAD
 def take_step(trial: Trial, precision: str) -> None:
     """Take one training step in `precision`, on `meta`, with a full batch that is on the device."""
     trial.model.train()
@@ -233,13 +232,6 @@ def take_step(trial: Trial, precision: str) -> None:
     rate = torch.empty((), device=META)
     with autocast_everywhere():
         train_step(trial.model, trial.objective, images, labels, trial.updates, rate, precision, trial.after_step)
-=======
-def step(trial: Trial, images: Tensor, labels: Tensor) -> None:
-    """Take one training step: the only place that knows how."""
-    train_step(
-        trial.model, trial.objective, images, labels, trial.optimizer, 0.1, trial.precision, trial.after_step
-    )  # fmt: skip
->>>>>>> networks
 
 
 def trials() -> dict[str, Trial]:
@@ -273,11 +265,7 @@ def kernels_of_optimizer(trial: Trial) -> int:
     for parameter in trial.model.parameters():
         parameter.grad = torch.empty_like(parameter)
     with Kernels() as kernels:
-<<<<<<< HEAD
         trial.updates.step(torch.empty((), device=META))
-=======
-        trial.optimizer.step(0.1)
->>>>>>> networks
     return kernels.counts.total()
 
 

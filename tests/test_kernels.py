@@ -20,9 +20,9 @@ from kernels import (
 from kernels import kernels_of_optimizer as update_of
 
 from lgg import models
-from lgg.training.step import train_step
 from lgg.training.objectives import CrossEntropy
 from lgg.training.optimizers import SGD
+from lgg.training.step import train_step
 
 # Counting
 
