@@ -131,7 +131,7 @@ def test_what_runs_in_section_4_1_counts(settings, watched, tmp_path):
             recipe = recipes.distill_student(distillation, name, 0)
             files = trained(tmp_path / name / "seed0")
             ran = watched(distill_student, recipe, teacher=teacher / "model.safetensors", **files)
-            assert (("lgg.graph", "similarity_graph") in ran) == name.startswith("gkd")
+            assert (("lgg.graph", "similarities_of_layers") in ran) == name.startswith("gkd")
     kinds = {"models": "model.safetensors", "histories": "history.csv", "metrics": "metrics.json"}
     files = {f"out_{kind}": [tmp_path / f"together{seed}" / one for seed in (3, 5)] for kind, one in kinds.items()}
     recipe = recipes.train_students(distillation, "gkd", [3, 5])
