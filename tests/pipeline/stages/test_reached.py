@@ -132,7 +132,7 @@ def test_what_runs_in_section_4_1_counts(settings, watched, tmp_path):
             recipe = recipes.distill_student(distillation, name)
             files = trained(tmp_path / name / "seed0")
             ran = watched(distill_student, recipe, 0, teacher=teacher / "model.safetensors", **files)
-            assert (("lgg.graph", "graphs_on") in ran) == name.startswith("gkd")
+            assert (("lgg.graph", "similarities_of_layers") in ran) == name.startswith("gkd")
     evaluate = recipes.evaluate_network(distillation.student.architecture)
     for folder in (teacher, *(tmp_path / name / "seed0" for name in distillation.active_methods)):
         given = {"model": folder / "model.safetensors"}
