@@ -16,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lgg.products import Call, ClosedForm, grams, inner_products, product, sums_type, times_layers
+from lgg.products import (
+    Call,
+    ClosedForm,
+    as_type,
+    grams,
+    inner_products,
+    is_vectorised,
+    product,
+    sums_type,
+    times_layers,
+)
 
 Similarity = Literal["cosine", "rbf", "rbf_squared"]
 
@@ -75,7 +85,8 @@ def batch_size(x: Tensor) -> int:
 
 def _flatten(x: Tensor) -> Tensor:
     batch_size(x)
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+    # torch.vmap does not expose the order in memory
+    if x.dim() == 4 and not is_vectorised(x) and x.is_contiguous(memory_format=torch.channels_last):
         x = x.permute(0, 2, 3, 1)
     return x.flatten(1)
 
@@ -228,39 +239,56 @@ class _Distances(ClosedForm):
 
     @staticmethod
     def forward(squared: bool, *columns: Tensor) -> tuple[Tensor, ...]:
-        """Return D (N, B, B), and mean − x of each layer of many dimensions."""
+        """Return D (N, B, B), mean − x of each layer of many dimensions, and the other layers, if converted."""
         dtype = sums_type(columns)
+        few = [x for x in columns if _is_subtracted(x)]
         # it has the inner products of x − mean, and spares the gradient a change of sign
         centred = [torch.sub(x.mean(dim=0, keepdim=True, dtype=dtype), x) for x in columns if not _is_subtracted(x)]
         if centred:
             distances = _squares(inner_products(centred)).clamp_min_(0.0)
             distances = distances if squared else distances.sqrt_()
-        if len(centred) == len(columns):
+        if not few:
             return distances, *centred
+        converted = as_type(few, dtype)
+        subtracted = map(_subtracted, converted)
         multiplied = iter(distances) if centred else iter(())
-        each = [_subtracted(x.to(dtype)) if _is_subtracted(x) else next(multiplied) for x in columns]
+        each = [next(subtracted) if _is_subtracted(x) else next(multiplied) for x in columns]
         each = [one.square() if squared and _is_subtracted(x) else one for one, x in zip(each, columns, strict=True)]
-        return torch.stack(each) if len(each) > 1 else each[0][None], *centred
+        kept = [new for new, old in zip(converted, few, strict=True) if new is not old]
+        return torch.stack(each) if len(each) > 1 else each[0][None], *centred, *kept
 
     @staticmethod
     def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
         squared, *tensors = call.arguments
-        distances, *centred = call.results
+        distances, *rest = call.results
+        kept = iter(rest)
         needed = call.needed[1:]
         both = gradient + gradient.mT
+        # those of many dimensions come first
+        centred = {place: next(kept) for place, x in enumerate(tensors) if not _is_subtracted(x)}
         found: list[Tensor | None] = [None] * len(tensors)
         if centred:
             # a distance of zero is replaced by infinity, so that its weight is zero
             weights = 2.0 * both if squared else both / F.threshold(distances, 0.0, torch.inf)
             _diagonal(weights).sub_(weights.sum(dim=-1))
-            rows = iter(centred)
-            layers = [x if _is_subtracted(x) else next(rows) for x in tensors]
-            multiplied = [one and not _is_subtracted(x) for x, one in zip(tensors, needed, strict=True)]
-            found = times_layers(weights, layers, multiplied)
+            layers = [centred.get(place, x) for place, x in enumerate(tensors)]
+            found = times_layers(weights, layers, [one and place in centred for place, one in enumerate(needed)])
         for place, x in enumerate(tensors):
-            if needed[place] and _is_subtracted(x):
-                found[place] = _gradient_of_subtracted(squared, both[place], distances[place], x.to(distances.dtype))
-        return [None, *(None if one is None else one.to(x.dtype) for one, x in zip(found, tensors, strict=True))]
+            if _is_subtracted(x):
+                rows = x if x.dtype == distances.dtype else next(kept)
+                if needed[place]:
+                    found[place] = _gradient_of_subtracted(squared, both[place], distances[place], rows)
+        return [None, *_of_types(found, [x.dtype for x in tensors])]
+
+
+def _of_types(gradients: Sequence[Tensor | None], dtypes: Sequence[torch.dtype]) -> list[Tensor | None]:
+    """Return the gradients of representations in their types, converted by one operation for each type."""
+    found = list(gradients)
+    for dtype in set(dtypes):
+        given = {place: one for place, one in enumerate(found) if one is not None and dtypes[place] == dtype}
+        for place, one in zip(given, as_type(list(given.values()), dtype), strict=True):
+            found[place] = one
+    return found
 
 
 def _gradient_of_subtracted(squared: bool, both: Tensor, distances: Tensor, rows: Tensor) -> Tensor:

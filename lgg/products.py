@@ -55,8 +55,8 @@ class ClosedForm(torch.autograd.Function):
 
     A subclass has three static methods:
 
-    - ``plain(*arguments)`` returns the value in operations that autograd differentiates. It is what `torch.compile` traces,
-      and what is differentiated for a gradient that will itself be differentiated;
+    - ``plain(*arguments)`` returns the value in operations that autograd differentiates. It is what `torch.compile` traces and
+      `torch.func.vmap` vectorises, and what is differentiated for a gradient that will itself be differentiated;
     - ``forward(*arguments)`` returns the value, followed by tensors that the gradient needs;
     - ``gradients(gradient, call)`` returns the gradients of the first arguments, from that of the value. They are None for
       what is no tensor, and may be None for what needs none.
@@ -68,7 +68,7 @@ class ClosedForm(torch.autograd.Function):
     @classmethod
     def of(cls, *arguments: Any) -> Tensor:
         """Return the value."""
-        value: Tensor = cls.plain(*arguments) if torch.compiler.is_compiling() else cls.apply(*arguments)[0]
+        value: Tensor = cls.plain(*arguments) if _is_traced(arguments) else cls.apply(*arguments)[0]
         return value
 
     @staticmethod
@@ -91,6 +91,22 @@ class ClosedForm(torch.autograd.Function):
         else:
             found = cls.gradients(gradient, Call(arguments, saved[len(ctx.places) :], ctx.needs_input_grad))
         return (*found, *[None] * (len(arguments) - len(found)))
+
+
+def _is_traced(arguments: Sequence[Any]) -> bool:
+    return torch.compiler.is_compiling() or any(isinstance(one, Tensor) and is_vectorised(one) for one in arguments)
+
+
+def is_vectorised(x: Tensor) -> bool:
+    """Return whether `x` is one of several inside `torch.func.vmap`."""
+    if torch.compiler.is_compiling():  # which cannot trace these calls
+        return False
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return True
+        x = functorch.get_unwrapped(x)
+    return False
 
 
 def _by_autograd(function: Callable[..., Tensor], arguments: Sequence[Any], gradient: Tensor) -> list[Tensor | None]:
@@ -125,6 +141,15 @@ class _Grams(ClosedForm):
     @staticmethod
     def gradients(gradient: Tensor, call: Call) -> Sequence[Tensor | None]:
         return times_layers(gradient + gradient.mT, call.arguments, call.needed)
+
+
+def as_type(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return `tensors` in type `dtype`, without a gradient; those of another one are converted by one operation."""
+    results = [x if x.dtype == dtype else torch.empty_like(x, dtype=dtype) for x in tensors]
+    pairs = [(new, old) for new, old in zip(results, tensors, strict=True) if new is not old]
+    if pairs:
+        torch._foreach_copy_([new for new, _ in pairs], [old.detach() for _, old in pairs])
+    return results
 
 
 def inner_products(layers: Sequence[Tensor]) -> Tensor:

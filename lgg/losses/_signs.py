@@ -33,6 +33,8 @@ class SignCheck:
         kind = (layer, tuple(x.shape[1:]))
         if kind in self._passed:
             return
+        while torch._C._functorch.is_functorch_wrapped_tensor(x):
+            x = torch._C._functorch.get_unwrapped(x)
         if x.is_meta or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
             return
         if x.numel() and x.detach().amin() < 0:

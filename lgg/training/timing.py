@@ -101,7 +101,7 @@ class SideBySide:
 
 
 def measure(
-    trials: Mapping[str, Trial | SideBySide], *, rounds: int, steps: int, warm_up: int = WARM_UP + 1
+    trials: Mapping[str, Trial | SideBySide], *, rounds: int, steps: int, warm_up: int = 2
 ) -> list[dict[str, Any]]:
     """Return a row for each trial and round: `name`, `round`, `seconds_per_step`.
 

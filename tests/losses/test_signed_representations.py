@@ -77,6 +77,8 @@ def test_they_are_refused_inside_torch_func(name):
     loss, call, _ = COSINE[name]
     with pytest.raises(ValueError, match="negative"):
         torch.func.grad(lambda a: call(fresh(loss), a, POSITIVE))(SIGNED)
+    with pytest.raises(ValueError, match="negative"):
+        torch.func.vmap(lambda a: call(fresh(loss), a, POSITIVE))(torch.stack([POSITIVE, SIGNED]))
 
 
 @pytest.mark.parametrize("name", ["GKD", "embedding"])
