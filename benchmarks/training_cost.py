@@ -3,7 +3,7 @@
     python benchmarks/training_cost.py [--rounds 5] [--steps 2]
 
 Prints ratios with their goals, and writes benchmarks/results/training_cost.csv and .png. Images are random, which does not
-affect the time. Base width 64 is the paper's network; bfloat16 is left out on CPUs without AMX or AVX-512 BF16: they emulate it.
+affect the time. Base width 64 is the paper's network; bfloat16 is left out on CPUs that emulate it (no AMX, no AVX-512 BF16).
 """
 
 import argparse
