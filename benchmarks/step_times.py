@@ -81,10 +81,11 @@ class Measurements:
         """Whether steps are captured: both ways on a GPU."""
         return (False, True) if self.device.type == "cuda" else (False,)
 
-    def trainings(self, precision: str, captured: bool) -> dict[str, Trial]:
-        """Return all trainings by SECTION.METHOD, and the reference of distillation, ready to take steps."""
-        found = trials(self.config, self.images, self.device)
-        found |= student_and_teacher(found)
+    def trainings(self, precision: str, captured: bool, only: str | None = None) -> dict[str, Trial]:
+        """Return all trainings by SECTION.METHOD, and the reference of distillation, ready to take steps; or `only` one."""
+        found = trials(self.config, self.images, self.device, only)
+        if only is None:
+            found |= student_and_teacher(found)
         return {
             name: replace(trial, precision=precision, captured=captured, apart=True) for name, trial in found.items()
         }
@@ -105,7 +106,7 @@ class Measurements:
         for number in SIDE_BY_SIDE:
             if self._late(f"{number} networks of {name} side by side, {precision}"):
                 return
-            networks = [self.trainings(precision, self.ways[-1])[name] for _ in range(number)]
+            networks = [self.trainings(precision, self.ways[-1], name)[name] for _ in range(number)]
             memory = self._gigabytes(networks)
             for row in measure({name: SideBySide(networks)}, rounds=self.rounds, steps=self.steps):
                 self._add(networks[0], name, number, row["round"], row["seconds_per_step"], memory)

@@ -22,7 +22,7 @@ NAMES = ("robustness.baseline", "robustness.regularizer", "distillation.baseline
 class Small(Measurements):
     """Measurements of tiny networks."""
 
-    def trainings(self, precision, captured):
+    def trainings(self, precision, captured, only=None):
         batches = Batches(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.arange(4) % 2, batch_size=2, seed=0)
         return {
             name: Trial(
@@ -32,7 +32,7 @@ class Small(Measurements):
                 precision=precision,
                 captured=captured,
             )
-            for name in NAMES
+            for name in ((only,) if only else NAMES)
         }
 
 
