@@ -220,7 +220,10 @@ class Captured:
             torch.cuda.default_generators[stream.device.index],
         ]  # those that a capture changes
         states = [generator.get_state() for generator in generators]
-        graph.register_generator_state(self.generator)
+        with warnings.catch_warnings(), contextlib.suppress(AttributeError):
+            # newer versions of PyTorch notice by themselves which generators are used, and warn that this will go
+            warnings.simplefilter("ignore")
+            graph.register_generator_state(self.generator)
         self.forget()
         try:
             # in the stream in which the steps before it ran, so that autograd and the libraries use that one too

@@ -165,6 +165,7 @@ class FakeGraph:
         self.recorded, self.generators = [], []
 
     def register_generator_state(self, generator):
+        warnings.warn("deprecated", DeprecationWarning, stacklevel=2)  # as from PyTorch 2.14
         self.generators.append(generator)
 
     def replay(self):
