@@ -5,7 +5,8 @@
 First the tests that need a GPU run (tests/test_on_a_gpu.py); where one fails, times of captured steps mean nothing. Then
 every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one network at a time, its
 steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with its own graph. All of
-it in bfloat16 and in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in time is named.
+it in bfloat16 and then in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in time or fails is
+named.
 
 Prints milliseconds, TFLOP/s, memory and ratios as Markdown tables, the goals, and the hours of all training runs. Writes
 benchmarks/results/step_times.csv, or FILE.csv: one row per measurement, where `seconds_per_step` is the time in which each of
@@ -13,12 +14,14 @@ benchmarks/results/step_times.csv, or FILE.csv: one row per measurement, where `
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,15 @@ def tests_pass() -> bool:
     """Run the tests that need a GPU, in a process of their own, and return whether all passed."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-rs", "tests/test_on_a_gpu.py"]
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """Name `what` is not measured if PyTorch raises an error inside, such as one of memory, and go on after it."""
+    try:
+        yield
+    except RuntimeError as error:
+        print(f"not measured, since it fails: {what} ({str(error).partition(chr(10))[0]})", flush=True)
 
 
 class Measurements:
@@ -95,8 +107,11 @@ class Measurements:
         if self._late(f"one network at a time, {precision}"):
             return
         ready = {(name, way): one for way in self.ways for name, one in self.trainings(precision, way).items()}
-        memory = {key: self._gigabytes([trial]) for key, trial in ready.items()}
-        by_text = {f"{name} {way}": (name, way) for name, way in ready}
+        memory = {}
+        for (name, way), trial in ready.items():
+            with going_on(f"{name}, {precision}"):
+                memory[name, way] = self._gigabytes([trial])
+        by_text = {f"{name} {way}": (name, way) for name, way in memory}
         for row in measure({text: ready[key] for text, key in by_text.items()}, rounds=self.rounds, steps=self.steps):
             name, way = by_text[row["name"]]
             self._add(ready[name, way], name, 1, row["round"], row["seconds_per_step"], memory[name, way])
@@ -201,15 +216,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = {"rounds": arguments.rounds, "steps": arguments.steps, "until": until}
         found = Measurements(config, some_images(Path(folder)), device, **settings)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         for precision in reversed(PRECISIONS):
-            found.alone(precision)
-        for precision in reversed(PRECISIONS):
-            for name in SEVERAL:
-                found.side_by_side(name, precision)
-    times = pd.DataFrame(found.rows)
-    times["device"], times["torch"] = name_of(device), torch.__version__
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    times.to_csv(arguments.out, index=False, float_format="%.5g")
+            plans = [(precision, partial(found.alone, precision))]
+            plans += [(f"{name}, {precision}", partial(found.side_by_side, name, precision)) for name in SEVERAL]
+            for what, plan in plans:
+                with going_on(what):
+                    plan()
+                # each time, in case the next one never ends
+                times = pd.DataFrame(found.rows).assign(device=name_of(device), torch=torch.__version__)
+                times.to_csv(arguments.out, index=False, float_format="%.5g")
+    if not found.rows:
+        raise SystemExit("nothing could be measured")
     table = medians(times, operations)
     print(f"\n{name_of(device)}, PyTorch {torch.__version__}\n\n{markdown(table)}\n")
     show(goals(table, hours_of_all(config, table)), "goals for one H100 in bfloat16")
