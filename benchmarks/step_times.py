@@ -2,15 +2,15 @@
 
     python benchmarks/step_times.py [--minutes 8] [--rounds 3] [--steps 20] [--device cuda] [--out FILE.csv]
 
-First the tests that need a GPU run (tests/test_on_a_gpu.py); where one fails, times of captured steps mean nothing. Then
-every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one network at a time, its
-steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with its own graph. All of
-it in bfloat16 and then in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in time or fails is
-named.
+First the tests that need a GPU run (tests/test_on_a_gpu.py), for half of the time at most; where one fails, times of captured
+steps mean nothing. Then every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one
+network at a time, its steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with
+its own graph. All of it in bfloat16 and then in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in
+time or fails is named.
 
 Prints milliseconds, TFLOP/s, memory and ratios as Markdown tables, the goals, and the hours of all training runs. Writes
 benchmarks/results/step_times.csv, or FILE.csv: one row per measurement, where `seconds_per_step` is the time in which each of
-`networks` networks takes one step, and `gigabytes` the most memory allocated in all rounds of it.
+`networks` networks takes one step, and `gigabytes` the memory that their first steps reserve.
 """
 
 import argparse
@@ -51,10 +51,14 @@ RATIOS = {
 TERAFLOPS_SIDE_BY_SIDE, HOURS = 250.0, 8.0
 
 
-def tests_pass() -> bool:
-    """Run the tests that need a GPU, in a process of their own, and return whether all passed."""
+def tests_pass(seconds: float) -> bool:
+    """Run the tests that need a GPU, in a process of their own, and return whether all passed in that many seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-rs", "tests/test_on_a_gpu.py"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    try:
+        return subprocess.run(command, cwd=ROOT, check=False, timeout=seconds).returncode == 0
+    except subprocess.TimeoutExpired:
+        print(f"The tests were ended after {seconds:.0f} seconds.", flush=True)
+        return False
 
 
 @contextlib.contextmanager
@@ -209,7 +213,7 @@ def main() -> None:
     arguments = parser.parse_args()
     until = time.monotonic() + 60 * arguments.minutes
     cores = begin()
-    if arguments.device == "cuda" and not tests_pass():
+    if arguments.device == "cuda" and not tests_pass(60 * arguments.minutes / 2):
         print("Tests of the GPU failed: do not use captured steps there, and do not publish their times.", flush=True)
     device = prepare(int(arguments.device == "cuda"), cores)
     config, operations = paper(), operations_of_steps()
