@@ -164,10 +164,13 @@ def some_images(folder: Path) -> Path:
     return folder / "train"
 
 
-def trials(config: Config, images: Path, device: torch.device) -> dict[str, Trial]:
-    """Return every training of `config` by SECTION.METHOD, ready to take steps on `device` with the images of a file."""
+def trials(config: Config, images: Path, device: torch.device, only: str | None = None) -> dict[str, Trial]:
+    """Return every training of `config` by SECTION.METHOD, ready to take steps on `device` with the images of a file.
+
+    `only`: the name of the one that is wanted; None for all.
+    """
     data, header = read_images(images), read_header(images)
-    rows = timing_recipe(config, rounds=2)["rows"]
+    rows = [row for row in timing_recipe(config, rounds=2)["rows"] if only in (None, row["name"])]
     return {row["name"]: measure_times.make_trial(row, data, header, device, False) for row in rows}
 
 

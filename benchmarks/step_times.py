@@ -2,23 +2,26 @@
 
     python benchmarks/step_times.py [--minutes 8] [--rounds 3] [--steps 20] [--device cuda] [--out FILE.csv]
 
-First the tests that need a GPU run (tests/test_on_a_gpu.py); where one fails, times of captured steps mean nothing. Then
-every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one network at a time, its
-steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with its own graph. All of
-it in bfloat16 and in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in time is named.
+First the tests that need a GPU run (tests/test_on_a_gpu.py), for half of the time at most; where one fails, times of captured
+steps mean nothing. Then every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one
+network at a time, its steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with
+its own graph. All of it in bfloat16 and then in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in
+time or fails is named.
 
 Prints milliseconds, TFLOP/s, memory and ratios as Markdown tables, the goals, and the hours of all training runs. Writes
 benchmarks/results/step_times.csv, or FILE.csv: one row per measurement, where `seconds_per_step` is the time in which each of
-`networks` networks takes one step, and `gigabytes` the most memory allocated in all rounds of it.
+`networks` networks takes one step, and `gigabytes` the memory that their first steps reserve.
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +51,23 @@ RATIOS = {
 TERAFLOPS_SIDE_BY_SIDE, HOURS = 250.0, 8.0
 
 
-def tests_pass() -> bool:
-    """Run the tests that need a GPU, in a process of their own, and return whether all passed."""
+def tests_pass(seconds: float) -> bool:
+    """Run the tests that need a GPU, in a process of their own, and return whether all passed in that many seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-rs", "tests/test_on_a_gpu.py"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    try:
+        return subprocess.run(command, cwd=ROOT, check=False, timeout=seconds).returncode == 0
+    except subprocess.TimeoutExpired:
+        print(f"The tests were ended after {seconds:.0f} seconds.", flush=True)
+        return False
+
+
+@contextlib.contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """Name `what` is not measured if PyTorch raises an error inside, such as one of memory, and go on after it."""
+    try:
+        yield
+    except RuntimeError as error:
+        print(f"not measured, since it fails: {what} ({str(error).partition(chr(10))[0]})", flush=True)
 
 
 class Measurements:
@@ -81,10 +97,11 @@ class Measurements:
         """Whether steps are captured: both ways on a GPU."""
         return (False, True) if self.device.type == "cuda" else (False,)
 
-    def trainings(self, precision: str, captured: bool) -> dict[str, Trial]:
-        """Return all trainings by SECTION.METHOD, and the reference of distillation, ready to take steps."""
-        found = trials(self.config, self.images, self.device)
-        found |= student_and_teacher(found)
+    def trainings(self, precision: str, captured: bool, only: str | None = None) -> dict[str, Trial]:
+        """Return all trainings by SECTION.METHOD, and the reference of distillation, ready to take steps; or `only` one."""
+        found = trials(self.config, self.images, self.device, only)
+        if only is None:
+            found |= student_and_teacher(found)
         return {
             name: replace(trial, precision=precision, captured=captured, apart=True) for name, trial in found.items()
         }
@@ -94,8 +111,11 @@ class Measurements:
         if self._late(f"one network at a time, {precision}"):
             return
         ready = {(name, way): one for way in self.ways for name, one in self.trainings(precision, way).items()}
-        memory = {key: self._gigabytes([trial]) for key, trial in ready.items()}
-        by_text = {f"{name} {way}": (name, way) for name, way in ready}
+        memory = {}
+        for (name, way), trial in ready.items():
+            with going_on(f"{name}, {precision}"):
+                memory[name, way] = self._gigabytes([trial])
+        by_text = {f"{name} {way}": (name, way) for name, way in memory}
         for row in measure({text: ready[key] for text, key in by_text.items()}, rounds=self.rounds, steps=self.steps):
             name, way = by_text[row["name"]]
             self._add(ready[name, way], name, 1, row["round"], row["seconds_per_step"], memory[name, way])
@@ -105,7 +125,7 @@ class Measurements:
         for number in SIDE_BY_SIDE:
             if self._late(f"{number} networks of {name} side by side, {precision}"):
                 return
-            networks = [self.trainings(precision, self.ways[-1])[name] for _ in range(number)]
+            networks = [self.trainings(precision, self.ways[-1], name)[name] for _ in range(number)]
             memory = self._gigabytes(networks)
             for row in measure({name: SideBySide(networks)}, rounds=self.rounds, steps=self.steps):
                 self._add(networks[0], name, number, row["round"], row["seconds_per_step"], memory)
@@ -193,22 +213,25 @@ def main() -> None:
     arguments = parser.parse_args()
     until = time.monotonic() + 60 * arguments.minutes
     cores = begin()
-    if arguments.device == "cuda" and not tests_pass():
+    if arguments.device == "cuda" and not tests_pass(60 * arguments.minutes / 2):
         print("Tests of the GPU failed: do not use captured steps there, and do not publish their times.", flush=True)
     device = prepare(int(arguments.device == "cuda"), cores)
     config, operations = paper(), operations_of_steps()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"rounds": arguments.rounds, "steps": arguments.steps, "until": until}
         found = Measurements(config, some_images(Path(folder)), device, **settings)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         for precision in reversed(PRECISIONS):
-            found.alone(precision)
-        for precision in reversed(PRECISIONS):
-            for name in SEVERAL:
-                found.side_by_side(name, precision)
-    times = pd.DataFrame(found.rows)
-    times["device"], times["torch"] = name_of(device), torch.__version__
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    times.to_csv(arguments.out, index=False, float_format="%.5g")
+            plans = [(precision, partial(found.alone, precision))]
+            plans += [(f"{name}, {precision}", partial(found.side_by_side, name, precision)) for name in SEVERAL]
+            for what, plan in plans:
+                with going_on(what):
+                    plan()
+                # each time, in case the next one never ends
+                times = pd.DataFrame(found.rows).assign(device=name_of(device), torch=torch.__version__)
+                times.to_csv(arguments.out, index=False, float_format="%.5g")
+    if not found.rows:
+        raise SystemExit("nothing could be measured")
     table = medians(times, operations)
     print(f"\n{name_of(device)}, PyTorch {torch.__version__}\n\n{markdown(table)}\n")
     show(goals(table, hours_of_all(config, table)), "goals for one H100 in bfloat16")

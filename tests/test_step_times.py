@@ -22,7 +22,7 @@ NAMES = ("robustness.baseline", "robustness.regularizer", "distillation.baseline
 class Small(Measurements):
     """Measurements of tiny networks."""
 
-    def trainings(self, precision, captured):
+    def trainings(self, precision, captured, only=None):
         batches = Batches(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.arange(4) % 2, batch_size=2, seed=0)
         return {
             name: Trial(
@@ -32,7 +32,7 @@ class Small(Measurements):
                 precision=precision,
                 captured=captured,
             )
-            for name in NAMES
+            for name in ((only,) if only else NAMES)
         }
 
 
@@ -86,6 +86,24 @@ def test_what_is_not_reached_in_time_is_named(capsys):
     said = capsys.readouterr().out
     assert "one network at a time, bfloat16" in said
     assert "1 networks of distillation.gkd side by side, float32" in said
+
+
+def test_a_training_that_fails_is_named_and_the_others_are_measured(capsys, monkeypatch):
+    def fails(_, networks):
+        if networks[0].objective is broken:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+        return 0.0
+
+    found, broken = measurements(), CrossEntropy()
+    trials = found.trainings("float32", False)
+    trials["robustness.regularizer"].objective = broken
+    monkeypatch.setattr(Small, "trainings", lambda *_: trials)
+    monkeypatch.setattr(Small, "_gigabytes", fails)
+    found.alone("float32")
+    assert {row["name"] for row in found.rows} == {*NAMES} - {"robustness.regularizer"}
+    assert (
+        "not measured, since it fails: robustness.regularizer, float32 (CUDA out of memory.)" in capsys.readouterr().out
+    )
 
 
 def test_the_names_of_its_goals_are_those_of_trainings():

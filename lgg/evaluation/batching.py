@@ -131,8 +131,14 @@ def _attempt(
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    # in the words of PyTorch on a GPU and on a CPU, and of cuDNN and cuBLAS
-    words = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+    # in the words of PyTorch on a GPU and on a CPU, of cuDNN and cuBLAS, and of PyTorch where no workspace of cuDNN fits
+    words = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "STATUS_ALLOC_FAILED",
+        "unable to find an engine",
+    )
     return isinstance(error, torch.OutOfMemoryError) or any(one in str(error) for one in words)
 
 

@@ -121,8 +121,10 @@ def fit_side_by_side(runs: Sequence[Run], *, captured: bool = False) -> list[lis
     _check_apart(runs)
     trainings = [_Training(run, apart=len(runs) > 1, captured=captured) for run in runs]
     checkpoints = [run.checkpoints for run in runs if run.checkpoints is not None]
-    with Requests(checkpoints) as requests, contextlib.ExitStack() as bars:
+    with Requests(checkpoints) as requests, contextlib.ExitStack() as bars, contextlib.ExitStack() as streams:
         for training in trainings:
+            # after an error too: what is freed then may be in use until the stream has come to its end
+            streams.callback(training.step.join)
             training.begin(bars)
         left = [training for training in trainings if not training.finished]
         while left:
@@ -262,7 +264,6 @@ class _Training:
 
     def end(self) -> list[dict[str, Any]]:
         """Return the history, once training has ended."""
-        self.step.join()
         self.run.model.eval()
         history: list[dict[str, Any]] = self.at["history"]
         return history

@@ -7,6 +7,7 @@ step can be recorded once on a GPU and then be replayed, which costs the host on
 
 import contextlib
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -96,7 +97,7 @@ class TrainingStep:
             self._stream.wait_stream(torch.cuda.current_stream(batches.device))
         self._captured: Captured | None = None
         if on_gpu and captured:
-            self._captured = Captured(self._once, generator, forget=optimizer.zero_grad, name=name)
+            self._captured = Captured(_weakly(self._once), generator, forget=optimizer.zero_grad, name=name)
 
     @property
     def is_captured(self) -> bool:
@@ -142,6 +143,22 @@ class TrainingStep:
         self._number.add_(1)
 
 
+def _weakly(method: Callable[[int], None]) -> Callable[[int], None]:
+    """Return `method` without a reference to its object.
+
+    The graphs of a step are then freed with it rather than at some later garbage collection: freeing a graph also frees the
+    workspaces of its stream, which by then may be those of another training run, since PyTorch has 32 streams.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(size: int) -> None:
+        found = reference()
+        assert found is not None
+        found(size)
+
+    return call
+
+
 class Captured:
     """Calls `function` with a batch size; after a few calls of one size it replays a CUDA graph of the call instead.
 
@@ -183,14 +200,15 @@ class Captured:
     def _watch(self, size: int) -> None:
         """Call the function and note if it waits for the device: a capture would fail, and leave PyTorch less tidy."""
         before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("warn")
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
+                # warns itself, that it may overlook some
+                torch.cuda.set_sync_debug_mode("warn")
                 self.function(size)
         finally:
             torch.cuda.set_sync_debug_mode(before)
-        waits = [each for each in caught if "synchroniz" in str(each.message)]
+        waits = [each for each in caught if "called a synchroniz" in str(each.message)]
         if waits:
             self._give_up(f"line {waits[0].lineno} of {waits[0].filename} reads a value on the host")
 
@@ -202,7 +220,10 @@ class Captured:
             torch.cuda.default_generators[stream.device.index],
         ]  # those that a capture changes
         states = [generator.get_state() for generator in generators]
-        graph.register_generator_state(self.generator)
+        with warnings.catch_warnings(), contextlib.suppress(AttributeError):
+            # newer versions of PyTorch notice by themselves which generators are used, and warn that this will go
+            warnings.simplefilter("ignore")
+            graph.register_generator_state(self.generator)
         self.forget()
         try:
             # in the stream in which the steps before it ran, so that autograd and the libraries use that one too
@@ -210,7 +231,7 @@ class Captured:
                 self.function(size)
         except Exception as error:
             # if the step itself is wrong, running it without a graph raises its error again
-            _tidy_up(stream.device.index, pool)
+            _tidy_up(graph, stream.device.index, pool)
             for generator, state in zip(generators, states, strict=True):
                 _renew(generator, state)
             self.graphs.clear()  # they use the former states
@@ -232,14 +253,17 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _tidy_up(device: int, pool: Any) -> None:
-    """Let the allocator leave `pool`, into which it otherwise goes on to allocate after a failed capture.
+def _tidy_up(graph: torch.cuda.CUDAGraph, device: int, pool: Any) -> None:
+    """Free what a failed capture holds, and let the allocator leave `pool`.
 
-    These functions are not public, and a capture that failed early has left the pool already.
+    From PyTorch 2.14 `reset` does both. Before, it did so only if the capture itself ended well, and what is left then has
+    no public function. If the allocator is not in the pool any more, `reset` has released it, and must be the only one.
     """
-    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
-        with contextlib.suppress(RuntimeError, AttributeError):
-            getattr(torch._C, name)(device, pool)
+    with contextlib.suppress(RuntimeError):
+        graph.reset()
+    with contextlib.suppress(RuntimeError, AttributeError):
+        torch._C._cuda_endAllocateToPool(device, pool)
+        torch._C._cuda_releasePool(device, pool)
 
 
 def _renew(generator: torch.Generator, state: Tensor) -> None:

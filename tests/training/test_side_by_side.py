@@ -15,6 +15,7 @@ from lgg.training.objectives import CrossEntropy, Distillation, Robust
 from lgg.training.optimizers import AdamW
 from lgg.training.recorder import Recorder
 from lgg.training.resume import Checkpoints
+from lgg.training.step import TrainingStep
 
 
 def network(seed, width=0.25):
@@ -196,12 +197,16 @@ def test_one_that_ended_leaves_a_checkpoint_of_its_end_until_it_is_removed(alone
     assert list((tmp_path / "taught").iterdir()) == []
 
 
-def test_a_network_that_diverges_is_named_and_the_others_are_kept(alone, tmp_path):
+def test_a_network_that_diverges_is_named_and_the_others_are_kept(alone, tmp_path, monkeypatch):
+    joined = []
+    monkeypatch.setattr(TrainingStep, "join", lambda step: joined.append(step.model))
     runs = [run_of(name, tmp_path) for name in ("plain", "attacked")]
     with torch.no_grad():
         runs[0].model.classifier.bias[0] = torch.inf
     with pytest.raises(TrainingDiverged, match="training of plain diverged in epoch 1 of 2"):
         fit_side_by_side(runs)
+    # what follows in the caller's stream may get memory that the networks' streams still use
+    assert len(joined) == 2 and all(run.model in joined for run in runs)
     assert not runs[0].checkpoints.path.exists()
     resumed = run_of("attacked", tmp_path)
     assert_all_same(train([resumed]), alone)
