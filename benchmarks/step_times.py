@@ -1,9 +1,9 @@
 """What the training steps of the paper's configuration cost on a GPU: one command, of at most eight minutes.
 
-    python benchmarks/step_times.py [--minutes 8] [--rounds 3] [--steps 20] [--device cuda] [--out FILE.csv]
+    python benchmarks/step_times.py [--minutes 8] [--rounds 3] [--steps 20] [--device cpu] [--out FILE.csv]
 
-First the tests that need a GPU run (tests/test_on_a_gpu.py), for half of the time at most; where one fails, times of captured
-steps mean nothing. Then every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one
+Without a GPU it measures nothing, unless told to measure the CPU. First the tests that need a GPU run, for half of the time at
+most; where one fails, times of captured steps mean nothing. Then every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one
 network at a time, its steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with
 its own graph. All of it in bfloat16 and then in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in
 time or fails is named.
@@ -36,6 +36,9 @@ from lgg.devices import name_of, prepare
 from lgg.pipeline.config import Config
 from lgg.training.timing import SideBySide, Trial, measure
 
+#: files of tests, some of whose tests need a GPU
+GPU_TESTS = ("tests/test_on_a_gpu.py", "tests/evaluation/test_evaluation_on_a_gpu.py", "tests/losses/test_parseval.py")
+
 SIDE_BY_SIDE = (1, 2, 4, 8, 16)
 #: trainings timed side by side: the largest network, the smallest, and one with a teacher
 SEVERAL = ("robustness.baseline", "distillation.baseline", "distillation.gkd")
@@ -53,7 +56,7 @@ TERAFLOPS_SIDE_BY_SIDE, HOURS = 250.0, 8.0
 
 def tests_pass(seconds: float) -> bool:
     """Run the tests that need a GPU, in a process of their own, and return whether all passed in that many seconds."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-rs", "tests/test_on_a_gpu.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-rs", *GPU_TESTS]
     try:
         return subprocess.run(command, cwd=ROOT, check=False, timeout=seconds).returncode == 0
     except subprocess.TimeoutExpired:
@@ -211,6 +214,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--out", type=Path, default=RESULTS / "step_times.csv")
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        print("There is no GPU here that PyTorch can use, so nothing is measured.")
+        return
     until = time.monotonic() + 60 * arguments.minutes
     cores = begin()
     if arguments.device == "cuda" and not tests_pass(60 * arguments.minutes / 2):

@@ -109,3 +109,10 @@ def test_a_training_that_fails_is_named_and_the_others_are_measured(capsys, monk
 def test_the_names_of_its_goals_are_those_of_trainings():
     planned = {row["name"] for row in timing_recipe(paper(), rounds=2)["rows"]}
     assert {*step_times.MILLISECONDS, *step_times.RATIOS, *step_times.SEVERAL} <= planned
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="would measure the GPU")
+def test_without_a_gpu_it_says_so_and_succeeds(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["step_times.py"])
+    step_times.main()
+    assert "no GPU" in capsys.readouterr().out
