@@ -3,10 +3,10 @@
     python benchmarks/step_times.py [--minutes 8] [--rounds 3] [--steps 20] [--device cpu] [--out FILE.csv]
 
 Without a GPU it measures nothing, unless told to measure the CPU. First the tests that need a GPU run, for half of the time at
-most; where one fails, times of captured steps mean nothing. Then every training of config/cifar10.yaml takes steps at the paper's sizes, with nothing else running: one
-network at a time, its steps one by one and replayed as CUDA graphs, interleaved; then 1 to 16 networks side by side, each with
-its own graph. All of it in bfloat16 and then in float32, whose convolutions use TF32 as PyTorch sets it. What is not reached in
-time or fails is named.
+most; where one fails, times of captured steps mean nothing. Then every training of config/cifar10.yaml takes steps at the
+paper's sizes, with nothing else running: one network at a time, its steps one by one and replayed as CUDA graphs, interleaved;
+then 1 to 16 networks side by side, each with its own graph. All of it in bfloat16 and then in float32, whose convolutions use
+TF32 as PyTorch sets it. What is not reached in time or fails is named.
 
 Prints milliseconds, TFLOP/s, memory and ratios as Markdown tables, the goals, and the hours of all training runs. Writes
 benchmarks/results/step_times.csv, or FILE.csv: one row per measurement, where `seconds_per_step` is the time in which each of
