@@ -144,7 +144,7 @@ def test_files_work_without_locks_and_memory_mapping(network, tmp_path, answer):
     assert done.returncode == 0, done.stderr
 
 
-def test_no_module_memory_maps_files():
+def test_no_module_but_that_of_image_files_memory_maps_files():
     for path in (ROOT / "lgg").rglob("*.py"):
         found = re.findall(r"\b(safe_open|load_file|memmap|mmap_mode|mmap)\b", path.read_text(encoding="utf-8"))
-        assert not found, f"{path}: {found}"
+        assert not found or path == ROOT / "lgg/data/storage.py", f"{path}: {found}"

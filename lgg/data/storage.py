@@ -1,22 +1,29 @@
 """Image sets in files, one per split, read without unpickling.
 
 The format is safetensors: `images` (N, H, W, 3) uint8 and `labels` (N,) int64, with a header that states shape, type,
-classes, notes on the origin, and a SHA-256 over pixels and labels.
+classes, notes on the origin, and a SHA-256 over pixels and labels. Files are mapped into memory, so a set may be larger than
+it.
 """
 
 import hashlib
 import json
+import math
+import mmap
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
+from safetensors.numpy import save_file
 
 from lgg.errors import DataError
-from lgg.files import atomic_path, naming, read_tensors_metadata
+from lgg.files import atomic_path, naming, read_tensors_header, read_tensors_metadata
+
+BLOCK = 16 * 2**20  # bytes of images that are processed at a time
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has it from 3.13; this is its number on Linux
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class ImageSet:
     """Images of one split.
 
     Attributes:
-        images: (N, H, W, 3) RGB, 8 bits per channel.
+        images: (N, H, W, 3) RGB, 8 bits per channel. They may be mapped from their file: see `read_images`.
         labels: (N,), 0 to C − 1.
         classes: the C class names.
         notes: what readers of results must know about the images: origin, licences, inexact copies.
@@ -57,7 +64,8 @@ class ImageSet:
     def sha256(self) -> str:
         """Hexadecimal SHA-256 over the shape, the pixels and the labels."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        for block in in_blocks(self.images):
+            digest.update(np.ascontiguousarray(block).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
@@ -102,18 +110,70 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def read_images(path: str | Path, *, verify: bool = False) -> ImageSet:
     """Return the split in `path`; with `verify`, its SHA-256 is checked.
 
+    The images are mapped: the system reads what is accessed, and may drop it again when memory is short (`release` drops it at
+    once). The file never changes: what is written to the images stays in this process. Where a file system maps no files, they
+    are read.
+
     Raises DataError if the file is missing, damaged, of another kind, or does not match the SHA-256 in its header, OSError
     if it cannot be read.
     """
     header = read_header(path)
     advice = "Remove it and run the pipeline again."
     try:
-        with naming(path):
-            arrays = load(Path(path).read_bytes())
-        data = ImageSet(arrays["images"], arrays["labels"], tuple(header["classes"]), tuple(header["notes"]))
+        _, tensors, start = read_tensors_header(path)
+        content = _mapped(Path(path))
+        images = _tensor(content, tensors["images"], start, "U8", np.dtype(np.uint8))
+        labels = _tensor(content, tensors["labels"], start, "I64", np.dtype("<i8")).astype(np.int64)
+        data = ImageSet(images, labels, tuple(header["classes"]), tuple(header["notes"]))
         changed = verify and data.sha256 != header["sha256"]
-    except (SafetensorError, KeyError, DataError) as error:
+    except (ValueError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{path}: damaged ({error}). {advice}") from None
     if changed:
         raise DataError(f"{path}: the pixels do not match the SHA-256 in the header. {advice}")
     return data
+
+
+def _mapped(path: Path) -> "mmap.mmap | bytearray":
+    """Return the bytes of a file, mapped if its file system allows that."""
+    with naming(path), path.open("rb") as file:
+        try:
+            if sys.platform != "linux":
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            # without a reserve for the case that all of it is written to, which a file larger than memory would not get
+            flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+            return mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
+        except OSError:
+            return bytearray(file.read())
+
+
+def _tensor(
+    content: "mmap.mmap | bytearray", entry: Mapping[str, Any], start: int, kind: str, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return a tensor of a safetensors file with these bytes; ValueError if its entry in the header is not consistent."""
+    shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
+    count = math.prod(shape)
+    if entry["dtype"] != kind or last - first != count * dtype.itemsize:
+        raise ValueError(f"{entry['dtype']} of shape {shape} in {last - first:,} bytes")
+    return np.frombuffer(content, dtype, count, start + first).reshape(shape)
+
+
+def in_blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Yield consecutive images (n, H, W, 3), a few megabytes at a time; each is released when the next one is taken."""
+    step = max(1, BLOCK // max(1, math.prod(images.shape[1:])))
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
+        release(images)
+
+
+def release(images: NDArray[np.uint8]) -> None:
+    """Give the memory of images that were read back to the system, if they are mapped from a file; otherwise do nothing.
+
+    They are read again when they are accessed. What was written to mapped images is lost.
+    """
+    owner: Any = images
+    while isinstance(owner, np.ndarray):  # a view of a view
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+        owner.madvise(mmap.MADV_DONTNEED)
