@@ -1,7 +1,7 @@
 """Atomic files: everything is written under a temporary name and then renamed.
 
-File locks and modes are optional, since some network file systems do not support them. No file is memory-mapped, which
-some do not support either.
+File locks and modes are optional, since some network file systems do not support them. Nor do some support memory mapping:
+only images are mapped (`lgg.data.storage`), where that is possible.
 """
 
 import contextlib
@@ -161,21 +161,32 @@ def read_tensors_metadata(path: str | Path) -> dict[str, str]:
 
     Raises ValueError if `path` is not a complete safetensors file, OSError if it cannot be read.
     """
+    return read_tensors_header(path)[0]
+
+
+def read_tensors_header(path: str | Path) -> tuple[dict[str, str], dict[str, dict[str, Any]], int]:
+    """Return the metadata of a safetensors file, its entry for each tensor, and the position in the file where they start.
+
+    An entry has `dtype`, `shape` and `data_offsets`, the first and last position, relative to the start.
+
+    Raises ValueError if `path` is not a complete safetensors file, OSError if it cannot be read.
+    """
     with naming(path), Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > size:
             raise ValueError("not a safetensors file, or truncated")
         text = file.read(length)
+    start = 8 + length
     try:
         header = json.loads(text)
         metadata: dict[str, str] = header.pop("__metadata__", {})
-        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        end = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         raise ValueError("not a safetensors file, or its header is damaged") from None
     if end != size or not isinstance(metadata, dict):
         raise ValueError(f"{size:,} bytes instead of {end:,}")
-    return metadata
+    return metadata, header, start
 
 
 def canonical_json(content: Any) -> str:

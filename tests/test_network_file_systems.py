@@ -84,14 +84,14 @@ assert read_images(folder / "images.safetensors", verify=True).sha256 == split.s
 
 np.savez(folder / "train.npz", images=images, labels=split.labels)
 np.savez(folder / "test.npz", images=images, labels=split.labels)
-data = {"source": "arrays", "path": folder, "train_images": None, "test_images": None, "validation_images": None}
-assert sources.load(data | {"class_names": None, "seed": 0})[1].sha256 == split.sha256
+data = {"source": "arrays", "path": folder, "image_size": 32, "train_images": None, "test_images": None, "validation_images": None}
+assert sources.load(data | {"class_names": None, "seed": 0})[1].in_memory().sha256 == split.sha256
 for place, image in enumerate(images):
     path = folder / f"pictures/{('train', 'test')[place // 4]}/{'ab'[place % 2]}/{place}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
 data |= {"source": "image_folder", "path": folder / "pictures"}
-assert (sources.load(data | {"class_names": None, "seed": 0})[0].images[[0, 2]] == images[[0, 1]]).all()
+assert (sources.load(data | {"class_names": None, "seed": 0})[0].in_memory().images[[0, 2]] == images[[0, 1]]).all()
 
 write_archive(folder / "archive.tar", images, split.labels, ["brightness"])
 archive = CorruptionArchive(folder / "archive.tar")
@@ -144,7 +144,7 @@ def test_files_work_without_locks_and_memory_mapping(network, tmp_path, answer):
     assert done.returncode == 0, done.stderr
 
 
-def test_no_module_memory_maps_files():
+def test_no_module_but_that_of_image_files_memory_maps_files():
     for path in (ROOT / "lgg").rglob("*.py"):
         found = re.findall(r"\b(safe_open|load_file|memmap|mmap_mode|mmap)\b", path.read_text(encoding="utf-8"))
-        assert not found, f"{path}: {found}"
+        assert not found or path == ROOT / "lgg/data/storage.py", f"{path}: {found}"

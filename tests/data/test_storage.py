@@ -1,13 +1,20 @@
 import errno
+import json
+import mmap
+import shutil
 import struct
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from lgg.data.storage import ImageSet, read_header, read_images, write_images
+from lgg.data import storage
+from lgg.data.storage import ImageSet, read_header, read_images, release, write_images
 from lgg.errors import DataError
+from lgg.files import seconds_writing
 
 CLASSES = ("cat", "dog", "fish")
 
@@ -190,12 +197,190 @@ def test_a_folder_is_refused(tmp_path):
         read_images(tmp_path)
 
 
-def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
-    def fail(path):
+def test_a_file_that_cannot_be_read_is_not_called_damaged(file, monkeypatch):
+    def fail(path, *args, **kwargs):
         raise OSError(errno.EIO, "Input/output error")  # like a failed read, without a name
 
-    path = tmp_path / "train.safetensors"
-    write_images(path, image_set())
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(OSError, match=r"Input/output error.*train\.safetensors"):
+        read_images(file)
+
+
+# --- written while it is read ----------------------------------------------------------------------------------------
+
+
+class Stream:
+    """Images that are read in blocks of two, with a note that is added meanwhile."""
+
+    def __init__(self, data):
+        self.shape, self.labels, self.classes, self.notes = data.shape, data.labels, data.classes, data.notes
+        self.images = data.images
+
+    def blocks(self):
+        for start in range(0, len(self.images), 2):
+            yield self.images[start : start + 2]
+        self.notes = (*self.notes, "seen")
+
+
+def test_images_are_written_as_they_are_read(tmp_path):
+    path, seen = tmp_path / "x.safetensors", []
+    data = image_set()
+    sha256 = write_images(path, Stream(data), lambda: {"blocks": len(seen)}, watch=seen.append)
+    assert sha256 == data.sha256 == read_images(path, verify=True).sha256
+    assert [len(block) for block in seen] == [2, 2, 2, 2, 1]
+    header = read_header(path)
+    assert header["blocks"] == 5
+    assert header["notes"] == ["from a test", "seen"]
+    assert header["sha256"] == data.sha256
+
+
+def test_the_file_is_one_of_safetensors(file):
+    with safetensors.safe_open(file, "np") as opened:
+        np.testing.assert_array_equal(opened.get_tensor("images"), image_set().images)
+        np.testing.assert_array_equal(opened.get_tensor("labels"), image_set().labels)
+
+
+def test_an_error_of_reading_leaves_the_file_as_it_was(file):
+    before = file.read_bytes()
+
+    class Failing(Stream):
+        def blocks(self):
+            yield self.images[:2]
+            raise DataError("a damaged picture")
+
+    with pytest.raises(DataError, match="a damaged picture"):
+        write_images(file, Failing(image_set(count=6)))
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_disk_with_too_little_space_is_reported_before_anything_is_read(tmp_path, monkeypatch):
+    free = shutil._ntuple_diskusage(100, 73, 27_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(
+        DataError, match=r"x\.safetensors: the images take 0\.0 GB, but only 0\.0 GB are free\. .*image_size"
+    ):
+        write_images(tmp_path / "x.safetensors", image_set(count=9))
+    assert not list(tmp_path.iterdir())
+    free = shutil._ntuple_diskusage(100, 73, 40_000)
+    write_images(tmp_path / "x.safetensors", image_set(count=9))
+
+
+def test_reading_does_not_count_as_writing(tmp_path):
+    before = seconds_writing()
+
+    class Slow(Stream):
+        def blocks(self):
+            time.sleep(0.5)
+            yield from super().blocks()
+
+    write_images(tmp_path / "x.safetensors", Slow(image_set()))
+    assert seconds_writing() - before < 0.5
+
+
+# --- mapping ------------------------------------------------------------------------------------------------------
+
+
+def resident_kilobytes(path):
+    """Return how much of the mapped file `path` is in the memory of this process."""
+    own, found = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0] and ":" not in line.split()[0]:
+            own = line.endswith(str(path))
+        elif own and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_images_are_read_when_they_are_accessed_and_released(tmp_path):
+    path = tmp_path / "train.safetensors"
+    write_images(path, image_set(count=6000))
+    images = read_images(path).images
+    assert resident_kilobytes(path) < 6000  # of 18,000: the labels, and what the system read ahead
+    images.max()
+    assert resident_kilobytes(path) >= 18_000
+    release(images[::2])  # a view of them
+    assert resident_kilobytes(path) == 0
+    np.testing.assert_array_equal(images, image_set(count=6000).images)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_verification_holds_a_block_at_a_time(tmp_path, monkeypatch):
+    path = tmp_path / "train.safetensors"
+    write_images(path, image_set(count=6000))
+    monkeypatch.setattr(storage, "BLOCK", 32 * 32 * 3 * 70)  # the last block is smaller
+    held = []
+    monkeypatch.setattr(storage, "release", lambda images: (held.append(resident_kilobytes(path)), release(images)))
+    images = read_images(path, verify=True).images
+    assert len(held) == 86 and max(held) < 6000
+    assert resident_kilobytes(path) == 0
+    assert images.shape == (6000, 32, 32, 3)
+
+
+def test_images_in_memory_are_kept(monkeypatch):
+    images = image_set().images
+    release(images[2:5])
+    np.testing.assert_array_equal(images, image_set().images)
+
+
+def test_what_is_written_to_images_does_not_change_their_file(file):
+    before = file.read_bytes()
+    read_images(file).images[:] = 0
+    assert file.read_bytes() == before
+    assert read_images(file, verify=True).images.any()
+
+
+def test_images_are_read_where_files_cannot_be_mapped(file, monkeypatch):
+    class Refusing(mmap.mmap):
+        def __new__(cls, *_, **__):
+            raise OSError(errno.ENODEV, "No such device")
+
+    monkeypatch.setattr(mmap, "mmap", Refusing)
+    data = read_images(file, verify=True)
+    np.testing.assert_array_equal(data.images, image_set().images)
+    release(data.images)
+    np.testing.assert_array_equal(data.images, image_set().images)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_file_larger_than_memory_is_mapped(tmp_path):
+    amounts = dict(line.split()[:2] for line in Path("/proc/meminfo").read_text().splitlines())
+    memory = 1024 * (int(amounts["MemTotal:"]) + int(amounts["SwapTotal:"]))
+    shape = [3, 1000, 1 + memory // 3000, 3]  # three times that
+    size = 3 * 1000 * shape[2] * 3
+    about = {"format": "lgg-images-1", "shape": shape, "classes": ["a"], "notes": [], "sha256": ""}
+    header = {
+        "__metadata__": {"lgg": json.dumps(about)},
+        "labels": {"dtype": "I64", "shape": [3], "data_offsets": [0, 24]},
+        "images": {"dtype": "U8", "shape": shape, "data_offsets": [24, 24 + size]},
+    }
+    text = json.dumps(header).encode()
+    path = tmp_path / "train.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        try:
+            file.truncate(8 + len(text) + 24 + size)  # takes no space
+        except OSError:
+            pytest.skip("the file system has no files of this size")
+    images = read_images(path).images
+    assert images.nbytes > memory
+    assert not images[-1, -1].any()
+
+
+def test_a_mapped_set_outlives_its_file(file):
+    data = read_images(file)
+    file.unlink()
+    assert data.sha256 == image_set().sha256
+
+
+@pytest.mark.parametrize("entry", [("images", np.float32), ("labels", np.int32)], ids=["images", "labels"])
+def test_tensors_of_another_type_are_refused(file, tmp_path, entry):
+    name, dtype = entry
+    with safetensors.safe_open(file, "np") as given:
+        tensors = {key: given.get_tensor(key) for key in ("images", "labels")}
+        metadata = given.metadata()
+    path = tmp_path / "other.safetensors"
+    safetensors.numpy.save_file(tensors | {name: tensors[name].astype(dtype)}, path, metadata=metadata)
+    with pytest.raises(DataError, match=r"other\.safetensors: damaged.* run the pipeline again"):
         read_images(path)

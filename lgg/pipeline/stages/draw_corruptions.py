@@ -21,7 +21,10 @@ def main(arguments: Namespace) -> None:
     data = read_images(arguments.test)
     chosen = choose_images(data.labels, settings)
     # the image with the most contrast: an even one, such as a piece of sky, shows little
-    one = chosen[[data.images[chosen].std(axis=(1, 2, 3)).argmax()]]
+    contrasts = [
+        data.images[position].std() for position in chosen
+    ]  # one at a time: they may be more than memory holds
+    one = chosen[[int(np.argmax(contrasts))]]
     made: dict[str, dict[int, NDArray[np.uint8]]] = {}
     for name, severity, images in corrupted_images(data, one, settings, archive=arguments.corruptions):
         made.setdefault(name, {})[severity] = images[0]
