@@ -84,14 +84,14 @@ assert read_images(folder / "images.safetensors", verify=True).sha256 == split.s
 
 np.savez(folder / "train.npz", images=images, labels=split.labels)
 np.savez(folder / "test.npz", images=images, labels=split.labels)
-data = {"source": "arrays", "path": folder, "train_images": None, "test_images": None, "validation_images": None}
-assert sources.load(data | {"class_names": None, "seed": 0})[1].sha256 == split.sha256
+data = {"source": "arrays", "path": folder, "image_size": 32, "train_images": None, "test_images": None, "validation_images": None}
+assert sources.load(data | {"class_names": None, "seed": 0})[1].in_memory().sha256 == split.sha256
 for place, image in enumerate(images):
     path = folder / f"pictures/{('train', 'test')[place // 4]}/{'ab'[place % 2]}/{place}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
 data |= {"source": "image_folder", "path": folder / "pictures"}
-assert (sources.load(data | {"class_names": None, "seed": 0})[0].images[[0, 2]] == images[[0, 1]]).all()
+assert (sources.load(data | {"class_names": None, "seed": 0})[0].in_memory().images[[0, 2]] == images[[0, 1]]).all()
 
 write_archive(folder / "archive.tar", images, split.labels, ["brightness"])
 archive = CorruptionArchive(folder / "archive.tar")

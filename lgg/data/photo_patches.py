@@ -1,4 +1,4 @@
-"""The embedded data set: 32 × 32 crops of ten photographs that ship with Python packages, one class per photograph.
+"""The embedded data set: small crops of ten photographs that ship with Python packages, one class per photograph.
 
 The task is to recognise which photograph a small crop comes from. Every photograph is divided into square blocks, each of
 which belongs to either training or test, and crops do not extend beyond their block, so no pixel is in both splits.
@@ -18,8 +18,8 @@ from lgg.data.storage import ImageSet
 from lgg.errors import DataError
 from lgg.files import sha256_of_file
 
-SIDE = 32  # pixels of a crop
-BLOCK = 48  # pixels of a block
+#: least and most pixels of a side of a crop: smaller ones show too little, larger ones leave too few blocks of a photograph
+LEAST, MOST = 32, 56
 TEST_SHARE = 5  # every fifth block is a test block
 LEAST_CONTRAST = 6.0  # standard deviation of grey values below which a crop is plain sky or black frame
 
@@ -125,11 +125,23 @@ PHOTOGRAPHS = (
 )
 
 
-def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[ImageSet, ImageSet]:
+def window(side: int) -> int:
+    """Return the side of the crops that make images of `side`: the same from 32 to 56, otherwise the nearest of these."""
+    return min(max(side, LEAST), MOST)
+
+
+def block_of(window: int) -> int:
+    """Return the side of the blocks into which photographs are divided for crops of `window`."""
+    return window * 3 // 2
+
+
+def load(
+    train_images: int | None, test_images: int | None, seed: int, window: int = LEAST
+) -> tuple[ImageSet, ImageSet]:
     """Return the training and test crops, 2,000 and 1,000 by default, with the same number for each class.
 
-    The same arguments give the same crops on every machine. Raises DataError if a package is missing or ships a different
-    picture, or if there are fewer crops than requested.
+    Crops are (window, window, 3). The same arguments give the same crops on every machine. Raises DataError if a package is
+    missing or ships a different picture, or if there are fewer crops than requested.
     """
     counts = [
         (number or default) // len(PHOTOGRAPHS) for number, default in ((train_images, 2000), (test_images, 1000))
@@ -137,14 +149,14 @@ def load(train_images: int | None, test_images: int | None, seed: int) -> tuple[
     splits: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
     for index, photograph in enumerate(PHOTOGRAPHS):
         random = np.random.default_rng([seed, index])
-        for crops, count, chosen in zip(splits, counts, crop_places(photograph, random), strict=True):
+        for crops, count, chosen in zip(splits, counts, crop_places(photograph, random, window), strict=True):
             if count > len(chosen):
                 raise DataError(
                     f"data: {count} crops of {photograph.name} are requested, but only {len(chosen)} different ones exist; "
                     "reduce data.train_images or data.test_images"
                 )
             places = chosen[random.choice(len(chosen), count, replace=False)]
-            windows = sliding_window_view(read_photograph(photograph), (SIDE, SIDE), axis=(0, 1))
+            windows = sliding_window_view(read_photograph(photograph), (window, window), axis=(0, 1))
             crops.append(windows[places[:, 0], places[:, 1]].transpose(0, 2, 3, 1))
     notes = (
         "Crops of ten photographs, one class per photograph. Training and test crops come from disjoint blocks.",
@@ -177,30 +189,33 @@ def read_photograph(photograph: Photograph) -> NDArray[np.uint8]:
         return np.asarray(reduced)
 
 
-def crop_places(photograph: Photograph, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def crop_places(
+    photograph: Photograph, random: np.random.Generator, window: int = LEAST
+) -> Iterator[NDArray[np.int64]]:
     """Yield the upper left corners (n, 2) of all crops with enough contrast, for training and then for test."""
-    pixels = read_photograph(photograph)
-    rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
+    pixels, block = read_photograph(photograph), block_of(window)
+    rows, columns = pixels.shape[0] // block, pixels.shape[1] // block
     blocks = random.permutation(rows * columns)
     test_count = len(blocks) // TEST_SHARE
-    offsets = np.stack(np.meshgrid(*[np.arange(BLOCK - SIDE + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    offsets = np.stack(np.meshgrid(*[np.arange(block - window + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    contrast = _contrast(pixels, window)
     for members in (blocks[test_count:], blocks[:test_count]):
-        corners = np.stack(np.divmod(np.sort(members), columns), axis=1) * BLOCK
+        corners = np.stack(np.divmod(np.sort(members), columns), axis=1) * block
         places = (corners[:, None] + offsets[None]).reshape(-1, 2)
-        yield places[_contrast(pixels)[places[:, 0], places[:, 1]] >= LEAST_CONTRAST]
+        yield places[contrast[places[:, 0], places[:, 1]] >= LEAST_CONTRAST]
 
 
-def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _contrast(pixels: NDArray[np.uint8], window: int) -> NDArray[np.float64]:
     """Return the standard deviation of the grey values of each crop, indexed by its upper left corner."""
     grey = pixels.astype(np.float64).mean(axis=2)
 
     def window_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.pad(values, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
         corner: NDArray[np.float64] = (
-            sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+            sums[window:, window:] - sums[:-window, window:] - sums[window:, :-window] + sums[:-window, :-window]
         )
         return corner
 
-    mean = window_sums(grey) / SIDE**2
-    deviation: NDArray[np.float64] = np.sqrt(np.maximum(window_sums(grey**2) / SIDE**2 - mean**2, 0.0))
+    mean = window_sums(grey) / window**2
+    deviation: NDArray[np.float64] = np.sqrt(np.maximum(window_sums(grey**2) / window**2 - mean**2, 0.0))
     return deviation

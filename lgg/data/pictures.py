@@ -1,6 +1,8 @@
-"""Pictures in any format that Pillow reads, as 32 × 32 RGB pixels."""
+"""Pictures in any format that Pillow reads, as square RGB images of a given side."""
 
 import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from lgg.data.own_files import readable
+from lgg.data.splits import computed
 from lgg.errors import DataError
-
-SIDE = 32
 
 # the content of a file decides, not its name; these formats need no external program, unlike PostScript
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
@@ -25,18 +26,31 @@ TURNS = {
 }
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return the picture in `path` (32, 32, 3): rotated as its EXIF data say, on white, its central square resized.
+def read_pictures(paths: Sequence[Path], side: int, threads: int = 1) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    """Yield the pictures in `paths`, in order, read by several threads: (side, side, 3), and whether it was enlarged.
 
-    For an animation this is the first frame. If EXIF data cannot be read, the picture is not rotated. 16 bits per channel
-    are rounded to 8; colour profiles are not applied.
+    Each is rotated as its EXIF data say, put on white, and its central square resized. Of an animation this is the first
+    frame. If EXIF data cannot be read, the picture is not rotated. 16 bits per channel are rounded to 8; colour profiles are
+    not applied.
 
-    Raises DataError, with the file's name and what to do, if the picture cannot be read.
+    Raises DataError, with the file's name and what to do, if a picture cannot be read.
     """
+    with warnings.catch_warnings(action="ignore"):  # around all threads, which share the filters
+        formats = _formats()
+        yield from computed((partial(_read_picture, path, side, formats) for path in paths), threads)
+
+
+def read_picture(path: Path, side: int) -> NDArray[np.uint8]:
+    """Return the picture in `path` as `read_pictures` does."""
+    ((image, _),) = read_pictures([path], side)
+    return image
+
+
+def _read_picture(path: Path, side: int, formats: list[str]) -> tuple[NDArray[np.uint8], bool]:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_formats()) as image:
+        with Image.open(path, formats=formats) as image:
             image.load()
-            return resize(_over_white(_turned(_of_eight_bits(image), _orientation(image))))
+            return resize(_over_white(_turned(_of_eight_bits(image), _orientation(image))), side)
     except DataError as error:
         raise DataError(f"{readable(path)}: {error}") from None
     except Image.DecompressionBombError:
@@ -48,12 +62,12 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         ) from None
 
 
-def resize(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the central square of an RGB picture as (32, 32, 3), resampled with antialiasing."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box))
+def resize(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], bool]:
+    """Return the central square of an RGB picture, resampled with antialiasing (side, side, 3), and whether it was smaller."""
+    least = min(image.size)
+    left, top = (image.width - least) // 2, (image.height - least) // 2
+    box = (left, top, left + least, top + least)
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box)), least < side
 
 
 def _formats() -> list[str]:

@@ -9,21 +9,21 @@ import hashlib
 import json
 import math
 import mmap
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from lgg.errors import DataError
-from lgg.files import atomic_path, naming, read_tensors_header, read_tensors_metadata
+from lgg.files import atomic_path, naming, not_writing, read_tensors_header, read_tensors_metadata
 
 BLOCK = 16 * 2**20  # bytes of images that are processed at a time
-NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has it from 3.13; this is its number on Linux
+GROWTH = 4096  # bytes by which a header may grow while the images are read
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,16 @@ class ImageSet:
         shape = self.images.shape
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3:
             raise DataError(f"images must be (N, H, W, 3) of uint8, not {shape} of {self.images.dtype}")
-        if self.labels.shape != shape[:1] or self.labels.dtype != np.int64:
-            raise DataError(
-                f"there are {shape[0]} images, but labels of shape {self.labels.shape} and type {self.labels.dtype}"
-            )
-        missing = sorted(set(range(len(self.classes))) - set(self.labels.tolist()))
-        if missing:
-            names = ", ".join(self.classes[label] for label in missing[:5])
-            raise DataError(f"classes without images in this split: {names}. Every class needs images in both splits.")
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            raise DataError(
-                f"labels range from {self.labels.min()} to {self.labels.max()}, but there are {len(self.classes)} classes, "
-                f"0 to {len(self.classes) - 1}"
-            )
+        check_labels(self.labels, self.classes, shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, 3)."""
+        return self.images.shape
+
+    def blocks(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images in order, in blocks (n, H, W, 3)."""
+        return in_blocks(self.images)
 
     @property
     def sha256(self) -> str:
@@ -70,23 +67,119 @@ class ImageSet:
         return digest.hexdigest()
 
 
-def write_images(path: str | Path, data: ImageSet, extra: dict[str, Any] | None = None) -> None:
-    """Write one split to `path`, atomically; `extra` is added to the header."""
-    header = {
+def check_labels(labels: NDArray[np.int64], classes: Sequence[str], count: int) -> None:
+    """Raise DataError unless there are labels for `count` images, and images of every class."""
+    if labels.shape != (count,) or labels.dtype != np.int64:
+        raise DataError(f"there are {count} images, but labels of shape {labels.shape} and type {labels.dtype}")
+    missing = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if missing:
+        names = ", ".join(classes[label] for label in missing[:5])
+        raise DataError(f"classes without images in this split: {names}. Every class needs images in both splits.")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise DataError(
+            f"labels range from {labels.min()} to {labels.max()}, but there are {len(classes)} classes, "
+            f"0 to {len(classes) - 1}"
+        )
+
+
+class Blocks(Protocol):
+    """Images that are read in blocks: `ImageSet`, or `lgg.data.splits.Split`, whose notes are complete once it is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    def blocks(self) -> Iterator[NDArray[np.uint8]]: ...
+
+
+def write_images(
+    path: str | Path,
+    data: Blocks,
+    extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+    *,
+    watch: Callable[[NDArray[np.uint8]], None] | None = None,
+) -> str:
+    """Write one split to `path`, atomically, while it is read, and return the SHA-256 of its pixels and labels.
+
+    Args:
+        path: of the file.
+        data: the images; a block of them at a time is in memory.
+        extra: more entries of the header, or what returns them once all images are read.
+        watch: called with each block.
+
+    Raises DataError where the disk has too little space, and what reading raises.
+    """
+    labels = np.ascontiguousarray(data.labels, dtype="<i8")
+    reserved = _reserved(_header(data, "0" * 64, {}))
+    size = math.prod(data.shape) + labels.nbytes + reserved
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        _check_space(Path(path), size)
+        file.seek(reserved)
+        file.write(labels.data)
+        digest = hashlib.sha256(repr(tuple(data.shape)).encode())
+        count = 0
+        for block in _read(data, watch):
+            digest.update(block.data)
+            file.write(block.data)
+            count += len(block)
+        assert count == data.shape[0]
+        digest.update(labels.data)
+        header = _header(data, digest.hexdigest(), (extra() if callable(extra) else extra) or {})
+        file.seek(0)
+        file.write((reserved - 8).to_bytes(8, "little") + header.ljust(reserved - 8))
+    return digest.hexdigest()
+
+
+def _header(data: Blocks, sha256: str, extra: Mapping[str, Any]) -> bytes:
+    """Return the header of a file of images, as safetensors has it."""
+    about = {
         "format": "lgg-images-1",
-        "shape": data.images.shape,
+        "shape": data.shape,
         "dtype": "uint8",
         "classes": data.classes,
         "notes": data.notes,
-        "sha256": data.sha256,
-        **(extra or {}),
+        "sha256": sha256,
+        **extra,
     }
-    with atomic_path(path) as temporary:
-        save_file(
-            {"images": np.ascontiguousarray(data.images), "labels": np.ascontiguousarray(data.labels)},
-            temporary,
-            metadata={"lgg": json.dumps(header, ensure_ascii=True)},
+    first = 8 * len(data.labels)
+    tensors = {
+        "__metadata__": {"lgg": json.dumps(about, ensure_ascii=True)},
+        "labels": {"dtype": "I64", "shape": data.labels.shape, "data_offsets": (0, first)},
+        "images": {"dtype": "U8", "shape": data.shape, "data_offsets": (first, first + math.prod(data.shape))},
+    }
+    return json.dumps(tensors, separators=(",", ":")).encode()
+
+
+def _reserved(header: bytes) -> int:
+    """Return how many bytes to keep free for a header that grows by what is only known once the images are read."""
+    return -(-(8 + len(header) + GROWTH) // 8) * 8  # tensors start at a multiple of 8
+
+
+def _check_space(path: Path, size: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise DataError(
+            f"{path}: the images take {size / 1e9:,.1f} GB, but only {free / 1e9:,.1f} GB are free. Free some space, or use a "
+            "smaller data.image_size or fewer data.train_images and data.test_images."
         )
+
+
+def _read(data: Blocks, watch: Callable[[NDArray[np.uint8]], None] | None) -> Iterator[NDArray[np.uint8]]:
+    """Yield the blocks of images; the time that reading takes does not count as writing."""
+    blocks = data.blocks()
+    while True:
+        with not_writing():
+            block = next(blocks, None)
+            if block is None:
+                return
+            block = np.ascontiguousarray(block)
+            if watch is not None:
+                watch(block)
+        yield block
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -140,8 +233,9 @@ def _mapped(path: Path) -> "mmap.mmap | bytearray":
             if sys.platform != "linux":
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             # without a reserve for the case that all of it is written to, which a file larger than memory would not get
-            flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            return mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
+            no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python has it from 3.13; this is its number on Linux
+            protection = mmap.PROT_READ | mmap.PROT_WRITE
+            return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | no_reserve, prot=protection)
         except OSError:
             return bytearray(file.read())
 

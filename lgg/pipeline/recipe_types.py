@@ -18,6 +18,7 @@ Options = dict[str, Any]
 class PrepareData(TypedDict):
     source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"]
     path: str | None
+    image_size: int
     train_images: int | None
     test_images: int | None
     validation_images: int | None

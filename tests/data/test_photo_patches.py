@@ -8,14 +8,17 @@ from lgg.data import photo_patches, sources
 from lgg.data.photo_patches import (
     LEAST_CONTRAST,
     PHOTOGRAPHS,
-    SIDE,
     TEST_SHARE,
     Photograph,
+    block_of,
     crop_places,
     read_photograph,
 )
 from lgg.errors import DataError
 from lgg.pipeline.config import CLASSES_OF_SOURCE, Data
+
+SIDE = 32  # of the images by default
+BLOCK = block_of(SIDE)
 
 every_photograph = pytest.mark.parametrize("index", range(10), ids=[photograph.name for photograph in PHOTOGRAPHS])
 
@@ -78,7 +81,7 @@ def test_other_numbers_of_images_can_be_requested(train, test):
 
 def test_loading_again_gives_the_same_images(splits):
     data = Data(source="photo_patches", train_images=2000).model_dump(mode="json")
-    assert [split.sha256 for split in sources.load(data)] == [split.sha256 for split in splits]
+    assert [split.in_memory().sha256 for split in sources.load(data)] == [split.sha256 for split in splits]
 
 
 # --- no pixel in both splits --------------------------------------------------------------------------------------
@@ -135,7 +138,7 @@ def test_places_are_excluded_only_for_low_contrast():
     photograph = PHOTOGRAPHS[5]
     pixels = pixels_of(photograph)
     kept = {tuple(corner) for part in crop_places(photograph, np.random.default_rng(0)) for corner in part.tolist()}
-    block = photo_patches.BLOCK
+    block = BLOCK
     sample = np.random.default_rng(1)
     for _ in range(300):
         row, column = sample.integers([side // block for side in pixels.shape[:2]])
@@ -148,11 +151,8 @@ def test_places_are_excluded_only_for_low_contrast():
 @every_photograph
 def test_one_block_in_five_is_for_test(index, places):
     photograph = PHOTOGRAPHS[index]
-    height, width = (side // photo_patches.BLOCK for side in pixels_of(photograph).shape[:2])
-    blocks = [
-        {tuple(block) for block in np.unique(corners // photo_patches.BLOCK, axis=0).tolist()}
-        for corners in places[index]
-    ]
+    height, width = (side // BLOCK for side in pixels_of(photograph).shape[:2])
+    blocks = [{tuple(block) for block in np.unique(corners // BLOCK, axis=0).tolist()} for corners in places[index]]
     assert not blocks[0] & blocks[1]
     assert len(blocks[1]) <= height * width // TEST_SHARE
 
@@ -173,6 +173,31 @@ def test_another_seed_gives_other_crops(splits):
         assert one.sha256 != other.sha256
 
 
+# --- other sizes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 32), (32, 32), (48, 48), (56, 56), (64, 56), (1024, 56)])
+def test_crops_are_of_the_nearest_possible_size(side, expected):
+    assert photo_patches.window(side) == expected
+
+
+@pytest.mark.parametrize("window", [40, 56])
+def test_larger_crops_are_cut_from_disjoint_blocks_too(window):
+    whole = photo_patches.load(None, None, 0, window)
+    assert [split.images.shape for split in whole] == [(2000, window, window, 3), (1000, window, window, 3)]
+    for index in (3, 5):
+        random = np.random.default_rng([0, index])
+        splits = [tuple(map(tuple, part)) for part in crop_places(PHOTOGRAPHS[index], random, window)]
+        blocks = [{(top // block_of(window), left // block_of(window)) for top, left in part} for part in splits]
+        assert blocks[0] and blocks[1] and not blocks[0] & blocks[1]
+        for part in splits:  # no crop extends beyond its block
+            assert all(corner % block_of(window) + window <= block_of(window) for place in part for corner in place)
+        pixels = pixels_of(PHOTOGRAPHS[index])
+        images = whole[0].images[whole[0].labels == index]
+        here = {pixels[top : top + window, left : left + window].tobytes() for top, left in splits[0]}
+        assert {image.tobytes() for image in images} <= here
+
+
 # --- photographs --------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +207,7 @@ def test_a_photograph_is_in_colour_and_large_enough(index):
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
-    assert min(pixels.shape[:2]) >= 5 * photo_patches.BLOCK
+    assert min(pixels.shape[:2]) >= 5 * BLOCK
 
 
 def test_a_reduced_photograph_is_averaged():

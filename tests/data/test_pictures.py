@@ -23,7 +23,7 @@ def read(tmp_path):
 
     def saved_and_read(image, name="it.png", **options):
         image.save(tmp_path / name, **options)
-        return read_picture(tmp_path / name)
+        return read_picture(tmp_path / name, SIDE)
 
     return saved_and_read
 
@@ -54,7 +54,7 @@ def test_postscript_is_not_run(tmp_path):
     Image.fromarray(colours()).save(tmp_path / "it.eps")
     (tmp_path / "it.eps").rename(tmp_path / "it.png")
     with pytest.raises(DataError, match=r"it\.png: not a readable picture"):
-        read_picture(tmp_path / "it.png")
+        read_picture(tmp_path / "it.png", SIDE)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
@@ -162,7 +162,7 @@ def test_an_invalid_make_in_exif_does_not_prevent_rotation(tmp_path):
     plain, turned = tmp_path / "plain.jpg", tmp_path / "turned.jpg"
     Image.fromarray(colours()).save(plain)
     Image.fromarray(colours()).save(turned, exif=exif)
-    np.testing.assert_array_equal(read_picture(turned), np.rot90(read_picture(plain), -1))
+    np.testing.assert_array_equal(read_picture(turned, SIDE), np.rot90(read_picture(plain, SIDE), -1))
 
 
 def test_a_picture_with_invalid_exif_is_not_rotated(read):
@@ -181,7 +181,7 @@ def test_a_header_of_too_many_pixels_is_refused(tmp_path):
     header[18:26] = struct.pack("<ii", 20_000, 20_000)
     (tmp_path / "huge.bmp").write_bytes(header)
     with pytest.raises(DataError, match=r"huge\.bmp: has too many pixels\. Save it at a smaller size, or remove it"):
-        read_picture(tmp_path / "huge.bmp")
+        read_picture(tmp_path / "huge.bmp", SIDE)
 
 
 def test_compressed_text_of_megabytes_is_refused(read):
@@ -193,7 +193,7 @@ def test_compressed_text_of_megabytes_is_refused(read):
 
 def check_only_data_errors(path):
     try:
-        picture = read_picture(path)
+        picture = read_picture(path, SIDE)
     except DataError as error:
         assert str(error).startswith(f"{path}: ")
         assert "Save it" in str(error)
@@ -244,4 +244,4 @@ def test_any_exif_leaves_a_picture_readable(tmp_path, kind):
         Image.fromarray(colours()).save(
             tmp_path / "it", kind, exif=b"Exif\0\0" + block + chance.randbytes(chance.randrange(40))
         )
-        assert read_picture(tmp_path / "it").shape == (SIDE, SIDE, 3)
+        assert read_picture(tmp_path / "it", SIDE).shape == (SIDE, SIDE, 3)

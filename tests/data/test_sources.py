@@ -1,6 +1,7 @@
 import os
 import random
 import sys
+import tracemalloc
 from urllib.error import URLError
 
 import numpy as np
@@ -9,15 +10,21 @@ import torchvision.datasets
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lgg.data import sources
+from lgg.data import sources, splits
+from lgg.data.storage import write_images
 from lgg.errors import DataError
 from lgg.pipeline.config import CLASSES_OF_SOURCE, IMAGES_OF_SOURCE, Data
 
 
 def load(source, path=None, **settings):
-    """Load the images specified by a configuration with these settings."""
+    """Return the images specified by a configuration with these settings, read."""
+    return tuple(split.in_memory() for split in opened(source, path, **settings))
+
+
+def opened(source, path=None, threads=1, **settings):
+    """Return the splits specified by a configuration with these settings, not read."""
     data = Data(source=source, path=None if path is None else str(path), **settings)
-    return sources.load(data.model_dump(mode="json"))
+    return sources.load(data.model_dump(mode="json"), threads)
 
 
 def pixels(count, *shape, seed=0):
@@ -113,6 +120,52 @@ def test_a_wrong_number_of_class_names_is_refused(arrays, names):
         load("arrays", arrays(), class_names=names)
 
 
+@pytest.mark.parametrize("source", ["photo_patches", "digits", "cifar10", "arrays", "image_folder"])
+@pytest.mark.parametrize("side", [8, 40])
+def test_every_source_gives_images_of_the_configured_size(source, side, request):
+    paths = {
+        "arrays": lambda: request.getfixturevalue("arrays")(),
+        "image_folder": lambda: request.getfixturevalue("pictures"),
+    }
+    if source == "cifar10":
+        request.getfixturevalue("cifar")
+    once, again = (load(source, paths.get(source, lambda: None)(), image_size=side) for _ in range(2))
+    for first, second in zip(once, again, strict=True):
+        assert first.images.shape == (len(first.labels), side, side, 3)
+        assert first.sha256 == second.sha256
+        # all images of the other sources are of 32 × 32 pixels
+        smaller = any(
+            note.endswith(f"are smaller than {side} × {side} pixels and were enlarged") for note in first.notes
+        )
+        assert smaller == (side > 32 and source in ("cifar10", "arrays", "image_folder"))
+
+
+@pytest.mark.parametrize("source", ["cifar10", "arrays", "image_folder"])
+@pytest.mark.parametrize("side", [24, 48])
+def test_images_are_resized_as_pillow_does(source, side, request):
+    path = (
+        None
+        if source == "cifar10"
+        else request.getfixturevalue({"arrays": "arrays", "image_folder": "pictures"}[source])
+    )
+    if source == "cifar10":
+        request.getfixturevalue("cifar")
+    elif source == "arrays":
+        path = path()
+    (before, _), (after, _) = load(source, path), load(source, path, image_size=side)
+    for one, other in list(zip(before.images, after.images, strict=True))[:5]:
+        np.testing.assert_array_equal(
+            other, np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC))
+        )
+
+
+@pytest.mark.parametrize("source", ["arrays", "image_folder"])
+def test_images_do_not_depend_on_the_number_of_threads(source, request, arrays):
+    path = arrays({"images": pixels(12, 20, 40)}) if source == "arrays" else request.getfixturevalue("pictures")
+    hashes = [[split.in_memory().sha256 for split in opened(source, path, threads)] for threads in (1, 3)]
+    assert hashes[0] == hashes[1]
+
+
 # --- digits -------------------------------------------------------------------------------------------------------
 
 
@@ -131,6 +184,13 @@ def test_digits_are_split_evenly_and_enlarged_four_times():
     small = train.images[:, ::4, ::4]
     np.testing.assert_array_equal(small.repeat(4, axis=1).repeat(4, axis=2), train.images)
     assert (train.images == train.images[..., :1]).all()
+
+
+def test_digits_of_any_size_consist_of_enlarged_pixels():
+    small = {size: load("digits", image_size=size)[0].images[7, :, :, 0] for size in (8, 20, 64)}
+    np.testing.assert_array_equal(small[64], np.kron(small[8], np.ones((8, 8))))
+    repeats = [3, 2, 3, 2, 3, 2, 3, 2]  # of each row and column, in order
+    np.testing.assert_array_equal(np.repeat(np.repeat(small[8], repeats, axis=0), repeats, axis=1), small[20])
 
 
 def test_digits_use_the_full_range():
@@ -376,6 +436,55 @@ def test_a_damaged_file_of_arrays_is_refused(arrays, damage):
         load("arrays", path.parent)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("side", [32, 16])
+def test_arrays_are_read_in_blocks(arrays, monkeypatch, save, side):
+    folder = arrays()
+    images = pixels(12, 32, 32)
+    save(folder / "train.npz", images=images, labels=labels(12))
+    whole = load("arrays", folder, image_size=side)[0]
+    monkeypatch.setattr(sources, "BLOCK", 5 * 32 * 32)
+    monkeypatch.setattr(splits, "BLOCK", 5 * 3 * side * side)
+    assert [len(block) for block in opened("arrays", folder, image_size=side)[0].blocks()] == [5, 5, 2]
+    assert load("arrays", folder, image_size=side)[0].sha256 == whole.sha256
+    some = load("arrays", folder, train_images=4, seed=1, image_size=side)[0]
+    places = {image.tobytes(): place for place, image in enumerate(whole.images)}
+    np.testing.assert_array_equal(some.labels, whole.labels[[places[image.tobytes()] for image in some.images]])
+
+
+def test_arrays_in_the_order_of_fortran_are_read(arrays):
+    images = pixels(12, 20, 24)
+    stored = np.asfortranarray(images)
+    assert not stored.flags.c_contiguous
+    expected, found = (load("arrays", arrays({"images": one}), train_images=6)[0] for one in (images, stored))
+    assert found.sha256 == expected.sha256
+
+
+def test_reading_arrays_holds_a_block_at_a_time(arrays, tmp_path, monkeypatch):
+    count = 10_000  # 31 MB
+    folder = arrays({"images": np.zeros((count, 32, 32, 3), np.uint8), "labels": labels(count)})
+    monkeypatch.setattr(sources, "BLOCK", 2**20)
+    tracemalloc.start()
+    try:
+        for split in opened("arrays", folder, train_images=count // 2):
+            write_images(tmp_path / "written.safetensors", split)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_damaged_image_that_is_not_used_is_found(arrays):
+    folder = arrays()
+    content = bytearray((folder / "train.npz").read_bytes())
+    place = content.find(pixels(12, seed=12)[-1].tobytes())
+    content[place] ^= 1
+    (folder / "train.npz").write_bytes(content)
+    train, _ = opened("arrays", folder, train_images=3)
+    assert 11 not in train.positions
+    with pytest.raises(DataError, match=r"train\.npz: not an \.npz file of plain arrays \(Bad CRC"):
+        train.in_memory()
+
+
 # --- image folders ------------------------------------------------------------------------------------------------
 
 
@@ -435,6 +544,21 @@ def test_mistakes_in_a_folder_are_reported_as_in_planning(pictures):
     (pictures / "train" / "fish").mkdir()
     with pytest.raises(DataError, match=r"fish: in .*train, but not in .*test"):
         load("image_folder", pictures)
+
+
+def test_only_pictures_that_are_used_are_read(pictures):
+    (pictures / "test" / "cat" / "0.png").write_bytes(b"a cat")
+    train, validation = opened("image_folder", pictures, validation_images=2)
+    assert len(train.in_memory().labels) == 4
+    assert len(validation.in_memory().labels) == 2
+
+
+def test_smaller_pictures_are_counted(pictures):
+    for place, size in enumerate([(31, 40), (40, 31), (32, 33)]):
+        Image.fromarray(pixels(1, *size, 3)[0]).save(pictures / "train" / "cat" / f"{place}.png")
+    train, test = load("image_folder", pictures)
+    assert train.notes[1:] == ("2 of 6 images are smaller than 32 × 32 pixels and were enlarged",)
+    assert len(test.notes) == 1
 
 
 def test_an_unreadable_picture_is_named(pictures):

@@ -1,8 +1,10 @@
 import errno
 import json
 import mmap
+import shutil
 import struct
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import safetensors.numpy
 from lgg.data import storage
 from lgg.data.storage import ImageSet, read_header, read_images, release, write_images
 from lgg.errors import DataError
+from lgg.files import seconds_writing
 
 CLASSES = ("cat", "dog", "fish")
 
@@ -201,6 +204,78 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(file, monkeypatch):
     monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(OSError, match=r"Input/output error.*train\.safetensors"):
         read_images(file)
+
+
+# --- written while it is read ----------------------------------------------------------------------------------------
+
+
+class Stream:
+    """Images that are read in blocks of two, with a note that is added meanwhile."""
+
+    def __init__(self, data):
+        self.shape, self.labels, self.classes, self.notes = data.shape, data.labels, data.classes, data.notes
+        self.images = data.images
+
+    def blocks(self):
+        for start in range(0, len(self.images), 2):
+            yield self.images[start : start + 2]
+        self.notes = (*self.notes, "seen")
+
+
+def test_images_are_written_as_they_are_read(tmp_path):
+    path, seen = tmp_path / "x.safetensors", []
+    data = image_set()
+    sha256 = write_images(path, Stream(data), lambda: {"blocks": len(seen)}, watch=seen.append)
+    assert sha256 == data.sha256 == read_images(path, verify=True).sha256
+    assert [len(block) for block in seen] == [2, 2, 2, 2, 1]
+    header = read_header(path)
+    assert header["blocks"] == 5
+    assert header["notes"] == ["from a test", "seen"]
+    assert header["sha256"] == data.sha256
+
+
+def test_the_file_is_one_of_safetensors(file):
+    with safetensors.safe_open(file, "np") as opened:
+        np.testing.assert_array_equal(opened.get_tensor("images"), image_set().images)
+        np.testing.assert_array_equal(opened.get_tensor("labels"), image_set().labels)
+
+
+def test_an_error_of_reading_leaves_the_file_as_it_was(file):
+    before = file.read_bytes()
+
+    class Failing(Stream):
+        def blocks(self):
+            yield self.images[:2]
+            raise DataError("a damaged picture")
+
+    with pytest.raises(DataError, match="a damaged picture"):
+        write_images(file, Failing(image_set(count=6)))
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_disk_with_too_little_space_is_reported_before_anything_is_read(tmp_path, monkeypatch):
+    free = shutil._ntuple_diskusage(100, 73, 27_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(
+        DataError, match=r"x\.safetensors: the images take 0\.0 GB, but only 0\.0 GB are free\. .*image_size"
+    ):
+        write_images(tmp_path / "x.safetensors", image_set(count=9))
+    assert not list(tmp_path.iterdir())
+    free = shutil._ntuple_diskusage(100, 73, 40_000)
+    write_images(tmp_path / "x.safetensors", image_set(count=9))
+
+
+def test_reading_does_not_count_as_writing(tmp_path):
+    before = seconds_writing()
+
+    class Slow(Stream):
+        def blocks(self):
+            time.sleep(0.5)
+            yield from super().blocks()
+
+    write_images(tmp_path / "x.safetensors", Slow(image_set()))
+    assert seconds_writing() - before < 0.5
 
 
 # --- mapping ------------------------------------------------------------------------------------------------------

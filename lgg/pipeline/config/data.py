@@ -1,7 +1,7 @@
 """The section `data`: where the images come from, and how many are used."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -13,7 +13,7 @@ IMAGES_OF_SOURCE = {"digits": (1438, 359), "cifar10": (50_000, 10_000), "cifar10
 
 
 class Data(Section):
-    """The images. All sources give 32 × 32 RGB images with 8 bits per channel."""
+    """The images. All sources deliver square RGB images of `image_size` with 8 bits per channel."""
 
     not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "photo_patches": ("path", "cifar10", "class_names"),
@@ -31,6 +31,11 @@ class Data(Section):
         description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/ (or "
         "val/, valid/, validation/ if there is no test/); "
         "cifar10, cifar100: folder of the archive, downloaded if missing; null: `downloads`. Not for other sources",
+    )
+    image_size: Annotated[int, Field(ge=8, le=1024)] = Field(
+        default=32,
+        description="height and width of all images, in pixels; the central square of others is resized, smaller ones are "
+        "enlarged (photo_patches: crops of this size from 32 to 56 pixels)",
     )
     train_images: Count | None = Field(
         default=None,
@@ -113,8 +118,8 @@ class Data(Section):
 
     @property
     def beside_the_paper(self) -> bool:
-        """Whether the paper's figures are shown next to ours: on CIFAR-10, and in the demonstration."""
-        return self.cifar10 or self.source in ("cifar10", "photo_patches", "digits")
+        """Whether the paper's figures are shown next to ours: on CIFAR-10 at its size, and in the demonstration."""
+        return self.image_size == 32 and (self.cifar10 or self.source in ("cifar10", "photo_patches", "digits"))
 
     #: numbers of the user's own images, after a survey
     _counted: dict[str, int] = PrivateAttr(default_factory=dict)

@@ -113,6 +113,11 @@ class Config(Section):
                 "corruptions.source",
                 f"cifar10_c holds CIFAR-10's test images, but the data are {self.data.source}; use generated",
             )
+        elif self.data.image_size != 32:
+            yield (
+                "corruptions.source",
+                f"cifar10_c holds images of 32 × 32 pixels, but data.image_size is {self.data.image_size}; use generated",
+            )
         elif self.data.validation_images is not None:
             yield (
                 "corruptions.source",
