@@ -66,6 +66,7 @@ class Sgd(TypedDict):
     momentum: float
     nesterov: bool
     weight_decay: float
+    decay_norms: bool
 
 
 class AdamW(TypedDict):
@@ -73,6 +74,7 @@ class AdamW(TypedDict):
     betas: list[float]
     epsilon: float
     weight_decay: float
+    decay_norms: bool
 
 
 class TimedTraining(TypedDict):
@@ -80,7 +82,9 @@ class TimedTraining(TypedDict):
 
     optimizer: Sgd | AdamW
     batch_size: int
-    augmentation: Literal["crop_and_flip", "none"]
+    augmentation: Literal["crop_and_flip", "random_resized_crop", "trivial_augment", "none"]
+    label_smoothing: float
+    gradient_clipping: float | None
     precision: Literal["float32", "bfloat16", "auto"]
 
 

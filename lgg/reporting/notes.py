@@ -21,7 +21,12 @@ def training_note(trained: Mapping[str, Any], images: int) -> str:
     """
     networks = " and ".join(map(network_name, trained["architectures"]))
     epochs = "1 epoch" if trained["epochs"] == 1 else f"{trained['epochs']:,} epochs"
-    augmentation = {"none": "without augmentation", "crop_and_flip": "randomly cropped and mirrored"}
+    augmentation = {
+        "none": "without augmentation",
+        "crop_and_flip": "randomly cropped and mirrored",
+        "random_resized_crop": "random parts of them resized and mirrored",
+        "trivial_augment": "randomly cropped, mirrored and changed by TrivialAugment",
+    }
     return (
         f"Trained here: {networks}, {epochs} of {images:,} images in batches of {trained['batch_size']}, "
         f"{augmentation[trained['augmentation']]}."

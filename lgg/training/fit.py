@@ -39,6 +39,7 @@ class Run:
         schedule: the phases of the learning rate, which also determine the number of epochs.
         optimizer: of the parameters of `model`; None for SGD with its defaults.
         precision: "float32", "bfloat16" for autocast (weights stay float32), or "auto", see `lgg.devices.precision_on`.
+        gradient_clipping: the largest norm of all gradients together, to which a larger one is scaled down; None for any.
         after_step: called after each optimiser step, for constraints on the weights.
         recorder: observes the network before the first epoch and after each; a checkpoint holds what it recorded.
         checkpoints: writes checkpoints when one is due, and provides the one to resume from, if any. The caller removes them
@@ -54,6 +55,7 @@ class Run:
     schedule: Phases
     optimizer: Optimizer | None = None
     precision: Precision = "float32"
+    gradient_clipping: float | None = None
     after_step: Callable[[], None] | None = None
     recorder: Recorder | None = None
     checkpoints: Checkpoints | None = None
@@ -69,6 +71,7 @@ def fit(
     schedule: Phases,
     optimizer: Optimizer | None = None,
     precision: Precision = "float32",
+    gradient_clipping: float | None = None,
     after_step: Callable[[], None] | None = None,
     recorder: Recorder | None = None,
     checkpoints: Checkpoints | None = None,
@@ -97,6 +100,7 @@ def fit(
         schedule,
         optimizer=optimizer,
         precision=precision,
+        gradient_clipping=gradient_clipping,
         after_step=after_step,
         recorder=recorder,
         checkpoints=checkpoints,
@@ -187,6 +191,7 @@ class _Training:
             precision_on(self.device, run.precision),
             run.after_step,
             self.generator,
+            gradient_clipping=run.gradient_clipping,
             apart=apart,
             captured=captured,
             name=run.name,

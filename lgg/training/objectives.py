@@ -56,15 +56,22 @@ LogitsAndLayers = tuple[Tensor, list[Tensor]]
 
 
 class CrossEntropy:
-    """L = L_task, the cross-entropy of the logits."""
+    """L = L_task, the cross-entropy of the logits.
+
+    Args:
+        label_smoothing: the share of a target that is spread evenly over all classes.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
-        return cross_entropy_step(model(images), labels)
+        return cross_entropy_step(model(images), labels, self.label_smoothing)
 
 
-def cross_entropy_step(logits: Tensor, labels: Tensor) -> Step:
+def cross_entropy_step(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Step:
     """Return the cross-entropy of logits (B, C) as the complete loss."""
-    task = F.cross_entropy(logits.float(), labels)
+    task = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
     return Step(task, {"task": task}, logits)
 
 
@@ -79,15 +86,22 @@ class Distillation:
         criterion: the distillation loss, a module that returns an unweighted scalar.
         weight: λ, including Hinton's T².
         layers: names of the representations to compare; None compares all.
+        label_smoothing: of the cross-entropy, see `CrossEntropy`.
     """
 
     def __init__(
-        self, teacher: ImageClassifier, criterion: nn.Module, weight: float, layers: Sequence[str] | None = None
+        self,
+        teacher: ImageClassifier,
+        criterion: nn.Module,
+        weight: float,
+        layers: Sequence[str] | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.criterion = criterion
         self.weight = weight
         self.layers = layers
+        self.label_smoothing = label_smoothing
         self.parameters = inspect.signature(criterion.forward).parameters
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
@@ -109,7 +123,7 @@ class Distillation:
             "teacher_representations": select_layers(self.teacher, teacher_representations, self.layers),
             "labels": labels,
         }
-        task = F.cross_entropy(logits.float(), labels)
+        task = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in self.parameters.values())
         wanted = {name: given for name, given in available.items() if takes_all or name in self.parameters}
         distillation = self.criterion(**wanted)
@@ -138,9 +152,11 @@ class Robust:
 
     Args:
         defences: each receives the images of the previous one. Without any this is cross-entropy.
+        label_smoothing: of the cross-entropy, see `CrossEntropy`; attacks use it without.
     """
 
-    def __init__(self, defences: Sequence[Defence] = ()) -> None:
+    def __init__(self, defences: Sequence[Defence] = (), label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
         self.defences = list(defences)
         # request representations only if a term may need them
         self.with_terms = [defence for defence in self.defences if overrides(defence, "term")]
@@ -150,9 +166,9 @@ class Robust:
             given = defence.inputs(model, images, labels)
             images = images if given is None else given
         if not self.with_terms:
-            return CrossEntropy()(model, images, labels)
+            return CrossEntropy(self.label_smoothing)(model, images, labels)
         logits, representations = model(images, return_representations=True)
-        task = F.cross_entropy(logits.float(), labels)
+        task = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         loss, parts = task, {"task": task}
         outputs = Outputs(model, images, labels, logits, representations)
         for defence in self.with_terms:

@@ -4,7 +4,7 @@ The formulas are those of `torch.optim`, whose import loads the compiler and wou
 changed in place and rates may be tensors, so that a step can be replayed as a CUDA graph.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -46,12 +46,19 @@ def build(parameters: Iterable[Tensor], name: str, **options: Any) -> Optimizer:
 class _OverParameters:
     """Base class: a list of parameters, some of which may have no gradient in a step.
 
+    Args:
+        parameters: the parameters to train.
+        weight_decay: of all, or of some.
+        decay_norms: whether also of parameters of one dimension, which are biases and the scales of normalisations.
+
     Raises ValueError for what the kernels would update wrongly: parameters of several types or devices, or one with gaps or
     overlaps in memory.
     """
 
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], weight_decay: float, decay_norms: bool) -> None:
         self.parameters = list(parameters)
+        self.weight_decay = weight_decay
+        self.decay_norms = decay_norms
         kinds = {f"{parameter.dtype} on {parameter.device}" for parameter in self.parameters}
         if len(kinds) > 1:
             raise ValueError(
@@ -69,11 +76,23 @@ class _OverParameters:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def _with_gradients(self) -> tuple[list[int], list[Tensor], list[Tensor]]:
-        """Return the indices of the parameters that have a gradient, these parameters, and their gradients."""
-        places = [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        parameters = [self.parameters[place] for place in places]
-        return places, parameters, [_aligned(one.grad, one) for one in parameters if one.grad is not None]
+    def _with_gradients(self) -> Iterator[tuple[float, list[int], list[Tensor], list[Tensor]]]:
+        """Yield a weight decay, the indices of the parameters with it that have a gradient, these, and their gradients."""
+        with_gradient = [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        for decay, places in self._by_decay(with_gradient):
+            parameters = [self.parameters[place] for place in places]
+            if parameters:
+                gradients = [_aligned(one.grad, one) for one in parameters if one.grad is not None]
+                yield decay, places, parameters, gradients
+
+    def _by_decay(self, places: list[int]) -> list[tuple[float, list[int]]]:
+        if self.decay_norms:
+            return [(self.weight_decay, places)]
+        single = [self.parameters[place].ndim <= 1 for place in places]
+        return [
+            (self.weight_decay, [place for place, alone in zip(places, single, strict=True) if not alone]),
+            (0.0, [place for place, alone in zip(places, single, strict=True) if alone]),
+        ]
 
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self.parameters]
@@ -90,6 +109,7 @@ class SGD(_OverParameters):
         momentum: the factor of v in each step.
         nesterov: whether to use Nesterov's form.
         weight_decay: the decay, an L2 penalty.
+        decay_norms: whether it is also of biases and of the scales of normalisations, the parameters of one dimension.
     """
 
     def __init__(
@@ -99,11 +119,11 @@ class SGD(_OverParameters):
         momentum: float = 0.9,
         nesterov: bool = False,
         weight_decay: float = 5e-4,
+        decay_norms: bool = True,
     ) -> None:
-        super().__init__(parameters)
+        super().__init__(parameters, weight_decay, decay_norms)
         self.momentum = momentum
         self.nesterov = nesterov
-        self.weight_decay = weight_decay
         self.velocities = self._zeros()
 
     def forget(self) -> None:
@@ -117,25 +137,23 @@ class SGD(_OverParameters):
 
     @torch.no_grad()
     def step(self, rate: float | Tensor) -> None:
-        places, parameters, gradients = self._with_gradients()
-        if not places:
-            return
-        if parameters[0].is_meta:
-            _stand_in(parameters)
-            return
-        torch._fused_sgd_(
-            parameters,
-            gradients,
-            [self.velocities[place] for place in places] if self.momentum else [],
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            lr=rate,
-            dampening=0.0,
-            nesterov=self.nesterov,
-            maximize=False,
-            # velocities start at zero, which gives those of a first step
-            is_first_step=False,
-        )
+        for decay, places, parameters, gradients in self._with_gradients():
+            if parameters[0].is_meta:
+                _stand_in(parameters)
+                continue
+            torch._fused_sgd_(
+                parameters,
+                gradients,
+                [self.velocities[place] for place in places] if self.momentum else [],
+                weight_decay=decay,
+                momentum=self.momentum,
+                lr=rate,
+                dampening=0.0,
+                nesterov=self.nesterov,
+                maximize=False,
+                # velocities start at zero, which gives those of a first step
+                is_first_step=False,
+            )
 
 
 class AdamW(_OverParameters):
@@ -149,6 +167,7 @@ class AdamW(_OverParameters):
         betas: β₁ and β₂.
         epsilon: ε.
         weight_decay: on every parameter.
+        decay_norms: False for none on biases and on the scales of normalisations, the parameters of one dimension.
 
     Raises ValueError for other betas than two numbers from 0 to below 1.
     """
@@ -160,13 +179,13 @@ class AdamW(_OverParameters):
         betas: Sequence[float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 0.01,
+        decay_norms: bool = True,
     ) -> None:
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be two numbers from 0 to below 1, not {betas}")
-        super().__init__(parameters)
+        super().__init__(parameters, weight_decay, decay_norms)
         self.betas = tuple(betas)
         self.epsilon = epsilon
-        self.weight_decay = weight_decay
         self.means, self.squares = self._zeros(), self._zeros()
         # one per parameter, since some may have no gradient in a step; float32, which counts to 16 million
         self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
@@ -188,29 +207,27 @@ class AdamW(_OverParameters):
 
     @torch.no_grad()
     def step(self, rate: float | Tensor) -> None:
-        places, parameters, gradients = self._with_gradients()
-        if not places:
-            return
-        steps = [self.steps[place] for place in places]
-        torch._foreach_add_(steps, 1.0)
-        if parameters[0].is_meta:
-            _stand_in(parameters)
-            return
-        torch._fused_adamw_(
-            parameters,
-            gradients,
-            [self.means[place] for place in places],
-            [self.squares[place] for place in places],
-            [],
-            steps,
-            lr=rate,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=self.weight_decay,
-            eps=self.epsilon,
-            amsgrad=False,
-            maximize=False,
-        )
+        for decay, places, parameters, gradients in self._with_gradients():
+            steps = [self.steps[place] for place in places]
+            torch._foreach_add_(steps, 1.0)
+            if parameters[0].is_meta:
+                _stand_in(parameters)
+                continue
+            torch._fused_adamw_(
+                parameters,
+                gradients,
+                [self.means[place] for place in places],
+                [self.squares[place] for place in places],
+                [],
+                steps,
+                lr=rate,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                weight_decay=decay,
+                eps=self.epsilon,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 _CLASSES: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}

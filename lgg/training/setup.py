@@ -41,5 +41,4 @@ def build_network(
 
 def make_batches(data: ImageSet, *, batch_size: int, seed: int, augmentation: str, device: torch.device) -> Batches:
     """Return the training images in batches on `device`."""
-    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-    return Batches(images, labels, batch_size=batch_size, seed=seed, augmentation=augmentation, device=device)
+    return Batches(data.images, data.labels, batch_size=batch_size, seed=seed, augmentation=augmentation, device=device)

@@ -35,12 +35,16 @@ def train_step(
     rate: float | Tensor,
     precision: Precision,
     after_step: Callable[[], None] | None,
+    gradient_clipping: float | None = None,
 ) -> Step:
     """Train `model`, in training mode, on one batch at learning rate `rate`, and return the objective's outcome."""
     optimizer.zero_grad()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         step = objective(model, images, labels)
     step.loss.backward()  # type: ignore[no-untyped-call]
+    if gradient_clipping is not None:
+        # all at once, and without reading the norm
+        torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping, foreach=True)
     optimizer.step(rate)
     if after_step is not None:
         after_step()
@@ -52,7 +56,7 @@ class TrainingStep:
 
     Args:
         model: on the device of `batches`; the caller puts it into training mode.
-        objective, batches, optimizer, after_step: as `lgg.training.fit.fit` takes them.
+        objective, batches, optimizer, after_step, gradient_clipping: as `lgg.training.fit.fit` takes them.
         rates: the learning rate of every step that is numbered.
         precision: "float32" or "bfloat16".
         generator: of the random numbers of the objective, on the device of `batches`.
@@ -75,6 +79,7 @@ class TrainingStep:
         after_step: Callable[[], None] | None,
         generator: torch.Generator,
         *,
+        gradient_clipping: float | None = None,
         apart: bool = False,
         captured: bool = False,
         name: str = "",
@@ -84,6 +89,7 @@ class TrainingStep:
         self.optimizer = optimizer
         self.precision = precision
         self.after_step = after_step
+        self.gradient_clipping = gradient_clipping
         self.generator = generator
         self.sums = Sums()
         self._feed = Feed(batches)
@@ -137,7 +143,8 @@ class TrainingStep:
         images, labels = self._feed.take(size)
         rate = self._rates.index_select(0, self._number)[0]
         step = train_step(
-            self.model, self.objective, images, labels, self.optimizer, rate, self.precision, self.after_step
+            *(self.model, self.objective, images, labels, self.optimizer, rate, self.precision, self.after_step),
+            gradient_clipping=self.gradient_clipping,
         )
         self.sums.add(step, labels)
         self._number.add_(1)

@@ -28,7 +28,7 @@ class Trial:
         objective: what a step minimises.
         batches: the training images, repeated for as many steps as needed.
         optimizer: for the parameters of `model`; None for SGD with its defaults.
-        precision: as `lgg.training.fit.fit` takes it.
+        precision, gradient_clipping: as `lgg.training.fit.fit` takes them.
         after_step: called after every step, as in `fit`.
         captured: whether to replay steps as CUDA graphs, as in `fit`.
         apart: whether to take steps in a stream of its own, beside other trials; captured steps have one in any case.
@@ -39,6 +39,7 @@ class Trial:
     batches: Batches
     optimizer: Optimizer | None = None
     precision: Precision = "float32"
+    gradient_clipping: float | None = None
     after_step: Callable[[], None] | None = None
     captured: bool = False
     apart: bool = False
@@ -66,6 +67,7 @@ class Trial:
             self.precision,
             self.after_step,
             torch.Generator(self.batches.device).manual_seed(0),
+            gradient_clipping=self.gradient_clipping,
             apart=self.apart,
             captured=self.captured,
         )

@@ -268,6 +268,12 @@ TIMED_SETTINGS = {
     "distillation: {training: {batch_size: 64}}": MEASURED | TABLE_A1,
     "distillation: {training: {optimizer: {weight_decay: 0}}}": MEASURED,
     "distillation: {training: {optimizer: {name: adamw}}}": MEASURED,
+    "distillation: {training: {optimizer: {decay_norms: false}}}": MEASURED,
+    "distillation: {training: {label_smoothing: 0.1}}": MEASURED,
+    "distillation: {training: {gradient_clipping: 1}}": MEASURED,
+    "embedding: {training: {label_smoothing: 0.1}}": MEASURED,
+    "robustness: {training: {augmentation: trivial_augment}}": MEASURED,
+    "robustness: {training: {gradient_clipping: 1}}": MEASURED,
     "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}": TABLE_A1,
     "distillation: {teacher: {architecture: {depth: 16}}}": MEASURED,
     "distillation: {student: {architecture: {depth: 16}}}": MEASURED | TABLE_A1,
@@ -320,6 +326,9 @@ SETTING_CHANGES = [
     ("distillation: {training: {batch_size: 64}}", {*WIDE_RESNETS, "assemble_table1"}),
     ("distillation: {training: {optimizer: {weight_decay: 0}}}", WIDE_RESNETS),
     ("distillation: {training: {optimizer: {name: adamw}}}", WIDE_RESNETS),
+    ("distillation: {training: {optimizer: {decay_norms: false}}}", WIDE_RESNETS),
+    ("distillation: {training: {label_smoothing: 0.1}}", WIDE_RESNETS),
+    ("distillation: {training: {gradient_clipping: 1}}", WIDE_RESNETS),
     (
         "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
         {*WIDE_RESNETS, "assemble_table1"},
@@ -338,6 +347,7 @@ SETTING_CHANGES = [
     ("geometry: {images_per_class: 4}", {"evaluate_geometry"}),
     ("geometry: {seed: 1}", {"train_reference_network"}),
     ("geometry: {training: {optimizer: {momentum: 0.5}}}", {"train_reference_network"}),
+    ("geometry: {training: {augmentation: random_resized_crop}}", {"train_reference_network"}),
     ("geometry: {architecture: {base_width: 4}}", {"train_reference_network", "draw_figure1"}),
     ("data: {seed: 1}", {"prepare_data"}),
     ("data: {source: digits}", {"prepare_data"}),
@@ -383,6 +393,7 @@ SETTING_CHANGES = [
     # cross-entropy has one logit per class, and the plane has two dimensions
     ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
     ("embedding: {training: {optimizer: {momentum: 0.5}}}", {*EMBEDDED, *PLANES}),
+    ("embedding: {training: {label_smoothing: 0.1}}", {*EMBEDDED, *PLANES}),
     (
         "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
         {*EMBEDDED, *PLANES, "draw_figure_a1", "assemble_table2"},
@@ -431,6 +442,8 @@ SETTING_CHANGES = [
         {"train_robust_network adversarial", *TABLES3},
     ),
     ("robustness: {training: {optimizer: {momentum: 0.5}}}", DEFENDED),
+    ("robustness: {training: {augmentation: trivial_augment}}", {*DEFENDED, *TABLES3}),
+    ("robustness: {training: {gradient_clipping: 1}}", DEFENDED),
     ("robustness: {architecture: {base_width: 4}}", {*DEFENDED, *TABLES3}),
     (
         "robustness: {tests: {fgsm_snr: 30}}",
@@ -765,6 +778,7 @@ TIMED_CODE = {
         "lgg.attacks",
         "lgg.models.wide_resnet",
         "lgg.models.preact_resnet",
+        "lgg.data.augmentation",
         "lgg.data.batches",
     ),
     "lgg.training.schedule",
@@ -856,7 +870,7 @@ MODULE_CHANGES = [
     ("lgg.data.pictures", {"prepare_data"}),
     ("lgg.data.own_files", {"prepare_data"}),
     ("lgg.data.draws", {"prepare_data", *CORRUPTED, "evaluate_robustness"}),
-    ("lgg.data.batches", {*TRAININGS, *EVALUATIONS}),
+    *((f"lgg.data.{module}", {*TRAININGS, *EVALUATIONS}) for module in ("augmentation", "batches")),
     *(
         (f"lgg.data.corruptions.{module}", {*CORRUPTED, "keep_corruptions"})
         for module in sorted({path.stem for path in (syntax.ROOT / "data" / "corruptions").glob("[a-z]*.py")})

@@ -34,6 +34,17 @@ def test_cross_entropy_is_the_mean_negative_log_probability(networks, batch):
     assert step.logits.shape == (6, 3)
 
 
+def test_smoothed_labels_are_targets_with_a_share_for_every_class(networks, batch):
+    student, teacher = (network.eval() for network in networks)
+    images, labels = batch
+    targets = 0.7 * F.one_hot(labels, 3) + 0.3 / 3
+    expected = -(targets * student(images).log_softmax(dim=1)).sum(dim=1).mean()
+    distillation = Distillation(teacher, losses.HintonDistillation(4.0), 2.0, label_smoothing=0.3)
+    regularized = Robust([Regularizer(1e-3)], label_smoothing=0.3)
+    for objective in (CrossEntropy(0.3), Robust(label_smoothing=0.3), distillation, regularized):
+        torch.testing.assert_close(objective(student, images, labels).parts["task"], expected)
+
+
 @pytest.mark.parametrize(
     ("criterion", "own_value"),
     [

@@ -58,6 +58,27 @@ def test_steps_of_adamw_are_those_of_torch(betas, epsilon, weight_decay):
     )
 
 
+@pytest.mark.parametrize(("make", "theirs"), [(SGD, torch.optim.SGD), (AdamW, torch.optim.AdamW)])
+def test_without_decay_of_norms_only_parameters_of_several_dimensions_decay(make, theirs):
+    """As two groups of torch's optimiser, one without decay."""
+
+    def grouped(values):
+        groups = [{"params": values[:1], "weight_decay": 0.1}, {"params": values[1:], "weight_decay": 0.0}]
+        return theirs(groups, lr=0.1, **({"momentum": 0.9} if make is SGD else {}))
+
+    ours, others = parameters(), parameters()  # of shapes (3, 2), (4,) and ()
+    mine, reference = make(ours, weight_decay=0.1, decay_norms=False), grouped(others)
+    for step, rate in enumerate(RATES):
+        for group in reference.param_groups:
+            group["lr"] = rate
+        for values, optimizer in ((ours, mine), (others, reference)):
+            descend(values, optimizer, step)
+        mine.step(rate)
+        reference.step()
+    for value, expected in zip(ours, others, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-13, atol=1e-14)
+
+
 def test_adamw_is_its_algorithm_written_out():
     """Algorithm 2 of Loshchilov and Hutter on one number, with their η in place of the rate and their λ of the decay."""
     weight, first, second, decay = torch.tensor([0.7], dtype=torch.float64, requires_grad=True), 0.8, 0.95, 0.1

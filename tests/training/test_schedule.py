@@ -48,6 +48,25 @@ def test_cosine_is_half_a_cosine():
         assert schedule.learning_rate(epoch) == pytest.approx((1 + math.cos(math.pi * epoch / 4)) / 2)
 
 
+@pytest.mark.parametrize("start", [0.1, 0.25])
+def test_a_cosine_with_warm_up_is_what_pytorch_s_schedulers_give(start):
+    schedulers = pytest.importorskip("torch.optim.lr_scheduler")
+    torch = pytest.importorskip("torch")
+    phases = [
+        {"epochs": 2, "learning_rate": [start * 0.3, 0.3]},
+        {"epochs": 5, "learning_rate": [0.3, 0.0], "shape": "cosine"},
+    ]
+    schedule = Schedule(phases, 7)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    warm_up = schedulers.LinearLR(optimizer, start_factor=start, total_iters=14)
+    cosine = schedulers.CosineAnnealingLR(optimizer, T_max=35)
+    theirs = schedulers.SequentialLR(optimizer, [warm_up, cosine], milestones=[14])
+    for step in range(49):
+        assert schedule.learning_rate(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), step
+        optimizer.step()
+        theirs.step()
+
+
 @pytest.mark.parametrize("step", [-1, 252, 253])
 def test_a_step_outside_the_schedule_is_refused(step):
     with pytest.raises(ValueError, match="not within the schedule's 252 steps"):

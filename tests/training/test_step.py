@@ -16,11 +16,11 @@ from lgg import losses, models
 from lgg.data.batches import Batches
 from lgg.defences import Adversarial, Parseval, Regularizer
 from lgg.training import step as steps
-from lgg.training.fit import Run, fit_side_by_side
+from lgg.training.fit import Run, fit, fit_side_by_side
 from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust, Step
 from lgg.training.optimizers import SGD, AdamW
 from lgg.training.schedule import Schedule
-from lgg.training.step import WARM_UP, Captured, TrainingStep
+from lgg.training.step import WARM_UP, Captured, TrainingStep, train_step
 
 SCHEDULE = [
     {"epochs": 1.5, "learning_rate": [0.0, 0.05]},
@@ -36,9 +36,11 @@ def preact_resnet(**options):
     return models.build("preact_resnet18", num_classes=3, base_width=2, **options)
 
 
-def batches():
+def batches(**options):
     images = torch.randint(256, (15, 16, 16, 3), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
-    return Batches(images, torch.arange(15) % 3, batch_size=6, seed=2, augmentation="crop_and_flip")
+    return Batches(
+        images, torch.arange(15) % 3, **{"batch_size": 6, "seed": 2, "augmentation": "crop_and_flip"} | options
+    )
 
 
 def taught(criterion):
@@ -50,6 +52,7 @@ CASES = {
     "cross-entropy": (wide_resnet, CrossEntropy, SGD),
     "Nesterov": (wide_resnet, CrossEntropy, partial(SGD, nesterov=True)),
     "AdamW": (wide_resnet, CrossEntropy, AdamW),
+    "smoothed labels, decay of some": (wide_resnet, partial(CrossEntropy, 0.1), partial(SGD, decay_norms=False)),
     "Hinton": (wide_resnet, taught(losses.HintonDistillation(temperature=4.0)), SGD),
     "RKD-D": (wide_resnet, taught(losses.RelationalDistillation()), SGD),
     "GKD": (wide_resnet, taught(losses.GraphDistillation(k=3, edges="inter")), SGD),
@@ -103,6 +106,36 @@ def test_training_is_a_plain_loop_bit_for_bit(case):
         assert torch.equal(run.model.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("share", [0.25, 4.0])
+def test_a_clipped_step_is_no_longer_than_the_norm_that_is_given(share):
+    """Steps of plain gradient descent with rate 1 are the gradients: of the same direction, and no longer."""
+    updates = []
+    for clipping in (None, share):
+        model = build("cross-entropy")[0].train()
+        before = [one.detach().clone() for one in model.parameters()]
+        if clipping is not None:
+            clipping *= torch.cat(updates[0]).norm().item()
+        optimizer = SGD(model.parameters(), momentum=0.0, weight_decay=0.0)
+        images, labels = next(batches().epoch(0))
+        train_step(model, CrossEntropy(), images, labels, optimizer, 1.0, "float32", None, clipping)
+        updates.append(
+            [(after - one).detach().flatten() for one, after in zip(before, model.parameters(), strict=True)]
+        )
+    free, clipped = map(torch.cat, updates)
+    torch.testing.assert_close(clipped, free * min(share, 1.0), rtol=1e-4, atol=1e-6)
+
+
+def test_the_clipping_of_a_training_run_reaches_its_steps():
+    """A bound of almost nothing leaves the weights where they were."""
+    model, objective, _, _ = build("cross-entropy")
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = SGD(model.parameters(), momentum=0.0, weight_decay=0.0)
+    fit(model, objective, batches(), schedule=SCHEDULE, optimizer=optimizer, gradient_clipping=1e-6)
+    # nine steps of at most 0.05 · 1e-6
+    moved = torch.cat([(after - one).detach().flatten() for one, after in zip(before, model.parameters(), strict=True)])
+    assert 0 < moved.norm() < 1e-6
+
+
 def lasting(step):
     """Return all that lives from one step to the next."""
     tensors = [*step.model.state_dict().values(), *step.optimizer.state().values(), *step.sums.values.values()]
@@ -119,9 +152,7 @@ def places(step):
 @pytest.mark.parametrize("case", ["cross-entropy", "AdamW", "all defences"])
 def test_what_lives_from_step_to_step_stays_where_it_is(case, resident):
     model, objective, optimizer, after_step = build(case)
-    feed = batches()
-    if not resident:
-        feed.home = torch.device("cpu:0")  # the same memory by another name
+    feed = batches(resident=resident)
     step = TrainingStep(
         model.train(), objective, feed, optimizer, [0.01] * 12, "float32", after_step, torch.Generator()
     )
@@ -375,18 +406,23 @@ class Tape(TorchDispatchMode):
                         place.detach().copy_(value)
 
 
-@pytest.mark.parametrize("case", [*(case for case in CASES if case != "triplets"), "host"])
+@pytest.mark.parametrize(
+    "case",
+    [*(case for case in CASES if case != "triplets"), "host", "clipped", "random_resized_crop", "trivial_augment"],
+)
 def test_a_step_is_the_same_operations_on_the_same_memory(case):
     """A replay has none of a step's Python, so it finds what depends on more than tensors: nothing does, but in `host`."""
 
     def take(replayed):
-        model, objective, optimizer, after_step = build("cross-entropy" if case == "host" else case)
+        model, objective, optimizer, after_step = build(case if case in CASES else "cross-entropy")
+        images = batches(augmentation=case) if case in ("random_resized_crop", "trivial_augment") else batches()
         scales = iter(range(1, 9))
         if case == "host":
             objective = lambda *given: Step(next(scales) * CrossEntropy()(*given).loss, {})  # noqa: E731
         generator = torch.Generator().manual_seed(0)
         step = TrainingStep(
-            model.train(), objective, batches(), optimizer, [0.01, 0.02] * 2, "float32", after_step, generator
+            *(model.train(), objective, images, optimizer, [0.01, 0.02] * 2, "float32", after_step, generator),
+            gradient_clipping=0.5 if case == "clipped" else None,
         )
         step.begin(0, 0, 0)
         step()

@@ -32,6 +32,12 @@ class Phase(Section):
             yield "learning_rate", f"expected one number or [first, last], found {self.learning_rate}"
 
 
+_DECAY_NORMS: bool = Field(
+    default=True,
+    description="false: no weight decay of biases and of the scales of normalisations (parameters of one dimension)",
+)
+
+
 class Sgd(Section):
     """Stochastic gradient descent."""
 
@@ -39,6 +45,7 @@ class Sgd(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.9, description="momentum")
     nesterov: bool = Field(default=False, description="use Nesterov momentum")
     weight_decay: NonNegative = Field(default=5e-4, description="L2 penalty on all parameters")
+    decay_norms: bool = _DECAY_NORMS
 
     def problems(self) -> Iterator[Problem]:
         if self.nesterov and self.momentum == 0:
@@ -54,6 +61,7 @@ class AdamW(Section):
     )
     epsilon: Positive = Field(default=1e-8, description="added to the denominator")
     weight_decay: NonNegative = Field(default=0.01, description="decoupled weight decay of all parameters")
+    decay_norms: bool = _DECAY_NORMS
 
     def problems(self) -> Iterator[Problem]:
         if len(self.betas) != 2:
@@ -74,13 +82,26 @@ class Training(Section):
     }
 
     schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
-        description="list of phases: constant phases form a multi-step schedule, [0, peak] then [peak, 0] a one-cycle schedule"
+        description="list of phases: constant phases form a multi-step schedule, [0, peak] then [peak, 0] a one-cycle "
+        "schedule; with `shape: cosine` in the second, a cosine with warm-up"
     )
     batch_size: AtLeast2 = Field(default=128, description="images per step")
     optimizer: Optimizer = Field(default=Sgd(name="sgd"), description="sgd or adamw, each with its own keys")
-    augmentation: Literal["crop_and_flip", "none"] = Field(
+    augmentation: Literal["crop_and_flip", "random_resized_crop", "trivial_augment", "none"] = Field(
         default="crop_and_flip",
-        description="crop_and_flip: random crops after padding by 4 pixels, and random mirroring",
+        description="crop_and_flip: random crops after padding by an eighth of the side (4 pixels at 32), mirroring half "
+        "of the images; random_resized_crop: a part of 8 to 100 % of the area, with sides of ratio 3/4 to 4/3, enlarged to "
+        "the whole side, and mirroring; trivial_augment: crop_and_flip, then one operation of TrivialAugmentWide (Müller and "
+        "Hutter 2021)",
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="share of a target that is spread over all classes, in the cross-entropy; losses without cross-entropy "
+        "and attacks ignore it",
+    )
+    gradient_clipping: Positive | None = Field(
+        default=None,
+        description="largest norm of all gradients together; larger gradients are scaled down to it. null: any",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         default="float32",

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import DistillationLoss, DistillStudent
 
 
-def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier) -> Distillation:
+def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier, label_smoothing: float) -> Distillation:
     """Return the objective of a recipe's loss for students of `teacher`."""
     weight = recipe["weight"]
     if recipe["loss"] == "hinton":
         weight *= recipe["options"]["temperature"] ** 2
-    return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
+    criterion = losses.build(recipe["loss"], **recipe["options"])
+    return Distillation(teacher, criterion, weight, recipe["layers"], label_smoothing)
 
 
 def load_teacher(arguments: Namespace, device: torch.device) -> ImageClassifier:
@@ -37,7 +38,10 @@ def load_teacher(arguments: Namespace, device: torch.device) -> ImageClassifier:
 def main(arguments: Namespace) -> None:
     recipe: DistillStudent = arguments.recipe
     teacher = cache(partial(load_teacher, arguments))  # one for all students
-    train_and_save(arguments, recipe, lambda device: objective_of(recipe, teacher(device)), teacher=arguments.teacher)
+    smoothing = recipe["training"]["label_smoothing"]
+    train_and_save(
+        arguments, recipe, lambda device: objective_of(recipe, teacher(device), smoothing), teacher=arguments.teacher
+    )
 
 
 if __name__ == "__main__":

@@ -52,20 +52,24 @@ def make_trial(
 ) -> Trial:
     """Return the training run that a row of the recipe describes, ready to be timed, its steps `captured` or not."""
     training, architecture = row["recipe"]["training"], row["recipe"]["architecture"]
+    smoothing = training["label_smoothing"]
     network = partial(build_network, data=data, header=header, seed=SEED, device=device)
     outputs: int | None = None
     robust = None
     if row["section"] == "robustness":
-        objective: Objective = (robust := train_robust_network.objective_of(row["recipe"]))
+        objective: Objective = (robust := train_robust_network.objective_of(row["recipe"], smoothing))
         architecture = architecture | robust.architecture
     elif row["section"] == "embedding":
-        objective, outputs = train_embedding.objective_of(row["recipe"], device), row["recipe"].get("dimensions")
+        objective, outputs = (
+            train_embedding.objective_of(row["recipe"], device, smoothing),
+            row["recipe"].get("dimensions"),
+        )
     elif row["teacher"] is None:
-        objective = CrossEntropy()
+        objective = CrossEntropy(smoothing)
     else:
         # what it knows makes no difference to the time
         _, teacher = network(row["teacher"])
-        objective = distill_student.objective_of(row["recipe"], teacher)
+        objective = distill_student.objective_of(row["recipe"], teacher, smoothing)
     _, model = network(architecture, outputs=outputs)
     size, augmentation = training["batch_size"], training["augmentation"]
     return Trial(
@@ -74,6 +78,7 @@ def make_trial(
         make_batches(data, batch_size=size, seed=SEED, augmentation=augmentation, device=device),
         optimizer=optimizers.build(model.parameters(), **training["optimizer"]),
         precision=training["precision"],
+        gradient_clipping=training["gradient_clipping"],
         after_step=None if robust is None else partial(robust.after_step, model),
         captured=captured,
     )

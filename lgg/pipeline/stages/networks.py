@@ -121,6 +121,7 @@ class _Job:
             "schedule": self.training["schedule"],
             "optimizer": optimizers.build(model.parameters(), **self.training["optimizer"]),
             "precision": self.training["precision"],
+            "gradient_clipping": self.training["gradient_clipping"],
         }
 
     def checkpoints(self, seed: int, model: Path) -> Checkpoints:

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import EmbeddingLoss, TrainEmbedding
 
 
-def objective_of(recipe: "EmbeddingLoss", device: torch.device) -> Objective:
+def objective_of(recipe: "EmbeddingLoss", device: torch.device, label_smoothing: float) -> Objective:
     """Return the objective that a recipe's loss, options and weight make."""
     if recipe["loss"] == "cross_entropy":
-        return CrossEntropy()
+        return CrossEntropy(label_smoothing)
     return MetricLearning(losses.build(recipe["loss"], **recipe["options"]).to(device), recipe["weight"])
 
 
 def main(arguments: Namespace) -> None:
     recipe: TrainEmbedding = arguments.recipe
-    train_and_save(arguments, recipe, lambda device: objective_of(recipe, device), outputs=recipe.get("dimensions"))
+    smoothing = recipe["training"]["label_smoothing"]
+    train_and_save(
+        arguments, recipe, lambda device: objective_of(recipe, device, smoothing), outputs=recipe.get("dimensions")
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Namespace) -> None:
     recipe: TrainNetwork = arguments.recipe
-    train_and_save(arguments, recipe, lambda _: CrossEntropy())
+    train_and_save(arguments, recipe, lambda _: CrossEntropy(recipe["training"]["label_smoothing"]))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main(arguments: Namespace) -> None:
     train_and_save(
         arguments,
         recipe,
-        partial(objective_of, recipe),
+        partial(objective_of, recipe, label_smoothing=recipe["training"]["label_smoothing"]),
         outputs=recipe.get("dimensions"),
         make_recorder=partial(record_positions, recipe),
         records=arguments.out_positions,

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 OBSERVED_IMAGES = 100  # the batch whose label variation is recorded after each epoch
 
 
-def objective_of(recipe: "Defended") -> Robust:
+def objective_of(recipe: "Defended", label_smoothing: float = 0.0) -> Robust:
     """Return the objective that a recipe's defences make."""
-    return Robust([defences.build(one["name"], **one["options"]) for one in recipe["defences"]])
+    built = [defences.build(one["name"], **one["options"]) for one in recipe["defences"]]
+    return Robust(built, label_smoothing)
 
 
 def record_layers(path: Path, data: ImageSet, device: torch.device) -> Recorder:
@@ -50,7 +51,7 @@ def main(arguments: Namespace) -> None:
     train_and_save(
         arguments,
         recipe,
-        lambda _: objective_of(recipe),
+        lambda _: objective_of(recipe, recipe["training"]["label_smoothing"]),
         architecture=objective_of(recipe).architecture,
         after_step=Robust.after_step,
         make_recorder=record_layers,

@@ -73,6 +73,8 @@ MISTAKES = [
         "'wide_resnet'",
     ),
     ("distillation: {training: {augmentation: flip}}", "distillation.training.augmentation:", "'crop_and_flip'"),
+    ("distillation: {training: {label_smoothing: 1}}", "distillation.training.label_smoothing:", "less than 1"),
+    ("distillation: {training: {gradient_clipping: 0}}", "distillation.training.gradient_clipping:", "greater than 0"),
     ("distillation: {training: {precision: float16}}", "distillation.training.precision:", "'bfloat16'"),
     (
         "distillation: {training: {schedule: [{epochs: 1, learning_rate: 0.1, shape: linaer}]}}",
@@ -551,7 +553,13 @@ def test_an_overlay_s_defences_replace_the_whole_list():
 
 def test_another_optimizer_has_its_own_keys_and_defaults():
     adamw = configured("geometry: {training: {optimizer: {name: adamw}}}").geometry.training.optimizer
-    assert adamw.model_dump() == {"name": "adamw", "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.01}
+    assert adamw.model_dump() == {
+        "name": "adamw",
+        "betas": [0.9, 0.999],
+        "epsilon": 1e-8,
+        "weight_decay": 0.01,
+        "decay_norms": True,
+    }
     back = configured(
         "geometry: {training: {optimizer: {name: adamw}}}", "geometry: {training: {optimizer: {name: sgd}}}"
     ).geometry.training.optimizer
@@ -1195,7 +1203,7 @@ def test_training_settings_match_the_arguments_of_fit_and_batches():
         for name, parameter in inspect.signature(fit).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    settings = set(declared.Training.model_fields) - {"optimizer", "batch_size", "augmentation"}
+    settings = set(declared.Training.model_fields) - {"optimizer", "batch_size", "augmentation", "label_smoothing"}
     assert settings <= keywords
     parameters = inspect.signature(fit).parameters
     for name in settings - {"schedule"}:

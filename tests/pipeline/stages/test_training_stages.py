@@ -135,6 +135,8 @@ def robust(*defences, seed=0, schedule=None, optimizer=None):
             "optimizer": optimizer or {"name": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4},
             "batch_size": 8,
             "augmentation": "none",
+            "label_smoothing": 0.0,
+            "gradient_clipping": None,
             "precision": "float32",
         },
         "seed": seed,
