@@ -40,9 +40,11 @@ def features(
     model.eval()
 
     def chosen(batch: Tensor) -> Tensor:
-        if layer is None:
-            return model(batch)  # without holding representations, of which a deep network has many
-        return model(batch, return_representations=True)[1][model.layers.index(layer)]
+        if layer is not None:
+            found: Tensor = model(batch, return_representations=True)[1][model.layers.index(layer)]
+            return found
+        output: Tensor = model(batch)  # without holding representations, of which a deep network has many
+        return output
 
     def shown(batch: Tensor) -> tuple[Tensor]:
         with torch.inference_mode():
