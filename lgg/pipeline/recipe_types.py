@@ -173,6 +173,7 @@ class EvaluateGeometry(TypedDict):
     classes: int
     images_per_class: int
     k: int
+    similarity: Literal["cosine", "rbf", "rbf_squared"]
     draws: int
     draw_seed: int
 
