@@ -54,7 +54,9 @@ def benchmark_of(side: int) -> Benchmark:
 def constants_note(side: int) -> str:
     """Return words for a legend: whose constants the corruptions of images of `side` pixels have."""
     name, own, exact = benchmark_of(side)
-    return f"constants of {name} ({own} pixels)" if exact else f"constants of {name} ({own} pixels), the nearest to {side}"
+    return (
+        f"constants of {name} ({own} pixels)" if exact else f"constants of {name} ({own} pixels), the nearest to {side}"
+    )
 
 
 def unknown_name(name: object, valid: Sequence[str]) -> str:

@@ -30,7 +30,9 @@ from lgg.data.corruptions.pixels import (
 from lgg.data.corruptions.randomness import Streams
 
 MOTION_ANGLES = (-45.0, 45.0)  # degrees
-LARGEST_DISK = 8  # radius up to which the official generator draws disks on 17 × 17 pixels and smooths them by 3 × 3 weights
+LARGEST_DISK = (
+    8  # radius up to which the official generator draws disks on 17 × 17 pixels and smooths them by 3 × 3 weights
+)
 
 
 def disk_kernel(radius: float, deviation: float) -> NDArray[np.float64]:
