@@ -1,8 +1,9 @@
 """Archives of corrupted test sets: the official CIFAR-10-C.tar, or generated sets in the same layout.
 
 The uncompressed tar contains `CIFAR-10-C/NAME.npy` (5N, H, W, 3) uint8, the N images at severities 1 to 5 in turn, and
-`CIFAR-10-C/labels.npy` (5N,), the N labels repeated five times. Pixels are read in place, without unpacking, one corruption
-at one severity at a time.
+`CIFAR-10-C/labels.npy` (5N,), the N labels repeated five times. Generated sets of another side have the name of the benchmark
+whose constants they have in place of CIFAR-10-C. Pixels are read in place, without unpacking, one corruption at one severity
+at a time.
 """
 
 import errno
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES, unknown_name, unknown_severity
+from lgg.data.corruption_names import EXTRA_NAMES, NAMES, SEVERITIES, benchmark_of, unknown_name, unknown_severity
 from lgg.data.corruptions import corrupt
 from lgg.errors import DataError
 from lgg.files import atomic_path, naming, not_writing
@@ -31,14 +32,14 @@ from lgg.files import atomic_path, naming, not_writing
 ARCHIVE_URL = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
 ARCHIVE_MD5 = "56bf5dcef84df0e2308c6dcbcbbd8499"
 ARCHIVE_BYTES = 2_918_471_680
-FOLDER = "CIFAR-10-C"
 LABELS = "labels"
 
 ATTEMPTS = 5  # consecutive attempts without progress
 PAUSE = 2.0  # seconds between attempts
 TIMEOUT = 60.0  # seconds without data
 BLOCK = 1 << 20  # bytes
-IMAGES_AT_ONCE = 2_000  # when writing an archive
+BYTES_AT_ONCE = 1 << 24  # of images, when reading and writing an archive
+LARGEST_USTAR = 8**11  # bytes from which a file does not fit the format of the official archive
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -150,8 +151,9 @@ def _md5(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Member:
-    """The array of one .npy file: its byte offset in the archive, shape and type."""
+    """The array of one .npy file: the file's name, the array's byte offset in the archive, shape and type."""
 
+    file: str
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -174,27 +176,31 @@ class CorruptionArchive:
         known = [name for name in (*NAMES, *EXTRA_NAMES) if name in members]
         self.names: tuple[str, ...] = (*known, *sorted(set(members) - set(known)))
         if labels is None or not self.names:
-            what = f"{FOLDER}/{LABELS}.npy" if labels is None else f"a corruption, {FOLDER}/NAME.npy"
+            what = f"{LABELS}.npy" if labels is None else "a corruption, NAME.npy"
             raise DataError(f"{self._path}: does not contain {what}. {self._advice}")
         if len(labels.shape) != 1 or labels.shape[0] % len(SEVERITIES) or not np.issubdtype(labels.dtype, np.integer):
-            raise self._wrong(LABELS, f"labels must be integers (5N,), not {labels.shape} of {labels.dtype}")
+            raise self._wrong(labels.file, f"labels must be integers (5N,), not {labels.shape} of {labels.dtype}")
         everything = self._read(labels, 0, labels.shape[0]).astype(np.int64).reshape(len(SEVERITIES), -1)
         if (everything != everything[0]).any():
-            raise self._wrong(LABELS, "the labels differ between severities")
+            raise self._wrong(labels.file, "the labels differ between severities")
         self.labels: NDArray[np.int64] = everything[0]
-        for name, member in members.items():
+        for member in members.values():
             if member.dtype != np.uint8 or len(member.shape) != 4 or member.shape[0] != everything.size:
                 raise self._wrong(
-                    name,
+                    member.file,
                     f"images must be ({everything.size}, H, W, 3) of uint8, one for each label, not {member.shape} of "
                     f"{member.dtype}",
                 )
             if member.shape[3] != 3:
-                raise self._wrong(name, f"images must have 3 channels, not {member.shape[3]}")
+                raise self._wrong(member.file, f"images must have 3 channels, not {member.shape[3]}")
         self._images = members
 
-    def images(self, name: str, severity: int) -> NDArray[np.uint8]:
-        """Return the images (N, H, W, 3) uint8 of one corruption at one severity.
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape (H, W, 3) of the images."""
+        return self._images[self.names[0]].shape[1:]
+
+    def images(self, name: str, severity: int, positions: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
+        """Return the images (n, H, W, 3) uint8 of one corruption at one severity: those at `positions`, sorted, or all N.
 
         Raises DataError if the archive has no such corruption, or the severity is not 1 to 5.
         """
@@ -202,15 +208,24 @@ class CorruptionArchive:
             raise DataError(f"{self._path}: {unknown_name(name, self.names)}")
         if severity not in SEVERITIES or isinstance(severity, bool):
             raise DataError(f"{self._path}: {unknown_severity(severity)}")
-        count = len(self.labels)
-        return self._read(self._images[name], (severity - 1) * count, count)
+        member, first = self._images[name], (severity - 1) * len(self.labels)
+        if positions is None:
+            return self._read(member, first, len(self.labels))
+        chosen = np.empty((len(positions), *member.shape[1:]), dtype=np.uint8)
+        for start in range(0, len(self.labels), step := images_at_once(member.shape)):
+            low, high = np.searchsorted(positions, (start, start + step))
+            if low < high:
+                rows = positions[low:high]
+                span = self._read(member, first + int(rows[0]), int(rows[-1] - rows[0]) + 1)
+                chosen[low:high] = span[rows - rows[0]]
+        return chosen
 
     @property
     def _advice(self) -> str:
         return "Remove it and run again, or replace it by a complete one."
 
-    def _wrong(self, name: str, reason: str) -> DataError:
-        return DataError(f"{self._path}: {FOLDER}/{name}.npy cannot be used: {reason}. {self._advice}")
+    def _wrong(self, file: str, reason: str) -> DataError:
+        return DataError(f"{self._path}: {file} cannot be used: {reason}. {self._advice}")
 
     def _read(self, member: _Member, start: int, count: int) -> NDArray[Any]:
         """Return `count` rows of a .npy file, starting at row `start`."""
@@ -233,7 +248,7 @@ class CorruptionArchive:
                     end = entry.offset_data + (-(-entry.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
                     name = Path(entry.name)
                     if entry.isfile() and name.suffix == ".npy":
-                        found[name.stem] = self._member(file, entry, name.stem)
+                        found[name.stem] = self._member(file, entry)
                 # tarfile reads a file that is truncated between members, or has a damaged header, as a shorter archive
                 file.seek(end)
                 whole = end < length and not any(file.read(tarfile.BLOCKSIZE))
@@ -246,7 +261,7 @@ class CorruptionArchive:
             raise DataError(f"{self._path}: damaged or truncated after byte {end:,}. {self._advice}")
         return found
 
-    def _member(self, file: BinaryIO, entry: tarfile.TarInfo, name: str) -> _Member:
+    def _member(self, file: BinaryIO, entry: tarfile.TarInfo) -> _Member:
         """Return the place of the array in the .npy file `entry`; DataError if it is not a plain array."""
         file.seek(entry.offset_data)
         try:
@@ -256,18 +271,25 @@ class CorruptionArchive:
                 (2, 0): np.lib.format.read_array_header_2_0,
             }
             if version not in readers:
-                raise self._wrong(name, f"it has the unknown .npy version {version}")
+                raise self._wrong(entry.name, f"it has the unknown .npy version {version}")
             shape, fortran_order, dtype = readers[version](file)
         except ValueError as error:
-            raise self._wrong(name, str(error)) from None
+            raise self._wrong(entry.name, str(error)) from None
         if dtype.hasobject:
-            raise self._wrong(name, "it contains Python objects, which are not read")
+            raise self._wrong(entry.name, "it contains Python objects, which are not read")
         if fortran_order and len(shape) > 1:
-            raise self._wrong(name, "its array is in column-major order")
+            raise self._wrong(entry.name, "its array is in column-major order")
         header = file.tell() - entry.offset_data
         if header + int(np.prod(shape, dtype=object)) * dtype.itemsize != entry.size:
-            raise self._wrong(name, f"it has {entry.size - header:,} bytes, which do not match {shape} of {dtype}")
-        return _Member(file.tell(), shape, dtype)
+            raise self._wrong(
+                entry.name, f"it has {entry.size - header:,} bytes, which do not match {shape} of {dtype}"
+            )
+        return _Member(entry.name, file.tell(), shape, dtype)
+
+
+def images_at_once(shape: Sequence[int]) -> int:
+    """Return the number of 8-bit images of `shape` (…, H, W, 3) that are read or generated together."""
+    return max(1, BYTES_AT_ONCE // int(np.prod(shape[-3:], dtype=object)))
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -294,17 +316,19 @@ def write_archive(
     for name in names:
         corrupt(images[:1], name, 1)  # reject a wrong name or image before hours of work
     shape = (len(SEVERITIES) * len(images), *images.shape[1:])
-    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+    large = int(np.prod(shape, dtype=object)) >= LARGEST_USTAR - BLOCK
+    form, folder = tarfile.GNU_FORMAT if large else tarfile.USTAR_FORMAT, benchmark_of(images.shape[1]).name
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=form) as archive:
         everything = np.tile(labels.astype(np.int64), len(SEVERITIES))
-        _add(archive, LABELS, everything.shape, everything.dtype, iter([everything]))
+        _add(archive, f"{folder}/{LABELS}.npy", everything.shape, everything.dtype, iter([everything]))
         for name in names:
-            _add(archive, name, shape, np.dtype(np.uint8), _sets(images, name, seed, workers))
+            _add(archive, f"{folder}/{name}.npy", shape, np.dtype(np.uint8), _sets(images, name, seed, workers))
 
 
 def _sets(images: NDArray[np.uint8], name: str, seed: int, workers: int) -> Iterator[NDArray[np.uint8]]:
     for severity in SEVERITIES:
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            part = images[start : start + IMAGES_AT_ONCE]
+        for start in range(0, len(images), step := images_at_once(images.shape)):
+            part = images[start : start + step]
             positions = np.arange(start, start + len(part))
             with not_writing():
                 corrupted = corrupt(part, name, severity, seed=seed, positions=positions, workers=workers)
@@ -313,17 +337,17 @@ def _sets(images: NDArray[np.uint8], name: str, seed: int, workers: int) -> Iter
 
 def _add(
     archive: tarfile.TarFile,
-    name: str,
+    file: str,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     parts: Iterator[NDArray[Any]],
 ) -> None:
-    """Add `FOLDER`/`name`.npy, an array of `shape` and `dtype` given in `parts`."""
+    """Add the .npy file `file`, an array of `shape` and `dtype` given in `parts`."""
     header = io.BytesIO()
     description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, description)
-    entry = tarfile.TarInfo(f"{FOLDER}/{name}.npy")
-    entry.size = len(header.getvalue()) + int(np.prod(shape)) * dtype.itemsize
+    entry = tarfile.TarInfo(file)
+    entry.size = len(header.getvalue()) + int(np.prod(shape, dtype=object)) * dtype.itemsize
     archive.addfile(entry, _Parts(header.getvalue(), parts))
 
 

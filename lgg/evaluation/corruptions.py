@@ -1,5 +1,6 @@
-"""The corrupted test images on which networks are evaluated, one set at a time."""
+"""The corrupted test images on which networks are evaluated, one set at a time, in parts that fit into memory."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lgg.data.storage import ImageSet
 from lgg.errors import DataError
 
 CLEAN = "none"
+BYTES_AT_ONCE = 1 << 28  # of images in a part
 
 
 def choose_images(labels: NDArray[np.int64], settings: Mapping[str, Any]) -> NDArray[np.int64]:
@@ -28,28 +30,37 @@ def corrupted_images(
     *,
     archive: Path | None = None,
     workers: int = 1,
-) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
-    """Yield corruption, severity and images (n, H, W, 3): first the clean images ("none", 0), then each set of `settings`.
+) -> Iterator[tuple[str, int, Iterator[NDArray[np.uint8]]]]:
+    """Yield corruption, severity and images: first the clean images ("none", 0), then each set of `settings`.
+
+    Images are an iterator that gives all n (…, H, W, 3) in order, in parts of at most BYTES_AT_ONCE, read or generated when they are
+    asked for; the number of parts is the same for all sets.
 
     Args:
         data: the test images.
-        positions: (n,), the positions of the images used.
+        positions: (n,), the positions of the images used, sorted.
         settings: `names`, `severities` and `seed` of the corruptions.
         archive: read the corrupted images from this file instead of generating them.
         workers: number of CPU threads that generate them.
 
     Raises DataError if the archive does not belong to these test images.
     """
-    images = np.ascontiguousarray(data.images[positions])
-    yield CLEAN, 0, images
+    step = max(1, BYTES_AT_ONCE // math.prod(data.images.shape[1:]))
+    parts = [positions[start : start + step] for start in range(0, len(positions), step)]
+    yield CLEAN, 0, (data.images[part] for part in parts)
     kept = None if archive is None else _open(archive, data)
+
+    def made(name: str, severity: int) -> Iterator[NDArray[np.uint8]]:
+        for part in parts:
+            if kept is not None:
+                yield kept.images(name, severity, part)
+            else:
+                images = data.images[part]
+                yield corrupt(images, name, severity, seed=settings["seed"], positions=part, workers=workers)
+
     for name in settings["names"]:
         for severity in settings["severities"]:
-            if kept is not None:
-                yield name, severity, np.ascontiguousarray(kept.images(name, severity)[positions])
-            else:
-                made = corrupt(images, name, severity, seed=settings["seed"], positions=positions, workers=workers)
-                yield name, severity, made
+            yield name, severity, made(name, severity)
 
 
 def _open(path: Path, data: ImageSet) -> CorruptionArchive:
@@ -59,7 +70,7 @@ def _open(path: Path, data: ImageSet) -> CorruptionArchive:
             f"{path}: its labels are not those of the {len(data.labels):,} test images. It is of other images, or in another "
             "order; remove it, or set corruptions.source to generated."
         )
-    own, other = data.images.shape[1:], archive.images(archive.names[0], 1).shape[1:]
+    own, other = data.images.shape[1:], archive.shape()
     if own != other:
         raise DataError(
             f"{path}: its images are {other[0]} × {other[1]}, the test images {own[0]} × {own[1]}. It is of other images; "

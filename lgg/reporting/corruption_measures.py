@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from lgg.data.corruption_names import constants_note
 from lgg.reporting.corruption_error import (
     faint_corruptions,
     mean_corruption_error,
@@ -28,10 +29,12 @@ class CorruptionMeasures:
         reference: the baseline's errors, as `lgg.reporting.corruption_error` takes them, with the column `images`; None
             if there are no corruptions.
         label: label of the baseline.
+        side: of the test images, in pixels.
     """
 
     reference: pd.DataFrame | None
     label: str
+    side: int
 
     def values(self, errors: pd.DataFrame | None) -> Values:
         """Return the values of one method from its errors; empty if it was not measured."""
@@ -54,11 +57,16 @@ class CorruptionMeasures:
         is_sound = not self._faint
         return [replace(measure, bold=is_sound) if measure == RELATIVE_MCE else measure for measure in measures]
 
-    def notes(self) -> list[str]:
-        """Return the paragraphs of the legend that explain relative and plain MCE."""
-        if self.reference is None:
+    def notes(self, measures: Iterable[Measure]) -> list[str]:
+        """Return the paragraphs of the legend of a table with `measures`: on relative and plain MCE, on corruptions."""
+        shown = {measure.name for measure in measures} & {measure.name for measure in OF_CORRUPTIONS}
+        if self.reference is None or not shown:
             return []
-        return corruption_notes(self.reference, self.label, undefined_corruptions(self.reference), self._faint)
+        constants = f"Corruptions have the {constants_note(self.side)}."
+        if RELATIVE_MCE.name not in shown:
+            return [constants]
+        undefined = undefined_corruptions(self.reference)
+        return [*corruption_notes(self.reference, self.label, undefined, self._faint), constants]
 
     @property
     def _count(self) -> int:

@@ -32,6 +32,7 @@ def embedding_table(
     evaluations: Mapping[str, pd.DataFrame],
     corruptions: Mapping[str, pd.DataFrame],
     baseline: str,
+    side: int,
 ) -> Comparison:
     """Return Table 2 ("table2") or its supplement ("table2_supplement").
 
@@ -43,11 +44,12 @@ def embedding_table(
             `training_images`.
         corruptions: the same with `corruption` and `severity`; empty if the run has no corruptions.
         baseline: name of the row that the others are compared with, with its own classifier.
+        side: of the test images, in pixels.
     """
     usual = {row["name"]: row for row in rows}
     own_classifier = usual[baseline]["classifier"]
     reference = _by(corruptions[baseline], own_classifier) if corruptions else None
-    of_corruptions = CorruptionMeasures(reference, usual[baseline]["label"])
+    of_corruptions = CorruptionMeasures(reference, usual[baseline]["label"], side)
     shown = rows if table == "table2" else _supplement_rows(rows, evaluations, baseline)
 
     def values(row: Row) -> Values:
@@ -61,7 +63,7 @@ def embedding_table(
     images = {CLEAN_ERROR.name: int(evaluations[baseline]["images"].iloc[0])} | of_corruptions.images()
     found = comparison_table(shown, {row["name"]: values(row) for row in shown}, measures, baseline, images=images)
     training_images = int(evaluations[baseline]["training_images"].iloc[0])
-    return Comparison(found, measures, [_classifier_note(rows, training_images), *of_corruptions.notes()])
+    return Comparison(found, measures, [_classifier_note(rows, training_images), *of_corruptions.notes(measures)])
 
 
 def write_embedding_table(

@@ -16,7 +16,6 @@ from lgg.reporting.measures import (
     FGSM_NORMALIZED,
     FGSM_PIXELS,
     PGD,
-    RELATIVE_MCE,
     STRONG_PGD,
     TRANSFER_PGD,
     Measure,
@@ -47,6 +46,7 @@ def robustness_table(
     corruptions: Mapping[str, pd.DataFrame],
     baseline: str,
     tests: Mapping[str, Any],
+    side: int,
 ) -> Comparison:
     """Return "table3", "table3_supplement" or "robustness".
 
@@ -57,9 +57,10 @@ def robustness_table(
         corruptions: by method, errors as `lgg.reporting.corruption_error` takes them; empty where the run has none.
         baseline: name of the row that the others are compared with.
         tests: `robustness.tests` of the configuration.
+        side: of the test images, in pixels.
     """
     label = next(row["label"] for row in rows if row["name"] == baseline)
-    of_corruptions = CorruptionMeasures(corruptions.get(baseline), label)
+    of_corruptions = CorruptionMeasures(corruptions.get(baseline), label, side)
     made = set().union(*(evaluation["test"] for evaluation in evaluations.values()))
     # DeepFool may be left out, and networks that an earlier version evaluated lack what a later one added
     made -= set() if tests["deepfool_images"] else {DEEPFOOL.test}
@@ -74,8 +75,7 @@ def robustness_table(
     }
     images = _images(evaluations.values(), measures) | of_corruptions.images()
     found = comparison_table(rows, values, measures, baseline, images=images)
-    has_relative = any(one.name == RELATIVE_MCE.name for one in measures)
-    return Comparison(found, measures, [_test_note(table, tests), *(of_corruptions.notes() if has_relative else [])])
+    return Comparison(found, measures, [_test_note(table, tests), *of_corruptions.notes(measures)])
 
 
 def write_robustness_table(

@@ -68,9 +68,36 @@ def test_names_are_in_the_order_of_the_paper(file):
 
 
 def test_content_does_not_depend_on_the_parts_written(file, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(corruption_archive, "IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(corruption_archive, "BYTES_AT_ONCE", 3 * 32 * 32 * 3)
     write_archive(tmp_path / "parts.tar", images, LABELS, NAMES, seed=3)
     assert (tmp_path / "parts.tar").read_bytes() == file.read_bytes()
+    whole = CorruptionArchive(file).images("fog", 2)
+    for positions in ([0, 1, 2, 3, 4, 5, 6], [2], [1, 2, 6], [3, 4], []):
+        some = CorruptionArchive(file).images("fog", 2, np.array(positions, dtype=np.int64))
+        assert np.array_equal(some, whole[positions])
+
+
+@pytest.mark.parametrize(("side", "folder"), [(64, "Tiny-ImageNet-C"), (130, "ImageNet-C")])
+def test_larger_images_are_kept_under_the_name_of_their_constants(tmp_path, monkeypatch, side, folder):
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    # from 8 GB on, a set needs another form of tar
+    monkeypatch.setattr(corruption_archive, "LARGEST_USTAR", 1)
+    write_archive(tmp_path / "kept.tar", images, LABELS[:2], ["contrast"])
+    with tarfile.open(tmp_path / "kept.tar", "r:") as archive:
+        assert archive.getnames() == [f"{folder}/labels.npy", f"{folder}/contrast.npy"]
+    archive = CorruptionArchive(tmp_path / "kept.tar")
+    assert archive.shape() == (side, side, 3)
+    assert np.array_equal(archive.images("contrast", 5), corrupt(images, "contrast", 5))
+    # the size of the largest file that the official form takes, and one that only the other does
+    for size, fits in ((8**11 - 1, True), (8**11, False)):
+        entry = tarfile.TarInfo("images")
+        entry.size = size
+        entry.tobuf(tarfile.GNU_FORMAT)
+        if fits:
+            entry.tobuf(tarfile.USTAR_FORMAT)
+        else:
+            with pytest.raises(ValueError, match="overflow"):
+                entry.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_generating_images_does_not_count_as_writing(images, tmp_path, monkeypatch):

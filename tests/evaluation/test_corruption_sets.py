@@ -25,7 +25,8 @@ def archive(data, tmp_path_factory):
 
 
 def streamed(data, positions, settings=SETTINGS, **options):
-    return list(corrupted_images(data, positions, settings, **options))
+    sets = corrupted_images(data, positions, settings, **options)
+    return [(name, severity, np.concatenate(list(parts))) for name, severity, parts in sets]
 
 
 def assert_same(one, other):
@@ -75,8 +76,16 @@ def test_another_seed_makes_other_noise(data):
 
 
 @pytest.mark.parametrize("chosen", [np.arange(15), np.array([0, 4, 14])], ids=["all", "some"])
-def test_archived_images_are_those_generated_on_the_fly(data, archive, chosen):
-    assert_same(streamed(data, chosen, archive=archive), streamed(data, chosen))
+def test_archived_images_are_those_generated_on_the_fly_whole_or_in_parts(data, archive, chosen, monkeypatch):
+    whole = streamed(data, chosen)
+    assert_same(streamed(data, chosen, archive=archive), whole)
+    monkeypatch.setattr("lgg.evaluation.corruptions.BYTES_AT_ONCE", 2 * 32 * 32 * 3)
+    for options in ({}, {"archive": archive}):
+        sets = list(corrupted_images(data, chosen, SETTINGS, **options))
+        for (_, _, parts), (name, severity, images) in zip(sets, whole, strict=True):
+            found = list(parts)
+            assert [len(part) for part in found] == [2] * (len(chosen) // 2) + [1], (name, severity)
+            assert np.array_equal(np.concatenate(found), images), (name, severity)
 
 
 def test_results_do_not_depend_on_workers(data):
@@ -93,8 +102,9 @@ def test_one_set_at_a_time_is_generated(data, monkeypatch):
 
     monkeypatch.setattr("lgg.evaluation.corruptions.corrupt", counted)
     settings = SETTINGS | {"severities": list(SEVERITIES)}
-    for number, _ in enumerate(corrupted_images(data, np.arange(3), settings)):
-        assert len(made) == number
+    for number, (_, _, parts) in enumerate(corrupted_images(data, np.arange(3), settings)):
+        assert len(made) == max(0, number - 1)
+        next(parts)
     assert len(made) == 2 * len(SEVERITIES)
 
 

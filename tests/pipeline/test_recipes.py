@@ -946,7 +946,7 @@ MODULE_CHANGES = [
         for module in ("history", "optimizers", "progress", "recorder", "results", "resume", "setup")
     ),
     *((module, TRAININGS) for module in ("lgg.training.terminal", "lgg.training.signals")),
-    ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions"}),
+    ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions", "assemble_table2", *TABLES3}),
     ("lgg.data.corruptions", {*CORRUPTED, "keep_corruptions"}),
     (
         "lgg.evaluation",

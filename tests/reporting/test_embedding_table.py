@@ -35,7 +35,7 @@ CORRUPTIONS = {name: under_corruption(name) for name in CLEAN}
 
 
 def test_each_method_has_the_errors_of_its_classifier():
-    table = embedding_table("table2", ROWS, EVALUATIONS, CORRUPTIONS, "ce").table.set_index("name")
+    table = embedding_table("table2", ROWS, EVALUATIONS, CORRUPTIONS, "ce", 32).table.set_index("name")
     assert table["clean_error_mean"].to_dict() == {"ce": 8.5, "lv": 7.5}
     # (5 / 10 + 30 / 20) / 2
     assert table["relative_mce_mean"].to_dict() == pytest.approx({"ce": 100, "lv": 100})
@@ -47,18 +47,19 @@ def test_each_method_has_the_errors_of_its_classifier():
 
 
 def test_the_supplement_has_every_classifier_against_the_baseline_s_own():
-    found = embedding_table("table2_supplement", ROWS, EVALUATIONS, CORRUPTIONS, "ce")
+    found = embedding_table("table2_supplement", ROWS, EVALUATIONS, CORRUPTIONS, "ce", 32)
     table = found.table.set_index("name")
     assert table.index.tolist() == ["ce", "ce/svm", "lv/svm", "lv/nearest_centroid"]
     assert table["clean_error_difference_mean"].tolist()[1:] == [1.0, -1.0, -2.0]
     assert table.loc["lv/nearest_centroid", "label"] == "Label variation, nearest centroid"
     assert table.loc["lv/svm", "mean_corruption_error_mean"] == pytest.approx(7.5 + (5 + 30) / 2)
     assert table["paper_clean_error"].isna().all()
+    assert found.notes[-1] == "Corruptions have the constants of CIFAR-10-C (32 pixels)."
 
 
 def test_without_corruptions_there_is_the_clean_error_alone(tmp_path):
     for name, rows in (("table2", 2), ("table2_supplement", 4)):
-        found = embedding_table(name, ROWS, EVALUATIONS, {}, "ce")
+        found = embedding_table(name, ROWS, EVALUATIONS, {}, "ce", 32)
         assert len(found.table) == rows
         assert [measure.name for measure in found.measures] == ["clean_error"]
         files = {form: tmp_path / f"{name}.{form}" for form in FORMS}

@@ -70,8 +70,16 @@ EVALUATIONS = {"baseline": evaluation(0.0), "other": evaluation(-4.0)}
 CORRUPTIONS = {"baseline": corruptions(10.0), "other": corruptions(5.0)}
 
 
-def made(table, errors=CORRUPTIONS, tests=TESTS):
-    return robustness_table(table, ROWS, EVALUATIONS, errors, "baseline", tests)
+def made(table, errors=CORRUPTIONS, tests=TESTS, side=32):
+    return robustness_table(table, ROWS, EVALUATIONS, errors, "baseline", tests, side)
+
+
+@pytest.mark.parametrize("side", [32, 96])
+def test_legends_of_tables_with_corruptions_state_their_constants(side):
+    words = {32: "the constants of CIFAR-10-C (32 pixels).", 96: "the nearest to 96."}[side]
+    for table, stated in (("table3", True), ("table3_supplement", True), ("robustness", False)):
+        assert any(note.endswith(words) for note in made(table, side=side).notes) == stated
+        assert not any("constants of" in note for note in made(table, {}, side=side).notes)
 
 
 def test_table_3_shows_errors_at_the_ratio_of_the_tables():
@@ -164,12 +172,12 @@ def test_an_attack_that_was_run_with_other_steps_is_refused_where_it_is_shown():
     own = EVALUATIONS["other"].assign(steps=20.0, restarts=1.0)
     evaluations = EVALUATIONS | {"other": own}  # of which strong_pgd should have 50 steps from 3 starts
     with pytest.raises(DataError, match=r"other: strong_pgd was run with 20 steps from 1 start.*asks for 50 from 3"):
-        robustness_table("table3_supplement", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS)
-    assert len(robustness_table("table3", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS).table) == 2
+        robustness_table("table3_supplement", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS, 32)
+    assert len(robustness_table("table3", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS, 32).table) == 2
 
 
 def test_a_test_that_earlier_evaluations_lack_is_left_out():
     evaluations = {name: one[one["test"] != "without_gradient"] for name, one in EVALUATIONS.items()}
-    found = robustness_table("table3_supplement", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS).table
+    found = robustness_table("table3_supplement", ROWS, evaluations, CORRUPTIONS, "baseline", TESTS, 32).table
     assert not found.filter(like="without_gradient").size
     assert found["strong_pgd_mean"].notna().all()

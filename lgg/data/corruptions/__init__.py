@@ -1,4 +1,4 @@
-"""The corruptions of CIFAR-10-C (Hendrycks and Dietterich 2019), reimplemented with seeds and for many images at once."""
+"""The corruptions of Hendrycks and Dietterich 2019, reimplemented with seeds, for many images at once and of any size."""
 
 from typing import TYPE_CHECKING
 

@@ -6,9 +6,13 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from lgg.data.corruptions.constants import constants_of
 from lgg.data.corruptions.pixels import (
+    SMALL_SIDE,
     Bytes,
     Floats,
+    apply_line,
+    gaussian_line,
     mirror_at_centre,
     mirror_at_edge,
     sample,
@@ -18,17 +22,10 @@ from lgg.data.corruptions.pixels import (
 )
 from lgg.data.corruptions.randomness import Streams
 
-CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-# strength and smoothness of the displacement, and size of the affine displacement, all relative to the side of the image
-ELASTIC = ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
-PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)  # side of the small image, relative
-JPEG_QUALITY = (80, 65, 58, 50, 40)
-SATURATION = ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))  # factor, summand
-
 
 def contrast(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001 — one signature for all
     """Return m + c · (x − m), with m the mean of each channel of each image x."""
-    factor = CONTRAST[severity - 1]
+    factor = constants_of(images.shape[1]).contrast[severity - 1]
     pixels = images.shape[1] * images.shape[2]
     # sums of integers do not depend on the order
     means = images.sum(axis=(1, 2), keepdims=True, dtype=np.int64) / (255 * pixels)
@@ -43,8 +40,8 @@ def elastic_transform(images: Bytes, severity: int, streams: Streams) -> Bytes:
     The affine part decreases with the severity while the other increases, and smoothing a field also reduces it, so the
     distance to the clean image does not always increase with the severity.
     """
-    strength, smoothness, shift = (images.shape[1] * length for length in ELASTIC[severity - 1])
     side = images.shape[1]
+    strength, smoothness, shift = (side * length for length in constants_of(side).elastic_transform[severity - 1])
     down, across = np.meshgrid(*[np.arange(side, dtype=np.float32)] * 2, indexing="ij")
     columns, rows = affine_sources(shift, side, streams)
     moved = sample(to_unit(images), rows, columns, mirror_at_centre)
@@ -75,14 +72,18 @@ def affine_sources(shift: float, side: int, streams: Streams) -> tuple[Floats, F
 def displacements(strength: float, smoothness: float, side: int, streams: Streams) -> Floats:
     """Return fields (N, 2, S, S) in pixels, across and down: uniform in (−1, 1), smoothed by a Gaussian, times `strength`."""
     fields = 2 * streams.uniform(2, side, side) - 1
-    smooth = ndimage.gaussian_filter(fields, (0, 0, smoothness, smoothness), mode="reflect", truncate=3)
+    if side <= SMALL_SIDE:
+        smooth = ndimage.gaussian_filter(fields, (0, 0, smoothness, smoothness), mode="reflect", truncate=3)
+    else:
+        lines = gaussian_line(smoothness, side, "reflect", 3.0)
+        smooth = np.moveaxis(apply_line(lines, np.moveaxis(fields, 1, 3)), 3, 1)
     return np.asarray(smooth * np.float32(strength))
 
 
 def pixelate(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001
     """Return images reduced to ⌊c · S⌋ pixels per side and enlarged again, both by Pillow's box filter."""
     side = images.shape[1]
-    small = (int(side * PIXELATE[severity - 1]),) * 2
+    small = (int(side * constants_of(side).pixelate[severity - 1]),) * 2
     box = Image.Resampling.BOX
     coarse = np.empty_like(images)
     for index, image in enumerate(images):
@@ -92,10 +93,11 @@ def pixelate(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: 
 
 def jpeg_compression(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: ARG001
     """Return images after JPEG compression of quality c, by Pillow."""
+    quality = constants_of(images.shape[1]).jpeg_compression[severity - 1]
     compressed = np.empty_like(images)
     for index, image in enumerate(images):
         file = BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY[severity - 1])
+        Image.fromarray(image).save(file, "JPEG", quality=quality)
         compressed[index] = np.asarray(Image.open(file, formats=("JPEG",)))
     return compressed
 
@@ -105,7 +107,7 @@ def saturate(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa: 
 
     The first two severities reduce saturation, the others increase it.
     """
-    factor, summand = SATURATION[severity - 1]
+    factor, summand = constants_of(images.shape[1]).saturate[severity - 1]
     clean = to_unit(images)
     value = value_of(clean)
     spread = value - -value_of(-clean)

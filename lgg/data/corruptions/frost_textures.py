@@ -12,7 +12,7 @@ from scipy import ndimage
 
 COUNT = 5  # the official generator has six photographs and draws from the first five
 SIDES = 5  # side of a texture, in sides of the image that is cut from it
-CANVAS = 640  # side in pixels of the drawing, which is then downsampled
+CANVAS = 640  # side in pixels of the drawing, which is then resized; twice that for textures that are larger
 FERNS = (34, 46, 26, 58, 40)  # number of large crystals of each texture
 HAZE = (0.25, 0.16, 0.36, 0.2, 0.3)  # share of white between them
 ICE = ((0.86, 0.94, 1.0), (0.95, 0.98, 1.0), (0.78, 0.9, 1.0), (0.92, 0.96, 0.98), (0.84, 0.95, 0.97))  # RGB of ice
@@ -26,7 +26,7 @@ def frost_textures(side: int) -> NDArray[np.uint8]:
 
     Feathery ice crystals are drawn over a haze of varying density. The pictures scale with `side`, so the size of crystals
     relative to the image is constant. Their mean is about 100 of 255 and their deviation about 40, a guess at photographs
-    of frost that does not claim the statistics of the official ones. Drawing takes about a second, once per process.
+    of frost that does not claim the statistics of the official ones. Drawing takes seconds, once per process.
     """
     with _ONE_AT_A_TIME:
         return _textures(side)
@@ -35,25 +35,28 @@ def frost_textures(side: int) -> NDArray[np.uint8]:
 @lru_cache(maxsize=2)
 def _textures(side: int) -> NDArray[np.uint8]:
     size = (SIDES * side, SIDES * side)
-    pictures = (Image.fromarray(_texture(index)) for index in range(COUNT))
+    scale = 1 if SIDES * side <= CANVAS else 2
+    pictures = (Image.fromarray(_texture(index, scale)) for index in range(COUNT))
     textures = np.stack([np.asarray(picture.resize(size, Image.Resampling.LANCZOS)) for picture in pictures])
     textures.flags.writeable = False
     return textures
 
 
 @lru_cache(maxsize=COUNT)
-def _texture(index: int) -> NDArray[np.uint8]:
+def _texture(index: int, scale: int) -> NDArray[np.uint8]:
+    side = scale * CANVAS
     chance, random = Random(index), np.random.Generator(np.random.Philox(key=index))
-    canvas = Image.new("L", (CANVAS, CANVAS))
+    canvas = Image.new("L", (side, side))
     draw = ImageDraw.Draw(canvas)
     for _ in range(FERNS[index]):
-        root = (CANVAS * chance.random(), CANVAS * chance.random())
-        _grow(draw, chance, root, 2 * math.pi * chance.random(), (0.2 + 0.35 * chance.random()) * CANVAS, 2)
-    crystals = ndimage.gaussian_filter(np.asarray(canvas, dtype=np.float32) / 255, 0.7)
-    halo = ndimage.gaussian_filter(crystals, 6)
-    cloud = ndimage.zoom(random.standard_normal((12, 12)), CANVAS / 12, order=3, mode="nearest", grid_mode=True)
+        root = (side * chance.random(), side * chance.random())
+        _grow(draw, chance, root, 2 * math.pi * chance.random(), (0.2 + 0.35 * chance.random()) * side, 2, scale)
+    crystals = ndimage.gaussian_filter(np.asarray(canvas, dtype=np.float32) / 255, 0.7 * scale)
+    halo = ndimage.gaussian_filter(crystals, 6 * scale)
+    cloud = ndimage.zoom(random.standard_normal((12, 12)), side / 12, order=3, mode="nearest", grid_mode=True)
     haze = HAZE[index] * (1 + 0.5 * np.tanh(cloud))
-    grain = ndimage.gaussian_filter(random.standard_normal((CANVAS, CANVAS)), 1) * 0.25
+    # smoothing normal noise divides its deviation by the smoothing's, so that the grain is equally strong at each scale
+    grain = ndimage.gaussian_filter(random.standard_normal((side, side)), scale) * (0.25 * scale)
     ice = np.clip(haze * (1 + grain) + 0.75 * crystals + 0.55 * halo, 0, 1)
     return np.asarray(255 * ice[..., None] * np.array(ICE[index]), dtype=np.uint8)
 
@@ -65,8 +68,12 @@ def _grow(
     angle: float,
     length: float,
     order: int,
+    scale: int,
 ) -> None:
-    """Draw a crystal from `root` in the direction `angle` (radians), with branches on both sides down to order 0."""
+    """Draw a crystal from `root` in the direction `angle` (radians), with branches on both sides down to order 0.
+
+    Lengths are in pixels, of which a line has `scale` times as many.
+    """
     steps = (1, 8, 16)[order]
     x, y = root
     for step in range(steps):
@@ -74,9 +81,10 @@ def _grow(
         angle += 0.1 * (chance.random() - 0.5)
         tip = (x + length / steps * math.cos(angle), y + length / steps * math.sin(angle))
         brightness = (140 + 50 * order) * (0.55 + 0.45 * left) * (0.7 + 0.3 * chance.random())
-        draw.line([(x, y), tip], fill=min(255, int(brightness)), width=max(1, round(1.2 * (order + 1) * left)))
+        width = scale * max(1, round(1.2 * (order + 1) * left))
+        draw.line([(x, y), tip], fill=min(255, int(brightness)), width=width)
         x, y = tip
         if order and step:
             for sign in (-1, 1):
                 reach = length * left * (0.2 + 0.25 * chance.random())
-                _grow(draw, chance, tip, angle + sign * BRANCHING, reach, order - 1)
+                _grow(draw, chance, tip, angle + sign * BRANCHING, reach, order - 1, scale)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
+from scipy import fft, ndimage, sparse
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -19,6 +19,9 @@ Floats = NDArray[np.float32]
 MARGIN = 1e-3  # grey levels
 # ImageMagick rounds to 16 bits, 257 steps per grey level, and its 8-bit PNG truncates them
 HALF_A_STEP = 0.5 / 257  # grey levels
+# pixels; up to this side many images are filtered at once, by sparse matrices of all pixels. Those of larger images do not
+# fit a core's cache, so that separate maps of rows and columns, or a Fourier transform, of one image after another are faster
+SMALL_SIDE = 64
 
 
 def to_unit(images: Bytes) -> Floats:
@@ -102,12 +105,70 @@ def zoom_map(factor: float, side: int) -> sparse.csr_array:
 
     The centre is ⌈S / factor⌉ pixels wide; its enlargement is cropped to S pixels.
     """
+    line = zoom_line(factor, side)
+    return sparse.kron(line, line, format="csr").astype(np.float32)
+
+
+# --- linear maps of rows and columns --------------------------------------------------------------------------------
+
+
+def apply_line(line: sparse.csr_array, images: NDArray[np.generic]) -> Floats:
+    """Return images (N, S, S, C) after the linear map `line` (S, S) of their columns and of their rows."""
+    return sum_lines(line, line, images)
+
+
+def sum_lines(columns: sparse.csr_array, rows: sparse.csr_array, images: NDArray[np.generic]) -> Floats:
+    """Return the sum of images (N, S, S, C) after each of several maps of their columns and of their rows.
+
+    `columns` (K · S, S) are K maps one below the other, `rows` (S, K · S) the same side by side.
+    """
+    count, side, _, channels = images.shape
+    planes = np.moveaxis(images, 3, 1).astype(np.float32, order="C").reshape(count * channels, side, side)
+    for plane in planes:
+        mapped = (columns @ plane).reshape(-1, side, side)
+        turned = np.ascontiguousarray(mapped.transpose(0, 2, 1)).reshape(-1, side)
+        plane[...] = (rows @ turned).T
+    return np.ascontiguousarray(np.moveaxis(planes.reshape(count, channels, side, side), 1, 3))
+
+
+@lru_cache(maxsize=16)
+def gaussian_line(
+    sigma: float, side: int, border: Literal["nearest", "reflect"] = "nearest", reach: float = 4.0
+) -> sparse.csr_array:
+    """Return the map (S, S) that blurs a line with a Gaussian of `sigma` pixels, truncated at `reach` · σ.
+
+    Beyond the ends the outermost pixels are repeated (`nearest`) or the line is mirrored at them, `b a | a b` (`reflect`).
+    """
+    blurred = ndimage.gaussian_filter1d(np.eye(side), sigma, axis=0, mode=border, truncate=reach)
+    return sparse.csr_array(blurred).astype(np.float32)
+
+
+def zoom_line(factor: float, side: int) -> sparse.csr_array:
+    """Return the map (S, S) of which `zoom_map` is made, in double precision."""
     width = int(np.ceil(side / factor))
     start = (side - width) // 2
     enlarged = ndimage.zoom(np.eye(width), (factor, 1), order=1)
     trim = (len(enlarged) - side) // 2
-    line = sparse.csr_array(np.pad(enlarged[trim : trim + side], ((0, 0), (start, side - width - start))))
-    return sparse.kron(line, line, format="csr").astype(np.float32)
+    return sparse.csr_array(np.pad(enlarged[trim : trim + side], ((0, 0), (start, side - width - start))))
+
+
+# --- filters by Fourier transform -----------------------------------------------------------------------------------
+
+
+def apply_filter(kernel: NDArray[np.float64], images: NDArray[np.generic]) -> Floats:
+    """Return images (N, S, S, C) correlated with `kernel` (odd, odd), mirrored at the centres of their outermost pixels.
+
+    Each image is transformed on its own, so that its result does not depend on the others.
+    """
+    side, margin = images.shape[1], [(length // 2, length // 2) for length in kernel.shape]
+    shape = [fft.next_fast_len(side + 2 * before, real=True) for before, _ in margin]
+    response = np.conj(fft.rfft2(kernel.astype(np.float32), shape))
+    filtered = np.empty(images.shape, dtype=np.float32)
+    for image, result in zip(images, filtered, strict=True):
+        planes = np.pad(np.moveaxis(image, 2, 0).astype(np.float32), [(0, 0), *margin], mode="reflect")
+        planes = fft.irfft2(fft.rfft2(planes, shape) * response, shape)
+        result[...] = np.moveaxis(planes[:, :side, :side], 0, 2)
+    return filtered
 
 
 # --- motion blur ----------------------------------------------------------------------------------------------------
@@ -141,15 +202,36 @@ def motion_blur(images: Floats, radius: int, sigma: float, angles: NDArray[np.fl
     weights = weights[weights > 1e-7]  # smaller ones have no effect in single precision
     offsets = motion_offsets(radius, angles)[:, : len(weights)]
     lowest, highest = offsets.min(axis=(0, 1)), offsets.max(axis=(0, 1))
-    count, side, _, channels = images.shape
     padded = np.pad(images, ((0, 0), *zip(-lowest, highest, strict=True), (0, 0)), mode="edge")
+    along = _gather_along if images.shape[1] <= SMALL_SIDE else _add_along
+    return along(padded, images.shape, weights.astype(np.float32), offsets, lowest)
+
+
+def _add_along(
+    padded: Floats, shape: tuple[int, ...], weights: Floats, offsets: NDArray[np.int64], lowest: NDArray[np.int64]
+) -> Floats:
+    """Return the blurred images of `motion_blur`, one after another, as sums of shifted images."""
+    side = shape[1]
+    blurred, taken = np.zeros(shape, dtype=np.float32), np.empty(shape[1:], dtype=np.float32)
+    for around, steps, total in zip(padded, (offsets - lowest).tolist(), blurred, strict=True):
+        for weight, (row, column) in zip(weights, steps, strict=True):
+            np.multiply(around[row : row + side, column : column + side], weight, out=taken)
+            total += taken
+    return blurred
+
+
+def _gather_along(
+    padded: Floats, shape: tuple[int, ...], weights: Floats, offsets: NDArray[np.int64], lowest: NDArray[np.int64]
+) -> Floats:
+    """Return the blurred images of `motion_blur`, all at once, which threads do not slow down; the same bits."""
+    count, side, _, channels = shape
     planes = [np.ascontiguousarray(padded[..., channel]).ravel() for channel in range(channels)]
     index = np.arange(padded[..., 0].size).reshape(padded.shape[:3])
     unmoved = index[:, -lowest[0] : side - lowest[0], -lowest[1] : side - lowest[1]]
     steps = offsets @ np.array([padded.shape[2], 1])
     blurred = np.zeros((channels, count, side, side), dtype=np.float32)
     places, taken = np.empty_like(unmoved, order="C"), np.empty_like(blurred[0])
-    for number, weight in enumerate(weights.astype(np.float32)):
+    for number, weight in enumerate(weights):
         np.add(unmoved, steps[:, number, None, None], out=places)
         for plane, total in zip(planes, blurred, strict=True):
             plane.take(places, out=taken, mode="clip")  # no index is out of bounds; this mode avoids a copy

@@ -5,54 +5,37 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, sparse
 
+from lgg.data.corruptions.constants import constants_of
 from lgg.data.corruptions.edges import canny, equalize
 from lgg.data.corruptions.frost_textures import COUNT, frost_textures
 from lgg.data.corruptions.pixels import (
     HALF_A_STEP,
+    SMALL_SIDE,
     Bytes,
     Floats,
+    apply_line,
     apply_map,
     grey,
     motion_blur,
     to_bytes,
     to_unit,
     value_of,
+    zoom_line,
     zoom_map,
 )
 from lgg.data.corruptions.randomness import Streams
 
-# mean and deviation of the flakes, their enlargement, smallest value of a flake, radius and deviation of their motion, and
-# weight of the image that is not whitened
-SNOW = (
-    (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-    (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-)
 SNOW_ANGLES = (-135.0, -45.0)  # degrees
-FROST = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # weight of the image, weight of the frost
-FOG = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))  # thickness, decay of the fractal's steps
-ADDED_BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
-# mean and deviation of the liquid, deviation of its blur, smallest value, strength (water) or blur (mud), and whether it is mud
-SPATTER = (
-    (0.62, 0.1, 0.7, 0.7, 0.5, False),
-    (0.65, 0.1, 0.8, 0.7, 0.5, False),
-    (0.65, 0.3, 1, 0.69, 0.5, False),
-    (0.65, 0.1, 0.7, 0.69, 0.6, True),
-    (0.65, 0.1, 0.5, 0.68, 0.6, True),
-)
 WATER: Floats = np.array([175 / 255, 238 / 255, 238 / 255], dtype=np.float32)  # pale turquoise
 MUD: Floats = np.array([63 / 255, 42 / 255, 20 / 255], dtype=np.float32)  # brown
 
 
 def snow(images: Bytes, severity: int, streams: Streams) -> Bytes:
-    """Return w · x + (1 − w) · max(x, 1.5 · grey(x) + 0.5) + flakes + flakes rotated by 180°, with w the last of SNOW.
+    """Return w · x + (1 − w) · max(x, 1.5 · grey(x) + 0.5) + flakes + flakes rotated by 180°, with w the share not whitened.
 
-    Flakes are enlarged normal noise without its small values, motion-blurred downwards; lengths are in pixels for images of
-    any size.
+    Flakes are enlarged normal noise without its small values, motion-blurred downwards.
     """
-    *_, share = SNOW[severity - 1]
+    *_, share = constants_of(images.shape[1]).snow[severity - 1]
     clean = to_unit(images)
     flakes = snow_flakes(severity, images.shape[1], streams)
     whitened = np.maximum(clean, grey(clean)[..., None] * np.float32(1.5) + np.float32(0.5))
@@ -64,14 +47,14 @@ def snow(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 def snow_flakes(severity: int, side: int, streams: Streams) -> Floats:
     """Return the layer of flakes (N, S, S), from 0 to 1 in steps of 1/255."""
-    mean, deviation, zoom, least, radius, blur, _ = SNOW[severity - 1]
+    mean, deviation, zoom, least, radius, blur, _ = constants_of(side).snow[severity - 1]
     noise = np.float32(mean) + np.float32(deviation) * streams.normal(side, side)
     low, high = SNOW_ANGLES
     angles = low + (high - low) * streams.uniform().astype(np.float64)
-    flakes = apply_map(_zoom_map(zoom, side), noise[..., None])
+    flakes = _enlarged(noise[..., None], zoom)
     flakes[flakes < least] = 0
     # the official generator passes 8 bits to ImageMagick and gets 8 bits back
-    blurred = motion_blur(to_unit(to_bytes(flakes)), int(radius), blur, angles)[..., 0]
+    blurred = motion_blur(to_unit(to_bytes(flakes)), radius, blur, angles)[..., 0]
     return to_unit(to_bytes(blurred, HALF_A_STEP))
 
 
@@ -81,8 +64,8 @@ def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:
     From the third severity on, a decreases too, so images get darker as they are covered more: the ratio b / a increases,
     but the distance to the clean image need not.
     """
-    of_image, of_frost = FROST[severity - 1]
     side = images.shape[1]
+    of_image, of_frost = constants_of(side).frost[severity - 1]
     textures = frost_textures(side)
     choice = streams.integers(COUNT)
     corner = streams.integers(textures.shape[1] - side, 2)
@@ -96,8 +79,8 @@ def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:
 
 def fog(images: Bytes, severity: int, streams: Streams) -> Bytes:
     """Return (x + a · fractal) · max(x) / (max(x) + a), with max(x) the largest value of the image."""
-    thickness, decay = FOG[severity - 1]
     side = images.shape[1]
+    thickness, decay = constants_of(side).fog[severity - 1]
     foggy = to_unit(images)
     brightest = foggy.max(axis=(1, 2, 3), keepdims=True)
     foggy += np.float32(thickness) * plasma_fractal(side, decay, streams)[..., None]
@@ -147,7 +130,7 @@ def brightness(images: Bytes, severity: int, streams: Streams) -> Bytes:  # noqa
     """
     clean = to_unit(images)
     value = value_of(clean)
-    brighter = np.minimum(value + np.float32(ADDED_BRIGHTNESS[severity - 1]), 1)
+    brighter = np.minimum(value + np.float32(constants_of(images.shape[1]).brightness[severity - 1]), 1)
     black = value == 0
     clean *= (brighter / np.where(black, 1, value))[..., None]
     clean[black] = brighter[black][:, None]
@@ -161,8 +144,8 @@ def spatter(images: Bytes, severity: int, streams: Streams) -> Bytes:
     whereas OpenCV approximates them. The liquid depends on the severity, so the distance to the clean image need not
     increase with it.
     """
-    mean, deviation, blur, least, strength, mud = SPATTER[severity - 1]
     side = images.shape[1]
+    mean, deviation, blur, least, strength, mud = constants_of(side).spatter[severity - 1]
     liquid = np.float32(mean) + np.float32(deviation) * streams.normal(side, side)
     liquid = _blurred(liquid, blur)
     liquid[liquid < least] = 0
@@ -196,6 +179,12 @@ def _blurred(images: Floats, deviation: float) -> Floats:
     return np.asarray(ndimage.gaussian_filter(images, (0, deviation, deviation), mode="nearest"))
 
 
+def _enlarged(images: Floats, factor: float) -> Floats:
+    side = images.shape[1]
+    zoom = _zoom(factor, side)
+    return apply_map(zoom, images) if side <= SMALL_SIDE else apply_line(zoom, images)
+
+
 @lru_cache(maxsize=8)
-def _zoom_map(factor: float, side: int) -> sparse.csr_array:
-    return zoom_map(factor, side)
+def _zoom(factor: float, side: int) -> sparse.csr_array:
+    return zoom_map(factor, side) if side <= SMALL_SIDE else zoom_line(factor, side).astype(np.float32)

@@ -21,9 +21,9 @@ def main(arguments: Namespace) -> None:
     evaluations, corruptions = read_methods(arguments.evaluations), read_methods(arguments.corruptions)
     train, test = read_header(arguments.train), read_header(arguments.test)
     trained = training_note(recipe["trained"], train["shape"][0])
-    notes = data_notes([train["notes"], test["notes"]])
+    notes, side = data_notes([train["notes"], test["notes"]]), test["shape"][1]
     for table, prefix in TABLES.items():
-        found = embedding_table(table, recipe["rows"], evaluations, corruptions, recipe["baseline"])
+        found = embedding_table(table, recipe["rows"], evaluations, corruptions, recipe["baseline"], side)
         write_embedding_table(table, found, trained, notes, files_of(arguments, prefix))
 
 

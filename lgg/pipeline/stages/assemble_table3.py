@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def main(arguments: Namespace) -> None:
     recipe: AssembleTable3 = arguments.recipe
     evaluations, corruptions = read_methods(arguments.evaluations), read_methods(arguments.corruptions)
-    found = robustness_table(
-        recipe["table"], recipe["rows"], evaluations, corruptions, recipe["baseline"], recipe["tests"]
-    )
     train, test = read_header(arguments.train), read_header(arguments.test)
+    side = test["shape"][1]
+    found = robustness_table(
+        recipe["table"], recipe["rows"], evaluations, corruptions, recipe["baseline"], recipe["tests"], side
+    )
     trained = [training_note(recipe["trained"], train["shape"][0]), *map(describe_defences, recipe["rows"])]
     notes = data_notes([train["notes"], test["notes"]])
     write_robustness_table(recipe["table"], found, " ".join(filter(None, trained)), notes, files_of(arguments))

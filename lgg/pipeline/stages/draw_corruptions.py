@@ -21,13 +21,10 @@ def main(arguments: Namespace) -> None:
     data = read_images(arguments.test)
     chosen = choose_images(data.labels, settings)
     # the image with the most contrast: an even one, such as a piece of sky, shows little
-    contrasts = [
-        data.images[position].std() for position in chosen
-    ]  # one at a time: they may be more than memory holds
-    one = chosen[[int(np.argmax(contrasts))]]
+    one = np.array([max(chosen, key=lambda position: data.images[position].std())])
     made: dict[str, dict[int, NDArray[np.uint8]]] = {}
-    for name, severity, images in corrupted_images(data, one, settings, archive=arguments.corruptions):
-        made.setdefault(name, {})[severity] = images[0]
+    for name, severity, parts in corrupted_images(data, one, settings, archive=arguments.corruptions):
+        made.setdefault(name, {})[severity] = next(parts)[0]
     (clean,) = made.pop(CLEAN).values()
     save_figure(draw_corruption_examples(made, clean), arguments.out_pdf, arguments.out_png)
 

@@ -26,10 +26,11 @@ def main(arguments: Namespace) -> None:
     labels = torch.from_numpy(data.labels[positions])
     network = load_model(arguments.model, device, expected={"num_classes": len(data.classes)})
     rows = []
-    for name, severity, images in corrupted_images(
+    for name, severity, parts in corrupted_images(
         data, positions, settings, archive=arguments.corruptions, workers=arguments.threads
     ):
-        error = error_percent(predict(network, torch.from_numpy(images), device=device), labels)
+        predicted = [predict(network, torch.from_numpy(images), device=device) for images in parts]
+        error = error_percent(torch.cat(predicted), labels)
         rows.append({"corruption": name, "severity": severity, "images": len(labels), "error": error})
         print(f"{name} {severity}: error {error:.2f} % on {len(labels):,} images", flush=True)
     write_rows(arguments.out_corruptions, rows)

@@ -40,10 +40,11 @@ def main(arguments: Namespace) -> None:
         return
     positions = choose_images(test.labels, settings)
     corrupted: list[dict[str, Any]] = []
-    for name, severity, pixels in corrupted_images(
+    for name, severity, parts in corrupted_images(
         test, positions, settings, archive=arguments.corruptions, workers=workers
     ):
-        corrupted += judge(classifiers, embedded(pixels), test.labels[positions], corruption=name, severity=severity)
+        vectors = np.concatenate([embedded(images) for images in parts])
+        corrupted += judge(classifiers, vectors, test.labels[positions], corruption=name, severity=severity)
         print(f"{name} {severity}: done", flush=True)
     write_rows(arguments.out_corruptions, corrupted)
 

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
+from lgg.data.corruption_names import BENCHMARKS, benchmark_of, constants_note
 from lgg.data.corruptions import EXTRA_NAMES, NAMES, SEVERITIES, corrupt
+from lgg.data.corruptions.constants import CIFAR_10_C, IMAGENET_C, TINY_IMAGENET_C
 from lgg.errors import DataError
 
 ALL = (*NAMES, *EXTRA_NAMES)
@@ -111,11 +114,48 @@ def test_every_severity_changes_the_images(photographs, name):
 
 
 @every_name
-@pytest.mark.parametrize("side", [8, 17, 64])
+@pytest.mark.parametrize("side", [8, 17, 64, 120])
 def test_images_may_have_any_side(name, side):
     images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
     corrupted = corrupt(images, name, 5)
     assert corrupted.shape == images.shape and not np.array_equal(corrupted, images)
+    # one thread has a chunk of the larger images each
+    backwards = corrupt(images[::-1], name, 5, positions=np.arange(3)[::-1], workers=3)
+    assert np.array_equal(backwards[::-1], corrupted)
+
+
+def test_constants_are_those_of_the_nearest_side(photographs, monkeypatch):
+    for side, name, exact in (
+        *((8, "CIFAR-10-C", False), (32, "CIFAR-10-C", True), (45, "CIFAR-10-C", False)),
+        *((46, "Tiny-ImageNet-C", False), (64, "Tiny-ImageNet-C", True), (119, "Tiny-ImageNet-C", False)),
+        *((120, "ImageNet-C", False), (224, "ImageNet-C", True), (1024, "ImageNet-C", False)),
+    ):
+        assert benchmark_of(side) == (name, BENCHMARKS[name], exact)
+    assert constants_note(64) == "constants of Tiny-ImageNet-C (64 pixels)"
+    assert constants_note(96) == "constants of Tiny-ImageNet-C (64 pixels), the nearest to 96"
+    # the photographs with contrast 0.15, 0.05 at the last severity; those of 64 and 120 pixels enlarge their pixels
+    deviations = [
+        np.subtract(1.0 * image, image.mean(axis=(0, 1))).std()
+        for side in (1, 2, 4)
+        for image in corrupt(photographs[:1].repeat(side, axis=1).repeat(side, axis=2), "contrast", 5)
+    ]
+    clean = np.subtract(1.0 * photographs[0], photographs[0].mean(axis=(0, 1))).std()
+    assert np.allclose(np.array(deviations) / clean, [0.15, 0.05, 0.05], atol=0.01)
+
+
+@pytest.mark.parametrize("constants", [CIFAR_10_C, TINY_IMAGENET_C, IMAGENET_C])
+def test_constants_grow_stronger(constants):
+    by_name = {field.name: np.array(getattr(constants, field.name), dtype=float) for field in fields(constants)}
+    assert set(by_name) == set(ALL) and all(len(values) == 5 for values in by_name.values())
+    stronger = ("gaussian_noise", "impulse_noise", "speckle_noise", "gaussian_blur", "brightness", "zoom_blur")
+    for name in stronger:
+        values = by_name[name] if by_name[name].ndim == 1 else by_name[name][:, 0]
+        assert (np.diff(values) > 0).all(), name
+    for name in ("shot_noise", "contrast", "pixelate", "jpeg_compression"):
+        assert (np.diff(by_name[name]) < 0).all(), name
+    thickness, decay = by_name["fog"].T
+    assert (np.diff(thickness) >= 0).all() and (np.diff(decay) <= 0).all()
+    assert (np.diff(by_name["frost"][:, 1] / by_name["frost"][:, 0]) > 0).all()
 
 
 def test_no_images_give_no_images():

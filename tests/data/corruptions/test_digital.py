@@ -7,6 +7,7 @@ from scipy import ndimage
 from skimage.color import hsv2rgb, rgb2hsv
 
 from lgg.data.corruptions import SEVERITIES, corrupt, digital
+from lgg.data.corruptions.constants import CIFAR_10_C
 from lgg.data.corruptions.pixels import mirror_at_centre, mirror_at_edge, sample
 from lgg.data.corruptions.randomness import Streams
 
@@ -87,7 +88,7 @@ def test_three_points_move_by_no_more_than_the_shift(side, shift):
 
 @pytest.mark.parametrize("severity", [2, 3, 4, 5])
 def test_displacements_are_smoothed_noise_of_bounded_size(severity):
-    strength, smoothness, _ = (32 * length for length in digital.ELASTIC[severity - 1])
+    strength, smoothness, _ = (32 * length for length in CIFAR_10_C.elastic_transform[severity - 1])
     fields = digital.displacements(strength, smoothness, 32, Streams(0, "elastic_transform", severity, np.arange(60)))
     assert fields.shape == (60, 2, 32, 32)
     assert 0 < np.abs(fields).max() <= strength
@@ -100,8 +101,8 @@ def test_displacements_are_smoothed_noise_of_bounded_size(severity):
 
 
 def test_constants_are_relative_to_the_side():
-    assert np.allclose(np.array(digital.ELASTIC)[:, 2] * 32, [2.56, 2.24, 1.92, 1.6, 0.96])
-    assert digital.ELASTIC[0][:2] == (0, 0)
+    assert np.allclose(np.array(CIFAR_10_C.elastic_transform)[:, 2] * 32, [2.56, 2.24, 1.92, 1.6, 0.96])
+    assert CIFAR_10_C.elastic_transform[0][:2] == (0, 0)
 
 
 def test_elastic_moves_the_centre_of_a_white_dot_only_a_little():

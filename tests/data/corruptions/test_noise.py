@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lgg.data.corruptions import SEVERITIES, corrupt, noise
+from lgg.data.corruptions import SEVERITIES, corrupt
 from lgg.data.corruptions.randomness import Streams
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
@@ -76,12 +76,3 @@ def test_impulses_are_black_or_white_equally_often(severity):
     tolerance = STANDARD_ERRORS * np.sqrt(share / 2 * (1 - share / 2) / COUNT)
     assert (noisy == 0).mean() == pytest.approx(share / 2, abs=tolerance)
     assert (noisy == 255).mean() == pytest.approx(share / 2, abs=tolerance)
-
-
-@pytest.mark.parametrize(
-    "constants",
-    [noise.GAUSSIAN_DEVIATION, noise.IMPULSE_SHARE, noise.SPECKLE_DEVIATION],
-    ids=["normal", "pulse", "spk"],
-)
-def test_noise_grows_with_severity(constants):
-    assert list(constants) == sorted(set(constants)) and len(constants) == 5

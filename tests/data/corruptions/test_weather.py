@@ -3,6 +3,8 @@ import pytest
 from skimage.color import hsv2rgb, rgb2hsv
 
 from lgg.data.corruptions import SEVERITIES, corrupt, weather
+from lgg.data.corruptions import frost_textures as frost_textures_module
+from lgg.data.corruptions.constants import CIFAR_10_C
 from lgg.data.corruptions.edges import canny, equalize
 from lgg.data.corruptions.frost_textures import COUNT, SIDES, _texture, _textures, frost_textures
 from lgg.data.corruptions.pixels import motion_blur
@@ -43,7 +45,7 @@ def test_brightness_adds_to_v_of_hsv(photographs, severity):
 @pytest.mark.parametrize("level", [60, 255])
 def test_fog_over_one_grey_spans_its_formula(severity, level):
     # the fractal ranges from 0 to 1, so (x + a f) x / (x + a) ranges from x² / (x + a) to x
-    thickness, _ = weather.FOG[severity - 1]
+    thickness, _ = CIFAR_10_C.fog[severity - 1]
     foggy = corrupt(flat(level), "fog", severity)
     x = level / 255
     assert (np.diff(foggy.astype(int), axis=3) == 0).all()
@@ -94,7 +96,7 @@ def test_the_fractal_is_diamond_and_square(side, size):
 
 @every_severity
 def test_frost_weighs_the_image_and_the_texture(severity):
-    of_image, of_frost = weather.FROST[severity - 1]
+    of_image, of_frost = CIFAR_10_C.frost[severity - 1]
     on_black = corrupt(flat(0), "frost", severity).astype(int)
     on_grey = corrupt(flat(100), "frost", severity).astype(int)
     visible = on_grey < 255
@@ -114,7 +116,7 @@ def test_frost_is_a_crop_of_a_texture():
 
 def test_frost_weights_grow_relative_to_the_image():
     # both weights change, so the distance to the clean image need not increase, but the image's share decreases
-    ratios = [of_frost / of_image for of_image, of_frost in weather.FROST]
+    ratios = [of_frost / of_image for of_image, of_frost in CIFAR_10_C.frost]
     assert ratios == sorted(set(ratios))
 
 
@@ -124,6 +126,18 @@ def test_textures_are_the_same_when_drawn_again():
     _textures.cache_clear()
     assert np.array_equal(frost_textures(32), first)
     assert first.shape == (COUNT, 160, 160, 3) and first.dtype == np.uint8
+
+
+def test_textures_of_large_images_are_drawn_with_more_pixels(monkeypatch):
+    monkeypatch.setattr(frost_textures_module, "CANVAS", 240)
+    _texture.cache_clear()
+    coarse, fine = (np.asarray(_texture(2, scale), dtype=float) for scale in (1, 2))
+    _texture.cache_clear()
+    assert fine.shape == (480, 480, 3)
+    reduced = fine.reshape(240, 2, 240, 2, 3).mean(axis=(1, 3))
+    assert abs(reduced.mean() - coarse.mean()) < 5 and abs(fine.std() - coarse.std()) < 5
+    # the same crystals in the same places
+    assert np.corrcoef(reduced.ravel(), coarse.ravel())[0, 1] > 0.9
 
 
 def test_textures_are_of_middle_brightness_bluish_and_differ():
