@@ -236,22 +236,28 @@ def _network(name: str) -> tuple[Path, str]:
     return PACKAGE / "models" / f"{module}.py", class_name
 
 
-def class_arguments(path: Path, class_name: str) -> dict[str, bool] | None:
-    """Return the arguments of a network's class in your own file, and whether each is required, without the number of classes.
+def class_arguments(path: Path, name: str) -> dict[str, bool] | None:
+    """Return the arguments of a network's class in a file of your own, and whether each is required.
 
-    None if its class takes any arguments, or inherits them from another file. Raises ValueError if there is no such file or
-    class, or the file is not valid Python.
+    `num_classes`, which it is given if it takes it, is left out. None if the class takes any arguments, or if this file does
+    not show them: of a class that inherits them from another file, or a function that returns a network. Raises ValueError if
+    there is no such file or class, or the file is not valid Python.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}. Put it there or correct the path")
-    if class_name not in (found := [node.name for node in parse(path).body if isinstance(node, ast.ClassDef)]):
-        near = difflib.get_close_matches(class_name, found, n=1)
-        raise ValueError(
-            f"{path} has no class {class_name!r}{f'; did you mean {near[0]!r}?' if near else ''} "
-            f"Its classes: {', '.join(found) or 'none'}"
-        )
-    taken = _arguments(path, class_name)
-    return None if taken is None else {one: needed for one, needed in taken.items() if one != "num_classes"}
+    body = parse(path).body
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    if name in classes:
+        taken = _arguments(path, name)
+        return None if taken is None else {one: needed for one, needed in taken.items() if one != "num_classes"}
+    others = {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if name in others or any(_defines(node, name) for node in body):
+        return None
+    near = difflib.get_close_matches(name, classes, n=1)
+    raise ValueError(
+        f"{path} has no class {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"Its classes: {', '.join(classes) or 'none'}"
+    )
 
 
 @cache

@@ -54,8 +54,9 @@ class _LayerMethod(_DistillationMethod):
 
     @property
     def compared_layers(self) -> list[str | list[str]] | None:
-        pairs = self.layers
-        return pairs and [one if isinstance(one, str) else [one.teacher, one.student] for one in pairs]
+        if self.layers is None:
+            return None
+        return [one if isinstance(one, str) else [one.teacher, one.student] for one in self.layers]
 
 
 class NoDistillation(_DistillationMethod):

@@ -9,7 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
+from lgg.errors import NetworkError
 from lgg.files import read_tensors_metadata, sha256_of_file
+from lgg.models.own_file import code_digest
 from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
 from lgg.pipeline.config.registered import Registered, argument_problems
@@ -132,7 +134,7 @@ class _Library(_Architecture):
             known = self._known()
             yield "model", f"{library} has no network {self.model!r}{nearest(self.model, known)}"
 
-    def _known(self) -> Iterable[str]:
+    def _known(self) -> tuple[str, ...]:
         raise NotImplementedError
 
     def _is_known(self) -> bool:
@@ -205,8 +207,9 @@ class OtherNetwork(_WithClass, Registered):  # type: ignore[valid-type, misc]
         if self.own_class is None:
             return {"name": self.module, **constants, **self.arguments}
         path, name = self.own_class
-        own = {"path": path, "class": name, "digest": sha256_of(path), "arguments": dict(self.arguments)}
-        return {"name": "file", **own, "layers": self.layers, **constants}
+        own = {"path": path, "class": name, "digest": code_digest(path), "arguments": dict(self.arguments)}
+        # the network is built as the file has it
+        return {"name": "file", **own, "layers": self.layers, "stem": "standard", **constants}
 
     @property
     def layers_known(self) -> tuple[str, ...] | None:
@@ -228,8 +231,9 @@ class OtherNetwork(_WithClass, Registered):  # type: ignore[valid-type, misc]
             return
         path, name = folder / self.own_class[0], self.own_class[1]
         try:
+            code_digest(path)
             taken = registry.class_arguments(path, name)
-        except ValueError as error:
+        except (NetworkError, ValueError) as error:
             yield "class", str(error)
             return
         yield from argument_problems(name, self.arguments, taken)

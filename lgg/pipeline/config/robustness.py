@@ -130,11 +130,16 @@ class Robustness(TrainableComparison[RobustMethod], Weighted):
 
     tests: RobustnessTests = Field(default=RobustnessTests(), description="attacks and other tests")
 
+    @property
+    def network(self) -> Network:
+        """The network of the methods that are trained here, and the weights that their training starts from."""
+        return Network(self.architecture, self.weights, layers="relus")
+
     def network_of(self, name: str) -> Network:
         """Return the network of a method's row, with the weights that it has before any training here."""
         method = self.active_methods[name]
         if method.trained is None:
-            return Network(self.architecture, self.weights, layers="relus")
+            return self.network
         return Network(method.architecture or self.architecture, method.trained, layers="relus")
 
     def seeds_needed(self, name: str, seeds: Sequence[int]) -> list[int]:

@@ -23,7 +23,9 @@ def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier) -> Distil
     weight = recipe["weight"]
     if recipe["loss"] == "hinton":
         weight *= recipe["options"]["temperature"] ** 2
-    return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, recipe["layers"])
+    pairs = recipe["layers"]
+    layers = None if pairs is None else [one if isinstance(one, str) else (one[0], one[1]) for one in pairs]
+    return Distillation(teacher, losses.build(recipe["loss"], **recipe["options"]), weight, layers)
 
 
 def load_teacher(arguments: Namespace, device: torch.device) -> ImageClassifier:

@@ -11,8 +11,10 @@ import torch
 from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
+from lgg.errors import WeightsError
 from lgg.files import sha256_of_file
 from lgg.models.base import ImageClassifier
+from lgg.models.weights import load_weights
 from lgg.training import optimizers
 from lgg.training.fit import Run, fit_side_by_side
 from lgg.training.objectives import Objective
@@ -86,6 +88,25 @@ def train_and_save(
             run.checkpoints.remove()
 
 
+def load_checked(model: ImageClassifier, path: Path, digest: str, *, new_classifier: bool = False) -> dict[str, str]:
+    """Give `model` the weights in `path`, and return the name of the file and its SHA-256, for who reads the results.
+
+    Args:
+        model: gets the weights.
+        path: of a file that `lgg.models.weights.load_weights` reads.
+        digest: the SHA-256 that the file had when the jobs were planned, or "published" for weights that were downloaded since.
+        new_classifier: keep the model's own classifier, if the file has one of another number of outputs.
+
+    Raises WeightsError if the file does not fit the network, or has changed.
+    """
+    found = sha256_of_file(path)
+    if digest not in (found, "published"):
+        raise WeightsError(f"{path} has changed since the run was planned. Run the pipeline again.")
+    for line in load_weights(model, path, new_classifier=new_classifier):
+        print(line, flush=True)
+    return {"file": str(path), "sha256": found}
+
+
 class _Job:
     """What all trainings begin with and end with: device, images, and what the settings of training make of them."""
 
@@ -98,12 +119,21 @@ class _Job:
         self.device = prepare(arguments.gpus, arguments.threads)
         self.data = read_images(arguments.train, verify=True)
         self.header = read_header(arguments.train)
+        #: the file of weights that training started from, if there is one
+        self.started_from: dict[str, str] | None = None
 
     def network(
         self, architecture: Mapping[str, Any], seed: int, outputs: int | None
     ) -> tuple[dict[str, Any], ImageClassifier]:
-        """Return what `build_network` does."""
-        return build_network(architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs)
+        """Return what `build_network` does, with the weights that training starts from, if they come from a file."""
+        start = self.arguments.start
+        given = constants_of(start) | dict(architecture) if start else architecture
+        built_with, model = build_network(
+            given, self.data, self.header, seed=seed, device=self.device, outputs=outputs
+        )
+        if start:
+            self.started_from = load_checked(model, start, self.recipe["start"], new_classifier=True)
+        return built_with, model
 
     @cached_property
     def _batches(self) -> Batches:
@@ -148,4 +178,5 @@ class _Job:
             device=self.device,
             threads=self.arguments.threads,
         )
+        about |= {"started_from": self.started_from} if self.started_from else {}
         return about | ({"trained_together": self.seeds} if len(self.seeds) > 1 else {})
