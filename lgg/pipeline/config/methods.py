@@ -48,6 +48,7 @@ class TrainableMethod(Method):
     )
 
     def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
         if self.architecture is not None and self.trained is None:
             yield "architecture", "only a row that was trained elsewhere (`trained`) has an architecture of its own"
         if self.architecture is not None and self.architecture.published:

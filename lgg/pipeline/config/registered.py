@@ -19,6 +19,7 @@ class Registered(Section):
     arguments: dict[str, bool | int | float | str | None] = Field(default={}, description="arguments for its class")
 
     def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
         try:
             classes, taken = self._classes(), self._checked()
         except ValueError as error:
