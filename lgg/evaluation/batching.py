@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from lgg.data.batches import deliver, in_order
 
-#: images per batch on a CPU, and where the host takes longer than the network
+#: images of 32 × 32 pixels per batch on a CPU, and where the host takes longer than the network
 FIXED = 500
+FIXED_PIXELS = FIXED * 32 * 32  # of a batch of larger images, about
 #: images per batch of a GPU at most: they fill it, and where memory suffices batches do not depend on how much is free
 LARGEST = 5000
 #: share of a GPU's free memory that a batch may take; other jobs may use the same GPU
 SHARE = 0.5
-# images in the smaller of the two batches by which the memory of one is measured
-PROBE = 16
+# images of up to 64 × 64 pixels in the smaller of the two batches by which the memory of one is measured; of larger ones fewer
+PROBE, LEAST_PROBE, PROBE_PIXELS = 16, 4, 16 * 64 * 64
 
 #: takes the tensors of a batch (B, ...) and returns results of the same length
 Compute = Callable[..., tuple[Tensor, ...]]
@@ -28,8 +29,8 @@ _bytes_of: "WeakKeyDictionary[nn.Module, dict[tuple[object, ...], float]]" = Wea
 def choose_batch_size(model: nn.Module, images: Tensor, device: torch.device | str, *, gradients: bool = False) -> int:
     """Return how many of the images (N, H, W, 3) to process together.
 
-    It is 500 on a CPU. On a GPU it is the number that fits into half of the free memory, at most 5,000, and all batches are
-    about equal; the memory of an image is measured once per network.
+    On a CPU it is `fixed_batch_size`. On a GPU it is the number that fits into half of the free memory, at most 5,000, and
+    all batches are about equal; the memory of an image is measured once per network.
 
     Args:
         model: the network, on `device`. It is put into evaluation mode.
@@ -39,7 +40,7 @@ def choose_batch_size(model: nn.Module, images: Tensor, device: torch.device | s
     """
     device = torch.device(device)
     if device.type != "cuda":
-        return FIXED
+        return fixed_batch_size(images)
     known = _bytes_of.setdefault(model, {})
     case = (images.shape[1:], gradients)
     if case not in known:
@@ -48,6 +49,11 @@ def choose_batch_size(model: nn.Module, images: Tensor, device: torch.device | s
     free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     most = max(1, min(LARGEST, int(SHARE * free / known[case])))
     return math.ceil(len(images) / max(1, math.ceil(len(images) / most)))
+
+
+def fixed_batch_size(images: Tensor) -> int:
+    """Return 500 for images (N, H, W, 3) of up to 32 × 32 pixels; of larger ones, as many as have as many pixels in all."""
+    return max(1, min(FIXED, FIXED_PIXELS // math.prod(images.shape[1:3])))
 
 
 def batches_of(
@@ -155,10 +161,11 @@ def _on_host(result: Tensor, count: int) -> Tensor:
 def _bytes_per_image(model: nn.Module, shape: Sequence[int], device: torch.device, gradients: bool) -> float:
     """Return the memory that one more image of `shape` (H, W, 3) in a batch takes on a GPU."""
     model.eval()
-    small, large = (_peak(model, count, shape, device, gradients) for count in (PROBE, 2 * PROBE))
     height, width, channels = shape
+    count = max(LEAST_PROBE, min(PROBE, PROBE_PIXELS // (height * width)))
+    small, large = (_peak(model, images, shape, device, gradients) for images in (count, 2 * count))
     # next to the network's own, a dozen tensors of the size of the images: noise, limits of a ball, what is made of them
-    return max(0, large - small) / PROBE + 12 * 4 * height * width * channels
+    return max(0, large - small) / count + 12 * 4 * height * width * channels
 
 
 def _peak(model: nn.Module, count: int, shape: Sequence[int], device: torch.device, gradients: bool) -> int:

@@ -39,11 +39,17 @@ def features(
         raise ValueError(f"the network has no layer {layer!r}; it has {', '.join(model.layers)}")
     model.eval()
 
+    def chosen(batch: Tensor) -> Tensor:
+        if layer is not None:
+            found: Tensor = model(batch, return_representations=True)[1][model.layers.index(layer)]
+            return found
+        output: Tensor = model(batch)  # without holding representations, of which a deep network has many
+        return output
+
     def shown(batch: Tensor) -> tuple[Tensor]:
         with torch.inference_mode():
-            output, representations = model(batch, return_representations=True)
-            chosen = output if layer is None else representations[model.layers.index(layer)]
-            return (unit_rows(chosen) if unit_length else chosen.flatten(1).float(),)
+            x = chosen(batch)
+            return (unit_rows(x) if unit_length else x.flatten(1).float(),)
 
     size = batch_size or choose_batch_size(model, images, device)
     (found,) = gather(shown, zip(in_order(images, size, device)), len(images))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lgg.attacks import Form, add_noise, loss_gradient
 from lgg.data.batches import deliver, in_order
 from lgg.evaluation.accuracy import classes, predict
-from lgg.evaluation.batching import FIXED, Compute, batches_of, choose_batch_size, gather
+from lgg.evaluation.batching import Compute, batches_of, choose_batch_size, fixed_batch_size, gather
 from lgg.models.base import ImageClassifier
 
 #: takes a network, images (B, 3, H, W) in [0, 1] and labels (B,); returns attacked images in pixel units
@@ -141,7 +141,7 @@ def predict_with_dropout(
     *,
     rate: float,
     seed: int,
-    batch_size: int = FIXED,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return the predictions of a network with dropout of `rate` after each of its blocks.
@@ -154,7 +154,7 @@ def predict_with_dropout(
     """
     model.eval()
     with _dropout_after_blocks(model, rate, seed) as generators:
-        batches = zip(in_order(images, batch_size, device))
+        batches = zip(in_order(images, batch_size or fixed_batch_size(images), device))
         (found,) = gather(lambda batch: (classes(model, batch),), batches, len(images), generators=generators)
     return found
 
@@ -209,7 +209,7 @@ def deepfool_norms(
     steps: int = 50,
     candidates: int = 10,
     overshoot: float = 0.02,
-    batch_size: int = FIXED,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return ‖r‖₂ / ‖image‖₂ of the perturbation r that DeepFool finds, (N,) float32 on the CPU, in pixel units.
@@ -225,7 +225,7 @@ def deepfool_norms(
         candidates: number of most likely classes considered.
         overshoot: factor by which the perturbation is extended to cross the decision boundary.
         batch_size: number of images attacked together; it affects the values only by rounding. A batch takes as many steps
-            as its most robust image, so large ones are no faster.
+            as its most robust image, so large ones are no faster; None is `fixed_batch_size`.
         device: device of the network.
 
     Requires the package foolbox (ImportError without it).
@@ -235,7 +235,7 @@ def deepfool_norms(
     from foolbox.attacks.deepfool import L2DeepFoolAttack
     from foolbox.models.pytorch import PyTorchModel
 
-    labels = labels.cpu()
+    labels, batch_size = labels.cpu(), batch_size or fixed_batch_size(images)
     right = (predict(model, images, batch_size=batch_size, device=device) == labels).nonzero()[:, 0]
     # otherwise foolbox would accumulate gradients of the weights
     frozen = copy.deepcopy(model).requires_grad_(False)

@@ -80,6 +80,8 @@ def prepare_case(
 
     def drawn(key: str) -> Labelled:
         chosen = draw_evenly(data.labels, settings[key], settings["seed"], f"robustness.tests.{key}")
+        if len(chosen) == len(data.labels):
+            return whole  # without a copy, which may not fit into memory
         positions = torch.from_numpy(chosen)
         return Labelled(whole.images[positions], whole.labels[positions])
 

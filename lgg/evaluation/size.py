@@ -1,9 +1,12 @@
-"""The size of a network: number of parameters, operations per image, shapes of its blocks."""
+"""The size of a network: number of parameters, operations per image, shapes on the way through it."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from lgg.models.base import ImageClassifier
 
@@ -17,33 +20,54 @@ def count_parameters(model: ImageClassifier) -> int:
 
 
 def count_operations(model: ImageClassifier, side: int = 32) -> int:
-    """Return the number of multiply-accumulate operations of convolutions and linear layers for one image of side `side`."""
-    operations = 0
+    """Return the number of multiply-accumulate operations for one image of side `side`.
 
-    def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal operations
-        weight = module.weight
-        # each output value is a sum over one filter or matrix row
-        operations += output[0].numel() * weight[0].numel()  # type: ignore[index]
+    Those of convolutions, linear layers, attention and other products of matrices; what adds or scales counts nothing.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), _attention_as_products():
+        model(_blank(model, side))
+    return int(counter.get_total_flops()) // 2  # a multiplication and an addition each
 
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+
+@contextmanager
+def _attention_as_products() -> Iterator[None]:
+    """Let PyTorch compute attention by products of matrices, which are counted, where it has a kernel of its own."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad():
-            model(torch.zeros(1, 3, side, side, device=next(model.parameters()).device))
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
-        for hook in hooks:
-            hook.remove()
-    return operations
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def block_shapes(model: "PreActResNet18", side: int = 32) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the name and the output shape, without the batch axis, of each step of Figure 1 for one image of side `side`."""
-    steps = [("image", torch.zeros(1, 3, side, side))]
+def step_shapes(model: ImageClassifier, side: int = 32) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the name and the output shape, without the batch axis, of each step of Figure 1 for one image of side `side`.
+
+    The steps of the pre-activation ResNet18 are its blocks and what is around them, those of other networks their
+    representations between image and logits. `model` is in evaluation mode.
+    """
+    from lgg.models.preact_resnet import PreActResNet18
+
+    image = _blank(model, side)
     with torch.no_grad():
-        steps.append(("conv", model.conv(steps[-1][1])))
-        for number, block in enumerate(model.blocks, start=1):
-            steps.append((f"block {number}", block(steps[-1][1])[0]))
-        steps.append(("pooling", steps[-1][1].mean(dim=(2, 3))))
-        steps.append(("linear", model.classifier(steps[-1][1])))
+        if isinstance(model, PreActResNet18):
+            steps = _block_outputs(model, image)
+        else:
+            logits, representations = model(image, return_representations=True)
+            steps = [("image", image), *zip(model.layers, representations, strict=True), ("logits", logits)]
     return [(name, tuple(output.shape[1:])) for name, output in steps]
+
+
+def _block_outputs(model: "PreActResNet18", image: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    steps = [("image", image), ("conv", model.conv(image))]
+    for number, block in enumerate(model.blocks, start=1):
+        steps.append((f"block {number}", block(steps[-1][1])[0]))
+    steps.append(("pooling", steps[-1][1].mean(dim=(2, 3))))
+    if model.bottleneck is not None:
+        steps.append(("bottleneck", model.bottleneck(steps[-1][1])))
+    return [*steps, ("linear", model.classifier(steps[-1][1]))]
+
+
+def _blank(model: ImageClassifier, side: int) -> torch.Tensor:
+    return torch.zeros(1, 3, side, side, device=model.mean.device)

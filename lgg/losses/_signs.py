@@ -9,7 +9,7 @@ from lgg.errors import SignedRepresentations
 
 
 def layer_name(representations: Sequence[Tensor], place: int) -> str:
-    """Return a layer's name for messages: its name if `lgg.tap` collected it, else its position from 0."""
+    """Return a layer's name for messages if `representations` has `layers`, as a `lgg.tap` has, else its position from 0."""
     names = getattr(representations, "layers", None)
     return f"layer {place if names is None else repr(names[place])}"
 

@@ -57,7 +57,7 @@ def draw_depths(shown: Mapping[str, Any]) -> Figure:
     panels = zip(axes.flat, depths.items(), graphs, lay_out(graphs, len(classes)), strict=False)
     for axis, (name, depth), edges, points in panels:
         _draw_graph(axis, points, edges, classes)
-        axis.set_title(name)
+        axis.set_title(as_text(name, 20))
         axis.set_xlabel(_described(depth["label_variation"]))
     _add_legend(figure, classes)
     return figure
@@ -82,7 +82,7 @@ def animate_depths(shown: Mapping[str, Any]) -> tuple[Figure, Callable[[Moment],
         axis.clear()
         points = (1 - share) * layouts[depth] + share * layouts[after]
         _draw_graph(axis, points, between(graphs[depth], graphs[after], share), classes)
-        axis.set_title(names[depth] if share < 0.5 else names[after])
+        axis.set_title(as_text(names[depth] if share < 0.5 else names[after]))
         axis.set_xlabel(_described((1 - share) * variations[depth] + share * variations[after]))
 
     draw((0, 0.0))

@@ -1,9 +1,11 @@
 """Figures 1 and 2: the reference network, and latent geometry graphs at three depths."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -14,6 +16,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as MatplotlibPath
 
 from lgg.reporting.figures import CLASS_WIDTH, MARKERS, PAGE_WIDTH, PALETTE, as_text, columns_for, set_style
+
+# of Figure 1: sizes of a step, in the axis' units and inches, and how many are side by side
+BOX, GAP, BETWEEN_ROWS, ROW_HEIGHT = 1.0, 0.5, 1.6, 1.35
+STEPS_ABREAST, LONG_NAMES_ABREAST, MOST_STEPS = 12, 7, 48
+SHORT_NAME, LONG_NAME = 7, 11  # characters of a line
 
 
 def draw_graphs(shown: Mapping[str, Any]) -> Figure:
@@ -28,7 +35,7 @@ def draw_graphs(shown: Mapping[str, Any]) -> Figure:
     names = list(dict.fromkeys(shown["classes"]))
     for axis, (depth, graph) in zip(axes, graphs.items(), strict=True):
         _draw_graph(axis, graph, [names.index(name) for name in shown["classes"]])
-        axis.set_title(f"{depth} ({graph['dimensions']:,} dimensions)")
+        axis.set_title(as_text(f"{depth} ({graph['dimensions']:,} dimensions)"))
         axis.set_xlabel(f"label variation {graph['label_variation']:.2f}")
     written = [as_text(name, CLASS_WIDTH, lines=1) for name in names]
     handles = [
@@ -59,7 +66,7 @@ def draw_label_variation(label_variation: Mapping[str, Sequence[float]]) -> Figu
     set_style()
     draws = len(next(iter(label_variation.values())))
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 2.8))
-    frame = pd.DataFrame(label_variation)
+    frame = pd.DataFrame({as_text(depth, 16): values for depth, values in label_variation.items()})
     sns.boxplot(frame, ax=left, color="0.9", width=0.5, showfliers=False, linewidth=0.8)
     sns.stripplot(frame, ax=left, size=2.5, alpha=0.6, jitter=0.2, palette=PALETTE[: frame.shape[1]])
     left.set_ylabel("normalised label variation")
@@ -76,34 +83,77 @@ def draw_label_variation(label_variation: Mapping[str, Sequence[float]]) -> Figu
     return figure
 
 
-def draw_blocks(steps: Sequence[tuple[str, Sequence[int]]]) -> Figure:
-    """Return Figure 1: a residual network step by step, as `lgg.evaluation.size.block_shapes` gives it.
+def draw_steps(steps: Sequence[tuple[str, Sequence[int]]]) -> Figure:
+    """Return Figure 1: a network step by step, as `lgg.evaluation.size.step_shapes` gives it.
 
-    `steps` holds (name, output shape); those whose name begins with "block" are residual blocks.
+    `steps` holds (name, output shape); "block 1", "block 2" … are residual blocks. Of more than 48 steps some are drawn, at
+    equal distances, the first and the last among them.
     """
     set_style()
-    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 1.35))
-    width, gap, height = 1.0, 0.5, 1.0
-    for index, (name, shape) in enumerate(steps):
-        left = index * (width + gap)
-        residual = name.startswith("block")
-        color = PALETTE[0] if residual else PALETTE[7]
-        box = "round,pad=0.02,rounding_size=0.1"
-        axis.add_patch(
-            FancyBboxPatch((left, 0), width, height, boxstyle=box, facecolor=(*color, 0.25), edgecolor=color)
-        )
-        axis.text(left + width / 2, 0.66, name, ha="center", va="center", fontsize=6.5, weight="bold")
-        channels, *size = map(str, shape)
-        text = "\n".join([channels + " ×" if size else channels, *(["×".join(size)] if size else [])])
-        axis.text(left + width / 2, 0.3, text, ha="center", va="center", fontsize=6)
-        if index:
-            _arrow(axis, [(left - gap, 0.5), (left, 0.5)])
+    shown = [steps[place] for place in np.linspace(0, len(steps) - 1, min(len(steps), MOST_STEPS)).round().astype(int)]
+    titles = [_in_lines(name) for name, _ in shown]
+    longest = max(len(line) for title in titles for line in title.split("\n"))
+    columns = min(len(shown), STEPS_ABREAST if longest <= SHORT_NAME else LONG_NAMES_ABREAST)
+    rows = -(-len(shown) // columns)
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, ROW_HEIGHT * rows))
+    for index, ((name, shape), title) in enumerate(zip(shown, titles, strict=True)):
+        row, column = divmod(index, columns)
+        left, bottom = column * (BOX + GAP), -row * BETWEEN_ROWS
+        residual = re.fullmatch(r"block \d+", name) is not None
+        _draw_step(axis, left, bottom, title, shape, PALETTE[0] if residual else PALETTE[7])
+        middle = bottom + 0.5
+        if column:
+            _arrow(axis, [(left - GAP, middle), (left, middle)])
+        elif row:
+            _arrow(axis, _to_next_row((columns - 1) * (BOX + GAP) + BOX, middle + BETWEEN_ROWS, middle))
         if residual:
-            before, after = left - 0.35 * gap, left + width + 0.35 * gap
-            _arrow(axis, [(before, 0.5), (before, 1.3), (after, 1.3), (after, 0.5)])
-    axis.set(xlim=(-0.1, len(steps) * (width + gap) - gap + 0.1), ylim=(-0.15, 1.45))
+            before, after = left - 0.35 * GAP, left + BOX + 0.35 * GAP
+            _arrow(axis, [(before, middle), (before, bottom + 1.3), (after, bottom + 1.3), (after, middle)])
+    margin = 0.1 if rows == 1 else 0.4 * GAP
+    top, bottom = 1.45, -0.15 - (rows - 1) * BETWEEN_ROWS
+    axis.set(xlim=(-margin, columns * (BOX + GAP) - GAP + margin), ylim=(bottom, top))
     axis.set_axis_off()
     return figure
+
+
+def _in_lines(name: str) -> str:
+    """Return a layer's name on lines that fit into a box, broken at dots where it is too long; its last three lines."""
+    if len(name) <= LONG_NAME:
+        return as_text(name, LONG_NAME, lines=1)
+    lines = [""]
+    for part in name.split("."):
+        joined = f"{lines[-1]}.{part}" if lines[-1] else part
+        lines = [*lines[:-1], joined] if len(joined) <= LONG_NAME else [*lines, part]
+    lines = [line for line in lines if line]
+    # the end of a name distinguishes layers more than its beginning
+    return "\n".join(as_text(line, LONG_NAME, lines=1) for line in lines[-3:])
+
+
+def _draw_step(
+    axis: Axes, left: float, bottom: float, title: str, shape: Sequence[int], color: tuple[float, float, float]
+) -> None:
+    box = "round,pad=0.02,rounding_size=0.1"
+    axis.add_patch(FancyBboxPatch((left, bottom), BOX, 1.0, boxstyle=box, facecolor=(*color, 0.25), edgecolor=color))
+    lines = title.count("\n") + 1
+    at: dict[str, Any] = {"ha": "center", "va": "center"}
+    axis.text(left + BOX / 2, bottom + (0.66 if lines == 1 else 0.7), title, fontsize=6.5, weight="bold", **at)
+    channels, *size = map(str, shape)
+    text = "\n".join([channels + " ×" if size else channels, *(["×".join(size)] if size else [])])
+    axis.text(left + BOX / 2, bottom + (0.3 if lines == 1 else 0.22), text, fontsize=6, **at)
+
+
+def _to_next_row(right: float, above: float, below: float) -> list[tuple[float, float]]:
+    """Return the corners of the arrow from the right end of a row, whose middle is at `above`, to the start of the next."""
+    between = (above + below) / 2
+    aside = 0.3 * GAP
+    return [
+        (right, above),
+        (right + aside, above),
+        (right + aside, between),
+        (-aside, between),
+        (-aside, below),
+        (0, below),
+    ]
 
 
 def _arrow(axis: Axes, corners: Sequence[tuple[float, float]]) -> None:

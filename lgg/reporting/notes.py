@@ -1,6 +1,7 @@
 """Notes below tables: what was trained for how long, on what corruption errors were measured, what the data are."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -11,27 +12,73 @@ def data_notes(notes: Iterable[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(note for split in notes for note in split))
 
 
+#: names of augmentations in sentences
+AUGMENTATIONS = {
+    "none": "without augmentation",
+    "crop_and_flip": "randomly cropped and mirrored",
+    "random_resized_crop": "randomly cropped, resized and mirrored",
+    "trivial_augment": "randomly cropped, mirrored and changed by TrivialAugment",
+}
+#: what a network's name in a table leaves out: the two names that come first, what is compared of it, and what images decide
+NOT_NAMED = {
+    "name",
+    "model",
+    "path",
+    "class",
+    "digest",
+    "arguments",
+    "layers",
+    "mean",
+    "std",
+    "num_classes",
+    "image_size",
+}
+
+
 def training_note(trained: Mapping[str, Any], images: int) -> str:
-    """Return a sentence on what was trained for how long.
+    """Return a sentence on what was trained for how long, and one on what was trained elsewhere, each where there is any.
 
     Args:
-        trained: `architectures` (each with its `name` and what it was built with), `epochs`, `batch_size` and
-            `augmentation`, as the recipes of tables have them.
+        trained: `architectures` (each with its `name` and what it was built with; those trained here, perhaps none),
+            `epochs`, `batch_size` and `augmentation`, as the recipes of tables have them; `elsewhere`, labels of rows, may be
+            missing.
         images: number of training images.
     """
-    networks = " and ".join(map(network_name, trained["architectures"]))
-    epochs = "1 epoch" if trained["epochs"] == 1 else f"{trained['epochs']:,} epochs"
-    augmentation = {"none": "without augmentation", "crop_and_flip": "randomly cropped and mirrored"}
-    return (
-        f"Trained here: {networks}, {epochs} of {images:,} images in batches of {trained['batch_size']}, "
-        f"{augmentation[trained['augmentation']]}."
-    )
+    notes = []
+    if trained["architectures"]:
+        networks = " and ".join(dict.fromkeys(map(network_name, trained["architectures"])))
+        epochs = "1 epoch" if trained["epochs"] == 1 else f"{trained['epochs']:,} epochs"
+        notes.append(
+            f"Trained here: {networks}, {epochs} of {images:,} images in batches of {trained['batch_size']}, "
+            f"{AUGMENTATIONS[trained['augmentation']]}."
+        )
+    if trained.get("elsewhere"):
+        notes.append(f"Trained elsewhere: {', '.join(trained['elsewhere'])}.")
+    return " ".join(notes)
 
 
 def network_name(architecture: Mapping[str, Any]) -> str:
-    """Return a network's name and what it was built with, e.g. "wide_resnet (depth 28, width 0.5)"."""
-    options = ", ".join(f"{key} {_option(value)}" for key, value in architecture.items() if key != "name")
-    return f"{architecture['name']} ({options})" if options else str(architecture["name"])
+    """Return a network's name and what it was built with.
+
+    Such as "wide_resnet (depth 28, width 0.5)", "torchvision resnet18 (small stem)" or, of a class in a file of your own,
+    "Net of nets.py (blocks 3)".
+    """
+    kind = architecture["name"]
+    name = str(kind)
+    if kind in ("torchvision", "timm"):
+        name = f"{kind} {architecture['model']}"
+    elif kind == "file":
+        name = f"{architecture['class']} of {PurePath(architecture['path']).name}"
+    options = {
+        **architecture.get("arguments", {}),
+        **{key: architecture[key] for key in architecture if key not in NOT_NAMED},
+    }
+    stem = options.pop("stem", None)
+    parts = [
+        *(["small stem"] if stem == "small" else []),
+        *(f"{key} {_option(value)}" for key, value in options.items()),
+    ]
+    return f"{name} ({', '.join(parts)})" if parts else name
 
 
 def _option(value: Any) -> str:

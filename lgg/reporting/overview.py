@@ -8,6 +8,8 @@ from typing import Any
 from lgg.files import read_json, write_text
 from lgg.reporting.job_times import read_jobs
 
+USUAL_SIDE = 32  # pixels of an image where nothing else is stated
+
 
 def write(folder: Path) -> None:
     """Write `folder`/overview.rst from provenance.json and the benchmarks of the run in `folder`."""
@@ -30,7 +32,7 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
     code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
     fields = {
         "Seeds": seeds_in_words(configuration),
-        "Data": "; ".join([configuration["data"]["source"], *map(_split, provenance["data"].items())]),
+        "Data": "; ".join([_source(configuration["data"]), *map(_split, provenance["data"].items())]),
         "Images": "; ".join(_notes(provenance)),
         "Code": code + (", with changes that were not committed" if git["uncommitted_changes"] else ""),
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {machine['system']}",
@@ -51,9 +53,16 @@ def seeds_in_words(configuration: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}{len(seeds)} ({', '.join(map(str, seeds))})" for name, seeds in parts.items())
 
 
+def _source(data: Mapping[str, Any]) -> str:
+    """Return where images are from: a source, and of torchvision's data sets the name."""
+    return " ".join(filter(None, [data["source"], data.get("dataset")]))
+
+
 def _split(entry: tuple[str, Mapping[str, Any]]) -> str:
     name, header = entry
-    return f"{header['shape'][0]:,} {name} images of {len(header['classes'])} classes, SHA-256 {header['sha256'][:12]}…"
+    count, side = header["shape"][:2]
+    size = "" if side == USUAL_SIDE else f", {side} × {side} pixels"
+    return f"{count:,} {name} images of {len(header['classes'])} classes{size}, SHA-256 {header['sha256'][:12]}…"
 
 
 def _notes(provenance: Mapping[str, Any]) -> list[str]:

@@ -66,13 +66,17 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
 
     At the top is σ with p = 2, whose change from layer to layer the regularizer penalises; below it the share of the
     graph's weights between classes, which does not depend on their scale. If there are many epochs, the first, the last and
-    some in between are drawn, more of them at the start, where more happens.
+    some in between are drawn, more of them at the start, where more happens. A method that was trained elsewhere, of which
+    there is epoch 0 alone, is left out, unless all are: then the one line of each is of the trained network.
 
     Args:
         variation: `method` (label), `seed`, `epoch` (0 for the initialisation), `layer` from 1, and the columns of `SCALES`.
         methods: labels in the order of the tables.
     """
     set_style()
+    trained_here = variation.groupby("method")["epoch"].transform("max") > 0
+    elsewhere = not trained_here.any()
+    variation = variation if elsewhere else variation[trained_here]
     present = [method for method in methods if method in set(variation["method"])]
     epochs = _some(sorted(variation["epoch"].unique()))
     colors = dict(zip(epochs, sns.color_palette("viridis_r", len(epochs)), strict=True))
@@ -86,16 +90,16 @@ def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Fig
                 line = means[name].xs(epoch, level="epoch")
                 axes[row, column].plot(line.index, line, color=colors[epoch], linewidth=1.2, marker=".", markersize=3)
         axes[0, column].set_title(as_text(method, max(10, 75 // len(present)), lines=4))
-        axes[-1, column].set_xlabel("ReLU, from the input")
+        axes[-1, column].set_xlabel("layer, from the input")
     for row, heading in enumerate(SCALES.values()):
         axes[row, 0].set_ylabel(heading)
     axes[0, 0].set_yscale("log")
     figure.legend(
-        handles=[Line2D([], [], color=colors[epoch], label=_epoch(epoch)) for epoch in epochs],
+        handles=[Line2D([], [], color=colors[epoch], label=_epoch(epoch, elsewhere)) for epoch in epochs],
         loc="outside lower center",
         ncols=len(epochs),
         frameon=False,
-        title=f"mean over {seeds_in_words(variation, 'method')}; epochs trained",
+        title=f"mean over {seeds_in_words(variation, 'method')}" + ("" if elsewhere else "; epochs trained"),
     )
     sns.despine(figure)
     return figure
@@ -109,5 +113,7 @@ def _some(epochs: Sequence[int]) -> list[int]:
     return [epochs[place] for place in np.unique(places)]
 
 
-def _epoch(number: int) -> str:
+def _epoch(number: int, elsewhere: bool) -> str:
+    if elsewhere:
+        return "trained elsewhere"
     return str(number) if number else "none"

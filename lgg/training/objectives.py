@@ -4,7 +4,7 @@ The factors λ, γ and T² are applied here; the losses themselves are unweighte
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +54,17 @@ class Layered(Protocol):
 #: logits (B, C) and representations, each (B, ...)
 LogitsAndLayers = tuple[Tensor, list[Tensor]]
 
+#: layers to compare: a name that both networks have, or the names of a teacher's layer and of a student's
+LayerPair = str | Sequence[str]
+
+
+class NamedLayers(list[Tensor]):
+    """A list of representations with the names of their `layers`, as `lgg.tap` gives, for messages of the losses."""
+
+    def __init__(self, representations: Iterable[Tensor], layers: Iterable[str]) -> None:
+        super().__init__(representations)
+        self.layers = tuple(layers)
+
 
 class CrossEntropy:
     """L = L_task, the cross-entropy of the logits."""
@@ -78,16 +89,20 @@ class Distillation:
         teacher: a trained network; it is set to evaluation mode.
         criterion: the distillation loss, a module that returns an unweighted scalar.
         weight: λ, including Hinton's T².
-        layers: names of the representations to compare; None compares all.
+        layers: the representations to compare, each by a name that both networks have or by a pair of names, the teacher's
+            and the student's; None compares all in order.
+
+    Raises ValueError for an entry of `layers` that is neither; a call raises it for a layer that a network does not have, and
+    if all representations are to be compared but one network has more than the other.
     """
 
     def __init__(
-        self, teacher: ImageClassifier, criterion: nn.Module, weight: float, layers: Sequence[str] | None = None
+        self, teacher: ImageClassifier, criterion: nn.Module, weight: float, layers: Sequence[LayerPair] | None = None
     ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.criterion = criterion
         self.weight = weight
-        self.layers = layers
+        self.pairs = None if layers is None else [layer_pair(layer) for layer in layers]
         self.parameters = inspect.signature(criterion.forward).parameters
 
     def __call__(self, model: ImageClassifier, images: Tensor, labels: Tensor) -> Step:
@@ -102,11 +117,14 @@ class Distillation:
     def compare(self, model: Layered, student: LogitsAndLayers, teacher: LogitsAndLayers, labels: Tensor) -> Step:
         """Return the loss of a student's outputs for one batch, given the teacher's; `model` names the layers."""
         (logits, representations), (teacher_logits, teacher_representations) = student, teacher
+        if self.pairs is None and {"student_representations", "teacher_representations"} <= self.parameters.keys():
+            check_equally_many(self.teacher.layers, model.layers)
+        theirs, ours = (None if self.pairs is None else [pair[side] for pair in self.pairs] for side in (0, 1))
         available = {
             "student_logits": logits,
             "teacher_logits": teacher_logits,
-            "student_representations": select_layers(model, representations, self.layers),
-            "teacher_representations": select_layers(self.teacher, teacher_representations, self.layers),
+            "student_representations": select_layers(model, representations, ours, "student"),
+            "teacher_representations": select_layers(self.teacher, teacher_representations, theirs, "teacher"),
             "labels": labels,
         }
         task = F.cross_entropy(logits.float(), labels)
@@ -154,7 +172,7 @@ class Robust:
         logits, representations = model(images, return_representations=True)
         task = F.cross_entropy(logits.float(), labels)
         loss, parts = task, {"task": task}
-        outputs = Outputs(model, images, labels, logits, representations)
+        outputs = Outputs(model, images, labels, logits, NamedLayers(representations, model.layers))
         for defence in self.with_terms:
             term = defence.term(outputs)
             if term is not None:
@@ -186,14 +204,34 @@ def _check_name(name: str, parts: Mapping[str, Tensor]) -> None:
         )
 
 
-def select_layers(model: Layered, representations: Sequence[Tensor], layers: Sequence[str] | None) -> list[Tensor]:
-    """Return the representations of `layers`, in that order; all if `layers` is None.
+def layer_pair(layer: LayerPair) -> tuple[str, str]:
+    """Return the names of a teacher's layer and of a student's; ValueError unless `layer` is a name or two of them."""
+    if isinstance(layer, str):
+        return layer, layer
+    if len(layer) != 2 or not all(isinstance(name, str) for name in layer):
+        raise ValueError(f"layers are names, or pairs of a teacher's layer and a student's, not {layer!r}")
+    return layer[0], layer[1]
+
+
+def check_equally_many(teacher: Sequence[str], student: Sequence[str]) -> None:
+    """Raise ValueError if a teacher and a student list different numbers of layers, which cannot be compared in order."""
+    if len(teacher) != len(student):
+        raise ValueError(
+            f"the teacher has {len(teacher)} representations ({', '.join(teacher)}), the student {len(student)} "
+            f"({', '.join(student)}): name pairs of layers to compare, the teacher's and the student's"
+        )
+
+
+def select_layers(
+    model: Layered, representations: Sequence[Tensor], layers: Sequence[str] | None, role: str = "network"
+) -> NamedLayers:
+    """Return the representations of `layers`, in that order; all if `layers` is None. `role` is for messages.
 
     Raises ValueError for a layer that the model does not have.
     """
     if layers is None:
-        return list(representations)
+        return NamedLayers(representations, model.layers)
     unknown = [layer for layer in layers if layer not in model.layers]
     if unknown:
-        raise ValueError(f"the network has no layer {unknown[0]!r}; it has {', '.join(model.layers)}")
-    return [representations[model.layers.index(layer)] for layer in layers]
+        raise ValueError(f"the {role} has no layer {unknown[0]!r}; it has {', '.join(model.layers)}")
+    return NamedLayers((representations[model.layers.index(layer)] for layer in layers), layers)

@@ -223,8 +223,10 @@ def pictures(count, side=32):
     return torch.empty((count, side, side, 3), dtype=torch.uint8)
 
 
-def test_batches_of_a_cpu_are_of_a_fixed_size():
-    assert choose_batch_size(nn.Identity(), pictures(3), "cpu", gradients=True) == FIXED == 500
+@pytest.mark.parametrize(("side", "size"), [(8, 500), (32, 500), (64, 125), (96, 55), (224, 10), (1024, 1)])
+def test_batches_of_a_cpu_are_of_a_fixed_size_with_as_many_pixels_for_large_images(side, size):
+    assert choose_batch_size(nn.Identity(), pictures(3, side), "cpu", gradients=True) == size
+    assert FIXED == 500
 
 
 @pytest.mark.parametrize(("free", "count"), [(10**9, 10_000), (10**10, 10_000), (3 * 10**8, 50_000), (10**9, 7)])

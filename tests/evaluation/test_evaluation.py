@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lgg import models
-from lgg.errors import DataError
+from lgg.errors import DataError, SignedRepresentations
 from lgg.evaluation.accuracy import agreement_percent, error_percent, predict
-from lgg.evaluation.geometry import DEPTHS, describe_graph, draw_images, representations_at_depths
-from lgg.evaluation.size import block_shapes, count_operations, count_parameters
+from lgg.evaluation.geometry import depth_graph, describe_graph, draw_images, main_depths, representations_at_depths
+from lgg.evaluation.size import count_operations, count_parameters, step_shapes
 from lgg.graph import normalized_label_variation, similarity_graph
+from lgg.models.base import ImageClassifier
 
 
 def test_predictions_do_not_depend_on_the_batch_size():
@@ -38,12 +41,94 @@ def test_operations_by_hand():
     assert count_parameters(model) == sum(parameter.numel() for parameter in model.parameters())
 
 
+class OfAttention(ImageClassifier):
+    """Two heads on four pixels, a mean that can be negative, and a classifier."""
+
+    layers = ("tokens", "mean")
+
+    def __init__(self, fast):
+        super().__init__([0.5] * 3, [0.25] * 3)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True) if fast else None
+        self.mixed, self.classifier = nn.Linear(6, 18), nn.Linear(6, 5)
+
+    def _compute(self, x):
+        tokens = x.flatten(2).transpose(1, 2).repeat(1, 1, 2)
+        if self.attention is not None:
+            found, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        else:
+            heads = self.mixed(tokens).unflatten(2, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+            found = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        mean = found.mean(dim=1)
+        return self.classifier(mean), [found, mean]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_operations_of_attention_by_hand(fast):
+    """Queries, keys and values of four tokens of six, scores and sums of two heads of three, in one case an output layer."""
+    model = OfAttention(fast).eval()
+    projections, products, output = 4 * 6 * 18, 2 * (4 * 4 * 3) * 2, (4 * 6 * 6 if fast else 0)
+    assert count_operations(model, side=2) == projections + products + output + 6 * 5
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_block_shapes_are_those_of_the_paper_at_full_width():
-    steps = dict(block_shapes(models.build("preact_resnet18", num_classes=10, base_width=64)))
+    steps = dict(step_shapes(models.build("preact_resnet18", num_classes=10, base_width=64).eval()))
     assert list(steps) == ["image", "conv", *(f"block {number}" for number in range(1, 9)), "pooling", "linear"]
     assert steps["image"] == (3, 32, 32)
     assert steps["block 4"] == (128, 16, 16)
     assert steps["pooling"] == (512,)
+
+
+def test_steps_of_other_networks_are_their_representations():
+    model = models.build("wide_resnet", num_classes=7, depth=10, width=0.5).eval()
+    steps = [
+        ("image", (3, 64, 64)),
+        ("stage1", (8, 64, 64)),
+        ("stage2", (16, 32, 32)),
+        ("pool", (32,)),
+        ("logits", (7,)),
+    ]
+    assert step_shapes(model, side=64) == steps
+
+
+def test_depths_of_other_networks_are_their_representations():
+    torch.manual_seed(0)
+    model = models.build("wide_resnet", num_classes=4, depth=10, width=0.5).eval()
+    pixels = torch.randint(256, (3, 16, 16, 3), dtype=torch.uint8)
+    depths = representations_at_depths(model, pixels)
+    assert list(depths) == ["image", "stage1", "stage2", "pool"]
+    assert main_depths(list(depths)) == ["image", "stage1", "pool"]
+    for name, x in zip(model.layers, model(depths["image"], return_representations=True)[1], strict=True):
+        torch.testing.assert_close(depths[name], x)
+
+
+class OfManyLayers(ImageClassifier):
+    layers = tuple(f"layer{number}" for number in range(50))
+
+    def _compute(self, x):
+        maps = [x.abs() * number for number in range(50)]
+        return x.mean(dim=(2, 3)), maps
+
+
+def test_of_many_layers_some_are_depths_and_the_last_is_pooled():
+    depths = representations_at_depths(
+        OfManyLayers([0.5] * 3, [0.25] * 3), torch.zeros((2, 4, 4, 3), dtype=torch.uint8)
+    )
+    names = list(depths)
+    assert (len(names), names[:2], names[-2:]) == (22, ["image", "layer0"], ["layer49", "pooling"])
+    torch.testing.assert_close(depths["pooling"], depths["layer49"].mean(dim=(2, 3)))
+    assert main_depths(names) == ["image", names[10], "pooling"]
+    assert main_depths(["image", "only"]) == ["image", "only"]
+
+
+def test_a_cosine_graph_of_negative_values_is_refused_and_a_kernel_s_is_not():
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(SignedRepresentations, match=r"'tokens' has negative values.*geometry.similarity to rbf"):
+        depth_graph(x, "tokens", k=3)
+    graph = depth_graph(x, "tokens", k=5, similarity="rbf")
+    distances = torch.cdist(x, x)
+    mean = distances.sum() / 30
+    torch.testing.assert_close(graph, torch.exp(-2 * distances / mean) * (1 - torch.eye(6)), rtol=1e-4, atol=1e-5)
 
 
 def test_block_4_of_figure_2_is_the_relu_of_that_blocks_output():
@@ -51,7 +136,7 @@ def test_block_4_of_figure_2_is_the_relu_of_that_blocks_output():
     model = models.build("preact_resnet18", num_classes=4, base_width=8).eval()
     pixels = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8)
     depths = representations_at_depths(model, pixels)
-    assert [name for name in depths if name in DEPTHS] == list(DEPTHS)
+    assert main_depths(list(depths)) == ["image", "block 4", "pooling"]
     assert list(depths) == ["image", *(f"block {block}" for block in range(1, 9)), "pooling"]
     images = pixels.permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(depths["image"], images)
@@ -89,8 +174,8 @@ def test_impossible_draws_are_refused(classes, images_per_class):
 def test_the_description_of_a_graph_matches_it():
     x = torch.rand(12, 7, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(12) % 3
-    graph = describe_graph(x, labels, k=3)
     adjacency = similarity_graph(x, k=3)
+    graph = describe_graph(x, adjacency, labels)
     edges = {(i, j): weight for i, j, weight in graph["edges"]}
     for i in range(12):
         for j in range(i + 1, 12):

@@ -24,3 +24,20 @@ def test_label_variation_of_layers_is_that_of_each_graph_and_leaves_the_network_
         assert squared.item() == pytest.approx(lgg.label_variation(graph, labels, power=2).item(), rel=1e-4)
         between = graph[labels[:, None] != labels[None, :]].sum() / graph.sum()
         assert share.item() == pytest.approx(between.item(), rel=1e-4)
+
+
+def test_with_negative_values_in_a_layer_all_graphs_are_of_distances():
+    torch.manual_seed(0)
+    model = models.build("preact_resnet18", num_classes=3, base_width=4, bottleneck=5)
+    images, labels = torch.randint(256, (12, 16, 16, 3), dtype=torch.uint8), torch.arange(12) % 3
+    found = label_variation_of_layers(model, images, labels)
+    with torch.no_grad():
+        _, representations = model(to_model_input(images), return_representations=True)
+    assert found.shape == (18, 2)
+    for (squared, share), x in zip(found, representations, strict=True):
+        distances = torch.cdist(x.flatten(1).double(), x.flatten(1).double())
+        graph = torch.exp(-2 * distances / (distances.sum() / 132)) * (1 - torch.eye(12))
+        laplacian, classes = graph.sum(dim=1).diag() - graph, torch.eye(3).double()[labels]
+        assert squared.item() == pytest.approx((classes.T @ laplacian @ laplacian @ classes).trace().item(), rel=1e-3)
+        between = graph[labels[:, None] != labels[None, :]].sum() / graph.sum()
+        assert share.item() == pytest.approx(between.item(), rel=1e-3)

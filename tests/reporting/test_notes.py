@@ -1,6 +1,7 @@
 import pandas as pd
+import pytest
 
-from lgg.reporting.notes import corruption_notes, data_notes, training_note
+from lgg.reporting.notes import corruption_notes, data_notes, network_name, training_note
 
 
 def errors(corruptions=("fog", "snow"), severities=(1, 5), images=1234):
@@ -62,3 +63,37 @@ def test_the_note_states_what_was_trained_for_how_long():
     assert "wide_resnet (depth 28, width 0.5) and preact_resnet18 (base_width 16)" in note
     assert "200 epochs of 50,000 images in batches of 128, without augmentation" in note
     assert "cropped and mirrored" in training_note(trained | {"augmentation": "crop_and_flip"}, 1)
+    assert "elsewhere" not in note
+    note = training_note(trained | {"elsewhere": ["GKD", "RKD-D"]}, 50_000)
+    assert note.startswith("Trained here: ") and note.endswith(" Trained elsewhere: GKD, RKD-D.")
+    assert training_note(trained | {"architectures": [], "elsewhere": ["GKD"]}, 1) == "Trained elsewhere: GKD."
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ({"name": "wide_resnet", "depth": 28, "width": 0.5}, "wide_resnet (depth 28, width 0.5)"),
+        ({"name": "preact_resnet18", "base_width": 16, "mean": [0.5] * 3}, "preact_resnet18 (base_width 16)"),
+        (
+            {"name": "torchvision", "model": "resnet18", "arguments": {}, "layers": "stages", "stem": "small"},
+            "torchvision resnet18 (small stem)",
+        ),
+        (
+            {"name": "timm", "model": "vit_tiny", "arguments": {"drop_rate": 0.1}, "stem": "auto", "bottleneck": 2},
+            "timm vit_tiny (drop_rate 0.1, bottleneck 2)",
+        ),
+        (
+            {
+                "name": "file",
+                "path": "my/nets.py",
+                "class": "Net",
+                "digest": "8f",
+                "arguments": {"blocks": 3, "wide": True},
+            },
+            "Net of nets.py (blocks 3, wide True)",
+        ),
+        ({"name": "my_network"}, "my_network"),
+    ],
+)
+def test_networks_are_named_with_what_distinguishes_them(architecture, name):
+    assert network_name(architecture) == name

@@ -99,6 +99,20 @@ def test_label_variation_states_that_means_are_drawn(seeds, words):
     assert figure.legends[0].get_title().get_text() == words + "epochs trained"
 
 
+def test_methods_that_were_trained_elsewhere_have_no_course_of_training():
+    here, elsewhere = variation(METHODS[:1], 2, 3), variation(METHODS[1:], 2, 1)
+    figure = draw_layer_variation(pd.concat([here, elsewhere]), METHODS)
+    assert [axis.get_title() for axis in figure.axes] == ["Baseline", ""]
+    figure = draw_layer_variation(elsewhere, METHODS)
+    assert [axis.get_title() for axis in figure.axes][:2] == METHODS[1:]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trained elsewhere"]
+    assert [len(axis.lines) for axis in figure.axes] == [1, 1, 1, 1]
+    # of rows without a history there are no lines, and the others keep their looks
+    figure = draw_training_curves(history("GKD", 0, train_error=[60, 30]), METHODS)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GKD"]
+    assert figure.axes[0].lines[0].get_color() == look_of(METHODS, "GKD")["color"]
+
+
 @pytest.mark.parametrize("epochs", [7, 9, 101])
 def test_of_many_epochs_some_are_drawn_the_first_and_the_last_among_them(epochs):
     figure = draw_layer_variation(variation(METHODS, 1, epochs), METHODS)

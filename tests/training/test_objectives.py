@@ -6,8 +6,8 @@ from torch import nn
 import lgg
 from lgg import attacks, losses, models
 from lgg.defences import Adversarial, Defence, Parseval, Regularizer, Term
-from lgg.errors import ConfigError
-from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust, select_layers
+from lgg.errors import ConfigError, SignedRepresentations
+from lgg.training.objectives import CrossEntropy, Distillation, MetricLearning, Robust
 
 
 @pytest.fixture
@@ -72,9 +72,52 @@ def test_only_the_layers_named_are_compared(networks, batch):
     torch.testing.assert_close(step.parts["distillation"], criterion(pools[:1], pools[1:]))
 
 
-def test_a_layer_that_does_not_exist_is_named(networks):
-    with pytest.raises(ValueError, match="no layer 'stage9'; it has stage1, stage2, pool"):
-        select_layers(networks[0], [], ["stage9"])
+@pytest.fixture
+def deep_teacher():
+    torch.manual_seed(2)
+    return models.build("preact_resnet18", num_classes=3, base_width=2, bottleneck=5)
+
+
+def test_layers_are_compared_in_pairs_of_a_teachers_and_a_students(networks, deep_teacher, batch):
+    student, images = networks[0].eval(), batch[0]
+    criterion = losses.RelationalDistillation()
+    pairs = [("final.relu", "pool"), ["block3.relu1", "stage1"]]
+    step = Distillation(deep_teacher, criterion, 1.0, pairs)(student, *batch)
+    _, (stage1, _, pool) = student(images, return_representations=True)
+    theirs = deep_teacher(images, return_representations=True)[1]
+    expected = (criterion([pool], [theirs[16]]) + criterion([stage1], [theirs[4]])) / 2
+    torch.testing.assert_close(step.parts["distillation"], expected)
+
+
+def test_all_layers_are_compared_only_if_there_are_equally_many(networks, deep_teacher, batch):
+    with pytest.raises(ValueError, match=r"teacher has 18 .*block1\.relu1, .* student 3 \(stage1, stage2, pool\)"):
+        Distillation(deep_teacher, losses.GraphDistillation(), 1.0)(networks[0], *batch)
+    # a loss on logits does not compare layers
+    assert Distillation(deep_teacher, losses.HintonDistillation(4.0), 1.0)(networks[0], *batch).loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["stage9"], "the student has no layer 'stage9'; it has stage1, stage2, pool"),
+        ([("final.relu", "pool")], "the teacher has no layer 'final.relu'; it has stage1, stage2, pool"),
+        ([("pool", "pool", "pool")], "pairs of a teacher's layer and a student's"),
+        ([("pool", 3)], "pairs of a teacher's layer and a student's"),
+    ],
+)
+def test_layers_that_cannot_be_compared_are_named(networks, batch, layers, message):
+    student, teacher = networks
+    with pytest.raises(ValueError, match=message):
+        Distillation(teacher, losses.RelationalDistillation(), 1.0, layers)(student, *batch)
+
+
+def test_layers_with_negative_outputs_are_named_where_cosines_need_others(networks, deep_teacher, batch):
+    cosine = losses.GraphDistillation()
+    with pytest.raises(SignedRepresentations, match="layer 'bottleneck' of the teacher has negative values"):
+        Distillation(deep_teacher, cosine, 1.0, [("final.relu", "pool"), ("bottleneck", "pool")])(networks[0], *batch)
+    with pytest.raises(SignedRepresentations, match="layer 'bottleneck' has negative values"):
+        Robust([Regularizer()])(deep_teacher, *batch)
+    Robust([Regularizer(similarity="rbf")])(deep_teacher, *batch)
 
 
 def test_a_loss_is_given_what_its_parameters_name(networks, batch):
@@ -232,6 +275,7 @@ def test_representations_are_asked_for_only_where_a_term_may_need_them(batch):
         logits = images.mean(dim=(2, 3))
         return (logits, [images]) if return_representations else logits
 
+    network.layers = ("images",)
     for defences in ([], [Darken(), Parseval()], [MeanOf("one", 1.0, 0)]):
         Robust(defences)(network, *batch)
     assert asked == [False, False, True]

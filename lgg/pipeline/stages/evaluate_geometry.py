@@ -7,9 +7,16 @@ import torch
 
 from lgg.data.storage import read_images
 from lgg.devices import prepare
-from lgg.evaluation.geometry import DEPTHS, describe_graph, draw_images, list_edges, representations_at_depths
+from lgg.evaluation.geometry import (
+    depth_graph,
+    describe_graph,
+    draw_images,
+    list_edges,
+    main_depths,
+    representations_at_depths,
+)
 from lgg.files import write_json
-from lgg.graph import normalized_label_variation, similarity_graph
+from lgg.graph import normalized_label_variation
 from lgg.pipeline.job import run
 from lgg.training.checkpoint import load_model
 
@@ -25,20 +32,24 @@ def main(arguments: Namespace) -> None:
     model = load_model(arguments.model, expected={"num_classes": len(data.classes)})
     images = torch.from_numpy(data.images)
     settings = {key: recipe[key] for key in ("classes", "images_per_class", "draws")}
-    variations: dict[str, list[float]] = {depth: [] for depth in DEPTHS}
+    variations: dict[str, list[float]] = {}
     shown = None
     for draw in draw_images(data.labels, seed=recipe["draw_seed"], **settings):
         labels = torch.from_numpy(draw.labels)
         representations = representations_at_depths(model, images[torch.from_numpy(draw.images)])
-        for depth in DEPTHS:
-            graph = similarity_graph(representations[depth], k=recipe["k"])
-            variations[depth].append(normalized_label_variation(graph, labels).item())
+        depths = main_depths(list(representations))
+        needed = depths if shown else list(representations)
+        graphs = {
+            depth: depth_graph(representations[depth], depth, k=recipe["k"], similarity=recipe["similarity"])
+            for depth in needed
+        }
+        for depth in depths:
+            variations.setdefault(depth, []).append(normalized_label_variation(graphs[depth], labels).item())
         if shown is None:
-            graphs = {depth: similarity_graph(x, k=recipe["k"]) for depth, x in representations.items()}
             shown = {
                 "images": draw.images.tolist(),
                 "classes": [data.classes[label] for label in draw.labels],
-                "graphs": {depth: describe_graph(representations[depth], labels, recipe["k"]) for depth in DEPTHS},
+                "graphs": {depth: describe_graph(representations[depth], graphs[depth], labels) for depth in depths},
                 "depths": {
                     depth: {
                         "label_variation": normalized_label_variation(graph, labels).item(),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 def record_positions(recipe: "TrainPlaneEmbedding", path: Path, data: ImageSet, device: torch.device) -> Recorder:
     """Return what records where a network puts the training images, (n, 2), after each of the recipe's `epochs`."""
-    layer = "bottleneck" if "bottleneck" in recipe["architecture"] else None
+    # outputs in the plane are embeddings; of a network whose outputs are logits, those of its bottleneck are
+    layer = None if "dimensions" in recipe else "bottleneck"
 
     def observe(model: ImageClassifier) -> Tensor:
         return torch.from_numpy(features(model, torch.from_numpy(data.images), layer=layer, device=device))
