@@ -21,6 +21,7 @@ def shared_options(**about: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoints", type=json.loads, default={}, help="minutes and epochs between checkpoints, as JSON"
     )
+    parser.add_argument("--rows", type=json.loads, default={}, help="checks of all rows' networks, as JSON")
     parser.add_argument("--captured", action="store_true", help="on a GPU, replay training steps as CUDA graphs")
     return parser
 
@@ -73,7 +74,6 @@ def _options(
     parser.add_argument("--recipe", type=json.loads, required=True, help="the settings, as JSON")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help="a network is trained from each")
     parser.add_argument("--start", type=Path, help="file of weights that training starts from")
-    parser.add_argument("--rows", type=json.loads, default={}, help="recipes and files of weights of all rows, as JSON")
     for prefix, required, one, several in (
         ("--", True, inputs, lists),
         ("--", False, optional, optional_lists),

@@ -74,7 +74,7 @@ def _described(
 ) -> types.Trained:
     """Return how a table's networks were trained, and the rows that were trained elsewhere, for its legend."""
     described: types.Trained = {
-        "architectures": [network.built_with for network in networks],
+        "architectures": [network.built_without_weights for network in networks],
         "epochs": training.epochs,
         "batch_size": training.batch_size,
         "augmentation": training.augmentation,
@@ -183,7 +183,7 @@ def _check(
         "architecture": settings.get("architecture", network.built_with),
         "weights": [digest for seed in every if (digest := network.digest_of(seed))],
         "is_trained_here": is_trained_here,
-        "teacher": teacher.built_with if teacher else None,
+        "teacher": teacher.built_without_weights if teacher else None,
         "step": cast(types.CheckedStep, step),
     }
     return Checked(row, [*modules] or [_module(network)], paths, paths if network.downloaded else [])
@@ -259,9 +259,11 @@ def evaluate_geometry(geometry: Geometry) -> Recipe:
     return _recipe("evaluate_geometry", settings, _module(geometry.network))
 
 
-def rows_of_checks(checks: Mapping[str, Checked]) -> str:
-    """Return the checks of all rows as JSON: what a check that finds a mistake looks at, too."""
-    return _written({name: {"recipe": one.settings, "weights": list(one.weights)} for name, one in checks.items()})
+def rows_of_checks(config: Config) -> dict[str, Any]:
+    """Return, by row, the settings of its check and its files of weights: what a check that finds a mistake looks at, too."""
+    return {
+        name: {"recipe": one.settings, "weights": list(one.weights)} for name, one in checked(config).items()
+    }
 
 
 def list_networks() -> Recipe:
@@ -270,7 +272,7 @@ def list_networks() -> Recipe:
 
 
 def draw_figure1(geometry: Geometry) -> Recipe:
-    settings: types.DrawFigure1 = {"architecture": geometry.network.built_with}
+    settings: types.DrawFigure1 = {"architecture": geometry.network.built_without_weights}
     return _recipe("draw_figure1", settings, _module(geometry.network))
 
 
@@ -342,9 +344,7 @@ def assemble_table1(distillation: configuration.Distillation, paper: Paper) -> R
         "rows": rows,
         "baseline": distillation.baseline,
         "teacher": TEACHER if teacher else None,
-        "trained": _described(
-            distillation.training, *networks, elsewhere=elsewhere | distillation.trained_elsewhere
-        ),
+        "trained": _described(distillation.training, *networks, elsewhere=elsewhere | distillation.trained_elsewhere),
     }
     return _recipe("assemble_table1", settings)
 
@@ -604,7 +604,15 @@ def _timed(config: Config, section: str, name: str) -> tuple[types.TimedNetwork,
     training = {key: settings["training"][key] for key in types.TimedTraining.__annotations__}
     weight = {"weight": 1.0} if "weight" in settings else {}
     timed = {key: value for key, value in settings.items() if key != "start"}
+    if "start" in settings:
+        timed["architecture"] = _network_of(config, section, name).built_without_weights
     return cast(types.TimedNetwork, {**timed, "training": training, **weight}), chosen
+
+
+def _network_of(config: Config, section: str, name: str) -> Network:
+    part = getattr(config, section)
+    network: Network = part.network if section == "embedding" else part.network_of(name)
+    return network
 
 
 def _timed_defence(defence: types.Defence, timing: Timing) -> types.Defence:
@@ -622,7 +630,7 @@ def _timed_teacher(config: Config, section: str, name: str) -> types.Architectur
     distillation = config.distillation if section == "distillation" else None
     if distillation is None or distillation.teacher is None or distillation.active_methods[name].loss == "none":
         return None
-    return distillation.teacher.network.built_with
+    return distillation.teacher.network.built_without_weights
 
 
 def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
@@ -632,7 +640,7 @@ def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
     rows: list[types.TimesRow] = []
     for section_name, name in config.timed_methods:
         section = getattr(config, section_name)
-        network = section.network if section_name == "embedding" else section.network_of(name)
+        network = _network_of(config, section_name, name)
         method = section.active_methods[name]
         if isinstance(method, RobustMethod) and method.adversarial:
             attack = timing.adversarial or method.adversarial
@@ -641,7 +649,7 @@ def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
             {
                 "name": row,
                 "label": method.label,
-                "network": network.built_with,
+                "network": network.built_without_weights,
                 "baseline": f"{section_name}.{section.baseline}",
                 "batch_size": section.training.batch_size,
                 "epochs": section.training.epochs,

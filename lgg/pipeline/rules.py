@@ -59,7 +59,9 @@ def with_options(**options: Any) -> Callable[[Any, Any, Any], str]:
     def params(wildcards: Any, input: Any, output: Any) -> str:  # noqa: A002  (Snakemake matches the names)
         given = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
         words = [
-            f"--{name} {shlex.join([value] if isinstance(value, str) else value)}" for name, value in given.items() if value
+            f"--{name} {shlex.join([value] if isinstance(value, str) else value)}"
+            for name, value in given.items()
+            if value
         ]
         return " ".join([*words, files(wildcards, input, output)])
 

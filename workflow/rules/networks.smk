@@ -26,12 +26,11 @@ if PUBLISHED:
 if CHECKED:
     targets += tables("networks")
     targets.append(f"{RESULTS}/data/networks.json")
-    ROWS = recipes.rows_of_checks(CHECKED)
 
     use rule evaluation as check_networks with:
         input:
             train=TRAIN_IMAGES,
-            published=lambda wc: CHECKED[wc.row].downloads,
+            checked=lambda wc: CHECKED[wc.row].downloads,
         output:
             networks=f"{RESULTS}/data/networks/{{row}}.json",
         pathvars:
@@ -44,7 +43,7 @@ if CHECKED:
             **asks(EVALUATE, 0),
         params:
             **stage(lambda wc: CHECKED[wc.row].recipe),
-            files=with_options(rows=ROWS),
+            files=with_options(weights=lambda wc: CHECKED[wc.row].weights),
 
     use rule light as list_networks with:
         input:

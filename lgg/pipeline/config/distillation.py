@@ -38,7 +38,7 @@ class _DistillationMethod(TrainableMethod, LossMethod):
 
     @property
     def compared_layers(self) -> list[str | list[str]] | None:
-        """The representations to compare: names in both networks, or a name in the teacher and one in the student; None: all."""
+        """The representations to compare: names in both networks, or one in the teacher and one in the student; None: all."""
         return None
 
 
@@ -48,8 +48,8 @@ class _LayerMethod(_DistillationMethod):
     )
     layers: Annotated[list[str | LayerPair], Field(min_length=1)] | None = Field(
         default=None,
-        description="representations to compare: names that both networks have, or {teacher: NAME, student: NAME}; null: all, in "
-        "their order",
+        description="representations to compare: names that both networks have, or {teacher: NAME, student: NAME}; null: all, "
+        "in their order",
     )
 
     @property
@@ -177,9 +177,7 @@ class Distillation(TrainableComparison[DistillationMethod]):
                 yield from neighbour_problems(f"methods.{name}.k", method.k, self.training)
 
 
-def _layer_problems(
-    pairs: Sequence[str | list[str]] | None, networks: "Mapping[str, Architecture]"
-) -> Iterator[str]:
+def _layer_problems(pairs: Sequence[str | list[str]] | None, networks: "Mapping[str, Architecture]") -> Iterator[str]:
     """Yield why the representations `pairs` (None: all) of the two networks cannot be compared, as far as they are known."""
     known = {role: network.layers_known for role, network in networks.items()}
     if pairs is None:

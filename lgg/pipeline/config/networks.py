@@ -278,12 +278,18 @@ class Network:
 
     @property
     def built_with(self) -> dict[str, Any]:
-        """Arguments of `lgg.models.build`."""
+        """Arguments of `lgg.models.build`; a stem that depends on a file of weights is left to what loads them."""
         found = dict(self.architecture.built_with)
         if self.architecture.is_foreign:
             found["layers"] = found["layers"] or self.layers
-            if found.get("stem") == "auto" and self.has_weights:
-                found["stem"] = "standard"
+        return found
+
+    @property
+    def built_without_weights(self) -> dict[str, Any]:
+        """Arguments of `lgg.models.build` for a network of the same form, where the weights do not matter."""
+        found = self.built_with
+        if found.get("stem") == "auto" and self.has_weights:
+            found["stem"] = "standard"  # as of published weights, and most others
         return found
 
     @property
@@ -343,8 +349,8 @@ class Role(Weighted):
 
     weights: FilePath | None = Field(
         default=None,
-        description="file of its weights, if it was trained elsewhere: a state dict of PyTorch (.pt, .pth) or safetensors, or a "
-        "model.safetensors of this project; null: it is trained here",
+        description="file of its weights, if it was trained elsewhere: a state dict of PyTorch (.pt, .pth) or safetensors, or "
+        "a model.safetensors of this project; null: it is trained here",
     )
     fine_tune: bool = Field(
         default=False,
@@ -363,7 +369,10 @@ class Role(Weighted):
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
         if self.fine_tune and not self.network.has_weights:
-            yield "fine_tune", "there is nothing to start from: set `weights`, or `pretrained: true` in its architecture"
+            yield (
+                "fine_tune",
+                "there is nothing to start from: set `weights`, or `pretrained: true` in its architecture",
+            )
 
 
 #: the place of the seed in the names of files

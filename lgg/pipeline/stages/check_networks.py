@@ -18,9 +18,8 @@ from lgg.models.base import ImageClassifier
 from lgg.models.weights import load_weights
 from lgg.pipeline.job import run
 from lgg.pipeline.stages import distill_student, train_embedding, train_robust_network
-from lgg.pipeline.stages.networks import constants_of
 from lgg.training.objectives import CrossEntropy, Objective, Robust
-from lgg.training.setup import build_network
+from lgg.training.setup import build_network, fitted
 
 if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import CheckNetworks
@@ -33,10 +32,13 @@ def main(arguments: Namespace) -> None:
     recipe: CheckNetworks = arguments.recipe
     prepare(0, arguments.threads)
     data, header = read_images(arguments.train), read_header(arguments.train)
-    rows = {name: (row["recipe"], list(map(Path, row["weights"]))) for name, row in arguments.rows.items()}
-    found, mistakes = examine(*rows[recipe["name"]], data, header)
+    found, mistakes = examine(recipe, arguments.weights, data, header)
     if mistakes:
-        others = {name: examine(*row, data, header)[1] for name, row in rows.items() if name != recipe["name"]}
+        others = {
+            name: examine(row["recipe"], list(map(Path, row["weights"])), data, header)[1]
+            for name, row in arguments.rows.items()
+            if name != recipe["name"]
+        }
         raise NetworkError(message({recipe["name"]: mistakes, **others}))
     write_json(arguments.out_networks, found)
 
@@ -68,7 +70,9 @@ def examine(
         model = _built(row, weights, data, header)
         for path in weights:
             if path.exists():
-                mistakes += _mistakes_of(lambda path=path: load_weights(model, path, new_classifier=row["is_trained_here"]))
+                mistakes += _mistakes_of(
+                    lambda path=path: load_weights(model, path, new_classifier=row["is_trained_here"])
+                )
         images, labels = few_images(data, row["step"].get("options", {}).get("k") or 0)
         mistakes += [] if mistakes else _mistakes_of(lambda: _try(row, model, data, header, images, labels))
         return ({} if mistakes else describe(row, model, images)), mistakes
@@ -76,21 +80,23 @@ def examine(
         return {}, [*mistakes, _in_words(error)]
 
 
-def _built(
-    row: "CheckNetworks", weights: Sequence[Path], data: ImageSet, header: Mapping[str, Any]
-) -> ImageClassifier:
-    given = constants_of(weights[0]) if weights and weights[0].exists() else {}
-    architecture = given | row["architecture"]
+def _built(row: "CheckNetworks", weights: Sequence[Path], data: ImageSet, header: Mapping[str, Any]) -> ImageClassifier:
+    architecture = row["architecture"]
     if "defences" in row["step"]:
-        architecture |= train_robust_network.objective_of({"defences": row["step"]["defences"]}).architecture
+        defended = train_robust_network.objective_of({"defences": row["step"]["defences"]}).architecture
+        architecture = architecture | defended
     outputs = row["step"].get("dimensions")
+    here = next((path for path in weights if path.exists()), None)
+    architecture = fitted(architecture, header, len(data.classes), data.images.shape[1], here)
     return build_network(architecture, data, header, seed=0, device=CPU, outputs=outputs)[1]
 
 
 def few_images(data: ImageSet, neighbours: int) -> tuple[Tensor, Tensor]:
     """Return images (B, 3, H, W) in [0, 1] and labels of a few classes, several of each, more than `neighbours`."""
     each = max(2, -(-(neighbours + 1) // CLASSES))
-    chosen = np.concatenate([np.flatnonzero(data.labels == label)[:each] for label in range(min(CLASSES, len(data.classes)))])
+    chosen = np.concatenate(
+        [np.flatnonzero(data.labels == label)[:each] for label in range(min(CLASSES, len(data.classes)))]
+    )
     images = torch.from_numpy(data.images[chosen]).permute(0, 3, 1, 2).float() / 255
     return images.to(memory_format=torch.channels_last), torch.from_numpy(data.labels[chosen])
 
@@ -157,4 +163,4 @@ def _in_words(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    run(main, inputs=("train",), optional_lists=("published",), outputs=("networks",))
+    run(main, inputs=("train",), optional_lists=("weights",), outputs=("networks",))

@@ -9,11 +9,12 @@ from lgg.data.storage import read_header, read_images
 from lgg.defences.base import architecture_of
 from lgg.devices import prepare
 from lgg.files import write_json
+from lgg.models.weights import load_weights
 from lgg.pipeline.job import run
-from lgg.pipeline.stages.networks import constants_of, load_checked
+from lgg.pipeline.stages.networks import identify
 from lgg.pipeline.stages.train_robust_network import defences_of, record_layers
 from lgg.training.checkpoint import save_model
-from lgg.training.setup import build_network
+from lgg.training.setup import build_network, fitted
 
 if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import LoadNetwork
@@ -23,24 +24,25 @@ def main(arguments: Namespace) -> None:
     recipe: LoadNetwork = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data, header = read_images(arguments.train), read_header(arguments.train)
-    defended = architecture_of(defences_of(recipe["defences"])) if "defences" in recipe else {}
-    architecture = constants_of(arguments.weights) | recipe["architecture"] | defended
+    about = {
+        "recipe": recipe,
+        "weights": identify(arguments.weights, recipe["weights"]),
+        "data_sha256": header["sha256"],
+    }
+    architecture = recipe["architecture"] | architecture_of(defences_of(recipe.get("defences", [])))
+    side = data.images.shape[1]
+    architecture = fitted(architecture, header, len(data.classes), side, arguments.weights)
     built_with, model = build_network(architecture, data, header, seed=0, device=torch.device("cpu"))
-    weights = load_checked(model, arguments.weights, recipe["weights"])
+    for line in load_weights(model, arguments.weights):
+        print(line, flush=True)
     model.to(device).eval()
-    about = {"recipe": recipe, "data_sha256": header["sha256"]}
     if arguments.out_label_variation:
         recorder = record_layers(arguments.out_label_variation, data, device)
         recorder.record(model, 0)
         recorder.write()
-    save_model(arguments.out_model, model, built_with, about | {"weights": weights})
-    write_json(arguments.out_metrics, about | {"weights": weights, "torch": torch.__version__})
+    save_model(arguments.out_model, model, built_with, about)
+    write_json(arguments.out_metrics, {**about, "torch": torch.__version__})
 
 
 if __name__ == "__main__":
-    run(
-        main,
-        inputs=("train", "weights"),
-        outputs=("model", "metrics"),
-        optional_outputs=("label_variation",),
-    )
+    run(main, inputs=("train", "weights"), outputs=("model", "metrics"), optional_outputs=("label_variation",))

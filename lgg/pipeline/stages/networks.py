@@ -14,7 +14,6 @@ from lgg.devices import prepare
 from lgg.errors import WeightsError
 from lgg.files import sha256_of_file
 from lgg.models.base import ImageClassifier
-from lgg.models.weights import load_weights
 from lgg.training import optimizers
 from lgg.training.fit import Run, fit_side_by_side
 from lgg.training.objectives import Objective
@@ -88,22 +87,18 @@ def train_and_save(
             run.checkpoints.remove()
 
 
-def load_checked(model: ImageClassifier, path: Path, digest: str, *, new_classifier: bool = False) -> dict[str, str]:
-    """Give `model` the weights in `path`, and return the name of the file and its SHA-256, for who reads the results.
+def identify(path: Path, digest: str) -> dict[str, str]:
+    """Return the name of a file of weights and its SHA-256, for who reads the results.
 
     Args:
-        model: gets the weights.
-        path: of a file that `lgg.models.weights.load_weights` reads.
-        digest: the SHA-256 that the file had when the jobs were planned, or "published" for weights that were downloaded since.
-        new_classifier: keep the model's own classifier, if the file has one of another number of outputs.
+        path: the file.
+        digest: its SHA-256 when the jobs were planned; "published" for weights that were downloaded since.
 
-    Raises WeightsError if the file does not fit the network, or has changed.
+    Raises WeightsError if it has changed since then.
     """
     found = sha256_of_file(path)
     if digest not in (found, "published"):
-        raise WeightsError(f"{path} has changed since the run was planned. Run the pipeline again.")
-    for line in load_weights(model, path, new_classifier=new_classifier):
-        print(line, flush=True)
+        raise WeightsError(f"{path} has changed since the jobs were planned. Run the pipeline again.")
     return {"file": str(path), "sha256": found}
 
 
@@ -125,15 +120,13 @@ class _Job:
     def network(
         self, architecture: Mapping[str, Any], seed: int, outputs: int | None
     ) -> tuple[dict[str, Any], ImageClassifier]:
-        """Return what `build_network` does, with the weights that training starts from, if they come from a file."""
+        """Return what `build_network` does, with the weights that training starts from, if the job has any."""
         start = self.arguments.start
-        given = constants_of(start) | dict(architecture) if start else architecture
-        built_with, model = build_network(
-            given, self.data, self.header, seed=seed, device=self.device, outputs=outputs
+        if start and self.started_from is None:
+            self.started_from = identify(start, self.recipe["start"])
+        return build_network(
+            architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs, start=start
         )
-        if start:
-            self.started_from = load_checked(model, start, self.recipe["start"], new_classifier=True)
-        return built_with, model
 
     @cached_property
     def _batches(self) -> Batches:
