@@ -37,7 +37,8 @@ def main(words: list[str]) -> None:
         _end_with(environment.snakemake)
         terminal.connect(environment.terminal, _name(options))
         captured = ["--captured"] if environment.captured_steps else []
-        sys.argv = [stage, *options, "--checkpoints", json.dumps(environment.checkpoints), *captured]
+        rows = ["--rows", json.dumps(environment.rows)] if environment.rows else []
+        sys.argv = [stage, *options, "--checkpoints", json.dumps(environment.checkpoints), *captured, *rows]
         with claimed(given.gpus, environment.gpus, environment.jobs_per_gpu):
             runpy.run_module(f"lgg.pipeline.stages.{stage}", run_name="__main__", alter_sys=True)
     except LggError as error:

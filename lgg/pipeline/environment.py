@@ -31,6 +31,10 @@ class Environment:
     #: LGG_CHECKPOINTS: how often training writes a checkpoint, the key `resources.checkpoints`
     checkpoints: Mapping[str, Any] = field(default_factory=lambda: {"minutes": 10.0}, metadata={"type": dict})
 
+    #: LGG_ROWS: the recipe of the check of every row's networks, and its files of weights: what a check looks at that finds a
+    #: mistake, to report all of them
+    rows: Mapping[str, Any] = field(default_factory=dict, metadata={"type": dict})
+
     @classmethod
     def read(cls) -> "Environment":
         """Return the values that this process was started with; LggError if a variable is not in the form that a run writes."""

@@ -21,6 +21,7 @@ def shared_options(**about: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoints", type=json.loads, default={}, help="minutes and epochs between checkpoints, as JSON"
     )
+    parser.add_argument("--rows", type=json.loads, default={}, help="checks of all rows' networks, as JSON")
     parser.add_argument("--captured", action="store_true", help="on a GPU, replay training steps as CUDA graphs")
     return parser
 
@@ -29,8 +30,8 @@ def run(stage: Callable[[argparse.Namespace], None], **files: Sequence[str]) -> 
     """Run a stage with the options of the command line.
 
     `files` are the names of the stage's inputs and outputs, as `_options` takes them. Every stage also takes ``--recipe``
-    (its settings, a JSON object), ``--seeds`` (of the networks it trains, where the recipe has none) and the options of
-    `shared_options`.
+    (its settings, a JSON object), ``--seeds`` (of the networks it trains, where the recipe has none), ``--start`` (the weights
+    that they start from, where the recipe has their digest) and the options of `shared_options`.
 
     On an error that the user can fix, or an interruption, exits with a message and status 1, without a traceback. The last
     line on standard error states how long the stage worked and how long it wrote files; `lgg.reporting.job_times` reads it
@@ -72,6 +73,7 @@ def _options(
     parser = argparse.ArgumentParser(description=description, parents=[shared_options()], allow_abbrev=False)
     parser.add_argument("--recipe", type=json.loads, required=True, help="the settings, as JSON")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help="a network is trained from each")
+    parser.add_argument("--start", type=Path, help="file of weights that training starts from")
     for prefix, required, one, several in (
         ("--", True, inputs, lists),
         ("--", False, optional, optional_lists),

@@ -99,6 +99,8 @@ class Network(TypedDict):
     training: Training
     #: of the only network of its kind; the seeds of others are the option ``--seeds`` of a job
     seed: NotRequired[int]
+    #: SHA-256 of the file of weights that training starts from, or "published"; random weights without it
+    start: NotRequired[str]
 
 
 class TrainNetwork(Network):
@@ -117,7 +119,8 @@ class Loss(TypedDict):
 
 
 class DistillationLoss(Loss):
-    layers: list[str] | None
+    #: each a name in both networks, or one in the teacher and one in the student
+    layers: list[str | list[str]] | None
 
 
 class DistillStudent(Network, DistillationLoss):
@@ -160,6 +163,50 @@ class Defended(TypedDict):
 
 class TrainRobustNetwork(Network, Defended):
     pass
+
+
+# --- networks that were trained elsewhere --------------------------------------------------------------------------------
+
+
+class LoadNetwork(TypedDict):
+    architecture: Architecture
+    #: SHA-256 of the file of weights, or "published"
+    weights: str
+    #: of Section 4.3
+    defences: NotRequired[list[Defence]]
+
+
+class CheckedStep(TypedDict, total=False):
+    """What decides whether a network can be trained as its row is."""
+
+    loss: str
+    options: Options
+    weight: float
+    layers: list[str | list[str]] | None
+    dimensions: int | None
+    defences: list[Defence]
+
+
+class CheckNetworks(TypedDict):
+    """A row of a table, or a network that there is once."""
+
+    #: as in the configuration: geometry, distillation.teacher, robustness.baseline …
+    name: str
+    architecture: Architecture
+    #: as `Network.start`; of a network that is not trained here, one for each seed
+    weights: list[str]
+    is_trained_here: bool
+    teacher: Architecture | None
+    step: CheckedStep
+
+
+class ListNetworks(TypedDict):
+    pass
+
+
+class DownloadWeights(TypedDict):
+    name: Literal["torchvision", "timm"]
+    model: str
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------------
@@ -231,6 +278,8 @@ class Trained(TypedDict):
     epochs: int
     batch_size: int
     augmentation: str
+    #: labels of rows that were trained elsewhere, where there are any
+    elsewhere: NotRequired[list[str]]
 
 
 class PaperRow(Row):

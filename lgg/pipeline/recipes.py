@@ -6,7 +6,7 @@ no resources, no paths of results, and labels only of what shows them. What is i
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from lgg.pipeline import config as configuration
 from lgg.pipeline import recipe_types as types
 from lgg.pipeline.config import TEACHER, Config, Data, Embedding, Geometry, Paper, Robustness, Timing
 from lgg.pipeline.config.methods import LossMethod, Method
-from lgg.pipeline.config.networks import Architecture
+from lgg.pipeline.config.networks import Network
 from lgg.pipeline.config.paper import constants_of_the_paper
 from lgg.pipeline.config.robustness import RobustMethod
 from lgg.pipeline.digest import code_digest
@@ -35,9 +35,12 @@ class Recipe:
 
 def _recipe(stage: str, settings: Mapping[str, Any], *chosen: str) -> Recipe:
     """Return the recipe of ``lgg.pipeline.stages.<stage>``, which loads the modules `chosen` by name."""
+    return Recipe(_written(settings), code_digest(f"lgg.pipeline.stages.{stage}", *chosen), stage)
+
+
+def _written(settings: Any) -> str:
     # Snakemake would take {name} in a label for a wildcard; JSON's own braces are followed by a quote or a brace
-    written = re.sub(r'\{(?=[^"}])', r"\\u007b", canonical_json(settings))
-    return Recipe(written, code_digest(f"lgg.pipeline.stages.{stage}", *chosen), stage)
+    return re.sub(r'\{(?=[^"}])', r"\\u007b", canonical_json(settings))
 
 
 def prepare_data(config: Config) -> Recipe:
@@ -46,50 +49,231 @@ def prepare_data(config: Config) -> Recipe:
     return _recipe("prepare_data", settings)
 
 
-def _module(architecture: Architecture) -> str:
+def _module(network: Network) -> str:
     """Return the module that holds the network, which stages load by its name."""
-    return models.module_of(architecture.built_with["name"])
+    return models.module_of(network.built_with["name"])
 
 
-def _network(architecture: Architecture, training: configuration.Training) -> types.Network:
+def _network(network: Network, training: configuration.Training) -> types.Network:
     """Return the settings of networks from any seeds.
 
     A seed that is in the paths of results is in no recipe: whether its network is trained alone or with others, in one job,
     Snakemake has to find the recipe to be the same.
     """
-    return {
-        "architecture": architecture.built_with,
+    settings: types.Network = {
+        "architecture": network.built_with,
         "training": cast(types.Training, training.model_dump(mode="json")),
     }
+    if start := network.digest_of():
+        settings["start"] = start
+    return settings
 
 
-def _described(training: configuration.Training, *architectures: Architecture) -> types.Trained:
-    """Return how a table's networks were trained, for its legend."""
-    return {
-        "architectures": [architecture.built_with for architecture in architectures],
+def _described(
+    training: configuration.Training, *networks: Network, elsewhere: Mapping[str, Method] | None = None
+) -> types.Trained:
+    """Return how a table's networks were trained, and the rows that were trained elsewhere, for its legend."""
+    described: types.Trained = {
+        "architectures": [network.built_without_weights for network in networks],
         "epochs": training.epochs,
         "batch_size": training.batch_size,
         "augmentation": training.augmentation,
     }
+    if elsewhere:
+        described["elsewhere"] = [method.label for method in elsewhere.values()]
+    return described
+
+
+# --- networks of your own -------------------------------------------------------------------------------------------
+
+
+def load_network(network: Network, seed: int | None = None) -> Recipe:
+    """Return the recipe of a network that was trained elsewhere, of one of several from `seed`."""
+    return _recipe("load_network", _loaded(network, seed), _module(network))
+
+
+def load_robust_network(robustness: Robustness, method_name: str, seed: int) -> Recipe:
+    """Return the recipe of a network of Section 4.3 that was trained elsewhere."""
+    network, defences = robustness.network_of(method_name), _defences(robustness.active_methods[method_name])
+    settings: types.LoadNetwork = {**_loaded(network, seed), "defences": defences}
+    return _recipe("load_network", settings, _module(network), *_defence_modules(defences))
+
+
+def _loaded(network: Network, seed: int | None) -> types.LoadNetwork:
+    weights = network.digest_of(seed)
+    if weights is None:
+        raise ValueError("the network has no weights")
+    return {"architecture": network.built_with, "weights": weights}
+
+
+def published(config: Config) -> dict[str, Network]:
+    """Return the networks whose published weights are downloaded, by the names of the files without their ending."""
+    networks = [part.network for part in (config.geometry, config.embedding, config.robustness) if part]
+    if config.distillation:
+        networks += [role.network for role in (config.distillation.teacher, config.distillation.student) if role]
+    return {Path(network.downloaded).stem: network for network in networks if network.downloaded}
+
+
+def download_weights(network: Network) -> Recipe:
+    built = network.architecture.built_with
+    settings: types.DownloadWeights = {"name": built["name"], "model": built["model"]}
+    # no digest: editing the code must not discard a download
+    return Recipe(_written(settings), "", "download_weights")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A row of which the networks are built before any training, and their files of weights.
+
+    Attributes:
+        settings: of the check.
+        modules: what is chosen by name.
+        weights: files, as `settings` has their digests.
+        downloads: those of them that are downloaded.
+    """
+
+    settings: types.CheckNetworks
+    modules: Sequence[str]
+    weights: Sequence[str]
+    downloads: Sequence[str]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the check, no part of which can change where the recipe of the row's training stays the same.
+
+        So a check that is repeated never repeats a training that would have stayed. That is why the code of the check itself
+        is not counted.
+        """
+        return Recipe(_written(self.settings), code_digest(*self.modules), "check_networks")
+
+
+def checked(config: Config) -> dict[str, Checked]:
+    """Return what is checked, by row: networks of other libraries, of files of your own, and with weights from elsewhere."""
+    found = [*_checked_geometry(config), *_checked_distillation(config)]
+    found += [*_checked_embedding(config), *_checked_robustness(config)]
+    return {one.settings["name"]: one for one in found}
+
+
+def _check(
+    name: str,
+    network: Network,
+    *,
+    settings: Mapping[str, Any],
+    modules: Sequence[str] = (),
+    teacher: Network | None = None,
+    is_trained_here: bool = True,
+    seeds: Sequence[int] = (),
+) -> Checked:
+    """Return the check of one row.
+
+    Args:
+        name: of the row.
+        network: its network.
+        settings: of the training or the loading.
+        modules: what the row chooses by name.
+        teacher: the network that it learns from.
+        is_trained_here: whether it is trained by the run.
+        seeds: of networks that were trained elsewhere.
+    """
+    every: Sequence[int | None] = seeds or [None]
+    paths = [path for seed in every if (path := network.weights_of(seed))]
+    step = {key: value for key, value in settings.items() if key in types.CheckedStep.__annotations__}
+    row: types.CheckNetworks = {
+        "name": name,
+        "architecture": settings.get("architecture", network.built_with),
+        "weights": [digest for seed in every if (digest := network.digest_of(seed))],
+        "is_trained_here": is_trained_here,
+        "teacher": teacher.built_without_weights if teacher else None,
+        "step": cast(types.CheckedStep, step),
+    }
+    return Checked(row, [*modules] or [_module(network)], paths, paths if network.downloaded else [])
+
+
+def _checked_geometry(config: Config) -> Iterator[Checked]:
+    geometry = config.geometry
+    if geometry and geometry.network.is_checked:
+        training = _network(geometry.network, geometry.training)
+        yield _check("geometry", geometry.network, settings=training, is_trained_here=geometry.is_trained_here)
+
+
+def _checked_distillation(config: Config) -> Iterator[Checked]:
+    distillation = config.distillation
+    if distillation is None:
+        return
+    teacher, seeds = distillation.teacher, config.seeds_of("distillation")
+    if teacher and teacher.network.is_checked:
+        training = _network(teacher.network, distillation.training)
+        here = teacher.is_trained_here
+        yield _check(f"distillation.{TEACHER}", teacher.network, settings=training, is_trained_here=here)
+    for name, method in distillation.active_methods.items():
+        network, row = distillation.network_of(name), f"distillation.{name}"
+        if method.trained is not None:
+            yield _check(row, network, settings={}, is_trained_here=False, seeds=seeds)
+        elif teacher and method.learns_from_teacher:
+            if network.is_checked or teacher.network.is_checked:
+                distilled, modules = _distilled(distillation, name)
+                yield _check(row, network, settings=distilled, modules=modules, teacher=teacher.network)
+        elif network.is_checked:
+            yield _check(row, network, settings=_network(network, distillation.training))
+
+
+def _checked_embedding(config: Config) -> Iterator[Checked]:
+    embedding = config.embedding
+    if embedding is None or not embedding.network.is_checked:
+        return
+    for name in embedding.active_methods:
+        settings, modules = _embedding_network(embedding, name)
+        yield _check(f"embedding.{name}", embedding.network, settings=settings, modules=modules)
+    for name in embedding.figure_methods:
+        settings, modules = _plane_network(embedding, name)
+        yield _check(f"embedding.figure.{name}", embedding.network, settings=settings, modules=modules)
+
+
+def _checked_robustness(config: Config) -> Iterator[Checked]:
+    robustness = config.robustness
+    for name, method in robustness.active_methods.items() if robustness else ():
+        assert robustness is not None
+        network, row = robustness.network_of(name), f"robustness.{name}"
+        if method.trained is not None:
+            seeds = robustness.seeds_needed(name, config.seeds_of("robustness"))
+            defences = _defences(method)
+            modules = [_module(network), *_defence_modules(defences)]
+            shared: dict[str, Any] = {"settings": {"defences": defences}, "modules": modules}
+            yield _check(row, network, is_trained_here=False, seeds=seeds, **shared)
+        elif network.is_checked:
+            settings, modules = _robust_network(robustness, name)
+            yield _check(row, network, settings=settings, modules=modules)
 
 
 # --- Section 3.3 ---------------------------------------------------------------------------------------------------
 
 
 def train_reference_network(geometry: Geometry) -> Recipe:
-    settings: types.TrainNetwork = {**_network(geometry.architecture, geometry.training), "seed": geometry.seed}
-    return _recipe("train_network", settings, _module(geometry.architecture))
+    settings: types.TrainNetwork = {**_network(geometry.network, geometry.training), "seed": geometry.seed}
+    return _recipe("train_network", settings, _module(geometry.network))
 
 
 def evaluate_geometry(geometry: Geometry) -> Recipe:
     keys = set(types.EvaluateGeometry.__annotations__)
     settings = cast(types.EvaluateGeometry, geometry.model_dump(mode="json", include=keys))
-    return _recipe("evaluate_geometry", settings, _module(geometry.architecture))
+    return _recipe("evaluate_geometry", settings, _module(geometry.network))
+
+
+def rows_of_checks(config: Config) -> dict[str, Any]:
+    """Return, by row, the settings of its check and its files of weights: what a check that finds a mistake looks at, too."""
+    return {
+        name: {"recipe": one.settings, "weights": list(one.weights)} for name, one in checked(config).items()
+    }
+
+
+def list_networks() -> Recipe:
+    settings: types.ListNetworks = {}
+    return _recipe("list_networks", settings)
 
 
 def draw_figure1(geometry: Geometry) -> Recipe:
-    settings: types.DrawFigure1 = {"architecture": geometry.architecture.built_with}
-    return _recipe("draw_figure1", settings, _module(geometry.architecture))
+    settings: types.DrawFigure1 = {"architecture": geometry.network.built_without_weights}
+    return _recipe("draw_figure1", settings, _module(geometry.network))
 
 
 def draw_figure2() -> Recipe:
@@ -109,14 +293,14 @@ def train_teacher(distillation: configuration.Distillation) -> Recipe:
     teacher = distillation.teacher
     if teacher is None:
         raise ValueError("there is no teacher")
-    settings: types.TrainNetwork = {**_network(teacher.architecture, distillation.training), "seed": teacher.seed}
-    return _recipe("train_network", settings, _module(teacher.architecture))
+    settings: types.TrainNetwork = {**_network(teacher.network, distillation.training), "seed": teacher.seed}
+    return _recipe("train_network", settings, _module(teacher.network))
 
 
 def train_student(distillation: configuration.Distillation) -> Recipe:
-    architecture = distillation.student.architecture
-    settings: types.TrainNetwork = {**_network(architecture, distillation.training)}
-    return _recipe("train_network", settings, _module(architecture))
+    network = distillation.student.network
+    settings: types.TrainNetwork = {**_network(network, distillation.training)}
+    return _recipe("train_network", settings, _module(network))
 
 
 def _distilled(distillation: configuration.Distillation, method_name: str) -> tuple[types.DistillStudent, list[str]]:
@@ -124,15 +308,15 @@ def _distilled(distillation: configuration.Distillation, method_name: str) -> tu
     method = distillation.active_methods[method_name]
     if method.loss == "none":
         raise ValueError(f"{method.label} has no teacher")
-    architecture, teacher = distillation.student.architecture, distillation.teacher
+    network, teacher = distillation.student.network, distillation.teacher
     settings: types.DistillStudent = {
-        **_network(architecture, distillation.training),
+        **_network(network, distillation.training),
         "loss": method.loss_module,
         "options": method.options,
         "weight": method.weight,
         "layers": method.compared_layers,
     }
-    networks = {_module(architecture)} | ({_module(teacher.architecture)} if teacher else set())
+    networks = {_module(network)} | ({_module(teacher.network)} if teacher else set())
     return settings, [f"lgg.losses.{method.loss_module}", *sorted(networks)]
 
 
@@ -141,9 +325,9 @@ def distill_student(distillation: configuration.Distillation, method_name: str) 
     return _recipe("distill_student", settings, *chosen)
 
 
-def evaluate_network(architecture: Architecture) -> Recipe:
+def evaluate_network(network: Network) -> Recipe:
     settings: types.EvaluateNetwork = {}
-    return _recipe("evaluate_network", settings, _module(architecture))
+    return _recipe("evaluate_network", settings, _module(network))
 
 
 def assemble_table1(distillation: configuration.Distillation, paper: Paper) -> Recipe:
@@ -153,12 +337,14 @@ def assemble_table1(distillation: configuration.Distillation, paper: Paper) -> R
     rows: list[types.PaperRow] = [
         {"name": name, "label": label, "paper": paper.row("table1", name)} for name, label in labels.items()
     ]
-    networks = [role.architecture for role in (teacher, distillation.student) if role]
+    networks = [teacher.network] if teacher and teacher.is_trained_here else []
+    networks += [distillation.student.network] if distillation.trained_here else []
+    elsewhere: dict[str, Any] = {} if teacher is None or teacher.is_trained_here else {TEACHER: teacher}
     settings: types.AssembleTable1 = {
         "rows": rows,
         "baseline": distillation.baseline,
         "teacher": TEACHER if teacher else None,
-        "trained": _described(distillation.training, *networks),
+        "trained": _described(distillation.training, *networks, elsewhere=elsewhere | distillation.trained_elsewhere),
     }
     return _recipe("assemble_table1", settings)
 
@@ -208,9 +394,9 @@ def _labels(methods: Mapping[str, Method]) -> list[types.Row]:
 def _embedding_network(embedding: Embedding, method_name: str) -> tuple[types.TrainEmbedding, list[str]]:
     """Return the settings of an embedding's training, and the modules it chooses by name."""
     method = embedding.active_methods[method_name]
-    network = _network(embedding.architecture, embedding.training)
+    network = _network(embedding.network, embedding.training)
     settings = cast(types.TrainEmbedding, {**network, "loss": method.loss_module})
-    chosen = [_module(embedding.architecture)]
+    chosen = [_module(embedding.network)]
     if method.loss == "cross_entropy":
         return settings, chosen
     settings |= {"options": method.options, "weight": method.weight, "dimensions": embedding.dimensions}
@@ -222,19 +408,25 @@ def train_embedding(embedding: Embedding, method_name: str) -> Recipe:
     return _recipe("train_embedding", settings, *chosen)
 
 
+def _plane_network(embedding: Embedding, method_name: str) -> tuple[types.TrainEmbedding, list[str]]:
+    """Return what `_embedding_network` does, for a network whose embeddings have two dimensions."""
+    settings, chosen = _embedding_network(embedding, method_name)
+    if embedding.active_methods[method_name].loss == "cross_entropy":
+        settings["architecture"]["bottleneck"] = 2
+    else:
+        settings["dimensions"] = 2
+    return settings, chosen
+
+
 def train_plane_embedding(embedding: Embedding, method_name: str) -> Recipe:
     if embedding.figure is None:
         raise ValueError("there is no Figure A1")
-    network, chosen = _embedding_network(embedding, method_name)
+    network, chosen = _plane_network(embedding, method_name)
     settings: types.TrainPlaneEmbedding = {
         **network,
         "seed": embedding.figure.seed,
         "epochs": embedding.figure_epochs,
     }
-    if embedding.active_methods[method_name].loss == "cross_entropy":
-        settings["architecture"]["bottleneck"] = 2
-    else:
-        settings["dimensions"] = 2
     return _recipe("train_plane_embedding", settings, *chosen)
 
 
@@ -248,7 +440,7 @@ def evaluate_embedding(
         "unit_length": _has_unit_length(method),
         "corruptions": _corrupted(corruptions) if corruptions else None,
     }
-    return _recipe("evaluate_embedding", settings, _module(embedding.architecture))
+    return _recipe("evaluate_embedding", settings, _module(embedding.network))
 
 
 def _has_unit_length(method: LossMethod) -> bool:
@@ -269,7 +461,7 @@ def assemble_table2(embedding: Embedding, corruptions: configuration.Corruptions
     settings: types.AssembleTable2 = {
         "rows": rows,
         "baseline": embedding.baseline,
-        "trained": _described(embedding.training, embedding.architecture),
+        "trained": _described(embedding.training, embedding.network),
     }
     return _recipe("assemble_table2", settings)
 
@@ -297,11 +489,9 @@ def _defence_modules(defences: Iterable[types.Defence]) -> list[str]:
 def _robust_network(robustness: Robustness, method_name: str) -> tuple[types.TrainRobustNetwork, list[str]]:
     """Return the settings of a defended network's training, and the modules it chooses by name."""
     defences = _defences(robustness.active_methods[method_name])
-    settings: types.TrainRobustNetwork = {
-        **_network(robustness.architecture, robustness.training),
-        "defences": defences,
-    }
-    return settings, [_module(robustness.architecture), *_defence_modules(defences)]
+    network = robustness.network_of(method_name)
+    settings: types.TrainRobustNetwork = {**_network(network, robustness.training), "defences": defences}
+    return settings, [_module(network), *_defence_modules(defences)]
 
 
 def train_robust_network(robustness: Robustness, method_name: str) -> Recipe:
@@ -313,14 +503,22 @@ def _tests(robustness: Robustness) -> types.Tests:
     return cast(types.Tests, robustness.tests.model_dump(mode="json"))
 
 
-def evaluate_robustness(robustness: Robustness) -> Recipe:
+def evaluate_robustness(robustness: Robustness, method_name: str | None = None) -> Recipe:
+    """Return the recipe of a method's evaluation; of the baseline's if none is named."""
     settings: types.EvaluateRobustness = {"tests": _tests(robustness)}
-    return _recipe("evaluate_robustness", settings, _module(robustness.architecture))
+    # transferred attacks are crafted on a network of the baseline
+    names = (method_name or robustness.baseline, robustness.baseline)
+    modules = sorted({_module(robustness.network_of(name)) for name in names})
+    return _recipe("evaluate_robustness", settings, *modules)
 
 
-def evaluate_corruptions(robustness: Robustness, corruptions: configuration.Corruptions) -> Recipe:
+def evaluate_corruptions(
+    robustness: Robustness, corruptions: configuration.Corruptions, method_name: str | None = None
+) -> Recipe:
+    """Return the recipe of a method's evaluation; of the baseline's if none is named."""
     settings: types.EvaluateCorruptions = {"corruptions": _corrupted(corruptions)}
-    return _recipe("evaluate_corruptions", settings, _module(robustness.architecture))
+    network = robustness.network_of(method_name or robustness.baseline)
+    return _recipe("evaluate_corruptions", settings, _module(network))
 
 
 def assemble_table3(
@@ -339,12 +537,15 @@ def assemble_table3(
         }
         for name, method in methods.items()
     ]
+    here = [name for name, method in methods.items() if method.trained is None]
+    networks = [robustness.network_of(name) for name in here[:1]]  # the same for all of them
+    elsewhere = {name: method for name, method in methods.items() if method.trained is not None}
     settings: types.AssembleTable3 = {
         "table": table,
         "rows": rows,
         "baseline": robustness.baseline,
         "tests": _tests(robustness),
-        "trained": _described(robustness.training, robustness.architecture),
+        "trained": _described(robustness.training, *networks, elsewhere=elsewhere),
     }
     return _recipe("assemble_table3", settings, *_defence_modules(one for row in rows for one in row["defences"]))
 
@@ -395,14 +596,23 @@ def _timed(config: Config, section: str, name: str) -> tuple[types.TimedNetwork,
     elif section == "embedding" and config.embedding:
         settings, chosen = _embedding_network(config.embedding, name)
     elif config.distillation and config.distillation.active_methods[name].loss == "none":
-        architecture = config.distillation.student.architecture
-        settings, chosen = _network(architecture, config.distillation.training), [_module(architecture)]
+        network = config.distillation.student.network
+        settings, chosen = _network(network, config.distillation.training), [_module(network)]
     elif config.distillation:
         settings, chosen = _distilled(config.distillation, name)
-    # neither how the learning rate goes nor the weight of a term takes time
+    # neither how the learning rate goes nor the weight of a term takes time, nor what the network knows
     training = {key: settings["training"][key] for key in types.TimedTraining.__annotations__}
     weight = {"weight": 1.0} if "weight" in settings else {}
-    return cast(types.TimedNetwork, {**settings, "training": training, **weight}), chosen
+    timed = {key: value for key, value in settings.items() if key != "start"}
+    if "start" in settings:
+        timed["architecture"] = _network_of(config, section, name).built_without_weights
+    return cast(types.TimedNetwork, {**timed, "training": training, **weight}), chosen
+
+
+def _network_of(config: Config, section: str, name: str) -> Network:
+    part = getattr(config, section)
+    network: Network = part.network if section == "embedding" else part.network_of(name)
+    return network
 
 
 def _timed_defence(defence: types.Defence, timing: Timing) -> types.Defence:
@@ -420,7 +630,7 @@ def _timed_teacher(config: Config, section: str, name: str) -> types.Architectur
     distillation = config.distillation if section == "distillation" else None
     if distillation is None or distillation.teacher is None or distillation.active_methods[name].loss == "none":
         return None
-    return distillation.teacher.architecture.built_with
+    return distillation.teacher.network.built_without_weights
 
 
 def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
@@ -430,7 +640,7 @@ def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
     rows: list[types.TimesRow] = []
     for section_name, name in config.timed_methods:
         section = getattr(config, section_name)
-        network = section.student.architecture if section_name == "distillation" else section.architecture
+        network = _network_of(config, section_name, name)
         method = section.active_methods[name]
         if isinstance(method, RobustMethod) and method.adversarial:
             attack = timing.adversarial or method.adversarial
@@ -439,7 +649,7 @@ def assemble_table_a1(config: Config, paper: Paper) -> Recipe:
             {
                 "name": row,
                 "label": method.label,
-                "network": network.model_dump(mode="json"),
+                "network": network.built_without_weights,
                 "baseline": f"{section_name}.{section.baseline}",
                 "batch_size": section.training.batch_size,
                 "epochs": section.training.epochs,

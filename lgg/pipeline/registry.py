@@ -5,6 +5,8 @@ None of them is imported.
 
 import ast
 import difflib
+import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from inspect import Parameter, Signature
@@ -232,6 +234,50 @@ def _literal(node: ast.expr | None) -> Any:
 def _network(name: str) -> tuple[Path, str]:
     module, class_name = networks()[name]
     return PACKAGE / "models" / f"{module}.py", class_name
+
+
+def class_arguments(path: Path, name: str) -> dict[str, bool] | None:
+    """Return the arguments of a network's class in a file of your own, and whether each is required.
+
+    `num_classes`, which it is given if it takes it, is left out. None if the class takes any arguments, or if this file does
+    not show them: of a class that inherits them from another file, or a function that returns a network. Raises ValueError if
+    there is no such file or class, or the file is not valid Python.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}. Put it there or correct the path")
+    body = parse(path).body
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    if name in classes:
+        taken = _arguments(path, name)
+        return None if taken is None else {one: needed for one, needed in taken.items() if one != "num_classes"}
+    others = {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if name in others or any(_defines(node, name) for node in body):
+        return None
+    near = difflib.get_close_matches(name, classes, n=1)
+    raise ValueError(
+        f"{path} has no class {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"Its classes: {', '.join(classes) or 'none'}"
+    )
+
+
+@cache
+def torchvision_models() -> tuple[str, ...]:
+    """Return the names of torchvision's classifiers, read from its files; empty where it is not installed."""
+    return _registered_models("torchvision")
+
+
+@cache
+def timm_models() -> tuple[str, ...]:
+    """Return the names of timm's networks, read from its files; empty where it is not installed."""
+    return _registered_models("timm")
+
+
+def _registered_models(library: str) -> tuple[str, ...]:
+    spec = importlib.util.find_spec(library)
+    folder = Path((spec.submodule_search_locations or [""])[0], "models") if spec else Path("nowhere")
+    texts = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("[a-z]*.py")))
+    registered = re.compile(r"^@register_model\b(?:\(\))?\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+    return tuple(sorted({name for text in texts for name in registered.findall(text)}))
 
 
 # --- reading a class ---------------------------------------------------------------------------------------------------

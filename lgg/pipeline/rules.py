@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+AWAITED = ("checked",)  # names of inputs that a job does not read
 LONGEST_GROUP = 60  # letters of a group of seeds in a name
 
 
@@ -39,12 +40,32 @@ def stage(recipe: Any) -> dict[str, Any]:
 def files(wildcards: Any, input: Any, output: Any) -> str:  # noqa: A002, ARG001  (Snakemake matches the names)
     """Return the command-line options for the files of a job: ``--NAME`` for inputs and ``--out-NAME`` for outputs.
 
-    Names without files are left out. Snakemake does not track params that are computed from inputs and outputs.
+    Names without files are left out, and inputs that a job only waits for. Snakemake does not track params that are computed
+    from inputs and outputs.
     """
-    named = [*input.items(), *((f"out-{name}", paths) for name, paths in output.items())]
+    read = [(name, paths) for name, paths in input.items() if name not in AWAITED]
+    named = [*read, *((f"out-{name}", paths) for name, paths in output.items())]
     return " ".join(
         f"--{name} {shlex.join([paths] if isinstance(paths, str) else paths)}" for name, paths in named if paths
     )
+
+
+def with_options(**options: Any) -> Callable[[Any, Any, Any], str]:
+    """Return what `files` is, with further options, which Snakemake does not track: none where the value is None.
+
+    Each value, or what it returns for the wildcards of a job if it is a function, is a text or a list of texts.
+    """
+
+    def params(wildcards: Any, input: Any, output: Any) -> str:  # noqa: A002  (Snakemake matches the names)
+        given = {name: value(wildcards) if callable(value) else value for name, value in options.items()}
+        words = [
+            f"--{name} {shlex.join([value] if isinstance(value, str) else value)}"
+            for name, value in given.items()
+            if value
+        ]
+        return " ".join([*words, files(wildcards, input, output)])
+
+    return params
 
 
 def each(methods: Iterable[str], seeds: Iterable[int]) -> dict[str, str]:
@@ -71,6 +92,7 @@ class Training:
         recipe: returns the `lgg.pipeline.recipes.Recipe` of a method.
         inputs: files by name.
         outputs: files by name, with the wildcards method and seed.
+        start: file of the weights that their training starts from, whose digest is in the recipe.
         lone_seeds: further seeds, which few methods need, so that no others train with them.
         priority: of the jobs.
     """
@@ -81,6 +103,7 @@ class Training:
     recipe: Callable[[str], Any]
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    start: str | None = None
     lone_seeds: Sequence[int] = ()
     priority: int = 0
 
@@ -147,4 +170,5 @@ class TrainingRule:
     def options(self, wildcards: Any, input: Any, output: Any) -> str:  # noqa: A002  (Snakemake matches the names)
         """Return the command-line options for the seeds and files of a job."""
         seeds = self.seeds if self.together else [wildcards.seed]
-        return f"--seeds {' '.join(map(str, seeds))} {files(wildcards, input, output)}"
+        options = with_options(seeds=list(map(str, seeds)), start=self.training.start)
+        return options(wildcards, input, output)

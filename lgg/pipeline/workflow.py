@@ -15,7 +15,7 @@ from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
 
 from lgg.errors import ConfigError
-from lgg.pipeline import gpus
+from lgg.pipeline import gpus, recipes
 from lgg.pipeline.config import Config, plan
 from lgg.pipeline.config.overlays import read_arguments
 from lgg.pipeline.environment import Environment
@@ -64,6 +64,7 @@ def _export(config: Config, locks: Mapping[str, str]) -> None:
         jobs_per_gpu=config.resources.jobs_per_gpu,
         captured_steps=config.resources.captured_steps,
         checkpoints=config.resources.checkpoints.model_dump(mode="json"),
+        rows=recipes.rows_of_checks(config),
     ).export()
 
 

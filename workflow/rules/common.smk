@@ -16,8 +16,9 @@ from lgg.pipeline import metadata
 from lgg.pipeline import provenance
 from lgg.pipeline import recipes
 from lgg.pipeline.config import TEACHER, read_paper
+from lgg.pipeline.config.networks import DOWNLOADS
 from lgg.pipeline.interrupt import heed_signals
-from lgg.pipeline.rules import Training, asks, each, files, one_of, stage
+from lgg.pipeline.rules import Training, asks, each, files, one_of, stage, with_options
 from lgg.pipeline.workflow import gpus_of_jobs, start, starts_jobs
 
 try:
@@ -112,6 +113,11 @@ def network(folder):
         "history": f"{folder}/history.csv",
         "metrics": f"{folder}/metrics.json",
     }
+
+
+def loaded(folder):
+    """Return the outputs of a network that was trained elsewhere."""
+    return {"model": f"{folder}/model.safetensors", "metrics": f"{folder}/metrics.json"}
 
 
 def figures(*names):

@@ -5,12 +5,15 @@ if settings.distillation:
     DISTILLATION = f"{RESULTS}/distillation"
     DISTILLATION_SEEDS = settings.seeds_of("distillation")
     METHODS = settings.distillation.active_methods
+    TAUGHT = settings.distillation.teacher
     TEACHER_FOLDER = f"{DISTILLATION}/{TEACHER}"
-    WITHOUT_TEACHER = [name for name, method in METHODS.items() if method.loss == "none"]
-    WITH_TEACHER = [name for name, method in METHODS.items() if method.loss != "none"]
+    TRAINED_HERE = settings.distillation.trained_here
+    TRAINED_ELSEWHERE = settings.distillation.trained_elsewhere
+    WITHOUT_TEACHER = [name for name, method in TRAINED_HERE.items() if not method.learns_from_teacher]
+    WITH_TEACHER = [name for name, method in TRAINED_HERE.items() if method.learns_from_teacher]
     STUDENT = f"{DISTILLATION}/{{method}}/seed{{seed}}"
 
-    targets += tables("table1") + figures("distillation_training", "table1")
+    targets += tables("table1") + figures("table1", *(["distillation_training"] if TRAINED_HERE else []))
 
     TRAININGS.append(
         Training(
@@ -18,15 +21,20 @@ if settings.distillation:
             methods=WITHOUT_TEACHER,
             seeds=DISTILLATION_SEEDS,
             recipe=lambda method: recipes.train_student(settings.distillation),
-            inputs={"train": TRAIN_IMAGES},
+            inputs={
+                "train": TRAIN_IMAGES,
+                **awaited("distillation.{method}", settings.distillation.student.network, WITHOUT_TEACHER),
+            },
             outputs=network(STUDENT),
+            start=settings.distillation.student.weights,
         )
     )
 
-    if settings.distillation.teacher:
+    if TAUGHT and TAUGHT.is_trained_here:
 
         use rule training as train_teacher with:
             input:
+                **awaited(f"distillation.{TEACHER}", TAUGHT.network),
                 train=TRAIN_IMAGES,
             output:
                 **network(TEACHER_FOLDER),
@@ -36,6 +44,39 @@ if settings.distillation:
             priority: 10
             params:
                 **stage(recipes.train_teacher(settings.distillation)),
+                files=with_options(start=TAUGHT.weights),
+
+    if TAUGHT and not TAUGHT.is_trained_here:
+
+        use rule evaluation as load_teacher with:
+            input:
+                train=TRAIN_IMAGES,
+                weights=TAUGHT.network.downloaded or [],
+            output:
+                **loaded(TEACHER_FOLDER),
+            pathvars:
+                job="load_teacher",
+            priority: 10
+            params:
+                **stage(recipes.load_network(TAUGHT.network)),
+                files=with_options(weights=TAUGHT.weights),
+
+    if TAUGHT:
+        TRAININGS.append(
+            Training(
+                "distill_student",
+                methods=WITH_TEACHER,
+                seeds=DISTILLATION_SEEDS,
+                recipe=lambda method: recipes.distill_student(settings.distillation, method),
+                inputs={
+                    "train": TRAIN_IMAGES,
+                    "teacher": f"{TEACHER_FOLDER}/model.safetensors",
+                    **awaited("distillation.{method}", settings.distillation.student.network, WITH_TEACHER),
+                },
+                outputs=network(STUDENT),
+                start=settings.distillation.student.weights,
+            )
+        )
 
         use rule evaluation as evaluate_teacher with:
             input:
@@ -47,24 +88,30 @@ if settings.distillation:
             pathvars:
                 job="evaluate_teacher",
             params:
-                **stage(recipes.evaluate_network(settings.distillation.teacher.architecture)),
+                **stage(recipes.evaluate_network(TAUGHT.network)),
 
-        TRAININGS.append(
-            Training(
-                "distill_student",
-                methods=WITH_TEACHER,
-                seeds=DISTILLATION_SEEDS,
-                recipe=lambda method: recipes.distill_student(settings.distillation, method),
-                inputs={"train": TRAIN_IMAGES, "teacher": f"{TEACHER_FOLDER}/model.safetensors"},
-                outputs=network(STUDENT),
-            )
-        )
+    if TRAINED_ELSEWHERE:
+
+        use rule evaluation as load_student with:
+            input:
+                train=TRAIN_IMAGES,
+            output:
+                **loaded(STUDENT),
+            pathvars:
+                job="load_student/{method}_seed{seed}",
+            wildcard_constraints:
+                **each(TRAINED_ELSEWHERE, DISTILLATION_SEEDS),
+            params:
+                **stage(lambda wc: recipes.load_network(settings.distillation.network_of(wc.method), int(wc.seed))),
+                files=with_options(
+                    weights=lambda wc: settings.distillation.network_of(wc.method).weights_of(int(wc.seed))
+                ),
 
     use rule evaluation as evaluate_student with:
         input:
             test=TEST_IMAGES,
             model=f"{STUDENT}/model.safetensors",
-            teacher=[f"{TEACHER_FOLDER}/predictions.safetensors"] if settings.distillation.teacher else [],
+            teacher=[f"{TEACHER_FOLDER}/predictions.safetensors"] if TAUGHT else [],
         output:
             evaluation=f"{STUDENT}/evaluation.csv",
             predictions=f"{STUDENT}/predictions.safetensors",
@@ -73,14 +120,14 @@ if settings.distillation:
         wildcard_constraints:
             **each(METHODS, DISTILLATION_SEEDS),
         params:
-            **stage(recipes.evaluate_network(settings.distillation.student.architecture)),
+            **stage(lambda wc: recipes.evaluate_network(settings.distillation.network_of(wc.method))),
 
     use rule light as assemble_table1 with:
         input:
             train=TRAIN_IMAGES,
             test=TEST_IMAGES,
             evaluations=expand(f"{STUDENT}/evaluation.csv", method=METHODS, seed=DISTILLATION_SEEDS),
-            teacher=[f"{TEACHER_FOLDER}/evaluation.csv"] if settings.distillation.teacher else [],
+            teacher=[f"{TEACHER_FOLDER}/evaluation.csv"] if TAUGHT else [],
         output:
             **table("table1", "distillation", "Table 1: error, gain and agreement of distilled students"),
             **figure("table1", "distillation", "Table 1, drawn: error against agreement with the teacher"),
@@ -90,13 +137,15 @@ if settings.distillation:
         params:
             **stage(recipes.assemble_table1(settings.distillation, PAPER)),
 
-    use rule light as draw_distillation_training with:
-        input:
-            histories=expand(f"{STUDENT}/history.csv", method=METHODS, seed=DISTILLATION_SEEDS),
-        output:
-            **figure("distillation_training", "supplements", "Table 1, training: losses and errors by epoch"),
-        pathvars:
-            job="draw_distillation_training",
-        localrule: True
-        params:
-            **stage(recipes.draw_training_curves(METHODS)),
+    if TRAINED_HERE:
+
+        use rule light as draw_distillation_training with:
+            input:
+                histories=expand(f"{STUDENT}/history.csv", method=TRAINED_HERE, seed=DISTILLATION_SEEDS),
+            output:
+                **figure("distillation_training", "supplements", "Table 1, training: losses and errors by epoch"),
+            pathvars:
+                job="draw_distillation_training",
+            localrule: True
+            params:
+                **stage(recipes.draw_training_curves(TRAINED_HERE)),

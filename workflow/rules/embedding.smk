@@ -20,8 +20,12 @@ if settings.embedding:
             methods=EMBEDDINGS,
             seeds=EMBEDDING_SEEDS,
             recipe=lambda method: recipes.train_embedding(settings.embedding, method),
-            inputs={"train": TRAIN_IMAGES},
+            inputs={
+                "train": TRAIN_IMAGES,
+                **awaited("embedding.{method}", settings.embedding.network, EMBEDDINGS),
+            },
             outputs=network(EMBEDDING),
+            start=settings.embedding.weights,
         )
     )
 
@@ -97,6 +101,7 @@ if settings.embedding:
 
         use rule training as train_plane_embedding with:
             input:
+                **awaited("embedding.figure.{method}", settings.embedding.network, FIGURE_A1),
                 train=TRAIN_IMAGES,
             output:
                 **network(PLANE),
@@ -107,6 +112,7 @@ if settings.embedding:
                 method=one_of(FIGURE_A1),
             params:
                 **stage(lambda wc: recipes.train_plane_embedding(settings.embedding, wc.method)),
+                files=with_options(start=settings.embedding.weights),
 
         use rule light as draw_figureA1 with:
             input:

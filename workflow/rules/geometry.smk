@@ -8,15 +8,33 @@ if settings.geometry:
     targets += figures("figure1", "figure2", "figure2_draws", "graph_depths")
     targets.append(f"{RESULTS}/figures/graph_depths.gif")
 
-    use rule training as train_reference_network with:
-        input:
-            train=TRAIN_IMAGES,
-        output:
-            **network(REFERENCE),
-        pathvars:
-            job="train_reference_network",
-        params:
-            **stage(recipes.train_reference_network(settings.geometry)),
+    if settings.geometry.is_trained_here:
+
+        use rule training as train_reference_network with:
+            input:
+                **awaited("geometry", settings.geometry.network),
+                train=TRAIN_IMAGES,
+            output:
+                **network(REFERENCE),
+            pathvars:
+                job="train_reference_network",
+            params:
+                **stage(recipes.train_reference_network(settings.geometry)),
+                files=with_options(start=settings.geometry.weights),
+
+    if not settings.geometry.is_trained_here:
+
+        use rule evaluation as load_reference_network with:
+            input:
+                train=TRAIN_IMAGES,
+                weights=settings.geometry.network.downloaded or [],
+            output:
+                **loaded(REFERENCE),
+            pathvars:
+                job="load_reference_network",
+            params:
+                **stage(recipes.load_network(settings.geometry.network)),
+                files=with_options(weights=settings.geometry.weights),
 
     use rule evaluation as evaluate_geometry with:
         input:
@@ -35,7 +53,7 @@ if settings.geometry:
         input:
             train=TRAIN_IMAGES,
         output:
-            **figure("figure1", "geometry", "Figure 1: the reference network's blocks"),
+            **figure("figure1", "geometry", "Figure 1: the reference network, step by step"),
         pathvars:
             job="draw_figure1",
         localrule: True

@@ -7,7 +7,11 @@ if settings.robustness:
     ROBUSTNESS_SEEDS = settings.seeds_of("robustness")
     TRANSFER_SEED = settings.robustness.tests.transfer_seed
     DEFENCES = settings.robustness.active_methods
+    DEFENCES_HERE = settings.robustness.trained_here
+    DEFENCES_ELSEWHERE = settings.robustness.trained_elsewhere
     TABLE3_METHODS = settings.robustness.table_methods
+    TRAINED_TABLE3_METHODS = {name: TABLE3_METHODS[name] for name in DEFENCES_HERE if name in TABLE3_METHODS}
+    WATCHED = settings.robustness.watched_methods
     DEFENDED = f"{RESULTS}/robustness/{{method}}/seed{{seed}}"
     ROBUSTNESS_TABLES = {
         "table3": f"Table 3: clean error{', FGSM error and relative MCE' if settings.corruptions else ' and FGSM error'} of each method",
@@ -18,16 +22,22 @@ if settings.robustness:
 
     targets += tables(*ROBUSTNESS_TABLES)
     targets += figures("robustness_corruptions", "robustness_severity") if settings.corruptions else []
-    targets += figures("snr_curves", "robustness_training", "layer_variation")
+    targets += figures("snr_curves")
+    targets += figures("robustness_training") if TRAINED_TABLE3_METHODS else []
+    targets += figures("layer_variation") if WATCHED else []
     targets += figures("weight_sweep") if len(settings.robustness.sweep) > 2 else []
 
     TRAININGS.append(
         Training(
             "train_robust_network",
-            methods=DEFENCES,
+            methods=DEFENCES_HERE,
             seeds=ROBUSTNESS_SEEDS,
             recipe=lambda method: recipes.train_robust_network(settings.robustness, method),
-            inputs={"train": TRAIN_IMAGES},
+            inputs={
+                "train": TRAIN_IMAGES,
+                **awaited("robustness.{method}", settings.robustness.network, DEFENCES_HERE),
+            },
+            start=settings.robustness.weights,
             outputs={**network(DEFENDED), "label_variation": f"{DEFENDED}/label_variation.csv"},
             # needed of the baseline alone
             lone_seeds=[TRANSFER_SEED],
@@ -35,6 +45,24 @@ if settings.robustness:
             priority=5,
         )
     )
+
+    if DEFENCES_ELSEWHERE:
+
+        use rule evaluation as load_robust_network with:
+            input:
+                train=TRAIN_IMAGES,
+            output:
+                **loaded(DEFENDED),
+                label_variation=f"{DEFENDED}/label_variation.csv",
+            pathvars:
+                job="load_robust_network/{method}_seed{seed}",
+            wildcard_constraints:
+                **each(DEFENCES_ELSEWHERE, [*ROBUSTNESS_SEEDS, TRANSFER_SEED]),
+            params:
+                **stage(lambda wc: recipes.load_robust_network(settings.robustness, wc.method, int(wc.seed))),
+                files=with_options(
+                    weights=lambda wc: settings.robustness.network_of(wc.method).weights_of(int(wc.seed))
+                ),
 
     use rule evaluation as evaluate_robustness with:
         input:
@@ -49,7 +77,7 @@ if settings.robustness:
             **each(DEFENCES, ROBUSTNESS_SEEDS),
         priority: 5
         params:
-            **stage(recipes.evaluate_robustness(settings.robustness)),
+            **stage(lambda wc: recipes.evaluate_robustness(settings.robustness, wc.method)),
 
     use rule light as assemble_table3 with:
         input:
@@ -87,7 +115,7 @@ if settings.robustness:
             wildcard_constraints:
                 **each(TABLE3_METHODS, ROBUSTNESS_SEEDS),
             params:
-                **stage(recipes.evaluate_corruptions(settings.robustness, settings.corruptions)),
+                **stage(lambda wc: recipes.evaluate_corruptions(settings.robustness, settings.corruptions, wc.method)),
 
         use rule light as draw_robustness_corruptions with:
             input:
@@ -111,33 +139,35 @@ if settings.robustness:
         params:
             **stage(recipes.draw_snr_curves(settings.robustness)),
 
-    use rule light as draw_robustness_training with:
-        input:
-            histories=expand(f"{DEFENDED}/history.csv", method=TABLE3_METHODS, seed=ROBUSTNESS_SEEDS),
-        output:
-            **figure("robustness_training", "supplements", "Table 3, training: losses and errors by epoch"),
-        pathvars:
-            job="draw_robustness_training",
-        localrule: True
-        params:
-            **stage(recipes.draw_training_curves(TABLE3_METHODS)),
+    if TRAINED_TABLE3_METHODS:
 
-    use rule light as draw_layer_variation with:
-        input:
-            variations=expand(
-                f"{DEFENDED}/label_variation.csv", method=settings.robustness.watched_methods, seed=ROBUSTNESS_SEEDS
-            ),
-        output:
-            **figure(
-                "layer_variation",
-                "supplements",
-                "Regularizer: label variation of every layer while networks learn",
-            ),
-        pathvars:
-            job="draw_layer_variation",
-        localrule: True
-        params:
-            **stage(recipes.draw_layer_variation(settings.robustness)),
+        use rule light as draw_robustness_training with:
+            input:
+                histories=expand(f"{DEFENDED}/history.csv", method=TRAINED_TABLE3_METHODS, seed=ROBUSTNESS_SEEDS),
+            output:
+                **figure("robustness_training", "supplements", "Table 3, training: losses and errors by epoch"),
+            pathvars:
+                job="draw_robustness_training",
+            localrule: True
+            params:
+                **stage(recipes.draw_training_curves(TRAINED_TABLE3_METHODS)),
+
+    if WATCHED:
+
+        use rule light as draw_layer_variation with:
+            input:
+                variations=expand(f"{DEFENDED}/label_variation.csv", method=WATCHED, seed=ROBUSTNESS_SEEDS),
+            output:
+                **figure(
+                    "layer_variation",
+                    "supplements",
+                    "Regularizer: label variation of every layer while networks learn",
+                ),
+            pathvars:
+                job="draw_layer_variation",
+            localrule: True
+            params:
+                **stage(recipes.draw_layer_variation(settings.robustness)),
 
     if len(settings.robustness.sweep) > 2:
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from lgg.pipeline import registry
-from lgg.pipeline.config.methods import SIMILARITY_OF_LAYERS, Registered
+from lgg.pipeline.config.methods import SIMILARITY_OF_LAYERS
+from lgg.pipeline.config.registered import Registered
 from lgg.pipeline.config.types import Count, NonNegative, Positive, Section, Share, StepSize
 
 IN_DEFENCES = "this is now an entry of `defences`, with the same keys: `defences: [{{name: {name}, …}}]`"

@@ -10,22 +10,35 @@ from lgg.pipeline.config.messages import nearest
 from lgg.pipeline.config.methods import (
     IN_PAPER_YAML,
     SIMILARITY_OF_LAYERS,
-    Comparison,
     LossMethod,
     OtherLoss,
+    TrainableComparison,
+    TrainableMethod,
     neighbour_problems,
 )
-from lgg.pipeline.config.networks import Architecture
+from lgg.pipeline.config.networks import Architecture, Network, Role, Weighted
 from lgg.pipeline.config.types import Count, Label, NonNegative, Positive, Problem, Section, Seed
 
 #: name of the teacher's row in Table 1 and of its folder in results/RUN/distillation/
 TEACHER = "teacher"
 
 
-class _DistillationMethod(LossMethod):
+class LayerPair(Section):
+    """A representation of each network, to be compared with each other."""
+
+    teacher: str = Field(description="name of the teacher's representation")
+    student: str = Field(description="name of the student's representation")
+
+
+class _DistillationMethod(TrainableMethod, LossMethod):
     @property
-    def compared_layers(self) -> list[str] | None:
-        """Names of the representations to compare; None: all."""
+    def learns_from_teacher(self) -> bool:
+        """Whether its students are trained here, with a teacher."""
+        return self.trained is None and self.loss_module != "none"
+
+    @property
+    def compared_layers(self) -> list[str | list[str]] | None:
+        """The representations to compare: names in both networks, or one in the teacher and one in the student; None: all."""
         return None
 
 
@@ -33,13 +46,17 @@ class _LayerMethod(_DistillationMethod):
     weight: NonNegative = Field(
         default=25.0, description="λ, the weight of the distillation term relative to cross-entropy"
     )
-    layers: Annotated[list[str], Field(min_length=1)] | None = Field(
-        default=None, description="names of the representations to compare; null: all"
+    layers: Annotated[list[str | LayerPair], Field(min_length=1)] | None = Field(
+        default=None,
+        description="representations to compare: names that both networks have, or {teacher: NAME, student: NAME}; null: all, "
+        "in their order",
     )
 
     @property
-    def compared_layers(self) -> list[str] | None:
-        return self.layers
+    def compared_layers(self) -> list[str | list[str]] | None:
+        if self.layers is None:
+            return None
+        return [one if isinstance(one, str) else [one.teacher, one.student] for one in self.layers]
 
 
 class NoDistillation(_DistillationMethod):
@@ -98,23 +115,25 @@ DistillationMethod = Annotated[
 ]
 
 
-class Teacher(Section):
-    """The network that students learn from."""
+class Teacher(Role):
+    """The network that students learn from: trained here, or `weights` of a network of your own."""
 
     former: ClassVar[Mapping[str, str]] = {"paper_error": IN_PAPER_YAML}
 
-    architecture: Architecture
     seed: Seed = Field(default=0, description="seed of its weights and batches; one teacher serves all students")
     label: Label = Field(default="Teacher", description="name of its row in the table")
 
 
-class Student(Section):
+class Student(Weighted):
     """The small network."""
 
-    architecture: Architecture
+    @property
+    def network(self) -> Network:
+        """The network and the weights that its training starts from."""
+        return Network(self.architecture, self.weights)
 
 
-class Distillation(Comparison[DistillationMethod]):
+class Distillation(TrainableComparison[DistillationMethod]):
     """Section 4.1: Table 1."""
 
     table: ClassVar[str] = "Table 1"
@@ -129,6 +148,13 @@ class Distillation(Comparison[DistillationMethod]):
     def other_labels(self) -> list[str]:
         return [self.teacher.label] if self.teacher else []
 
+    def network_of(self, name: str) -> Network:
+        """Return the network of a method's row, with the weights that it has before any training here."""
+        method = self.active_methods[name]
+        if method.trained is None:
+            return self.student.network
+        return Network(method.architecture or self.student.architecture, method.trained)
+
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
         methods, teacher = self.active_methods, self.teacher
@@ -138,29 +164,34 @@ class Distillation(Comparison[DistillationMethod]):
         if TEACHER in methods:
             yield f"methods.{TEACHER}", "this name is taken by the teacher; choose another"
         for name, method in methods.items():
-            if method.loss != "none" and teacher is None:
+            if method.learns_from_teacher and teacher is None:
                 yield (
                     f"methods.{name}",
                     f"it learns from a teacher, but `teacher` is null: configure one, or set methods.{name} to null",
                 )
-            if isinstance(method, _LayerMethod) and networks:
-                yield from ((f"methods.{name}.layers", text) for text in _layer_problems(method.layers, networks))
+            if isinstance(method, _LayerMethod) and networks and method.trained is None:
+                yield from (
+                    (f"methods.{name}.layers", text) for text in _layer_problems(method.compared_layers, networks)
+                )
             if isinstance(method, GraphMethod):
                 yield from neighbour_problems(f"methods.{name}.k", method.k, self.training)
 
 
-def _layer_problems(layers: Sequence[str] | None, networks: "Mapping[str, Architecture]") -> Iterator[str]:
-    """Yield why the representations `layers` (None: all) of the two networks cannot be compared."""
-    if layers is None:
-        if len({network.layers for network in networks.values()}) > 1:
-            yield "teacher and student have different layers; list those that both have"
+def _layer_problems(pairs: Sequence[str | list[str]] | None, networks: "Mapping[str, Architecture]") -> Iterator[str]:
+    """Yield why the representations `pairs` (None: all) of the two networks cannot be compared, as far as they are known."""
+    known = {role: network.layers_known for role, network in networks.items()}
+    if pairs is None:
+        counts = {layers and len(layers) for layers in known.values()}
+        if None not in counts and len(set(known.values())) > 1:
+            yield "teacher and student have different layers; list those that both have, or pairs {teacher: …, student: …}"
         return
-    for role, network in networks.items():
-        for layer in dict.fromkeys(layers):
-            if layer not in network.layers:
+    for place, (role, layers) in enumerate(known.items()):
+        named = [pair if isinstance(pair, str) else pair[place] for pair in pairs]
+        for layer in dict.fromkeys(named):
+            if layers is not None and layer not in layers:
                 yield (
-                    f"the {role}, a {network.built_with['name']}, has no layer {layer!r}{nearest(layer, network.layers)} "
-                    f"Its layers: {', '.join(network.layers)}"
+                    f"the {role}, a {networks[role].built_with['name']}, has no layer {layer!r}{nearest(layer, layers)} "
+                    f"Its layers: {', '.join(layers)}"
                 )
-    if len(set(layers)) != len(layers):
+    if len({str(pair) for pair in pairs}) != len(pairs):
         yield "a layer is listed twice"

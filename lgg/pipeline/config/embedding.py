@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
 from lgg.pipeline.config.methods import Comparison, LossMethod, OtherLoss, neighbour_problems
-from lgg.pipeline.config.networks import PreActResNet18
+from lgg.pipeline.config.networks import Network, Weighted
 from lgg.pipeline.config.types import Count, CountOrZero, Positive, Problem, Section, Seed
 
 Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"]
@@ -109,18 +109,22 @@ class EmbeddingFigure(Section):
     seed: Seed = Field(default=0, description="seed of weights and batches")
 
 
-class Embedding(Comparison[EmbeddingMethod]):
+class Embedding(Comparison[EmbeddingMethod], Weighted):
     """Section 4.2: Table 2 and Figure A1."""
 
     table: ClassVar[str] = "Table 2"
 
     baseline: str = Field(default="cross_entropy", description="method that relative MCE and differences refer to")
-    architecture: PreActResNet18
     dimensions: Count | None = Field(
         default=None,
         description="dimension of the embeddings; null: the number of classes. Cross-entropy always has one logit per class",
     )
     figure: EmbeddingFigure | None = Field(default=None, description="null: no Figure A1")
+
+    @property
+    def network(self) -> Network:
+        """The network and the weights that its training starts from."""
+        return Network(self.architecture, self.weights)
 
     @property
     def figure_methods(self) -> list[str]:

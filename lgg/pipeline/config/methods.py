@@ -1,14 +1,17 @@
-"""What all tables share: rows, the sections that hold them, and your own losses, defences and networks."""
+"""What all tables share: rows, and the sections that hold them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
+from lgg.pipeline.config.networks import Architecture, pattern_problems
+from lgg.pipeline.config.registered import Registered
 from lgg.pipeline.config.training import Training
-from lgg.pipeline.config.types import Label, Name, Problem, Section, Seeds, repeated_words, shown_alike
+from lgg.pipeline.config.types import FilePattern, Label, Name, Problem, Section, Seeds, repeated_words, shown_alike
 
 #: description of the key `similarity` of losses over layers
 SIMILARITY_OF_LAYERS = (
@@ -32,7 +35,28 @@ class Method(Section):
     label: Label = Field(description="name of the row in tables and figures, plain text")
 
 
+class TrainableMethod(Method):
+    """A row whose networks are trained here, or were trained elsewhere."""
+
+    trained: FilePattern | None = Field(
+        default=None,
+        description="the row's networks were trained elsewhere: the files of their weights, {seed} in place of the seed; they "
+        "are evaluated as the others, and in no figure of training or Table A1. null: they are trained here",
+    )
+    architecture: Architecture | None = Field(
+        default=None, description="with `trained`: the architecture of this row; null: that of the section"
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        if self.architecture is not None and self.trained is None:
+            yield "architecture", "only a row that was trained elsewhere (`trained`) has an architecture of its own"
+        if self.architecture is not None and self.architecture.published:
+            yield "architecture.pretrained", "the row's weights are those in `trained`: remove this key"
+
+
 M = TypeVar("M", bound=Method)
+T = TypeVar("T", bound=TrainableMethod)
 
 
 class Comparison(Section, Generic[M]):
@@ -70,66 +94,44 @@ class Comparison(Section, Generic[M]):
                 yield f"methods.{name}.label", f"two rows are labelled {method.label!r}"
 
 
+class TrainableComparison(Comparison[T]):
+    """A comparison some of whose rows may have been trained elsewhere."""
+
+    @property
+    def trained_here(self) -> dict[str, T]:
+        """The methods whose networks are trained by the run."""
+        return {name: method for name, method in self.active_methods.items() if method.trained is None}
+
+    @property
+    def trained_elsewhere(self) -> dict[str, T]:
+        """The methods whose networks are loaded from files."""
+        return {name: method for name, method in self.active_methods.items() if method.trained is not None}
+
+    def seeds_needed(self, name: str, seeds: Sequence[int]) -> list[int]:  # noqa: ARG002  (of a method)
+        """Return the seeds of the networks of a method, given those of the section."""
+        return list(seeds)
+
+    def pattern_problems(self, seeds: Sequence[int], folder: Path) -> Iterator[Problem]:
+        """Yield which files of networks that were trained elsewhere are missing in `folder`."""
+        for name, method in self.trained_elsewhere.items():
+            assert method.trained is not None
+            needed = self.seeds_needed(name, seeds)
+            yield from ((f"methods.{name}.trained", text) for text in pattern_problems(method.trained, needed, folder))
+
+
 def neighbour_problems(key: str, k: int | None, training: Training) -> Iterator[Problem]:
     """Yield a problem at `key` if batches are too small for `k` neighbours."""
     if k is not None and k > training.batch_size:
         yield key, f"{k} neighbours cannot be found in batches of {training.batch_size} (training.batch_size)"
 
 
-class Registered(Section):
-    """Your own code: a file of the package and a line in the table `_EXPORTS` of its folder."""
-
-    #: folder in lgg/ that the file is in
-    folder: ClassVar[str]
-
-    module: str = Field(description="file name without .py; for a network, its name in the table _EXPORTS")
-    arguments: dict[str, bool | int | float | str | None] = Field(default={}, description="arguments for its class")
-
-    def problems(self) -> Iterator[Problem]:
-        try:
-            classes, taken = self._classes(), self._checked()
-        except ValueError as error:
-            yield "module", str(error)
-            return
-        yield from _argument_problems(classes[self.module], self.arguments, taken)
-
-    def _classes(self) -> Mapping[str, str]:
-        """Return the registered classes by name; ValueError if this entry's is not registered."""
-        classes = self._registered()
-        if self.module not in classes:
-            raise ValueError(
-                f"{self.module!r} is not registered{nearest(self.module, classes)} Register it with a line of _EXPORTS in "
-                f"lgg/{self.folder}/__init__.py"
-            )
-        return classes
-
-    def _registered(self) -> Mapping[str, str]:
-        raise NotImplementedError
-
-    def _checked(self) -> Mapping[str, bool] | None:
-        """Return the arguments of the class and whether each is required; None if it accepts any.
-
-        Raises ValueError if it cannot be made, or cannot be used in this section.
-        """
-        raise NotImplementedError
-
-
-def _argument_problems(owner: str, given: Mapping[str, Any], taken: Mapping[str, bool] | None) -> Iterator[Problem]:
-    """Yield arguments that the class `owner` does not take, and missing ones; `taken` is None if it takes any."""
-    if taken is None:
-        return
-    for name in given:
-        if name not in taken:
-            yield f"arguments.{name}", f"{owner} takes no {name!r}{nearest(name, taken)}"
-    if missing := [name for name, needed in taken.items() if needed and name not in given]:
-        yield "arguments", f"{owner} needs {', '.join(missing)}"
-
-
 class LossMethod(Method):
     """A row whose networks are trained with a loss of lgg/losses."""
 
     #: keys that are not arguments of the loss
-    around_the_loss: ClassVar[frozenset[str]] = frozenset({"label", "loss", "weight", "layers", "classifier"})
+    around_the_loss: ClassVar[frozenset[str]] = frozenset(
+        {"label", "loss", "weight", "layers", "classifier", "trained", "architecture"}
+    )
 
     @property
     def loss_module(self) -> str:

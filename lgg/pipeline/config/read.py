@@ -1,6 +1,6 @@
 """Reading the configuration: merges overlays into the base, reports all mistakes at once, and checks the run's files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def _read(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> tu
         config = _readable(raw, unreadable={item["loc"][0] for item in errors if item["loc"]})
     if folder is not None:
         mistakes += [f"{path}: {text}" for path, text in _file_problems(config, folder)]
-    return config, [*mistakes, *(f"{path}: {text}" for path, text in _all_problems(config))]
+        mistakes += [f"{path}: {text}" for path, text in _all_problems(config, lambda one: one.file_problems(folder))]
+    return config, [*mistakes, *(f"{path}: {text}" for path, text in _all_problems(config, lambda one: one.problems()))]
 
 
 def _readable(raw: Mapping[str, Any], unreadable: set[Any]) -> Config:
@@ -77,12 +78,12 @@ def _reader(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(Any if annotation is None else annotation)
 
 
-def _all_problems(section: Section) -> Iterator[Problem]:
-    """Yield the problems of a section and of all sections in it."""
-    yield from section.problems()
+def _all_problems(section: Section, of: Callable[[Section], Iterable[Problem]]) -> Iterator[Problem]:
+    """Yield the problems `of` a section and of all sections in it."""
+    yield from of(section)
     for name, value in section:
         for path, part in _parts(value, name):
-            yield from ((f"{path}.{key}", text) for key, text in _all_problems(part))
+            yield from ((f"{path}.{key}", text) for key, text in _all_problems(part, of))
 
 
 def _parts(value: Any, path: str) -> Iterator[tuple[str, Section]]:

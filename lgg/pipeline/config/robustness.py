@@ -1,13 +1,13 @@
 """Section 4.3: robustness."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from lgg.pipeline.config.defences import IN_DEFENCES, AdversarialTraining, Defence, Regularizer
-from lgg.pipeline.config.methods import Comparison, Method, neighbour_problems
-from lgg.pipeline.config.networks import PreActResNet18
+from lgg.pipeline.config.methods import Method, TrainableComparison, TrainableMethod, neighbour_problems
+from lgg.pipeline.config.networks import Network, Weighted
 from lgg.pipeline.config.types import (
     Count,
     CountOrZero,
@@ -22,7 +22,7 @@ from lgg.pipeline.config.types import (
 )
 
 
-class RobustMethod(Method):
+class RobustMethod(TrainableMethod):
     """A row of Table 3: cross-entropy with any number of defences."""
 
     former: ClassVar[Mapping[str, str]] = {
@@ -41,6 +41,7 @@ class RobustMethod(Method):
     )
 
     def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
         if repeated := repeated_words(defence.module for defence in self.defences):
             yield "defences", f"{', '.join(map(repr, repeated))} is listed twice; list each defence once"
 
@@ -122,13 +123,28 @@ class RobustnessTests(Section):
             )
 
 
-class Robustness(Comparison[RobustMethod]):
+class Robustness(TrainableComparison[RobustMethod], Weighted):
     """Section 4.3: Table 3 and the second robustness table."""
 
     table: ClassVar[str] = "Table 3"
 
-    architecture: PreActResNet18
     tests: RobustnessTests = Field(default=RobustnessTests(), description="attacks and other tests")
+
+    @property
+    def network(self) -> Network:
+        """The network of the methods that are trained here, and the weights that their training starts from."""
+        return Network(self.architecture, self.weights, layers="relus")
+
+    def network_of(self, name: str) -> Network:
+        """Return the network of a method's row, with the weights that it has before any training here."""
+        method = self.active_methods[name]
+        if method.trained is None:
+            return self.network
+        return Network(method.architecture or self.architecture, method.trained, layers="relus")
+
+    def seeds_needed(self, name: str, seeds: Sequence[int]) -> list[int]:
+        """Return the seeds of a method's networks: of the baseline one more, on which transferred attacks are crafted."""
+        return [*seeds, *([self.tests.transfer_seed] if name == self.baseline else [])]
 
     @property
     def table_methods(self) -> dict[str, RobustMethod]:
@@ -137,10 +153,10 @@ class Robustness(Comparison[RobustMethod]):
 
     @property
     def watched_methods(self) -> dict[str, RobustMethod]:
-        """The methods whose label variation is drawn: the baseline, and those of Table 3 with the regularizer."""
+        """The methods whose label variation is drawn: of those trained here the baseline, and those with the regularizer."""
         return {
             name: method
-            for name, method in self.active_methods.items()
+            for name, method in self.trained_here.items()
             if name == self.baseline or (method.regularizer and not method.supplement)
         }
 

@@ -1,6 +1,7 @@
 """The complete configuration, and what must hold across its sections."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -48,14 +49,22 @@ class Config(Section):
 
     @property
     def timed_methods(self) -> list[tuple[Comparison, str]]:
-        """Section and method of the rows of Table A1: those that exist, with each section's baseline."""
+        """Section and method of the rows of Table A1: those trained here, with each section's baseline, which they refer to."""
         rows: dict[tuple[Comparison, str], None] = {}  # an ordered set
         for row in self.timing.methods if self.timing else []:
             for section in COMPARISONS:
                 part, name = getattr(self, section), row.removeprefix(f"{section}.")
-                if part is not None and name != row and name in part.active_methods:
+                here = {} if part is None else getattr(part, "trained_here", part.active_methods)
+                if name != row and name in here and part.baseline in here:
                     rows |= dict.fromkeys([(section, part.baseline), (section, name)])
         return list(rows)
+
+    def file_problems(self, folder: Path) -> Iterator[Problem]:
+        for name in ("distillation", "robustness"):
+            part = getattr(self, name)
+            if part is not None and self.seeds:
+                found = part.pattern_problems(self.seeds_of(name), folder)
+                yield from ((f"{name}.{key}", text) for key, text in found)
 
     def problems(self) -> Iterator[Problem]:
         yield from self._timing_problems()

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -13,6 +14,12 @@ def _path(value: str) -> str:
     """Refuse paths that Snakemake cannot use: it reads braces as wildcards."""
     if not value or not value.isprintable() or set("{}") & set(value):
         raise ValueError(f"{shown(value)} is not a usable path; use one without braces and control characters")
+    return value
+
+
+def _pattern(value: str) -> str:
+    """Refuse what `_path` refuses, apart from one place for the seed."""
+    _path(value.replace("{seed}", "0"))
     return value
 
 
@@ -43,6 +50,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Label = Annotated[str, AfterValidator(_label)]
 FilePath = Annotated[str, AfterValidator(_path)]
+#: a path with {seed} in place of the seed
+FilePattern = Annotated[str, AfterValidator(_pattern)]
 
 
 def _each_once(seeds: list[int]) -> list[int]:
@@ -69,6 +78,10 @@ class Section(BaseModel):
 
     def problems(self) -> Iterator[Problem]:
         """Yield combinations of settings that do not work together; sections inside this one yield their own."""
+        yield from ()
+
+    def file_problems(self, folder: Path) -> Iterator[Problem]:  # noqa: ARG002  (of sections that name files)
+        """Yield which files are missing in `folder`, to which paths are relative, or do not hold what they should."""
         yield from ()
 
 

@@ -11,6 +11,7 @@ import torch
 from lgg.data.batches import Batches
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
+from lgg.errors import WeightsError
 from lgg.files import sha256_of_file
 from lgg.models.base import ImageClassifier
 from lgg.training import optimizers
@@ -86,6 +87,21 @@ def train_and_save(
             run.checkpoints.remove()
 
 
+def identify(path: Path, digest: str) -> dict[str, str]:
+    """Return the name of a file of weights and its SHA-256, for who reads the results.
+
+    Args:
+        path: the file.
+        digest: its SHA-256 when the jobs were planned; "published" for weights that were downloaded since.
+
+    Raises WeightsError if it has changed since then.
+    """
+    found = sha256_of_file(path)
+    if digest not in (found, "published"):
+        raise WeightsError(f"{path} has changed since the jobs were planned. Run the pipeline again.")
+    return {"file": str(path), "sha256": found}
+
+
 class _Job:
     """What all trainings begin with and end with: device, images, and what the settings of training make of them."""
 
@@ -98,12 +114,19 @@ class _Job:
         self.device = prepare(arguments.gpus, arguments.threads)
         self.data = read_images(arguments.train, verify=True)
         self.header = read_header(arguments.train)
+        #: the file of weights that training started from, if there is one
+        self.started_from: dict[str, str] | None = None
 
     def network(
         self, architecture: Mapping[str, Any], seed: int, outputs: int | None
     ) -> tuple[dict[str, Any], ImageClassifier]:
-        """Return what `build_network` does."""
-        return build_network(architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs)
+        """Return what `build_network` does, with the weights that training starts from, if the job has any."""
+        start = self.arguments.start
+        if start and self.started_from is None:
+            self.started_from = identify(start, self.recipe["start"])
+        return build_network(
+            architecture, self.data, self.header, seed=seed, device=self.device, outputs=outputs, start=start
+        )
 
     @cached_property
     def _batches(self) -> Batches:
@@ -149,4 +172,5 @@ class _Job:
             device=self.device,
             threads=self.arguments.threads,
         )
+        about |= {"started_from": self.started_from} if self.started_from else {}
         return about | ({"trained_together": self.seeds} if len(self.seeds) > 1 else {})

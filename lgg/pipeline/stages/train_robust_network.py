@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lgg import defences
 from lgg.data.storage import ImageSet
+from lgg.defences.base import Defence
 from lgg.evaluation.geometry import label_variation_of_layers
 from lgg.files import write_rows
 from lgg.pipeline.job import run
@@ -18,15 +19,22 @@ from lgg.training.objectives import Robust
 from lgg.training.recorder import Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lgg.pipeline.recipe_types import Defence as Entry
     from lgg.pipeline.recipe_types import Defended, TrainRobustNetwork
 
 OBSERVED_IMAGES = 100  # the batch whose label variation is recorded after each epoch
 
 
+def defences_of(entries: "Sequence[Entry]") -> list[Defence]:
+    """Return the defences that a recipe's entries make."""
+    return [defences.build(one["name"], **one["options"]) for one in entries]
+
+
 def objective_of(recipe: "Defended", label_smoothing: float = 0.0) -> Robust:
     """Return the objective that a recipe's defences make."""
-    built = [defences.build(one["name"], **one["options"]) for one in recipe["defences"]]
-    return Robust(built, label_smoothing)
+    return Robust(defences_of(recipe["defences"]), label_smoothing)
 
 
 def record_layers(path: Path, data: ImageSet, device: torch.device) -> Recorder:
