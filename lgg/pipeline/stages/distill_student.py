@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import DistillationLoss, DistillStudent
 
 
-def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier, label_smoothing: float) -> Distillation:
+def objective_of(recipe: "DistillationLoss", teacher: ImageClassifier, label_smoothing: float = 0.0) -> Distillation:
     """Return the objective of a recipe's loss for students of `teacher`."""
     weight = recipe["weight"]
     if recipe["loss"] == "hinton":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import EmbeddingLoss, TrainEmbedding
 
 
-def objective_of(recipe: "EmbeddingLoss", device: torch.device, label_smoothing: float) -> Objective:
+def objective_of(recipe: "EmbeddingLoss", device: torch.device, label_smoothing: float = 0.0) -> Objective:
     """Return the objective that a recipe's loss, options and weight make."""
     if recipe["loss"] == "cross_entropy":
         return CrossEntropy(label_smoothing)
