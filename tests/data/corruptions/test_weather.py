@@ -140,6 +140,17 @@ def test_textures_of_large_images_are_drawn_with_more_pixels(monkeypatch):
     assert np.corrcoef(reduced.ravel(), coarse.ravel())[0, 1] > 0.9
 
 
+def test_frost_on_very_large_images_is_an_enlarged_crop(monkeypatch):
+    textures = np.arange(5 * 40 * 40 * 3, dtype=np.uint8).reshape(5, 40, 40, 3) // 2
+    monkeypatch.setattr(weather, "frost_textures", lambda _: textures)
+    streams = Streams(0, "frost", 5, np.arange(2))
+    choice, corner = streams.integers(COUNT), streams.integers(32, 2)
+    for result, texture, (top, left) in zip(corrupt(flat(0, 2), "frost", 5), choice, corner, strict=True):
+        piece = textures[texture, top : top + 8, left : left + 8]
+        # the middle of each enlarged pixel is close to it, of the weight 0.45
+        assert np.corrcoef(result[1::4, 1::4].ravel(), piece.ravel())[0, 1] > 0.8
+
+
 def test_textures_are_of_middle_brightness_bluish_and_differ():
     for index, texture in enumerate(frost_textures(32)):
         assert 60 < texture.mean() < 160 and 25 < texture.std() < 90
