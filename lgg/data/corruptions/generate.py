@@ -43,9 +43,9 @@ def corrupt(
     position, so the result for an image is identical, bit for bit, in any batch or order and with any number of `workers`
     (threads).
 
-    Hendrycks and Dietterich 2019, with the settings of their generators. Raises DataError for an unknown name or
-    severity and for images that are not square, RGB, of 8 bits and at least 8 pixels wide, ValueError for positions that do
-    not match the images.
+    Hendrycks and Dietterich 2019, with the settings of their generators. Their files of 64 and 224 pixels were then saved as
+    JPEG of quality 85, which is left out here. Raises DataError for an unknown name or severity and for images that are not
+    square, RGB, of 8 bits and at least 8 pixels wide, ValueError for positions that do not match the images.
     """
     _check(images, name, severity)
     if positions is None:
