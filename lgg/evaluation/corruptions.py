@@ -33,8 +33,8 @@ def corrupted_images(
 ) -> Iterator[tuple[str, int, Iterator[NDArray[np.uint8]]]]:
     """Yield corruption, severity and images: first the clean images ("none", 0), then each set of `settings`.
 
-    Images are an iterator that gives all n (…, H, W, 3) in order, in parts of at most BYTES_AT_ONCE, read or generated when they are
-    asked for; the number of parts is the same for all sets.
+    Images are an iterator that gives all n (…, H, W, 3) in order, in parts of at most BYTES_AT_ONCE, read or generated when
+    they are asked for; the number of parts is the same for all sets.
 
     Args:
         data: the test images.
@@ -47,20 +47,22 @@ def corrupted_images(
     """
     step = max(1, BYTES_AT_ONCE // math.prod(data.images.shape[1:]))
     parts = [positions[start : start + step] for start in range(0, len(positions), step)]
-    yield CLEAN, 0, (data.images[part] for part in parts)
-    kept = None if archive is None else _open(archive, data)
 
-    def made(name: str, severity: int) -> Iterator[NDArray[np.uint8]]:
+    def clean(part: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.asarray(data.images[part])  # a copy, which is not mapped from a file even where all images are
+
+    def corrupted(name: str, severity: int) -> Iterator[NDArray[np.uint8]]:
         for part in parts:
             if kept is not None:
                 yield kept.images(name, severity, part)
             else:
-                images = data.images[part]
-                yield corrupt(images, name, severity, seed=settings["seed"], positions=part, workers=workers)
+                yield corrupt(clean(part), name, severity, seed=settings["seed"], positions=part, workers=workers)
 
+    yield CLEAN, 0, map(clean, parts)
+    kept = None if archive is None else _open(archive, data)
     for name in settings["names"]:
         for severity in settings["severities"]:
-            yield name, severity, made(name, severity)
+            yield name, severity, corrupted(name, severity)
 
 
 def _open(path: Path, data: ImageSet) -> CorruptionArchive:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 COUNT = 5  # the official generator has six photographs and draws from the first five
 SIDES = 5  # side of a texture, in sides of the image that is cut from it
-CANVAS = 640  # side in pixels of the drawing, which is then resized; twice that for textures that are larger
+CANVAS = 640  # side in pixels of the drawing, which is then reduced; twice that for larger textures
 FERNS = (34, 46, 26, 58, 40)  # number of large crystals of each texture
 HAZE = (0.25, 0.16, 0.36, 0.2, 0.3)  # share of white between them
 ICE = ((0.86, 0.94, 1.0), (0.95, 0.98, 1.0), (0.78, 0.9, 1.0), (0.92, 0.96, 0.98), (0.84, 0.95, 0.97))  # RGB of ice
@@ -22,7 +22,9 @@ _ONE_AT_A_TIME = threading.Lock()  # several workers need the textures at once; 
 
 
 def frost_textures(side: int) -> NDArray[np.uint8]:
-    """Return COUNT textures (COUNT, 5 · side, 5 · side, 3) for images of `side` pixels, the same on every call.
+    """Return COUNT textures (COUNT, W, W, 3) for images of `side` pixels, W = 5 · side, the same on every call.
+
+    W is at most 1,280 pixels, so that images of more than 256 have textures of fewer pixels than they should.
 
     Feathery ice crystals are drawn over a haze of varying density. The pictures scale with `side`, so the size of crystals
     relative to the image is constant. Their mean is about 100 of 255 and their deviation about 40, a guess at photographs
@@ -34,8 +36,8 @@ def frost_textures(side: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=2)
 def _textures(side: int) -> NDArray[np.uint8]:
-    size = (SIDES * side, SIDES * side)
     scale = 1 if SIDES * side <= CANVAS else 2
+    size = (min(SIDES * side, scale * CANVAS),) * 2
     pictures = (Image.fromarray(_texture(index, scale)) for index in range(COUNT))
     textures = np.stack([np.asarray(picture.resize(size, Image.Resampling.LANCZOS)) for picture in pictures])
     textures.flags.writeable = False

@@ -38,13 +38,14 @@ def corrupt(
 
     The constants are those of CIFAR-10-C for a side of 32 pixels, of Tiny-ImageNet-C for 64 and of ImageNet-C for 224;
     another side has those of the nearest (`lgg.data.corruption_names.benchmark_of`). Lengths in pixels do not change with the
-    side, except those of elastic_transform, pixelate, zoom_blur and the frost textures. `positions` (N,) are the indices of the images in their data set, 0 to N − 1 by default. Randomness depends only on `seed`, `name`, `severity`
-    and an image's position, so the result for an image is identical, bit for bit, in any batch or order and with any
-    number of `workers` (threads).
+    side, except those of elastic_transform, pixelate, zoom_blur and the frost textures. `positions` (N,) are the indices of
+    the images in their data set, 0 to N − 1 by default. Randomness depends only on `seed`, `name`, `severity` and an image's
+    position, so the result for an image is identical, bit for bit, in any batch or order and with any number of `workers`
+    (threads).
 
-    Hendrycks and Dietterich 2019, with the settings of their generators. Raises DataError for an unknown name or
-    severity and for images that are not square, RGB, of 8 bits and at least 8 pixels wide, ValueError for positions that do
-    not match the images.
+    Hendrycks and Dietterich 2019, with the settings of their generators. Their files of 64 and 224 pixels were then saved as
+    JPEG of quality 85, which is left out here. Raises DataError for an unknown name or severity and for images that are not
+    square, RGB, of 8 bits and at least 8 pixels wide, ValueError for positions that do not match the images.
     """
     _check(images, name, severity)
     if positions is None:

@@ -3,11 +3,12 @@
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage, sparse
 
 from lgg.data.corruptions.constants import constants_of
 from lgg.data.corruptions.edges import canny, equalize
-from lgg.data.corruptions.frost_textures import COUNT, frost_textures
+from lgg.data.corruptions.frost_textures import COUNT, SIDES, frost_textures
 from lgg.data.corruptions.pixels import (
     HALF_A_STEP,
     SMALL_SIDE,
@@ -67,11 +68,13 @@ def frost(images: Bytes, severity: int, streams: Streams) -> Bytes:
     side = images.shape[1]
     of_image, of_frost = constants_of(side).frost[severity - 1]
     textures = frost_textures(side)
+    width = textures.shape[1] // SIDES  # less than the side only for images of more than 256 pixels
     choice = streams.integers(COUNT)
-    corner = streams.integers(textures.shape[1] - side, 2)
+    corner = streams.integers(textures.shape[1] - width, 2)
     pieces = np.empty_like(images)
     for piece, texture, (top, left) in zip(pieces, choice, corner, strict=True):
-        piece[...] = textures[texture, top : top + side, left : left + side]
+        cut = textures[texture, top : top + width, left : left + width]
+        piece[...] = cut if width == side else np.asarray(Image.fromarray(cut).resize((side, side)))
     frosted = images * np.float32(of_image / 255)
     frosted += pieces * np.float32(of_frost / 255)
     return to_bytes(frosted)

@@ -22,7 +22,9 @@ class Corruptions(Section):
 
     source: Literal["generated", "cifar10_c"] = Field(
         default="generated",
-        description="generated: computed here from the published definitions; cifar10_c: the official archive (2.9 GB)",
+        description="generated: computed here from the published definitions, with the constants of CIFAR-10-C (32 pixels), "
+        "Tiny-ImageNet-C (64) or ImageNet-C (224), whichever is nearest to data.image_size; cifar10_c: the official archive "
+        "(2.9 GB), of 32 pixels",
     )
     path: FilePath | None = Field(
         default=None,
@@ -40,8 +42,8 @@ class Corruptions(Section):
     seed: Seed = Field(default=0, description="seed for generating corruptions and choosing images")
     keep: bool = Field(
         default=False,
-        description="generated: store the images in results/RUN/data/corruptions.tar (2.3 GB for 10,000 images) instead of "
-        "generating them again for each method",
+        description="generated: store the images in results/RUN/data/corruptions.tar instead of generating them again for each "
+        "method; with all names and severities 10,000 images take 2.3 GB at 32 pixels, 113 GB at 224",
     )
 
     def problems(self) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ def main(arguments: Namespace) -> None:
     data = read_images(arguments.test)
     chosen = choose_images(data.labels, settings)
     # the image with the most contrast: an even one, such as a piece of sky, shows little
-    one = np.array([max(chosen, key=lambda position: data.images[position].std())])
+    one = chosen[[data.images[chosen].std(axis=(1, 2, 3)).argmax()]]
     made: dict[str, dict[int, NDArray[np.uint8]]] = {}
     for name, severity, parts in corrupted_images(data, one, settings, archive=arguments.corruptions):
         made.setdefault(name, {})[severity] = next(parts)[0]

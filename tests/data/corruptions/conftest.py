@@ -11,3 +11,14 @@ def photographs():
     images = images[np.random.default_rng(0).permutation(len(images))[:200]]
     images.flags.writeable = False
     return images
+
+
+@pytest.fixture(scope="session")
+def enlarged(photographs):
+    """Return a function for 8 of the photographs, enlarged to a side of 32, 64 or 128."""
+
+    def of(side):
+        times = side // 32
+        return photographs[:8].repeat(times, axis=1).repeat(times, axis=2)
+
+    return of

@@ -1,13 +1,13 @@
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from lgg.data.corruption_names import BENCHMARKS, benchmark_of, constants_note
 from lgg.data.corruptions import EXTRA_NAMES, NAMES, SEVERITIES, corrupt
-from lgg.data.corruptions.constants import CIFAR_10_C, IMAGENET_C, TINY_IMAGENET_C
+from lgg.data.corruptions.constants import CIFAR_10_C, IMAGENET_C, TINY_IMAGENET_C, constants_of
 from lgg.errors import DataError
 
 ALL = (*NAMES, *EXTRA_NAMES)
@@ -24,6 +24,7 @@ WITHOUT_CHANCE = {
 # with the published constants, these need not move further from the clean image; their own tests state what they do
 NOT_MONOTONE = {"glass_blur", "motion_blur", "frost", "elastic_transform", "spatter", "saturate"}
 every_name = pytest.mark.parametrize("name", ALL)
+SETS = {"CIFAR-10-C": CIFAR_10_C, "Tiny-ImageNet-C": TINY_IMAGENET_C, "ImageNet-C": IMAGENET_C}
 
 
 def test_names_are_those_of_the_paper():
@@ -141,6 +142,19 @@ def test_constants_are_those_of_the_nearest_side(photographs, monkeypatch):
     ]
     clean = np.subtract(1.0 * photographs[0], photographs[0].mean(axis=(0, 1))).std()
     assert np.allclose(np.array(deviations) / clean, [0.15, 0.05, 0.05], atol=0.01)
+
+
+@every_name
+@pytest.mark.parametrize(("side", "benchmark"), [(32, "CIFAR-10-C"), (64, "Tiny-ImageNet-C"), (120, "ImageNet-C")])
+def test_constants_are_read_for_every_corruption_at_the_images_side(name, side, benchmark, monkeypatch):
+    images = np.random.default_rng(0).integers(60, 200, (2, side, side, 3), dtype=np.uint8)
+    usual = corrupt(images, name, 5)
+    of_all = {one: getattr(SETS[one], name) for one in SETS}
+    for one, of_one in SETS.items():
+        # with the constants of the first severity at the last
+        weaker = replace(of_one, **{name: (*of_all[one][:4], of_all[one][0])})
+        monkeypatch.setattr(f"{constants_of.__module__}._BY_NAME", SETS | {one: weaker})
+        assert np.array_equal(corrupt(images, name, 5), usual) == (one != benchmark)
 
 
 @pytest.mark.parametrize("constants", [CIFAR_10_C, TINY_IMAGENET_C, IMAGENET_C])

@@ -15,35 +15,53 @@ every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 
 @every_severity
-def test_contrast_shrinks_deviations_from_the_mean_of_each_channel(photographs, severity):
-    factor = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
-    few = photographs[:20].astype(float)
+@pytest.mark.parametrize(
+    ("side", "factors"),
+    [(32, (0.75, 0.5, 0.4, 0.3, 0.15)), (64, (0.4, 0.3, 0.2, 0.1, 0.05)), (128, (0.4, 0.3, 0.2, 0.1, 0.05))],
+)
+def test_contrast_shrinks_deviations_from_the_mean_of_each_channel(enlarged, side, factors, severity):
+    few = enlarged(side).astype(float)
     means = few.mean(axis=(1, 2), keepdims=True)
-    difference = means + factor * (few - means) - corrupt(photographs[:20], "contrast", severity)
+    difference = means + factors[severity - 1] * (few - means) - corrupt(enlarged(side), "contrast", severity)
     assert difference.min() > -0.01 and difference.max() < 1.01  # truncated
 
 
 @every_severity
-def test_jpeg_is_pillows_at_that_quality(photographs, severity):
-    quality = (80, 65, 58, 50, 40)[severity - 1]
-    for image, result in zip(photographs[:8], corrupt(photographs[:8], "jpeg_compression", severity), strict=True):
+@pytest.mark.parametrize(
+    ("side", "qualities"), [(32, (80, 65, 58, 50, 40)), (64, (65, 58, 50, 40, 25)), (128, (25, 18, 15, 10, 7))]
+)
+def test_jpeg_is_pillows_at_that_quality(enlarged, side, qualities, severity):
+    quality, few = qualities[severity - 1], enlarged(side)
+    for image, result in zip(few, corrupt(few, "jpeg_compression", severity), strict=True):
         file = BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=quality)
         assert np.array_equal(np.asarray(Image.open(file)), result)
 
 
-@pytest.mark.parametrize(("severity", "small"), [(1, 30), (2, 28), (3, 27), (4, 24), (5, 20)])
-def test_pixelate_goes_through_a_smaller_image(photographs, severity, small):
-    for image, result in zip(photographs[:8], corrupt(photographs[:8], "pixelate", severity), strict=True):
+@every_severity
+@pytest.mark.parametrize(
+    ("side", "smaller"), [(32, (30, 28, 27, 24, 20)), (64, (57, 51, 44, 38, 32)), (128, (76, 64, 51, 38, 32))]
+)
+def test_pixelate_goes_through_a_smaller_image(enlarged, side, smaller, severity):
+    small, few = smaller[severity - 1], enlarged(side)
+    for image, result in zip(few, corrupt(few, "pixelate", severity), strict=True):
         coarse = Image.fromarray(image).resize((small, small), Image.Resampling.BOX)
-        assert np.array_equal(np.asarray(coarse.resize((32, 32), Image.Resampling.BOX)), result)
+        assert np.array_equal(np.asarray(coarse.resize((side, side), Image.Resampling.BOX)), result)
 
 
 @every_severity
-def test_saturate_scales_s_of_hsv(photographs, severity):
-    factor, summand = ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))[severity - 1]
-    few = photographs[:20].copy()
-    few[0, :4] = np.arange(128).reshape(4, 32, 1)  # greys
+@pytest.mark.parametrize(
+    ("side", "scales"),
+    [
+        (32, ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))),
+        (64, ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2))),
+        (128, ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))),
+    ],
+)
+def test_saturate_scales_s_of_hsv(enlarged, side, scales, severity):
+    factor, summand = scales[severity - 1]
+    few = enlarged(side)
+    few[0, :4, :32] = np.arange(128).reshape(4, 32, 1)  # greys
     few[0, 0, 0] = 0
     hsv = rgb2hsv(few)
     hsv[..., 1] = np.clip(hsv[..., 1] * factor + summand, 0, 1)

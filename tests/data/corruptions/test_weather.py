@@ -27,9 +27,12 @@ def assert_truncated(expected, result):
 
 
 @every_severity
-def test_brightness_adds_to_v_of_hsv(photographs, severity):
-    added = (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]
-    few = photographs[:20].copy()
+@pytest.mark.parametrize(
+    ("side", "summands"),
+    [(32, (0.05, 0.1, 0.15, 0.2, 0.3)), (64, (0.1, 0.2, 0.3, 0.4, 0.5)), (128, (0.1, 0.2, 0.3, 0.4, 0.5))],
+)
+def test_brightness_adds_to_v_of_hsv(enlarged, side, summands, severity):
+    added, few = summands[severity - 1], enlarged(side)
     few[0, :4] = 0
     hsv = rgb2hsv(few)
     brighter = corrupt(few, "brightness", severity)
@@ -43,10 +46,13 @@ def test_brightness_adds_to_v_of_hsv(photographs, severity):
 
 @every_severity
 @pytest.mark.parametrize("level", [60, 255])
-def test_fog_over_one_grey_spans_its_formula(severity, level):
+@pytest.mark.parametrize(
+    ("side", "thicknesses"), [(32, (0.2, 0.5, 0.75, 1, 1.5)), (64, (0.4, 0.7, 1, 1.5, 2)), (128, (1.5, 2, 2.5, 2.5, 3))]
+)
+def test_fog_over_one_grey_spans_its_formula(severity, level, side, thicknesses):
     # the fractal ranges from 0 to 1, so (x + a f) x / (x + a) ranges from x² / (x + a) to x
-    thickness, _ = CIFAR_10_C.fog[severity - 1]
-    foggy = corrupt(flat(level), "fog", severity)
+    thickness = thicknesses[severity - 1]
+    foggy = corrupt(np.full((12, side, side, 3), level, dtype=np.uint8), "fog", severity)
     x = level / 255
     assert (np.diff(foggy.astype(int), axis=3) == 0).all()
     assert (foggy.max(axis=(1, 2, 3)) >= level - 1).all()
@@ -95,10 +101,19 @@ def test_the_fractal_is_diamond_and_square(side, size):
 
 
 @every_severity
-def test_frost_weighs_the_image_and_the_texture(severity):
-    of_image, of_frost = CIFAR_10_C.frost[severity - 1]
-    on_black = corrupt(flat(0), "frost", severity).astype(int)
-    on_grey = corrupt(flat(100), "frost", severity).astype(int)
+@pytest.mark.parametrize(
+    ("side", "weights"),
+    [
+        (32, ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))),
+        (64, ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55))),
+        (128, ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))),
+    ],
+)
+def test_frost_weighs_the_image_and_the_texture(severity, side, weights):
+    of_image, of_frost = weights[severity - 1]
+    on_black, on_grey = (
+        corrupt(np.full((6, side, side, 3), level, dtype=np.uint8), "frost", severity).astype(int) for level in (0, 100)
+    )
     visible = on_grey < 255
     assert visible.mean() > 0.9
     assert np.abs(on_grey - on_black - of_image * 100)[visible].max() <= 1.01
@@ -140,6 +155,17 @@ def test_textures_of_large_images_are_drawn_with_more_pixels(monkeypatch):
     assert np.corrcoef(reduced.ravel(), coarse.ravel())[0, 1] > 0.9
 
 
+def test_frost_on_very_large_images_is_an_enlarged_crop(monkeypatch):
+    textures = np.arange(5 * 40 * 40 * 3, dtype=np.uint8).reshape(5, 40, 40, 3) // 2
+    monkeypatch.setattr(weather, "frost_textures", lambda _: textures)
+    streams = Streams(0, "frost", 5, np.arange(2))
+    choice, corner = streams.integers(COUNT), streams.integers(32, 2)
+    for result, texture, (top, left) in zip(corrupt(flat(0, 2), "frost", 5), choice, corner, strict=True):
+        piece = textures[texture, top : top + 8, left : left + 8]
+        # the middle of each enlarged pixel is close to it, of the weight 0.45
+        assert np.corrcoef(result[1::4, 1::4].ravel(), piece.ravel())[0, 1] > 0.8
+
+
 def test_textures_are_of_middle_brightness_bluish_and_differ():
     for index, texture in enumerate(frost_textures(32)):
         assert 60 < texture.mean() < 160 and 25 < texture.std() < 90
@@ -152,10 +178,15 @@ def test_textures_are_of_middle_brightness_bluish_and_differ():
 
 
 @every_severity
-def test_snow_whitens_and_adds_flakes_twice(photographs, severity):
-    few = photographs[:6]
-    flakes = weather.snow_flakes(severity, 32, Streams(0, "snow", severity, np.arange(6))).astype(np.float64)[..., None]
-    share = (0.95, 0.9, 0.9, 0.85, 0.8)[severity - 1]
+@pytest.mark.parametrize(
+    ("side", "shares"),
+    [(32, (0.95, 0.9, 0.9, 0.85, 0.8)), (64, (0.8, 0.8, 0.7, 0.65, 0.6)), (128, (0.8, 0.7, 0.7, 0.65, 0.55))],
+)
+def test_snow_whitens_and_adds_flakes_twice(enlarged, side, shares, severity):
+    few = enlarged(side)
+    streams = Streams(0, "snow", severity, np.arange(len(few)))
+    flakes = weather.snow_flakes(severity, side, streams).astype(np.float64)[..., None]
+    share = shares[severity - 1]
     x = few / 255
     luma = (x @ [0.299, 0.587, 0.114])[..., None]
     whitened = share * x + (1 - share) * np.maximum(x, 1.5 * luma + 0.5)
