@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgg.data import photo_patches
+from lgg.data import photo_patches, torchvision_sets
 from lgg.data.own_files import Pictures, array_files, picture_splits, readable
 from lgg.data.pictures import read_pictures, resize
 from lgg.data.splits import Block, Split, computed, hold_out, stacked, subset
@@ -57,6 +57,7 @@ def load(data: Mapping[str, Any], threads: int = 1) -> tuple[Split, Split]:
         "digits": _digits,
         "cifar10": _cifar,
         "cifar100": _cifar,
+        "torchvision": _torchvision,
         "arrays": _arrays,
         "image_folder": _image_folder,
     }
@@ -138,6 +139,10 @@ def _cifar(data: Mapping[str, Any], size: Size) -> tuple[Split, Split]:
         for archive in archives
     )
     return train, test
+
+
+def _torchvision(data: Mapping[str, Any], size: Size) -> tuple[Split, Split]:
+    return torchvision_sets.open_sets(data["dataset"], Path(data["path"] or "downloads"), size.side, size.threads)
 
 
 def _from_memory(images: NDArray[np.uint8], size: Size, positions: NDArray[np.int64]) -> Iterator[Block]:

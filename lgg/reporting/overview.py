@@ -28,6 +28,7 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
         seconds: their wall time together.
     """
     configuration, git = provenance["configuration"], provenance["git"]
+    data = configuration["data"]
     machine, versions = provenance["machine"], provenance["versions"]
     code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
     fields = {
