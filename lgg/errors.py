@@ -21,6 +21,14 @@ class ModelFileError(LggError):
     """A model file is damaged, or contains a different network than expected."""
 
 
+class NetworkError(LggError, ValueError):
+    """A network cannot be built, or does not have what is asked of it, such as a layer."""
+
+
+class WeightsError(LggError):
+    """A file of weights cannot be used, or does not fit a network."""
+
+
 class TrainingDiverged(LggError):
     """The loss is no longer a finite number."""
 

@@ -1,4 +1,4 @@
-"""The networks of the paper, built by name."""
+"""The networks of the paper, and those of torchvision, timm and files of your own, built by name."""
 
 import importlib
 import inspect
@@ -14,6 +14,13 @@ _EXPORTS = {
     "preact_resnet18": ("preact_resnet", "PreActResNet18"),
 }
 
+# those that were not written for this package, whose layers are found by running them: name: (module, class)
+_FOREIGN = {
+    "torchvision": ("foreign", "TorchvisionNetwork"),
+    "timm": ("foreign", "TimmNetwork"),
+    "file": ("foreign", "FileNetwork"),
+}
+
 __all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "build"]
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -24,9 +31,14 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+def is_foreign(name: str) -> bool:
+    """Return whether `name` is that of networks that were not written for this package, which need an `image_size`."""
+    return name in _FOREIGN
+
+
 def module_of(name: str) -> str:
     """Return the full name of the module of the network `name`; KeyError if there is none."""
-    return f"{__name__}.{_EXPORTS[name][0]}"
+    return f"{__name__}.{(_EXPORTS | _FOREIGN)[name][0]}"
 
 
 def build(
@@ -35,6 +47,7 @@ def build(
     num_classes: int,
     mean: Sequence[float] = CIFAR10_MEAN,
     std: Sequence[float] = CIFAR10_STD,
+    image_size: int | None = None,
     **options: Any,
 ) -> "ImageClassifier":
     """Return a new network in channels-last memory format, with weights drawn from torch's generator.
@@ -43,20 +56,30 @@ def build(
     ``model(x, return_representations=True)`` returns the logits and a list of the tensors named in ``model.layers``.
 
     Args:
-        name: "wide_resnet" (options `depth`, `width`) or "preact_resnet18" (options `base_width`, `parseval`,
-            `bottleneck`).
+        name: "wide_resnet" (options `depth`, `width`, `bottleneck`), "preact_resnet18" (options `base_width`, `parseval`,
+            `bottleneck`), "torchvision" or "timm" (options `model`, `arguments`, `layers`, `stem`, `bottleneck`), or "file"
+            (options `path`, `class`, `digest`, and those but `model`).
         num_classes: number of outputs.
         mean: mean of each channel, subtracted from the images; that of CIFAR-10 by default.
         std: standard deviation of each channel, which they are then divided by; that of CIFAR-10 by default.
+        image_size: side of the images in pixels, which "torchvision", "timm" and "file" need; the others take any.
 
-    Raises ValueError for an unknown name or option.
+    Raises ValueError for an unknown name or option; NetworkError, which is one, where a network of other origin cannot be
+    built for such images.
     """
-    if name not in _EXPORTS:
-        raise ValueError(f"there is no network {name!r}; there are {', '.join(sorted(_EXPORTS))}")
-    import torch  # imported here, since recipes read the table above without torch
+    known = _EXPORTS | _FOREIGN
+    if name not in known:
+        raise ValueError(f"there is no network {name!r}; there are {', '.join(sorted(known))}")
+    import torch  # imported here, since recipes read the tables above without torch
 
-    network = getattr(importlib.import_module(module_of(name)), _EXPORTS[name][1])
+    network = getattr(importlib.import_module(module_of(name)), known[name][1])
     arguments = {"num_classes": num_classes, "mean": mean, "std": std, **options}
+    if is_foreign(name):
+        if image_size is None:
+            raise ValueError(f"network {name!r} needs image_size, the side of the images in pixels")
+        arguments["image_size"] = image_size
+        if "class" in arguments:  # no name that Python allows for an argument
+            arguments["class_name"] = arguments.pop("class")
     try:
         inspect.signature(network).bind(**arguments)
     except TypeError as error:

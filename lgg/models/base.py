@@ -158,11 +158,19 @@ class ImageClassifier(nn.Module):
     layers: tuple[str, ...]
     mean: Tensor
     std: Tensor
+    #: names of the modules that depend on the classes: the classifier, and a bottleneck before it
+    heads: tuple[str, ...] = ("bottleneck", "classifier")
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1))
+
+    @property
+    def dropout_places(self) -> tuple[nn.Module, ...]:
+        """The modules after whose outputs the dropout test of Section 4.3 drops values: `blocks`, if the network has them."""
+        blocks = getattr(self, "blocks", None)
+        return tuple(blocks) if isinstance(blocks, nn.ModuleList) else ()
 
     def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         raise NotImplementedError

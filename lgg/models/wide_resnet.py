@@ -39,13 +39,29 @@ class WideResNet(ImageClassifier):
     Representations: the outputs of stages 1 and 2 and the pooled vector, all non-negative. With 10 classes
     WideResNet-28-1 has 369,690 parameters, WideResNet-28-0.5 has 94,154.
 
-    Raises ValueError if the depth is not 6n + 4 or the width is too small for a single channel.
+    Args:
+        num_classes: number of outputs.
+        mean: mean of each channel (3 values), subtracted from the images.
+        std: standard deviation of each channel (3 values), which they are then divided by.
+        depth: number of layers, 6n + 4.
+        width: w.
+        bottleneck: number of units of an additional linear layer between pooling and classifier, whose output is the last
+            representation and the only one with negative values; None: no such layer.
+
+    Raises ValueError if the depth is not 6n + 4, the width is too small for a single channel or the bottleneck below 1.
     """
 
-    layers = ("stage1", "stage2", "pool")
+    layers: tuple[str, ...] = ("stage1", "stage2", "pool")
 
     def __init__(
-        self, *, num_classes: int, mean: Sequence[float], std: Sequence[float], depth: int, width: float
+        self,
+        *,
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        depth: int,
+        width: float,
+        bottleneck: int | None = None,
     ) -> None:
         super().__init__(mean, std)
         if depth < 10 or (depth - 4) % 6:
@@ -54,6 +70,10 @@ class WideResNet(ImageClassifier):
             )
         if int(STEM_CHANNELS * width) < 1:
             raise ValueError(f"with width {width} the first stage has no channels")
+        if bottleneck is not None and bottleneck < 1:
+            raise ValueError(
+                f"bottleneck, the number of units before the classifier, must be at least 1, not {bottleneck}"
+            )
         base = int(STEM_CHANNELS * width)
         self.conv = Convolution(3, STEM_CHANNELS, 3)
         self.bn = BatchNorm(STEM_CHANNELS)
@@ -61,14 +81,27 @@ class WideResNet(ImageClassifier):
         self.stage1 = _stage(STEM_CHANNELS, base, blocks, stride=1)
         self.stage2 = _stage(base, 2 * base, blocks, stride=2)
         self.stage3 = _stage(2 * base, 4 * base, blocks, stride=2)
-        self.classifier = nn.Linear(4 * base, num_classes)
+        self.bottleneck: nn.Linear | None = None
+        if bottleneck is not None:
+            self.bottleneck = nn.Linear(4 * base, bottleneck)
+            self.layers = (*self.layers, "bottleneck")
+        self.classifier = nn.Linear(bottleneck or 4 * base, num_classes)
+
+    @property
+    def dropout_places(self) -> tuple[nn.Module, ...]:
+        """The residual blocks of the three stages."""
+        return (*self.stage1, *self.stage2, *self.stage3)
 
     def _compute(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = F.relu(self.bn(self.conv(x)), inplace=True)
         stage1 = self.stage1(x)
         stage2 = self.stage2(stage1)
         pool = average_pixels(self.stage3(stage2))
-        return self.classifier(pool), [stage1, stage2, pool]
+        representations = [stage1, stage2, pool]
+        if self.bottleneck is not None:
+            pool = self.bottleneck(pool)
+            representations.append(pool)
+        return self.classifier(pool), representations
 
 
 def _stage(channels_in: int, channels_out: int, blocks: int, stride: int) -> nn.Sequential:

@@ -28,11 +28,15 @@ from lgg.pipeline.names import is_mangled, loaded
 from lgg.pipeline.syntax import PACKAGE, exports_of, path_of
 
 _OWN_NAMES = {"dir", "globals", "locals", "vars"}
-# these find only what a table `_EXPORTS` lists, or the docstring of the stage's module
+# these find only what a table `_EXPORTS` lists, the docstring of the stage's module, or a file outside of the package
 _KNOWN = {
     (f"{PACKAGE}._lazy", "importlib.import_module"),
     (f"{PACKAGE}._lazy", "sys.modules"),
     (f"{PACKAGE}.models", "importlib.import_module"),
+    *(
+        (f"{PACKAGE}.models.own_file", path)
+        for path in ("importlib.util.module_from_spec", "sys.modules", ".exec_module")
+    ),
     (f"{PACKAGE}.pipeline.job", "inspect.getmodule"),
 }
 

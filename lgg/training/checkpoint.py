@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from lgg import models
-from lgg.errors import ModelFileError
+from lgg.errors import ModelFileError, NetworkError
 from lgg.files import atomic_path, naming, read_tensors_metadata
 from lgg.models.base import ImageClassifier
 
@@ -57,8 +57,11 @@ def load_model(
 ) -> ImageClassifier:
     """Return the network in `path`, on `device` and in evaluation mode.
 
-    Raises ModelFileError if the file is missing or damaged, or if an argument of its architecture differs from that in
-    `expected`.
+    Nothing is downloaded: a network of torchvision or timm is built without weights, one in a file of your own from that
+    file, which must still have the code that the header states.
+
+    Raises ModelFileError if the file is missing or damaged, if its network cannot be built, or if an argument of its
+    architecture differs from that in `expected`.
     """
     architecture = read_architecture(path)
     for key, value in (expected or {}).items():
@@ -71,10 +74,17 @@ def load_model(
         content = Path(path).read_bytes()
     try:
         model = models.build(**architecture)
+    except NetworkError as error:
+        raise ModelFileError(f"{path}: the network in it cannot be built again: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(_does_not_match(path, error)) from None
+    try:
         model.load_state_dict(load(content))
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split("\n\t")[:2])  # the first of PyTorch's long list of mismatches
-        raise ModelFileError(
-            f"{path}: its weights do not match the architecture in its header ({reason}). Remove it and run the pipeline again."
-        ) from None
+        raise ModelFileError(_does_not_match(path, error)) from None
     return model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
+def _does_not_match(path: str | Path, error: Exception) -> str:
+    reason = " ".join(str(error).split("\n\t")[:2])  # the first of PyTorch's long list of mismatches
+    return f"{path}: its weights do not match the architecture in its header ({reason}). Remove it and run the pipeline again."

@@ -1,0 +1,103 @@
+"""Python files of the user's that define networks: a digest of their code, and loading them. Imports no torch itself."""
+
+import ast
+import hashlib
+import importlib.util
+import io
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lgg.errors import NetworkError
+
+
+def code_digest(path: str | Path) -> str:
+    """Return a hexadecimal digest of the code in `path` and in the files in its folder that it imports, directly or not.
+
+    Comments and blank lines do not count. Raises NetworkError if the file is missing or not Python.
+    """
+    digest = hashlib.sha256()
+    waiting, known = [Path(path)], set()
+    while waiting:
+        file = waiting.pop(0)
+        if file in known:
+            continue
+        known.add(file)
+        text = _read(file)
+        digest.update(f"{file.name}\n{_code(text, file)}\n".encode())
+        waiting += sorted(_beside(text, file))
+    return digest.hexdigest()[:16]
+
+
+def load_file(path: str | Path, digest: str) -> Any:
+    """Return the module that the Python file `path` defines, loaded once for a digest of its code.
+
+    Raises NetworkError if it does not run.
+    """
+    name = f"lgg_own_{Path(path).stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise NetworkError(f"{path}: not a Python file, which would end in .py")
+    module = importlib.util.module_from_spec(specification)
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)
+    sys.modules[name] = module  # where its classes are found when they are copied
+    try:
+        specification.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
+        raise NetworkError(f"{path} cannot be imported: {one_line(error)}") from error
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _read(path: Path) -> str:
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NetworkError(f"{path}: there is no such file") from None
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise NetworkError(f"{path}: cannot be read: {error}") from None
+
+
+def _code(text: str, path: Path) -> str:
+    """Return `text` without comments and blank lines."""
+    lines = text.splitlines()
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column]
+    except (tokenize.TokenError, SyntaxError) as error:
+        raise NetworkError(f"{path}: this is not Python: {error}") from None
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _beside(text: str, path: Path) -> Iterator[Path]:
+    """Yield the files next to `path` that `text` imports."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise NetworkError(f"{path}: this is not Python: {error}") from None
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    for name in names:
+        base = path.parent.joinpath(*name.split("."))
+        yield from (file for file in (base.with_suffix(".py"), base / "__init__.py") if name and file.is_file())
