@@ -175,7 +175,9 @@ def test_geometry_of_a_network_of_other_layers_is_measured_and_drawn(call, tmp_p
         assert all(len(values) == 2 for values in geometry["label_variation"].values())
         assert list(geometry["shown"]["depths"]) == ["image", "stage1", "stage2", "pool"]
     assert found["cosine"]["label_variation"] != found["rbf"]["label_variation"]
-    names = {f"out_{part}{form}": tmp_path / f"{part}figure.{form}" for part in ("", "draws_") for form in ("pdf", "png")}
+    names = {
+        f"out_{part}{form}": tmp_path / f"{part}figure.{form}" for part in ("", "draws_") for form in ("pdf", "png")
+    }
     call(draw_figure2, {}, geometry=tmp_path / "rbf.json", **names)
     forms = {f"out_{form}": tmp_path / f"depths.{form}" for form in ("pdf", "png")}
     call(draw_figure1, {"architecture": architecture}, **forms)
