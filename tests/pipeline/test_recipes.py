@@ -1188,7 +1188,13 @@ def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_configured
 
 # --- networks of your own -------------------------------------------------------------------------------------------
 
-NET = "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, num_classes, width=1):\n        super().__init__()\n"
+NET = """from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, width=1):
+        super().__init__()
+"""
 FOREIGN = """
 seeds: [0, 1]
 geometry: {architecture: {name: torchvision, model: resnet18}, weights: nets/start.pt, fine_tune: true}
@@ -1222,7 +1228,9 @@ def trainings_of(config):
     }
     for name, method in distillation.active_methods.items():
         if method.trained:
-            made[f"distillation.{name}"] = [recipes.load_network(distillation.network_of(name), seed) for seed in (0, 1)]
+            made[f"distillation.{name}"] = [
+                recipes.load_network(distillation.network_of(name), seed) for seed in (0, 1)
+            ]
         elif method.loss == "none":
             made[f"distillation.{name}"] = [recipes.train_student(distillation)]
         else:
@@ -1269,14 +1277,21 @@ NETWORK_CHANGES = {
         {f"distillation.{name}" for name in ("baseline", "hinton", "gkd", "gkd_inter", "rkd_d")},
     ),
     "a comment in it": (lambda folder: rewrite(folder / "nets/own.py", f"{NET}# a remark\n".encode()), set()),
-    "pairs of layers": ("distillation: {methods: {gkd: {layers: [{teacher: layer2, student: a}]}}}", {"distillation.gkd"}),
+    "pairs of layers": (
+        "distillation: {methods: {gkd: {layers: [{teacher: layer2, student: a}]}}}",
+        {"distillation.gkd"},
+    ),
     "the layers of a section": (
         "robustness: {architecture: {layers: [features.0]}}",
         {f"robustness.{name}" for name in DEFENCES},
     ),
     "a stem": (
         "embedding: {architecture: {stem: small}}",
-        {*(f"embedding.{name}" for name in EMBEDDINGS), "embedding.figure.cross_entropy", "embedding.figure.label_variation"},
+        {
+            *(f"embedding.{name}" for name in EMBEDDINGS),
+            "embedding.figure.cross_entropy",
+            "embedding.figure.label_variation",
+        },
     ),
     "the architecture of a row": (
         "robustness: {methods: {both: {architecture: {name: torchvision, model: resnet18}}}}",
@@ -1302,7 +1317,9 @@ def test_a_changed_network_changes_the_recipes_of_its_rows_alone(own, change):
     assert changed(checks, checks_of(after)) <= rows
 
 
-@pytest.mark.parametrize("row", ["distillation.gkd", "distillation.baseline", "embedding.triplet", "robustness.baseline"])
+@pytest.mark.parametrize(
+    "row", ["distillation.gkd", "distillation.baseline", "embedding.triplet", "robustness.baseline"]
+)
 def test_all_code_that_counts_in_a_check_counts_in_the_training_that_waits_for_it(own, row, monkeypatch):
     counted, reached = {}, digest.reached
     digests = lambda *modules: counted.setdefault(str(modules), modules) and str(modules)  # noqa: E731

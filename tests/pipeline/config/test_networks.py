@@ -107,7 +107,11 @@ def test_names_of_networks_are_those_that_the_libraries_list():
         ("distillation: {teacher: {weights: text.pt}}", "distillation.teacher.weights", "neither a state dict"),
         ("distillation: {student: {weights: cut.safetensors}}", "distillation.student.weights", "neither a state dict"),
         ("geometry: {architecture: {name: other, class: 'no.py:Net'}}", "geometry.architecture.class", "no.py"),
-        ("geometry: {architecture: {name: other, class: 'broken.py:Net'}}", "geometry.architecture.class", "not Python"),
+        (
+            "geometry: {architecture: {name: other, class: 'broken.py:Net'}}",
+            "geometry.architecture.class",
+            "not Python",
+        ),
         (
             "geometry: {architecture: {name: other, class: 'nets.py:Nett'}}",
             "geometry.architecture.class",
@@ -230,7 +234,7 @@ def test_rows_that_were_trained_elsewhere_are_in_no_figure_of_training_and_not_t
 
 
 def test_a_row_that_was_trained_elsewhere_needs_no_teacher():
-    methods = {name: None for name in ("hinton", "rkd_d", "gkd_inter")} | {"gkd": {"trained": "x{seed}"}}
+    methods = dict.fromkeys(("hinton", "rkd_d", "gkd_inter")) | {"gkd": {"trained": "x{seed}"}}
     config = configured({"distillation": {"teacher": None, "methods": methods}})
     assert config.distillation.methods["gkd"].trained == "x{seed}"
 
