@@ -33,6 +33,9 @@ _KNOWN = {
     (f"{PACKAGE}._lazy", "importlib.import_module"),
     (f"{PACKAGE}._lazy", "sys.modules"),
     (f"{PACKAGE}.models", "importlib.import_module"),
+    (f"{PACKAGE}.models.foreign", "importlib.util.module_from_spec"),
+    (f"{PACKAGE}.models.foreign", "sys.modules"),
+    (f"{PACKAGE}.models.foreign", ".exec_module"),
     *(
         (f"{PACKAGE}.models.own_file", path)
         for path in ("importlib.util.module_from_spec", "sys.modules", ".exec_module")

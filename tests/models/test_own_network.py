@@ -106,7 +106,7 @@ def test_an_edit_of_its_file_concerns_its_networks_alone(package):
             "teacher": recipes.train_teacher(distillation).code,
             "student": recipes.train_student(distillation).code,
             "distilled": recipes.distill_student(distillation, "gkd").code,
-            "evaluated": recipes.evaluate_network(distillation.student.architecture).code,
+            "evaluated": recipes.evaluate_network(distillation.student.network).code,
         }
 
     before = codes()

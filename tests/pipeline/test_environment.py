@@ -14,6 +14,7 @@ FULL = Environment(
     jobs_per_gpu=2,
     captured_steps=True,
     checkpoints={"minutes": None, "epochs": 3},
+    rows={"geometry": {"recipe": {}, "weights": ["a.pt"]}},
 )
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ def recipes_of(configuration, paper=None):
             for name, method in distillation.active_methods.items()
             if method.loss != "none"
         },
-        "evaluate_network": recipes.evaluate_network(distillation.student.architecture),
+        "evaluate_network": recipes.evaluate_network(distillation.student.network),
         "assemble_table1": recipes.assemble_table1(distillation, paper),
         "draw_distillation_training": recipes.draw_training_curves(distillation.active_methods),
         "measure_times": recipes.measure_times(configuration),
@@ -496,7 +497,11 @@ NO_RECIPE = (
     "embedding.figure.methods",
     "embedding.figure.epochs",  # with its last one twice, which draws the same
     "timing.methods",
+    "geometry.fine_tune",  # decides whether a network is trained or loaded
+    "distillation.teacher.fine_tune",
 )
+#: of rows that were trained elsewhere alone
+NO_RECIPE_OF_TRAINED_ROWS = re.compile(r"(distillation|robustness)\.methods\.\w+\.architecture")
 TIMES = {"measure_times", "assemble_table_a1"}
 #: the stages that a section's settings can concern; those of a method concern its own networks and what shows several
 CONCERNED = {
@@ -571,9 +576,9 @@ def test_every_setting_changes_the_recipe_of_a_stage_that_it_can_concern_and_of_
     name = ".".join(map(str, path))
     try:
         found = changed(committed, recipes_of(with_another(configured(), path)))
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, AttributeError, TypeError):
         return  # a recipe reads it, and cannot be made with this value
-    if name.startswith(NO_RECIPE):
+    if name.startswith(NO_RECIPE) or NO_RECIPE_OF_TRAINED_ROWS.fullmatch(name):
         assert found == set()
     else:
         assert found, "a new key? List it in the recipes of the stages that depend on it, or here as one of none"
@@ -798,6 +803,7 @@ TIMED_CODE = {
     *("lgg.devices", "lgg.models", "lgg.models.base", "lgg.models.normalization", "lgg.training.terminal"),
     *("lgg.training.signals", "lgg.training", "lgg.training.checkpoint", "lgg.training.resume"),
     *(f"lgg.training.{name}" for name in ("history", "optimizers", "progress", "recorder", "results", "setup")),
+    "lgg.models.weights",
 }
 
 
@@ -954,6 +960,7 @@ MODULE_CHANGES = [
         (f"lgg.training.{module}", TRAININGS)
         for module in ("history", "optimizers", "progress", "recorder", "results", "resume", "setup")
     ),
+    ("lgg.models.weights", TRAININGS),
     *((module, TRAININGS) for module in ("lgg.training.terminal", "lgg.training.signals")),
     ("lgg.data.corruption_names", {*CORRUPTED, "keep_corruptions", "assemble_table2", *TABLES3}),
     ("lgg.data.corruptions", {*CORRUPTED, "keep_corruptions"}),
@@ -1003,7 +1010,8 @@ MODULE_CHANGES = [
     *(
         (f"lgg.{module}", set())
         for module in (
-            *("representations", "reporting.job_times", "reporting.overview"),
+            *("representations", "reporting.job_times", "reporting.overview", "reporting.networks_table"),
+            *("models.foreign", "models.layers", "models.own_file"),
             *(
                 f"pipeline.{name}"
                 for name in (
@@ -1011,7 +1019,8 @@ MODULE_CHANGES = [
                     *("digest", "definitions", "effects", "names", "syntax"),
                     *("provenance", "workflow", "rules", "ending", "interrupt", "metadata"),
                     *("environment", "gpus", "driver", "streams"),
-                    "stages.download_corruptions",
+                    *("stages.download_corruptions", "stages.download_weights", "stages.load_network"),
+                    *("stages.check_networks", "stages.list_networks"),
                 )
             ),
         )
@@ -1202,3 +1211,179 @@ def test_adversarial_training_is_timed_with_the_paper_s_attack_unless_configured
     assert steps() == 7
     assert steps("timing: {adversarial: null}") == 1
     assert timed_rows()["robustness.baseline"]["recipe"]["defences"] == []
+
+
+# --- networks of your own -------------------------------------------------------------------------------------------
+
+NET = """from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, width=1):
+        super().__init__()
+"""
+FOREIGN = """
+seeds: [0, 1]
+geometry: {architecture: {name: torchvision, model: resnet18}, weights: nets/start.pt, fine_tune: true}
+distillation:
+  teacher: {architecture: {name: torchvision, model: resnet18}, weights: nets/teacher.pt}
+  student: {architecture: {name: other, class: "nets/own.py:Net"}}
+  methods: {gkd: {layers: [{teacher: layer1, student: a}]}, rkd_d: {trained: "nets/rkd{seed}.pt"}}
+embedding: {architecture: {name: timm, model: resnet18, pretrained: true}}
+robustness:
+  architecture: {name: torchvision, model: mobilenet_v3_small}
+  weights: nets/start.pt
+  methods: {both: {trained: "nets/both{seed}.pt"}}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Return a folder with all files that FOREIGN names, from which paths are relative."""
+    monkeypatch.chdir(tmp_path)
+    strew(tmp_path, [f"nets/{name}.pt" for name in ("start", "teacher", "rkd0", "rkd1", "both0", "both1", "both1000")])
+    (tmp_path / "nets/own.py").write_text(NET, "utf-8")
+    return tmp_path
+
+
+def trainings_of(config):
+    """Return the recipes of trainings and loads by the names of the checks of their networks."""
+    distillation, embedding, robustness = config.distillation, config.embedding, config.robustness
+    made = {
+        "geometry": [recipes.train_reference_network(config.geometry)],
+        "distillation.teacher": [recipes.load_network(distillation.teacher.network)],
+    }
+    for name, method in distillation.active_methods.items():
+        if method.trained:
+            made[f"distillation.{name}"] = [
+                recipes.load_network(distillation.network_of(name), seed) for seed in (0, 1)
+            ]
+        elif method.loss == "none":
+            made[f"distillation.{name}"] = [recipes.train_student(distillation)]
+        else:
+            # students depend on the teacher's file, too
+            made[f"distillation.{name}"] = [recipes.distill_student(distillation, name), *made["distillation.teacher"]]
+    for name in embedding.active_methods:
+        made[f"embedding.{name}"] = [recipes.train_embedding(embedding, name)]
+    for name in embedding.figure_methods:
+        made[f"embedding.figure.{name}"] = [recipes.train_plane_embedding(embedding, name)]
+    for name, method in robustness.active_methods.items():
+        seeds = robustness.seeds_needed(name, [0, 1])
+        made[f"robustness.{name}"] = (
+            [recipes.load_robust_network(robustness, name, seed) for seed in seeds]
+            if method.trained
+            else [recipes.train_robust_network(robustness, name)]
+        )
+    return made
+
+
+def checks_of(config):
+    return {name: one.recipe for name, one in recipes.checked(config).items()}
+
+
+def rewrite(path, content=b"other bytes"):
+    path.write_bytes(content)
+
+
+#: by what changes: an overlay or a function of the folder, and the rows whose networks change
+NETWORK_CHANGES = {
+    "weights of the teacher": (
+        lambda folder: rewrite(folder / "nets/teacher.pt"),
+        {"distillation.teacher", *(f"distillation.{name}" for name in ("hinton", "gkd", "gkd_inter"))},
+    ),
+    "weights of a row": (lambda folder: rewrite(folder / "nets/rkd1.pt"), {"distillation.rkd_d"}),
+    "weights of a robust row": (lambda folder: rewrite(folder / "nets/both0.pt"), {"robustness.both"}),
+    "the time of a file": (lambda folder: os.utime(folder / "nets/teacher.pt", (0, 0)), set()),
+    "a path": (
+        lambda folder: (folder / "nets/teacher.pt").rename(folder / "moved.pt"),
+        set(),
+        "distillation: {teacher: {weights: moved.pt}}",
+    ),
+    "the own network's code": (
+        lambda folder: rewrite(folder / "nets/own.py", NET.replace("width=1", "width=2").encode()),
+        {f"distillation.{name}" for name in ("baseline", "hinton", "gkd", "gkd_inter", "rkd_d")},
+    ),
+    "a comment in it": (lambda folder: rewrite(folder / "nets/own.py", f"{NET}# a remark\n".encode()), set()),
+    "pairs of layers": (
+        "distillation: {methods: {gkd: {layers: [{teacher: layer2, student: a}]}}}",
+        {"distillation.gkd"},
+    ),
+    "the layers of a section": (
+        "robustness: {architecture: {layers: [features.0]}}",
+        {f"robustness.{name}" for name in DEFENCES},
+    ),
+    "a stem": (
+        "embedding: {architecture: {stem: small}}",
+        {
+            *(f"embedding.{name}" for name in EMBEDDINGS),
+            "embedding.figure.cross_entropy",
+            "embedding.figure.label_variation",
+        },
+    ),
+    "the architecture of a row": (
+        "robustness: {methods: {both: {architecture: {name: torchvision, model: resnet18}}}}",
+        {"robustness.both"},
+    ),
+    "a label": ("robustness: {methods: {both: {label: Two}}}", set()),
+    "a schedule": ("geometry: {training: {schedule: [{epochs: 1, learning_rate: 0.1}]}}", {"geometry"}),
+}
+
+
+@pytest.mark.parametrize("change", NETWORK_CHANGES)
+def test_a_changed_network_changes_the_recipes_of_its_rows_alone(own, change):
+    what, rows, *overlay = NETWORK_CHANGES[change]
+    config = configured(FOREIGN)
+    trainings, checks = trainings_of(config), checks_of(config)
+    assert checks.keys() == trainings.keys()
+    overlay = [what] if isinstance(what, str) else [*overlay, "{}"][:1]
+    if callable(what):
+        what(own)
+    after = configured(FOREIGN, *overlay)
+    assert changed(trainings, trainings_of(after)) == rows
+    # a check that is repeated must not repeat a training that would have stayed
+    assert changed(checks, checks_of(after)) <= rows
+
+
+@pytest.mark.parametrize(
+    "row", ["distillation.gkd", "distillation.baseline", "embedding.triplet", "robustness.baseline"]
+)
+def test_all_code_that_counts_in_a_check_counts_in_the_training_that_waits_for_it(own, row, monkeypatch):
+    counted, reached = {}, digest.reached
+    digests = lambda *modules: counted.setdefault(str(modules), modules) and str(modules)  # noqa: E731
+    monkeypatch.setattr(recipes, "code_digest", digests)
+    config = configured(FOREIGN)
+    check, training = (reached(*counted[one.code]) for one in (checks_of(config)[row], trainings_of(config)[row][0]))
+    assert all(names <= training.get(module, frozenset()) for module, names in check.items())
+
+
+def test_the_paper_s_networks_are_not_checked():
+    assert recipes.checked(configured()) == {} and recipes.published(configured()) == {}
+
+
+def test_checks_have_the_files_of_their_networks(own):
+    checks = recipes.checked(configured(FOREIGN))
+    assert checks["robustness.both"].weights == ["nets/both0.pt", "nets/both1.pt"]
+    assert checks["geometry"].weights == ["nets/start.pt"]
+    assert checks["embedding.triplet"].downloads == ["downloads/weights/timm-resnet18.safetensors"]
+    assert list(recipes.published(configured(FOREIGN))) == ["timm-resnet18"]
+    assert all(len(one.settings["weights"]) == len(one.weights) for one in checks.values())
+
+
+def test_recipes_of_networks_of_your_own_have_their_types(own):
+    config = configured(FOREIGN)
+    kinds = {"load_network": "LoadNetwork", "check_networks": "CheckNetworks"}
+    made = [*checks_of(config).values(), *(one for several in trainings_of(config).values() for one in several)]
+    made += [recipes.download_weights(config.embedding.network), recipes.list_networks(), recipes.measure_times(config)]
+    for recipe in made:
+        name = kinds.get(recipe.stage, "".join(map(str.capitalize, recipe.stage.split("_"))))
+        assert fits(json.loads(recipe.settings), getattr(recipe_types, name)), recipe.stage
+
+
+def test_tables_list_the_rows_that_were_trained_elsewhere(own):
+    config = configured(FOREIGN)
+    table = json.loads(recipes.assemble_table1(config.distillation, Paper()).settings)["trained"]
+    labels = config.distillation.methods["rkd_d"].label
+    assert table["elsewhere"] == ["Teacher", labels]
+    assert [one["name"] for one in table["architectures"]] == ["file"]
+    table = json.loads(recipes.assemble_table3(config.robustness, None, "table3", Paper()).settings)["trained"]
+    assert table["elsewhere"] == [config.robustness.methods["both"].label]

@@ -83,6 +83,7 @@ class Comparison(Section, Generic[M]):
         return []
 
     def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
         methods = self.active_methods
         if not methods:
             yield "methods", f"it is empty; {self.table} needs at least the baseline"

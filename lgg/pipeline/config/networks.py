@@ -227,7 +227,7 @@ class OtherNetwork(_WithClass, Registered):  # type: ignore[valid-type, misc]
             yield "class", f"{getattr(self, 'class')!r} is not of the form FILE.py:CLASS"
 
     def file_problems(self, folder: Path) -> Iterator[Problem]:
-        if self.own_class is None or not all(self.own_class) or not self.own_class[0].endswith(".py"):
+        if self.own_class is None or next(self.problems(), None):
             return
         path, name = folder / self.own_class[0], self.own_class[1]
         try:

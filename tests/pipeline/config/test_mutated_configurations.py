@@ -104,8 +104,8 @@ def every_recipe(config: Config) -> list[recipes.Recipe]:
         made += [recipes.assemble_table1(distillation, PAPER)]
         made += [recipes.train_teacher(distillation)] if distillation.teacher else []
         for name, method in distillation.active_methods.items():
-            plain = method.loss == "none"
-            made += [recipes.train_student(distillation) if plain else recipes.distill_student(distillation, name)]
+            taught = method.learns_from_teacher
+            made += [recipes.distill_student(distillation, name) if taught else recipes.train_student(distillation)]
     if embedding := config.embedding:
         made += [recipes.assemble_table2(embedding, config.corruptions, PAPER), recipes.draw_figure_a1(embedding)]
         for name in embedding.active_methods:

@@ -69,8 +69,8 @@ def call(images):
 
     def run(stage, recipe, seeds=(), checkpoints=None, **files):
         settings = json.loads(recipe) if isinstance(recipe, str) else recipe
-        job = {"seeds": list(seeds), "checkpoints": checkpoints or {}, "captured": False}
+        job = {"seeds": list(seeds), "checkpoints": checkpoints or {}, "captured": False, "start": None, "rows": {}}
         shared = {split: images / f"{split}.safetensors" for split in ("train", "test")}
-        stage.main(Namespace(recipe=settings, code="", threads=1, gpus=0, **job, **shared, **files))
+        stage.main(Namespace(**{"recipe": settings, "code": "", "threads": 1, "gpus": 0, **job, **shared, **files}))
 
     return run

@@ -133,7 +133,7 @@ def test_what_runs_in_section_4_1_counts(settings, watched, tmp_path):
             files = trained(tmp_path / name / "seed0")
             ran = watched(distill_student, recipe, 0, teacher=teacher / "model.safetensors", **files)
             assert (("lgg.graph", "similarities_of_layers") in ran) == name.startswith("gkd")
-    evaluate = recipes.evaluate_network(distillation.student.architecture)
+    evaluate = recipes.evaluate_network(distillation.student.network)
     for folder in (teacher, *(tmp_path / name / "seed0" for name in distillation.active_methods)):
         given = {"model": folder / "model.safetensors"}
         given["teacher"] = None if folder == teacher else teacher / "predictions.safetensors"

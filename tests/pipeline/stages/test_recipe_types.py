@@ -10,7 +10,7 @@ STAGES = {
     for path in sorted((syntax.ROOT / "pipeline" / "stages").glob("[a-z]*.py"))
 }
 SHARED = STAGES.pop("networks")
-WITHOUT_KEYS = {"download_corruptions", "draw_figure2", "draw_graph_depths", "evaluate_network"}
+WITHOUT_KEYS = {"download_corruptions", "draw_figure2", "draw_graph_depths", "evaluate_network", "list_networks"}
 
 
 def name_of_type(stage):
