@@ -1,5 +1,6 @@
 """The layers of any network: found by one forward pass, chosen by name, pattern or rule, and collected while it runs."""
 
+import copy
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -115,6 +116,15 @@ def follow(network: nn.Module, image_size: int) -> tuple[list[Traced], Any]:
     return watch.layers(output), output
 
 
+def shadow(network: nn.Module) -> nn.Module:
+    """Return a copy of a network on the device "meta", whose passes compute shapes only; its weights are not copied."""
+    memo: dict[int, Any] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(network, memo)
+
+
 # --- following a pass -------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +171,9 @@ _KEEPING = {
     *("getitem", "chunk", "split", "unbind", "dropout", "interpolate", "roll", "to", "float", "clone", "detach"),
 }
 _COMBINING = {"add", "iadd", "radd", "mul", "imul", "rmul", "div", "truediv"}
+#: functions with a lower bound: the name of that argument, the second
+_BOUNDED = {"hardtanh": "min_val", "clamp": "min", "clip": "min", "clamp_min": "min"}
+_RECTIFYING = {"relu", "relu6", *_BOUNDED}
 _MARK = "_lgg_made"
 
 
@@ -211,14 +224,13 @@ class _Watch(TorchFunctionMode):
         )
         for tensor in results:
             if id(tensor) not in unchanged or getattr(tensor, _MARK, None) is None:
-                self._mark(
-                    tensor, positive=positive, rectified=name in ("relu", "relu6", "hardtanh") and positive, time=time
-                )
+                self._mark(tensor, positive=positive, rectified=positive and name in _RECTIFYING, time=time)
         return result
 
     def _is_positive(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], were: bool) -> bool:
-        if name == "hardtanh":
-            return bool((args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)) >= 0)
+        if name in _BOUNDED:
+            bound = args[1] if len(args) > 1 else kwargs.get(_BOUNDED[name])
+            return isinstance(bound, int | float) and bound >= 0
         if name in _COMBINING:
             return were and all(one >= 0 for one in (*args, *kwargs.values()) if isinstance(one, int | float))
         return name in _POSITIVE or (name in _KEEPING and were)
