@@ -177,7 +177,7 @@ class _Source:
         for left in self._ahead:
             left.cancel()
         self._ahead.clear()
-        self._parts = iter(torch.split(order, self.size))
+        self._parts = (order[start : start + self.size] for start in range(0, len(order), self.size))
         for _ in range(READ_AHEAD):
             self._read_ahead()
 
