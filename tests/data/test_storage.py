@@ -234,6 +234,15 @@ def test_images_are_written_as_they_are_read(tmp_path):
     assert header["sha256"] == data.sha256
 
 
+def test_a_header_never_grows_into_the_tensors(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_images(path, image_set(), {"more": "x" * 4000})
+    assert read_images(path, verify=True).sha256 == image_set().sha256
+    with pytest.raises(ValueError, match=r"x\.safetensors: the header grew by more than 4096 bytes"):
+        write_images(path, image_set(), {"more": "x" * 5000})
+    assert read_header(path)["more"] == "x" * 4000
+
+
 def test_the_file_is_one_of_safetensors(file):
     with safetensors.safe_open(file, "np") as opened:
         np.testing.assert_array_equal(opened.get_tensor("images"), image_set().images)

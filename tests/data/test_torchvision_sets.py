@@ -15,9 +15,11 @@ import scipy.io
 import torchvision.datasets
 from PIL import Image
 
+from lgg.data import sources
 from lgg.data.torchvision_names import DATASETS, Name
 from lgg.data.torchvision_sets import open_sets
 from lgg.errors import DataError
+from lgg.pipeline.config import Data
 
 LABELS = {"train": [0, 2, 1, 1, 2], "test": [1, 0, 2, 2]}
 
@@ -230,6 +232,16 @@ def test_images_are_enlarged_and_only_those_that_are_used_are_read(write):
         DataError, match=r"image 4 of DTD cannot be read \(.*train4\.jpg.*\)\. Remove what was unpacked in .*"
     ):
         train.in_memory()
+
+
+def test_a_configuration_chooses_the_data_set(write):
+    folder, *_ = write("GTSRB")
+    settings = {"image_size": 16, "train_images": 4, "test_images": 3, "class_names": ["stop", "yield", "turn"]}
+    data = Data(source="torchvision", dataset="GTSRB", path=str(folder), **settings).model_dump(mode="json")
+    train, test = (split.in_memory() for split in sources.load(data, threads=2))
+    assert [split.images.shape for split in (train, test)] == [(4, 16, 16, 3), (3, 16, 16, 3)]
+    assert sorted(test.labels) == [0, 1, 2]
+    assert train.classes == test.classes == ("stop", "yield", "turn")
 
 
 def test_an_archive_that_was_unpacked_in_part_is_refused(write):
