@@ -148,7 +148,8 @@ def predict_with_dropout(
 
     Each value of the output of each module in `model.dropout_places` is set to zero with probability `rate`, and otherwise
     divided by 1 − rate. Which values of an image are dropped depends only on the seed and the image's position, not on the
-    batch size or the device. Drawing this on the CPU takes longer than the network on a GPU, so larger batches gain nothing.
+    batch size (after modules that run once in a pass) or the device. Drawing this on the CPU takes longer than the network on
+    a GPU, so larger batches gain nothing.
 
     Raises ValueError if `rate` is not in [0, 1) or the network has no such modules.
     """
