@@ -20,8 +20,9 @@ class Tap(Sequence[Tensor]):
     """The outputs of selected layers in a network's last forward pass, in the order in which the layers were named.
 
     A sequence with one tensor per layer, which can be passed to the losses. It holds the tensors and their autograd graph
-    until the next forward pass begins. For a layer that runs several times in a pass it holds the last output. Created by
-    `tap`; `close`, or the end of a ``with`` block, removes it from the network.
+    until the next forward pass begins. For a layer that runs several times in a pass it holds the last output, or that of
+    the run whose number follows the name. Created by `tap`; `close`, or the end of a ``with`` block, removes it from the
+    network.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
@@ -35,14 +36,16 @@ class Tap(Sequence[Tensor]):
         # names without the wrappers inside the network, as in the wrapped model, and as in the network itself
         modules = {_bare(name): module for name, module in reversed([*network.named_modules()])}
         modules |= dict(model.named_modules()) | dict(network.named_modules())
-        if unknown := [name for name in layers if name not in modules]:
+        runs = {name: (name, None) if name in modules else _run(name) for name in layers}
+        if unknown := [name for name, (path, _) in runs.items() if path not in modules]:
             raise ValueError(_no_such_layer(unknown[0], [name for name, _ in network.named_modules()]))
         self.layers = tuple(layers)
         self._found: _Found = {}
-        self._handles = [network.register_forward_pre_hook(_Forget(network, self._found))]
+        self._runs: dict[str, int] = {}
+        self._handles = [network.register_forward_pre_hook(_Forget(network, self._found, self._runs))]
         self._handles += [
-            modules[name].register_forward_hook(_Keep(modules[name], name, self._found))
-            for name in dict.fromkeys(layers)
+            modules[path].register_forward_hook(_Keep(modules[path], name, self._found, run, self._runs))
+            for name, (path, run) in runs.items()
         ]
 
     def __len__(self) -> int:
@@ -69,6 +72,8 @@ class Tap(Sequence[Tensor]):
     def _why_absent(self, name: str) -> str:
         if not self._handles:
             return f"the tap of {', '.join(self.layers)} is closed; use its representations inside the `with` block"
+        if name in self._runs:
+            return f"layer {name!r} does not exist: the module ran {self._runs[name]} times in the last forward pass"
         if not self._found:
             return (
                 "the tapped network has not run yet. If it was compiled and run before it was tapped, the compiled code "
@@ -82,6 +87,7 @@ class Tap(Sequence[Tensor]):
             handle.remove()
         self._handles.clear()
         self._found.clear()
+        self._runs.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +112,9 @@ def tap(model: nn.Module, layers: Sequence[str]) -> Tap:
         model: any network.
         layers: names as in ``model.named_modules()``, in the order of the returned representations. For a compiled,
             distributed or sharded network, names may omit the wrapper: "layer1" for "module.layer1" or
-            "_orig_mod.layer1". Their outputs must be tensors (B, ...).
+            "_orig_mod.layer1". Their outputs must be tensors (B, ...). Of a module that runs several times in a pass, as
+            the ReLU that the layers of a block share, "layer1.0.relu#1" is the first run, "layer1.0.relu#2" the second; the
+            name alone is the last.
 
     A copy of a tapped network is not tapped. Both can be saved; loading a file with a whole network, rather than a state
     dict, requires this package.
@@ -135,25 +143,33 @@ class _Hook:
 
 @dataclass(frozen=True, eq=False)
 class _Forget(_Hook):
-    """Clears `found` before a forward pass of `module`."""
+    """Clears `found` and `runs` before a forward pass of `module`."""
 
     found: _Found
+    runs: dict[str, int]
 
     def __call__(self, module: nn.Module, _inputs: Any) -> None:
         if module is self.module:
             self.found.clear()
+            self.runs.clear()
 
 
 @dataclass(frozen=True, eq=False)
 class _Keep(_Hook):
-    """Stores the output of `module` in `found` under `name`."""
+    """Stores the output of run number `run` of `module`, or of its last, in `found` under `name`; counts in `runs`."""
 
     name: str
     found: _Found
+    run: int | None
+    runs: dict[str, int]
 
     def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
         if module is not self.module:
             return
+        if self.run is not None:
+            self.runs[self.name] = self.runs.get(self.name, 0) + 1
+            if self.runs[self.name] != self.run:
+                return
         if not isinstance(output, Tensor):
             raise TypeError(
                 f"layer {self.name!r} returns a {type(output).__name__}, not a tensor; tap a layer inside it or after it"
@@ -187,6 +203,12 @@ def _unwrapped(model: nn.Module) -> nn.Module:
         if not inner:
             return model
         (model,) = inner  # type: ignore[assignment]
+
+
+def _run(name: str) -> tuple[str, int | None]:
+    """Return the path and the number of the run in "path#number"; the name and None if it is no such name."""
+    path, _, number = name.rpartition("#")
+    return (path, int(number)) if number.isdecimal() and int(number) > 0 else (name, None)
 
 
 def _bare(name: str) -> str:

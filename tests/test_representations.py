@@ -270,6 +270,24 @@ def test_a_layer_that_runs_twice_has_its_last_output():
         assert representations[0] is output
 
 
+def test_a_run_of_a_layer_is_chosen_by_its_number():
+    model = Branches()
+    with lgg.tap(model, ["again#1", "again#2", "again"]) as representations:
+        x = torch.rand(2, 4)
+        output = model(x)
+        first, second, last = representations
+        assert torch.equal(first, model.again(model.first(x)))
+        assert second is output
+        assert last is output
+    with lgg.tap(model, ["again#3"]) as representations:
+        model(x)
+        with pytest.raises(RuntimeError, match="'again#3' does not exist: the module ran 2 times"):
+            representations[0]
+    for name in ("again#0", "again#", "again#last", "never#1"):
+        with pytest.raises(ValueError, match=f"no layer '{name}'"):
+            lgg.tap(model, [name])
+
+
 def test_a_layer_that_did_not_run_is_named():
     model = Branches()
     with lgg.tap(model, ["first", "rare"]) as representations:

@@ -94,7 +94,7 @@ class ForeignNetwork(ImageClassifier):
         except Exception as error:  # whatever the code of others raises
             raise NetworkError(
                 f"{self.title} cannot process {size}: {one_line(error)}. Use larger images (data.image_size), or another "
-                "stem or other arguments of the network"
+                "stem or other arguments of the network, such as img_size where timm's take it"
             ) from error
         logits = _logits(output)
         if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] != num_classes:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from itertools import groupby, pairwise
+from itertools import dropwhile, groupby, pairwise
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from lgg.errors import NetworkError
 IMAGES = 2
 #: layers that a message lists at most
 SHOWN = 60
-#: the representation before the classifier: the first vector (B, C) that a module is given
+#: the representation before the classifier: the first vector (B, C) computed from maps that a module is given
 POOLED = "pooled"
 BOTTLENECK = "bottleneck"
 
@@ -89,9 +89,9 @@ def trace(network: nn.Module, image_size: int) -> list[Traced]:
     """Return the layers that run for images of side `image_size`, in the order in which they finish.
 
     The network runs once, in evaluation mode, on noise; its state and torch's generator are left as they were. Modules that
-    return something else than one tensor (B, ...) are not listed. The representation "pooled", the first vector (B, C) that
-    a module is given, is listed if there is one. On the device "meta" nothing is computed; signs are then not looked at but
-    only inferred.
+    return something else than one tensor (B, ...) are not listed. The representation "pooled", the first vector (B, C)
+    computed from maps that a module is given, is listed if there is one. On the device "meta" nothing is computed, and signs
+    are not looked at but only inferred.
     """
     return follow(network, image_size)[0]
 
@@ -173,7 +173,7 @@ class _Watch(TorchFunctionMode):
         self._made: list[_Made] = []
         self._seen: list[_Seen] = []
         self._runs: dict[str, int] = {}
-        self._has_weights_behind = False
+        self._has_maps_behind = False
         self._is_looking = False
         self._handles: list[Any] = []
         for name, module in network.named_modules():
@@ -233,7 +233,7 @@ class _Watch(TorchFunctionMode):
     def _before(self, path: str) -> Callable[[nn.Module, Any], None]:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             x = inputs[0] if inputs else None
-            if self._has_weights_behind and isinstance(x, Tensor) and x.dim() == 2:
+            if self._has_maps_behind and isinstance(x, Tensor) and x.dim() == 2:
                 self._see(path, self._runs.get(path, 0) + 1, x, is_input=True)
 
         return hook
@@ -241,8 +241,8 @@ class _Watch(TorchFunctionMode):
     def _after(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             self._runs[path] = self._runs.get(path, 0) + 1
-            self._has_weights_behind |= _weights(module) > 0
             if isinstance(output, Tensor) and not output.is_nested:
+                self._has_maps_behind |= output.dim() > 2 and _weights(module) > 0
                 if getattr(output, _MARK, None) is None:  # made by what PyTorch does not show
                     for tensor in _tensors(inputs):
                         if (made := getattr(tensor, _MARK, None)) is not None:
@@ -398,24 +398,32 @@ def stages(traced: Sequence[Traced]) -> list[Traced]:
     usable = [one for one in _before_classifier(traced) if one.joint]
     blocks = _blocks(traced)
     inside = tuple(f"{block.place.path}." for block in blocks.values())
-    spatial = [one for one in usable if one.is_map and (one.tensor in blocks or not one.place.path.startswith(inside))]
+    maps = [one for one in usable if one.is_map and (one.tensor in blocks or not one.place.path.startswith(inside))]
+    spatial = _outermost(maps)
     parts = [list(part) for _, part in groupby(spatial, key=lambda one: one.positions)]
     with_blocks = [part for part in parts if any(one.tensor in blocks for one in part)]
     if len(with_blocks) == 1 and len(blocks) > 2:
-        ends = _quarters([one for one in _outermost(with_blocks[0]) if one.tensor in blocks])
+        ends = _quarters([one for one in with_blocks[0] if one.tensor in blocks])
     else:
         parts = with_blocks if len(with_blocks) > 1 else [part for part in parts if any(one.is_leaf for one in part)]
         ends = [end for part in parts if (end := _end(part, blocks)) is not None]
-    if not spatial:  # of vectors, those from which the next layer is computed
-        steady = [one for one in _outermost(usable) if not one.fickle]
-        ends = [one for one, after in pairwise([*steady, None]) if one and (after is None or after.weights)]
+    if not spatial:
+        ends = _inputs_of_layers(usable)
     ends = [one for one in ends if not one.overwritten]
-    pooled = [one for one in usable if one.place.is_input and not one.overwritten]
-    if pooled:  # of one pixel, a map is the pooled vector
+    # before a convolution that classifies, the pooled vector is a map of one pixel
+    vectors = [one for one in usable if one.place.is_input] or [one for one in spatial if one.positions == 1][-1:]
+    pooled = [one for one in vectors if not one.overwritten]
+    if pooled:
         ends = [one for one in ends if not (one.is_map and one.positions == 1)]
     if not ends + pooled:
         raise NetworkError(f"no stages were found in this network: list its layers by name; {_listed(traced)}")
     return ends + pooled
+
+
+def _inputs_of_layers(vectors: Sequence[Traced]) -> list[Traced]:
+    """Return the outputs from which the next layer with weights is computed, but for those before the first one."""
+    steady = list(dropwhile(lambda one: not one.is_leaf, _outermost(vectors)))
+    return [one for one, after in pairwise([*steady, None]) if one and (after is None or after.is_leaf)]
 
 
 def _quarters(blocks: Sequence[Traced]) -> list[Traced]:
@@ -425,7 +433,7 @@ def _quarters(blocks: Sequence[Traced]) -> list[Traced]:
 
 def _end(part: Sequence[Traced], blocks: dict[int, Traced]) -> Traced | None:
     """Return the end of the stage with these outputs."""
-    lasting = [one for one in part if not (one.overwritten or one.fickle or one.place.is_input)]
+    lasting = [one for one in part if not one.overwritten]
     ends = [place for place, one in enumerate(lasting) if one.tensor in blocks]
     if not ends:
         return lasting[-1] if lasting else None
@@ -458,16 +466,19 @@ def classifier_of(traced: Sequence[Traced], outputs: int) -> str | None:
 
 
 def _before_classifier(traced: Sequence[Traced]) -> list[Traced]:
-    """Return the layers before the last one with weights, and those that contain it left out."""
-    leaves = [place for place, one in enumerate(traced) if one.joint and one.is_leaf]
-    return list(traced[: leaves[-1]]) if leaves else list(traced)
+    """Return the layers before the last one with weights; all if there are blocks after it, as where there are two heads."""
+    last = max((place for place, one in enumerate(traced) if one.joint and one.is_leaf), default=len(traced))
+    later = [one for one in traced[last + 1 :] if one.joint and one.weights > 1]
+    if any(not traced[last].place.path.startswith(f"{one.place.path}.") for one in later):
+        return list(traced)
+    return list(traced[:last])
 
 
 def _blocks(traced: Sequence[Traced]) -> dict[int, Traced]:
     """Return the innermost modules with several layers with weights that everything passes through, by their tensor.
 
-    Layers that see fewer positions than the module returns do not count, as those of squeeze-and-excitation. None if there
-    is only one such module, which then is most of the network.
+    Layers that see fewer positions than the module returns do not count, as those of squeeze-and-excitation. Of a module
+    that works at many sizes, as the features of VGG, the stages are within it. None if there is only one block.
     """
     leaves = [one for one in traced if one.is_leaf]
     candidates = [
@@ -484,14 +495,20 @@ def _blocks(traced: Sequence[Traced]) -> dict[int, Traced]:
 
 
 def _is_block(one: Traced, leaves: Sequence[Traced]) -> bool:
-    inside = [leaf for leaf in leaves if leaf.place.path.startswith(f"{one.place.path}.")]
-    # without any: its weights are used by functions
-    return not inside or sum(leaf.positions >= one.positions for leaf in inside) > 1
+    inside = [leaf.positions for leaf in leaves if leaf.place.path.startswith(f"{one.place.path}.")]
+    # without any: its weights are used by functions; of many sizes: it contains stages
+    return not inside or (sum(size >= one.positions for size in inside) > 1 and len(set(inside)) < 4)
 
 
 def _outermost(layers: Sequence[Traced]) -> list[Traced]:
-    """Return one layer for each tensor: the outermost module that returns it."""
-    return list({one.tensor: one for one in layers if not one.place.is_input}.values())
+    """Return one layer for each tensor, the outermost module that returns it, without those that are random."""
+    found: dict[int, Traced] = {}
+    for one in layers:
+        if not (one.place.is_input or one.fickle):
+            depth = one.place.path.count(".")
+            known = found.get(one.tensor)
+            found[one.tensor] = one if known is None or depth < known.place.path.count(".") else known
+    return list(found.values())
 
 
 # --- collecting representations ---------------------------------------------------------------------------------------

@@ -348,7 +348,9 @@ def test_constants_are_saved_with_the_weights_and_not_trained(name, options):
 
 
 def test_unknown_network_is_refused():
-    with pytest.raises(ValueError, match="no network 'resnet50'; there are file, preact_resnet18, timm, torchvision, wide_resnet"):
+    with pytest.raises(
+        ValueError, match="no network 'resnet50'; there are file, preact_resnet18, timm, torchvision, wide_resnet"
+    ):
         models.build("resnet50", num_classes=10)
     with pytest.raises(KeyError):
         models.module_of("resnet50")
