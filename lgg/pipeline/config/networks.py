@@ -303,8 +303,8 @@ class Network:
 
     @property
     def downloaded(self) -> str | None:
-        """The file of its published weights, which is downloaded once; None if it has none."""
-        if not self.architecture.published:
+        """The file of its published weights, which is downloaded once; None if it has none, or those of another file."""
+        if self.weights is not None or not self.architecture.published:
             return None
         built = self.architecture.built_with
         return f"{DOWNLOADS}/{built['name']}-{_file_name(built['model'])}.safetensors"
