@@ -2,7 +2,9 @@
 
 import difflib
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -32,6 +34,7 @@ class ForeignNetwork(ImageClassifier):
         network: maps normalised images (B, 3, S, S) to logits (B, num_classes). If it returns a tuple, the first entry is
             taken.
         title: what messages call it.
+        code: statements that make it as `network` in plain PyTorch.
         num_classes: number of outputs.
         mean, std: of each channel (3 values each).
         image_size: S in pixels.
@@ -43,6 +46,7 @@ class ForeignNetwork(ImageClassifier):
 
     Attributes:
         traced: all layers, of `lgg.models.layers.trace`.
+        code: the statements, with those that change the stem and insert a bottleneck.
 
     Raises NetworkError for a network that does not run on such images or has another number of outputs, for layers that do
     not exist, and where a small stem or a bottleneck cannot be made.
@@ -52,6 +56,7 @@ class ForeignNetwork(ImageClassifier):
         self,
         network: nn.Module,
         title: str,
+        code: Sequence[str],
         *,
         num_classes: int,
         mean: Sequence[float],
@@ -63,20 +68,23 @@ class ForeignNetwork(ImageClassifier):
     ) -> None:
         super().__init__(mean, std)
         self.title = title
+        self.code = list(code)
         for module in network.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.inplace = False
         traced = self._follow(network, image_size, num_classes)
         if stem == "small" or (stem == "auto" and image_size <= SMALL):
-            changed = _shrink_stem(network, traced, must=stem == "small", title=title)
-            traced = self._follow(network, image_size, num_classes) if changed else traced
+            changes = _shrink_stem(network, traced, must=stem == "small", title=title)
+            traced = self._follow(network, image_size, num_classes) if changes else traced
+            self.code += changes
         elif stem not in ("auto", "standard"):
             raise NetworkError(f'stem must be "auto", "small" or "standard", not {stem!r}')
         classifier = classifier_of(traced, num_classes)
         self.heads = () if classifier is None else (f"network.{classifier}",)
         narrow = None
         if bottleneck is not None:
-            narrow = _insert_bottleneck(network, classifier, bottleneck, title)
+            narrow, change = _insert_bottleneck(network, classifier, bottleneck, title)
+            self.code.append(change)
             traced = self._follow(network, image_size, num_classes)
         self.network = network
         self.traced = [_renamed(one) if one.place.path == narrow else one for one in traced]
@@ -153,10 +161,12 @@ class TorchvisionNetwork(ForeignNetwork):
         if model.startswith("vit_"):
             given = {"image_size": image_size, **given}
         title = f"torchvision's {model}"
-        network = _constructed(title, models.get_model, model, weights=None, num_classes=num_classes, **given)
+        given = {"weights": None, "num_classes": num_classes, **given}
+        network = _constructed(title, models.get_model, model, **given)
         super().__init__(
             network,
             title,
+            ["import torchvision", f"network = torchvision.models.get_model({_call(repr(model), given)})"],
             num_classes=num_classes,
             mean=mean,
             std=std,
@@ -193,6 +203,11 @@ class TimmNetwork(ForeignNetwork):
             import timm
         except ImportError:
             raise NetworkError(f"the network {model!r} needs the package timm: pip install timm") from None
+        if ":" in model:
+            raise NetworkError(
+                f"{model!r} is described on a hub, from where it would be fetched wherever the network is built; give the "
+                "name of its architecture and a file of its weights"
+            )
         if not timm.is_model(model.partition(".")[0]):
             raise NetworkError(f"timm has no network {model!r}; {_near(model, timm.list_models())}")
         given = _without_weights(
@@ -202,10 +217,12 @@ class TimmNetwork(ForeignNetwork):
         if settings is not None and settings.fixed_input_size:
             given = {"img_size": image_size, **given}
         title = f"timm's {model}"
-        network = _constructed(title, timm.create_model, model, pretrained=False, num_classes=num_classes, **given)
+        given = {"pretrained": False, "num_classes": num_classes, **given}
+        network = _constructed(title, timm.create_model, model, **given)
         super().__init__(
             network,
             title,
+            ["import timm", f"network = timm.create_model({_call(repr(model), given)})"],
             num_classes=num_classes,
             mean=mean,
             std=std,
@@ -269,6 +286,7 @@ class FileNetwork(ForeignNetwork):
         super().__init__(
             network,
             title,
+            [f"from {Path(path).stem} import {class_name}", f"network = {class_name}({_call(given)})"],
             num_classes=num_classes,
             mean=mean,
             std=std,
@@ -284,6 +302,12 @@ def _constructed(title: str, maker: Callable[..., Any], *args: Any, **given: Any
         return maker(*args, **given)
     except Exception as error:  # whatever the code of others raises
         raise NetworkError(f"{title} cannot be built with these arguments: {one_line(error)}") from error
+
+
+def _call(*given: Any) -> str:
+    """Return arguments as in the text of a call: texts, and mappings of those that are named."""
+    parts = [[one] if isinstance(one, str) else [f"{name}={value!r}" for name, value in one.items()] for one in given]
+    return ", ".join(part for some in parts for part in some)
 
 
 def _takes(maker: Callable[..., Any], argument: str) -> bool:
@@ -317,13 +341,13 @@ def _renamed(one: Traced) -> Traced:
     return Traced(**{**vars(one), "name": BOTTLENECK})
 
 
-def _shrink_stem(network: nn.Module, traced: Sequence[Traced], *, must: bool, title: str) -> bool:
-    """Make the first convolution one of stride 1, drop the max-pool that follows it; return whether anything changed."""
+def _shrink_stem(network: nn.Module, traced: Sequence[Traced], *, must: bool, title: str) -> list[str]:
+    """Make the first convolution one of stride 1, drop the max-pool that follows it; return the changes as code."""
     modules = [(one.place.path, network.get_submodule(one.place.path)) for one in traced if not one.place.is_input]
     place = next((place for place, (_, module) in enumerate(modules) if isinstance(module, nn.Conv2d)), None)
     first = None if place is None else modules[place][1]
     if place is None or not isinstance(first, nn.Conv2d) or max(first.stride) == 1:
-        return False
+        return []
     if min(first.kernel_size) <= max(first.stride):
         if must:
             size = "×".join(map(str, first.kernel_size))
@@ -331,43 +355,54 @@ def _shrink_stem(network: nn.Module, traced: Sequence[Traced], *, must: bool, ti
                 f'{title} cuts images into patches of {size}, which stem: "small" cannot change: use an argument of the '
                 'network for smaller patches, if it has one, and stem: "standard"'
             )
-        return False
-    network.set_submodule(modules[place][0], _fine(first))
+        return []
+    changes = [_refine(network, modules[place][0], first)]
     for path, module in modules[place + 1 :]:
         if isinstance(module, nn.MaxPool2d) and _stride(module) > 1:
             network.set_submodule(path, nn.Identity())
+            changes.append(f"network.set_submodule({path!r}, torch.nn.Identity())")
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and _stride(module) > 1:
             break
-    return True
+    return changes
 
 
 def _stride(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> int:
     return module.stride if isinstance(module.stride, int) else max(module.stride)
 
 
-def _fine(old: nn.Conv2d) -> nn.Conv2d:
-    """Return a convolution with stride 1; filters of 7×7 or more become 3×3, the centres of those that were drawn."""
+def _refine(network: nn.Module, path: str, old: nn.Conv2d) -> str:
+    """Make a convolution one of stride 1, with 3×3 filters in place of 7×7 or more: the centres of those that were drawn."""
     size = min(old.kernel_size)
     if size < 7:
         old.stride = (1, 1)
-        return old
-    new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, groups=old.groups, bias=False)
+        return f"network.get_submodule({path!r}).stride = (1, 1)"
+    new = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, groups=old.groups, bias=old.bias is not None)
     new.bias = old.bias
     margin = (size - 3) // 2
     # scaled, so that outputs have the variance that they would have had: sums of 3² products instead of size²
     new.weight = nn.Parameter(old.weight.detach()[..., margin : margin + 3, margin : margin + 3] * (size / 3))
-    return new
+    network.set_submodule(path, new)
+    given = {"padding": 1, "groups": old.groups, "bias": old.bias is not None}
+    made = f"torch.nn.Conv2d({_call(str(old.in_channels), str(old.out_channels), '3', given)})"
+    return f"network.set_submodule({path!r}, {made})"
 
 
-def _insert_bottleneck(network: nn.Module, path: str | None, units: int, title: str) -> str:
-    """Put a linear layer of so many units before the classifier; return its path."""
+def _insert_bottleneck(network: nn.Module, path: str | None, units: int, title: str) -> tuple[str, str]:
+    """Put a linear layer of so many units before the classifier; return its path, and the change as code."""
     if units < 1:
         raise NetworkError(f"bottleneck, the number of units before the classifier, must be at least 1, not {units}")
     last = None if path is None else network.get_submodule(path)
     if path is None or not isinstance(last, nn.Linear):
         raise NetworkError(f"{title} has no linear layer as its classifier, before which a bottleneck could be placed")
-    narrow = nn.Sequential()
-    narrow.add_module(BOTTLENECK, nn.Linear(last.in_features, units))
-    narrow.add_module("classifier", nn.Linear(units, last.out_features, bias=last.bias is not None))
-    network.set_submodule(path, narrow.to(last.weight))
-    return f"{path}.{BOTTLENECK}"
+    biased = {"bias": last.bias is not None}
+    layers = {
+        BOTTLENECK: nn.Linear(last.in_features, units),
+        "classifier": nn.Linear(units, last.out_features, **biased),
+    }
+    network.set_submodule(path, nn.Sequential(OrderedDict(layers)).to(last.weight))
+    made = [
+        f"{BOTTLENECK}=torch.nn.Linear({last.in_features}, {units})",
+        f"classifier=torch.nn.Linear({_call(str(units), str(last.out_features), biased)})",
+    ]
+    change = f"network.set_submodule({path!r}, torch.nn.Sequential(collections.OrderedDict({', '.join(made)})))"
+    return f"{path}.{BOTTLENECK}", change
