@@ -293,7 +293,7 @@ def _refer(identifier: Any) -> Any:
         )
     kind, key, count = identifier[1], identifier[2], identifier[4]
     if not isinstance(kind, Name) or kind.name not in DTYPES:
-        raise ModelFileError(f"it has tensors of the type {getattr(kind, 'name', kind)}, which is not supported")
+        raise ModelFileError(f"it has tensors of the type {getattr(kind, 'name', kind)!r}, which is not supported")
     if not isinstance(count, int) or not isinstance(key, str | int):
         raise ValueError("a storage without a size")
     return Storage(DTYPES[kind.name], str(key), count)
@@ -390,7 +390,9 @@ def _of_module(root: Made) -> Iterator[tuple[str, Described]]:
         for name, child in (modules if isinstance(modules, dict) else {}).items():
             if isinstance(child, Made):
                 if id(child) in met:
-                    raise ModelFileError(f"the module {prefix}{name} is in the network twice, which is not supported")
+                    raise ModelFileError(
+                        f"the module {prefix + str(name)!r} is in the network twice, which is not supported"
+                    )
                 met.add(id(child))
                 waiting.append((f"{prefix}{name}.", child))
 

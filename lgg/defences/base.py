@@ -22,7 +22,8 @@ class Outputs:
         images: the images trained on, (B, 3, H, W).
         labels: their classes, (B,).
         logits: (B, C).
-        representations: of all the layers that the network lists in `layers`, each (B, ...).
+        representations: of all the layers that the network lists in `layers`, each (B, ...); in training a list with these
+            names as its own `layers`.
     """
 
     model: "nn.Module"

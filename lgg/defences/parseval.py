@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 class Parseval(Defence):
     """Retracts every weight matrix after each step; the network is built with the matching architecture.
 
+    So its class must take the argument `parseval`, as `lgg.models.preact_resnet.PreActResNet18` does; `lgg.models.build`
+    refuses others.
+
     Args:
         beta: β of `lgg.losses.parseval_retraction_`.
     """

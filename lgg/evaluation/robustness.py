@@ -146,11 +146,12 @@ def predict_with_dropout(
 ) -> Tensor:
     """Return the predictions of a network with dropout of `rate` after each of its blocks.
 
-    Each value of the output of each module in `model.blocks` is set to zero with probability `rate`, and otherwise divided
-    by 1 − rate. Which values of an image are dropped depends only on the seed and the image's position, not on the batch
-    size or the device. Drawing this on the CPU takes longer than the network on a GPU, so larger batches gain nothing.
+    Each value of the output of each module in `model.dropout_places` is set to zero with probability `rate`, and otherwise
+    divided by 1 − rate. Which values of an image are dropped depends only on the seed and the image's position, not on the
+    batch size (after modules that run once in a pass) or the device. Drawing this on the CPU takes longer than the network on
+    a GPU, so larger batches gain nothing.
 
-    Raises ValueError if `rate` is not in [0, 1) or the network has no `blocks`.
+    Raises ValueError if `rate` is not in [0, 1) or the network has no such modules.
     """
     model.eval()
     with _dropout_after_blocks(model, rate, seed) as generators:
@@ -278,11 +279,10 @@ def _dropout_after_blocks(model: ImageClassifier, rate: float, seed: int) -> Ite
     """Drop values of the outputs of the network's blocks; the generators from which this is drawn are given."""
     if not 0 <= rate < 1:
         raise ValueError(f"rate, the share of values dropped, must be at least 0 and less than 1, not {rate}")
-    blocks = getattr(model, "blocks", None)
-    if not isinstance(blocks, nn.ModuleList):
+    blocks = model.dropout_places
+    if not blocks:
         raise ValueError(
-            f"dropout is applied after the modules in `blocks`, which {type(model).__name__} does not have; use "
-            "preact_resnet18"
+            f"{type(model).__name__} has no blocks after which values could be dropped: name them in its `dropout_places`"
         )
     generators = [torch.Generator().manual_seed(seed * 1_000_003 + number) for number in range(len(blocks))]
     hooks = [

@@ -110,7 +110,9 @@ def gaussian_noise(case: Case) -> Iterator[Row]:
 
 
 def dropout(case: Case) -> Iterator[Row]:
-    """Yield the error on all test images with dropout of `dropout_rate` after each block."""
+    """Yield the error on all test images with dropout of `dropout_rate` after each block; nothing of a network without."""
+    if not case.network.dropout_places:
+        return
     rate, seed = case.settings["dropout_rate"], case.settings["seed"]
     predicted = predict_with_dropout(case.network, case.whole.images, rate=rate, seed=seed, device=case.device)
     yield case.whole.error(predicted, level=rate)

@@ -80,9 +80,24 @@ def build(
         arguments["image_size"] = image_size
         if "class" in arguments:  # no name that Python allows for an argument
             arguments["class_name"] = arguments.pop("class")
+    _place_parseval(name, network, arguments)
     try:
         inspect.signature(network).bind(**arguments)
     except TypeError as error:
         raise ValueError(f"network {name!r} does not accept these options: {error}") from None
     model: ImageClassifier = network(**arguments)
     return model.to(memory_format=torch.channels_last)
+
+
+def _place_parseval(name: str, network: Any, arguments: dict[str, Any]) -> None:
+    """Hand the argument `parseval` on to the class in a file of your own; NetworkError if a network has no such argument."""
+    if not arguments.get("parseval") or "parseval" in inspect.signature(network).parameters:
+        return
+    if name != "file":
+        from lgg.errors import NetworkError
+
+        raise NetworkError(
+            f"the defence parseval needs a network whose class takes the argument `parseval`: it scales convolutions and "
+            f"averages residuals, as preact_resnet18 does, but {name!r} does not. Leave the defence out, or use such a network"
+        )
+    arguments["arguments"] = {**(arguments.get("arguments") or {}), "parseval": arguments.pop("parseval")}

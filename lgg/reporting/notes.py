@@ -16,7 +16,7 @@ def data_notes(notes: Iterable[Sequence[str]]) -> list[str]:
 AUGMENTATIONS = {
     "none": "without augmentation",
     "crop_and_flip": "randomly cropped and mirrored",
-    "random_resized_crop": "randomly cropped, resized and mirrored",
+    "random_resized_crop": "random parts of them resized and mirrored",
     "trivial_augment": "randomly cropped, mirrored and changed by TrivialAugment",
 }
 #: what a network's name in a table leaves out: the two names that come first, what is compared of it, and what images decide

@@ -28,11 +28,12 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
         seconds: their wall time together.
     """
     configuration, git = provenance["configuration"], provenance["git"]
+    data = configuration["data"]
     machine, versions = provenance["machine"], provenance["versions"]
     code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
     fields = {
         "Seeds": seeds_in_words(configuration),
-        "Data": "; ".join([_source(configuration["data"]), *map(_split, provenance["data"].items())]),
+        "Data": "; ".join([data.get("dataset") or data["source"], *map(_split, provenance["data"].items())]),
         "Images": "; ".join(_notes(provenance)),
         "Code": code + (", with changes that were not committed" if git["uncommitted_changes"] else ""),
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {machine['system']}",
@@ -51,11 +52,6 @@ def seeds_in_words(configuration: Mapping[str, Any]) -> str:
     }
     parts = {"": configuration["seeds"]} | own
     return "; ".join(f"{name}{len(seeds)} ({', '.join(map(str, seeds))})" for name, seeds in parts.items())
-
-
-def _source(data: Mapping[str, Any]) -> str:
-    """Return where images are from: a source, and of torchvision's data sets the name."""
-    return " ".join(filter(None, [data["source"], data.get("dataset")]))
 
 
 def _split(entry: tuple[str, Mapping[str, Any]]) -> str:

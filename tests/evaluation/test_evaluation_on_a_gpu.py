@@ -85,6 +85,29 @@ def test_results_are_those_of_the_cpu_in_batches_of_any_size(evaluate, gpu):
         assert (found != expected).double().mean() <= 0.05
 
 
+def test_results_of_a_network_of_another_library_are_those_of_the_cpu(gpu):
+    pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    model = models.build("torchvision", model="resnet18", layers="relus", num_classes=3, image_size=64).eval()
+    images = torch.randint(256, (30, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(30) % 3
+    evaluations = (
+        lambda **more: predict_with_dropout(model, images, rate=0.25, seed=0, **more),
+        lambda **more: fgsm_curve(model, images, labels, [20.0], **more)[20.0],
+        lambda **more: predict_under_pgd(
+            model, images, labels, epsilon=0.01, step_size=0.005, steps=2, restarts=2, **more
+        ),
+    )
+    expected = [evaluate() for evaluate in evaluations]
+    shown = features(model, images, layer="layer3.1.relu#2")
+    model.to(gpu)
+    for evaluate, one in zip(evaluations, expected, strict=True):
+        # an image next to a border may be on either side of it
+        assert (evaluate(device=gpu) != one).sum() <= 3
+    found = features(model, images, layer="layer3.1.relu#2", device=gpu)
+    torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(shown), rtol=1e-3, atol=1e-3)
+
+
 def test_features_are_those_of_the_cpu(gpu):
     found = features(network().to(gpu), draw(200), batch_size=30, device=gpu)
     torch.testing.assert_close(

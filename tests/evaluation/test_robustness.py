@@ -308,10 +308,32 @@ def test_bad_rate_is_refused(rate):
         predict_with_dropout(network(), draw(), rate=rate, seed=0)
 
 
-def test_dropout_needs_blocks():
-    model = models.build("wide_resnet", num_classes=3, depth=10, width=0.5)
-    with pytest.raises(ValueError, match="`blocks`, which WideResNet does not have"):
-        predict_with_dropout(model, draw(), rate=0.25, seed=0)
+def test_dropout_needs_places():
+    with pytest.raises(ValueError, match=r"Linear has no blocks .*`dropout_places`"):
+        predict_with_dropout(linear(side=16), draw(), rate=0.25, seed=0)
+
+
+def test_dropout_comes_after_the_blocks_of_all_stages():
+    model = models.build("wide_resnet", num_classes=3, depth=16, width=0.5).eval()
+    places = [block for stage in (model.stage1, model.stage2, model.stage3) for block in stage]
+    assert len(places) == 6
+    zeros = [[] for _ in places]
+    with torch.no_grad():
+        model.bn.bias.fill_(3.0)  # so that zeros are rare without dropout
+    following = [*places[1:], None]
+    pixels, pooled = [], []
+    for place, (block, after) in enumerate(zip(places, following, strict=True)):
+        if after is not None:
+            after.register_forward_pre_hook(
+                lambda _, given, n=place: zeros[n].append((given[0] == 0).float().mean().item())
+            )
+        block.register_forward_hook(lambda *_, n=place: pixels.append(n))
+    model.classifier.register_forward_pre_hook(lambda _, given: pooled.append(given[0].clone()))
+    predict_with_dropout(model, draw(), rate=0.9, seed=0)
+    predict_with_dropout(model, draw(), rate=0.0, seed=0)
+    assert all(share[0] > 0.88 and share[1] < share[0] for share in zeros[:-1])
+    assert pixels == [*range(6), *range(6)]
+    assert not torch.allclose(*pooled)
 
 
 # Quantised weights

@@ -73,6 +73,13 @@ def test_the_strip_has_a_panel_a_depth_with_edges_by_weight_and_kind(shown, chec
     check_legible(figure)
 
 
+def test_long_names_of_layers_are_legible(shown, check_legible):
+    depth = shown["depths"]["image"]
+    names = ["image", *(f"layer{stage}.{block}.relu#{block}" for stage in (1, 2, 3) for block in (10, 11)), "pooled"]
+    names += [f"features.denseblock{number}.denselayer{number}.norm" for number in (1, 2, 3)]
+    check_legible(draw_depths(shown | {"depths": dict.fromkeys(names, depth)}))
+
+
 def test_the_animation_is_a_file_of_all_moments_in_the_colours_of_the_classes(shown, tmp_path):
     # each moment is drawn twice, so there are three depths here
     shown["depths"] = {name: shown["depths"][name] for name in ("image", "block 1", "pooling")}

@@ -46,7 +46,7 @@ def test_every_fact_is_on_the_page_as_it_is():
 def test_data_sets_of_torchvision_and_sizes_other_than_the_paper_s_are_named():
     configuration = {"seeds": [0], "data": {"source": "torchvision", "dataset": "STL10"}}
     larger = {"train": PROVENANCE["data"]["train"] | {"shape": [5000, 96, 96, 3]}}
-    assert "torchvision STL10; 5,000 train images of 2 classes, 96 × 96 pixels, SHA" in shown(
+    assert "STL10; 5,000 train images of 2 classes, 96 × 96 pixels, SHA" in shown(
         configuration=configuration, data=larger
     )
     assert "pixels" not in shown()

@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -208,6 +209,26 @@ def test_damaged_and_absurd_pickles_are_refused(tmp_path, case):
     write_archive(tmp_path / "net.pth", pickled)
     with pytest.raises(ModelFileError, match=message):
         pickled_tensors.read_tensors(tmp_path / "net.pth")
+
+
+def test_whatever_bytes_are_changed_a_file_is_read_or_refused(tmp_path):
+    torch.save(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), tmp_path / "net.pth")
+    with zipfile.ZipFile(tmp_path / "net.pth") as archive:
+        pickled = archive.read("net/data.pkl")
+    draw, outcomes = random.Random(0), set()
+    for _ in range(150):
+        changed = bytearray(pickled)
+        for _ in range(draw.randint(1, 3)):
+            place = draw.randrange(len(changed))
+            changed[place : place + draw.randint(0, 3)] = draw.randbytes(draw.randint(0, 3))
+        write_archive(tmp_path / "changed.pth", bytes(changed))
+        try:
+            pickled_tensors.read_tensors(tmp_path / "changed.pth")
+            outcomes.add("read")
+        except ModelFileError as error:
+            assert str(error).isprintable()
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
 
 
 @pytest.mark.parametrize(

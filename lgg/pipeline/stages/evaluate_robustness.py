@@ -18,8 +18,7 @@ def main(arguments: Namespace) -> None:
     recipe: EvaluateRobustness = arguments.recipe
     device = prepare(arguments.gpus, arguments.threads)
     data = read_images(arguments.test)
-    # dropout goes after the blocks of this network, the only one of Section 4.3
-    expected = {"name": "preact_resnet18", "num_classes": len(data.classes)}
+    expected = {"num_classes": len(data.classes)}
     network = load_model(arguments.model, device, expected=expected)
     source = load_model(arguments.source, device, expected=expected)
     rows = run_tests(prepare_case(network, source, data, recipe["tests"], device))

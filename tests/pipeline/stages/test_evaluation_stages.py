@@ -9,17 +9,21 @@ from lgg.data.batches import to_model_input
 from lgg.data.corruptions import corrupt
 from lgg.data.draws import draw_evenly
 from lgg.data.storage import read_images
-from lgg.errors import ModelFileError
+from lgg.errors import ModelFileError, SignedRepresentations
 from lgg.evaluation.accuracy import error_percent
 from lgg.evaluation.robustness import deepfool_norms
+from lgg.files import read_json
 from lgg.pipeline import recipes
 from lgg.pipeline.stages import (
     assemble_table2,
     assemble_table3,
     draw_corruptions,
+    draw_figure1,
+    draw_figure2,
     draw_weight_sweep,
     evaluate_corruptions,
     evaluate_embedding,
+    evaluate_geometry,
     evaluate_robustness,
 )
 from lgg.training.checkpoint import load_model, save_model
@@ -33,7 +37,8 @@ def networks(tmp_path_factory):
 
 
 def stored(path, seed, **options):
-    architecture = {"name": "preact_resnet18", "base_width": 1, "num_classes": 2, **options}
+    usual = {} if "name" in options else {"name": "preact_resnet18", "base_width": 1}
+    architecture = {"num_classes": 2, **usual, **options}
     torch.manual_seed(seed)
     save_model(path, models.build(**architecture), architecture, {})
     return path
@@ -63,6 +68,16 @@ def test_transferred_images_are_crafted_on_the_source(settings, call, images, ne
     for source in networks[1:3]:
         found = robustness_of(settings, call, tmp_path / "e.csv", networks[0], source).set_index("test")["value"]
         assert found["transfer_fgsm"] == error_on_images_against(source, networks[0], settings, images)
+
+
+def test_networks_of_other_architectures_are_tested_and_attacked_alike(settings, call, networks, tmp_path):
+    other = stored(tmp_path / "other.safetensors", 0, name="wide_resnet", depth=10, width=0.25)
+    usual, found, transferred = (
+        robustness_of(settings, call, tmp_path / "e.csv", own, source)
+        for own, source in ((networks[0], networks[1]), (other, networks[1]), (networks[1], other))
+    )
+    assert found["test"].tolist() == usual["test"].tolist() == transferred["test"].tolist()
+    assert found["value"].notna().all()
 
 
 def test_each_test_is_on_its_images_and_at_its_level(settings, call, networks, tmp_path):
@@ -139,6 +154,44 @@ def test_networks_of_other_classes_are_refused_with_their_file(settings, call, n
     with pytest.raises(ModelFileError, match=message):
         call(evaluate_corruptions, recipe, model=strange, corruptions=None, out_corruptions=tmp_path / "c.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["strange.safetensors"]
+
+
+# --- geometry -----------------------------------------------------------------------------------------------------
+
+
+GEOMETRY = {"classes": 2, "images_per_class": 4, "k": 3, "draws": 2, "draw_seed": 0}
+
+
+def test_geometry_of_a_network_of_other_layers_is_measured_and_drawn(call, tmp_path):
+    architecture = {"name": "wide_resnet", "depth": 10, "width": 0.25}
+    network = stored(tmp_path / "other.safetensors", 0, **architecture)
+    found = {}
+    for similarity in ("cosine", "rbf"):
+        recipe = GEOMETRY | {"similarity": similarity}
+        call(evaluate_geometry, recipe, model=network, out_geometry=tmp_path / f"{similarity}.json")
+        found[similarity] = read_json(tmp_path / f"{similarity}.json")
+    for geometry in found.values():
+        assert list(geometry["label_variation"]) == list(geometry["shown"]["graphs"]) == ["image", "stage1", "pool"]
+        assert all(len(values) == 2 for values in geometry["label_variation"].values())
+        assert list(geometry["shown"]["depths"]) == ["image", "stage1", "stage2", "pool"]
+    assert found["cosine"]["label_variation"] != found["rbf"]["label_variation"]
+    names = {
+        f"out_{part}{form}": tmp_path / f"{part}figure.{form}" for part in ("", "draws_") for form in ("pdf", "png")
+    }
+    call(draw_figure2, {}, geometry=tmp_path / "rbf.json", **names)
+    forms = {f"out_{form}": tmp_path / f"depths.{form}" for form in ("pdf", "png")}
+    call(draw_figure1, {"architecture": architecture}, **forms)
+    for path in [*names.values(), *forms.values()]:
+        assert path.stat().st_size > 1000
+
+
+def test_cosine_graphs_of_negative_values_are_refused_with_the_layer(call, tmp_path):
+    network = stored(tmp_path / "signed.safetensors", 0, name="wide_resnet", depth=10, width=0.25, bottleneck=3)
+    files = {"model": network, "out_geometry": tmp_path / "geometry.json"}
+    with pytest.raises(SignedRepresentations, match="'bottleneck' has negative values"):
+        call(evaluate_geometry, GEOMETRY | {"similarity": "cosine"}, **files)
+    call(evaluate_geometry, GEOMETRY | {"similarity": "rbf"}, **files)
+    assert list(read_json(tmp_path / "geometry.json")["label_variation"]) == ["image", "stage2", "bottleneck"]
 
 
 # --- embeddings ---------------------------------------------------------------------------------------------------
