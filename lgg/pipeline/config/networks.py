@@ -159,8 +159,7 @@ class TimmNetwork(_Library):
         return registry.timm_models()
 
     def _is_known(self) -> bool:
-        # model.tag chooses published weights; hub names are looked up by timm
-        return ":" in self.model or self.model.partition(".")[0] in self._known()
+        return self.model.partition(".")[0] in self._known()  # the tag after the dot chooses published weights
 
 
 # a key named as a word of Python
