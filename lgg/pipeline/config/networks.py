@@ -326,7 +326,7 @@ class Network:
 class Weighted(Section):
     """A section whose networks may start from weights in a file, or from published ones."""
 
-    architecture: Architecture
+    architecture: Architecture = Field(description="the network: the paper's, torchvision's, timm's, or your own")
     weights: FilePath | None = Field(
         default=None,
         description="file of weights that training starts from: a state dict of PyTorch (.pt, .pth) or safetensors, or a "
