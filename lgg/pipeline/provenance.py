@@ -15,6 +15,7 @@ from lgg.pipeline.config import Config
 PACKAGES = (
     "torch",
     "torchvision",
+    "timm",
     "numpy",
     "pandas",
     "scipy",

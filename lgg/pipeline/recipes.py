@@ -261,9 +261,7 @@ def evaluate_geometry(geometry: Geometry) -> Recipe:
 
 def rows_of_checks(config: Config) -> dict[str, Any]:
     """Return, by row, the settings of its check and its files of weights: what a check that finds a mistake looks at, too."""
-    return {
-        name: {"recipe": one.settings, "weights": list(one.weights)} for name, one in checked(config).items()
-    }
+    return {name: {"recipe": one.settings, "weights": list(one.weights)} for name, one in checked(config).items()}
 
 
 def list_networks() -> Recipe:

@@ -1,6 +1,7 @@
 """What the Snakefile does before it declares rules: reads the configuration and prepares jobs. Does not import torch."""
 
 import copy
+import json
 import os
 import shutil
 import sys
@@ -22,6 +23,8 @@ from lgg.pipeline.environment import Environment
 from lgg.pipeline.interrupt import is_snakemake
 from lgg.pipeline.streams import outlast
 from lgg.training import terminal
+
+LONGEST = 100_000  # characters of an environment variable; Linux starts no process with one of 128 KiB
 
 
 def start(raw: Mapping[str, Any], root: Path, given: ConfigSettings | None = None) -> Config:
@@ -57,6 +60,8 @@ def _export(config: Config, locks: Mapping[str, str]) -> None:
 
     On a cluster each job has its own Snakemake, which exports its own values: the terminal belongs to another machine.
     """
+    # without them a check reports the mistakes of its own row alone
+    rows = recipes.rows_of_checks(config)
     Environment(
         snakemake=os.getpid(),
         terminal=terminal.name(),
@@ -64,7 +69,7 @@ def _export(config: Config, locks: Mapping[str, str]) -> None:
         jobs_per_gpu=config.resources.jobs_per_gpu,
         captured_steps=config.resources.captured_steps,
         checkpoints=config.resources.checkpoints.model_dump(mode="json"),
-        rows=recipes.rows_of_checks(config),
+        rows=rows if len(json.dumps(rows)) <= LONGEST else {},
     ).export()
 
 

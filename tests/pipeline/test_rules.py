@@ -7,13 +7,30 @@ from types import SimpleNamespace
 import pytest
 
 from lgg.pipeline.recipes import Recipe
-from lgg.pipeline.rules import Training, asks, each, files, one_of, stage
+from lgg.pipeline.rules import Training, asks, each, files, one_of, stage, with_options
 
 
 def test_a_job_s_files_are_options_and_names_without_files_are_left_out():
     inputs = {"train": "a b.x", "models": ["one", "it's"], "teacher": [], "test": ["t"]}
     words = shlex.split(files(None, inputs, {"csv": "c", "corruptions": []}))
     assert words == ["--train", "a b.x", "--models", "one", "it's", "--test", "t", "--out-csv", "c"]
+
+
+def test_a_job_does_not_read_what_it_only_waits_for():
+    assert shlex.split(files(None, {"train": "t", "checked": "c", "start": "s"}, {})) == [
+        "--train",
+        "t",
+        "--start",
+        "s",
+    ]
+
+
+def test_further_options_of_a_job_come_before_its_files_and_may_depend_on_its_wildcards():
+    options = with_options(weights=lambda wc: [f"a {wc.seed}", "b"], start=None, seeds="3")
+    words = shlex.split(options(SimpleNamespace(seed=7), {"train": "t"}, {"model": "m"}))
+    assert words == ["--weights", "a 7", "b", "--seeds", "3", "--train", "t", "--out-model", "m"]
+    # names of parameters by which Snakemake knows that a value depends on files
+    assert list(signature(options).parameters) == ["wildcards", "input", "output"]
 
 
 def test_a_recipe_becomes_params_for_all_jobs_or_for_each():
@@ -133,3 +150,9 @@ def test_names_of_large_groups_stay_short_and_differ():
 def test_a_rule_without_a_seed_of_its_own_is_left_out():
     whole = replace(TRAINING, lone_seeds=())
     assert [rule.name for rule in whole.rules(3)] == ["train_x_4_2_9"]
+
+
+def test_all_networks_of_a_job_start_from_the_same_weights():
+    for rule in replace(TRAINING, start="w.pt").rules(2):
+        words = shlex.split(rule.options(SimpleNamespace(method="gkd", seed="4"), {"train": "t"}, {"model": "m"}))
+        assert words[words.index("--start") + 1] == "w.pt" and words.count("--start") == 1

@@ -159,8 +159,7 @@ class TimmNetwork(_Library):
         return registry.timm_models()
 
     def _is_known(self) -> bool:
-        # model.tag chooses published weights; hub names are looked up by timm
-        return ":" in self.model or self.model.partition(".")[0] in self._known()
+        return self.model.partition(".")[0] in self._known()  # the tag after the dot chooses published weights
 
 
 # a key named as a word of Python
@@ -303,8 +302,8 @@ class Network:
 
     @property
     def downloaded(self) -> str | None:
-        """The file of its published weights, which is downloaded once; None if it has none."""
-        if not self.architecture.published:
+        """The file of its published weights, which is downloaded once; None if it has none, or those of another file."""
+        if self.weights is not None or not self.architecture.published:
             return None
         built = self.architecture.built_with
         return f"{DOWNLOADS}/{built['name']}-{_file_name(built['model'])}.safetensors"
@@ -327,7 +326,7 @@ class Network:
 class Weighted(Section):
     """A section whose networks may start from weights in a file, or from published ones."""
 
-    architecture: Architecture
+    architecture: Architecture = Field(description="the network: the paper's, torchvision's, timm's, or your own")
     weights: FilePath | None = Field(
         default=None,
         description="file of weights that training starts from: a state dict of PyTorch (.pt, .pth) or safetensors, or a "

@@ -48,7 +48,8 @@ def _tables(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> 
         models = [kind for kind in kinds if is_model(kind)]
         default = "needed" if field.is_required() else f"`{_default_in_json(field.default)}`"
         meaning = (field.description or " / ".join(m.__doc__ or "" for m in models)).replace("|", "\\|")
-        sections = {"": "section", ".NAME": "sections by name", "[i]": "list of sections"}
+        plain = "".join(f"{_type_name(kind, ())} or " for kind in kinds if not is_model(kind))
+        sections = {"": "section", ".NAME": "sections by name", "[i]": f"list of {plain}sections"}
         what = sections[star] if models else _type_name(field.annotation, field.metadata)
         yield f"| `{name}` | {what} | {default} | {meaning} |"
         for model_below in models:

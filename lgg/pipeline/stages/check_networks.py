@@ -1,7 +1,8 @@
 """Whether a network can be built, loaded and trained as its row is, on a few images; if not, all mistakes of all rows."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lgg.data.storage import ImageSet, read_header, read_images
 from lgg.devices import prepare
-from lgg.errors import LggError, NetworkError
+from lgg.errors import LggError, NetworkError, WeightsError
 from lgg.evaluation.size import count_operations, count_parameters
 from lgg.files import write_json
 from lgg.models.base import ImageClassifier
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from lgg.pipeline.recipe_types import CheckNetworks
 
 CLASSES = 4  # of the images that networks are tried on
+#: rows whose network is used as it is unless it is fine-tuned
+FINE_TUNED = ("geometry", "distillation.teacher")
 CPU = torch.device("cpu")
 
 
@@ -70,11 +73,9 @@ def examine(
         model = _built(row, weights, data, header)
         for path in weights:
             if path.exists():
-                mistakes += _mistakes_of(
-                    lambda path=path: load_weights(model, path, new_classifier=row["is_trained_here"])
-                )
+                mistakes += _mistakes_of(partial(_load, row, model, path))
         images, labels = few_images(data, row["step"].get("options", {}).get("k") or 0)
-        mistakes += [] if mistakes else _mistakes_of(lambda: _try(row, model, data, header, images, labels))
+        mistakes += [] if mistakes else _mistakes_of(partial(_try, row, model, data, header, images, labels))
         return ({} if mistakes else describe(row, model, images)), mistakes
     except Exception as error:  # whatever the code of others raises
         return {}, [*mistakes, _in_words(error)]
@@ -149,7 +150,16 @@ def describe(row: "CheckNetworks", model: ImageClassifier, images: Tensor) -> di
     }
 
 
-def _mistakes_of(attempt: Any) -> list[str]:
+def _load(row: "CheckNetworks", model: ImageClassifier, path: Path) -> None:
+    try:
+        load_weights(model, path, new_classifier=row["is_trained_here"])
+    except WeightsError as error:
+        if row["is_trained_here"] or row["name"] not in FINE_TUNED:
+            raise
+        raise WeightsError(f"{error}. To train from these weights, set `fine_tune: true`") from None
+
+
+def _mistakes_of(attempt: Callable[[], None]) -> list[str]:
     try:
         attempt()
     except Exception as error:  # whatever the code of others raises

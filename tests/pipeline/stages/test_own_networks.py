@@ -294,7 +294,7 @@ def test_all_mistakes_of_all_rows_are_reported_at_once_and_each_once(call, built
     first, *lines = str(caught.value).split("\n")
     assert "3 mistakes" in first and len(lines) == 3
     assert lines[0].startswith("  distillation.methods.a, distillation.methods.b: ")
-    assert "  distillation.teacher: " in lines[1] and "10 outputs" in lines[1]
+    assert "  distillation.teacher: " in lines[1] and "10 outputs" in lines[1] and "fine_tune: true" in lines[1]
     assert "  robustness.methods.c: " in lines[2] and "conv.bias" in lines[2]
     # a row without a mistake does not wait for those of others
     assert check(call, tmp_path, *rows[4], others=rows)["row"] == "robustness.methods.fine"
