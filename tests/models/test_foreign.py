@@ -69,14 +69,13 @@ def own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nets.py").write_text(NET)
     (tmp_path / "parts.py").write_text("WIDTH = 3\n")
-    monkeypatch.delitem(sys.modules, "parts", raising=False)
 
     def make(class_name="Net", **more):
         torch.manual_seed(0)
-        return models.build("file", path="nets.py", num_classes=4, image_size=8, **{"class": class_name, **more})
+        options = {"path": "nets.py", "class": class_name, **more}
+        return models.build("file", num_classes=4, image_size=8, **options)
 
-    yield make
-    sys.modules.pop("parts", None)
+    return make
 
 
 # The network as it is
@@ -360,6 +359,19 @@ def test_files_that_define_no_network_are_refused_in_words(own, tmp_path, text, 
     with pytest.raises(NetworkError, match=message):
         models.build("file", num_classes=4, image_size=8, **{"path": "nets.py", "class": "Net", **options})
     assert str(tmp_path) not in sys.path
+
+
+def test_files_of_one_name_in_two_folders_are_kept_apart(own, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "nets.py").write_text(NET)
+    (other / "parts.py").write_text("import json\nfrom deeper import WIDTH\n")
+    (other / "deeper.py").write_text("WIDTH = 7\n")
+    known = {**sys.modules}
+    assert own().network.conv.out_channels == 3
+    assert own(path="other/nets.py").network.conv.out_channels == 7
+    assert not {"parts", "deeper"} & {*sys.modules}
+    assert all(sys.modules[name] is module for name, module in known.items())
 
 
 def test_code_that_reads_values_is_followed_on_the_device_of_the_network(own, tmp_path):
