@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from itertools import accumulate, dropwhile, groupby, pairwise
+from itertools import accumulate, dropwhile, groupby, islice, pairwise
 from typing import Any
 
 import torch
@@ -281,7 +281,7 @@ class _Watch(TorchFunctionMode):
     def layers(self, output: Any) -> list[Traced]:
         """Return what was seen, once the pass has ended."""
         modules = dict(self.network.named_modules())
-        for tensor in _tensors(output):
+        for tensor in islice(_tensors(output), 1):  # the logits
             if (made := getattr(tensor, _MARK, None)) is not None:
                 made.last = self._time
         alive = self._alive()
