@@ -2,8 +2,8 @@
 
     python benchmarks/large_data.py [--gigabytes 2] [--side 32] [--steps 30] [--rounds 7] [--threads 1] [--folder FOLDER]
 
-Writes a set of random images of that size below FOLDER (the system's temporary one), as the pipeline does, and removes it at the
-end. A new process then reads it, checks its SHA-256, takes training steps and reports its peak resident memory. Times of steps
+Writes a set of random images of that size below FOLDER (the system's temporary one), as the pipeline does, and removes it at
+the end. A new process then reads it, checks its SHA-256, takes training steps, and reports its peak memory. Times of steps
 of the demonstration's networks are of three kinds, interleaved: with images in memory; in the file, as much of which is in the
 system's cache as happens to be; and in the file, of which nothing is in the cache when the steps begin.
 Writes benchmarks/results/large_data.csv and .png.
