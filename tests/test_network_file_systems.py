@@ -84,7 +84,8 @@ assert read_images(folder / "images.safetensors", verify=True).sha256 == split.s
 
 np.savez(folder / "train.npz", images=images, labels=split.labels)
 np.savez(folder / "test.npz", images=images, labels=split.labels)
-data = {"source": "arrays", "path": folder, "image_size": 32, "train_images": None, "test_images": None, "validation_images": None}
+numbers = dict.fromkeys(("train_images", "test_images", "validation_images"))
+data = {"source": "arrays", "path": folder, "image_size": 32, **numbers}
 assert sources.load(data | {"class_names": None, "seed": 0})[1].in_memory().sha256 == split.sha256
 for place, image in enumerate(images):
     path = folder / f"pictures/{('train', 'test')[place // 4]}/{'ab'[place % 2]}/{place}.png"

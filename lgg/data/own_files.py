@@ -32,12 +32,13 @@ class Pictures:
 
     Attributes:
         folder: folder of the split.
-        classes: the pictures of each class, including those in subfolders; classes are sorted by name.
+        classes: paths of the pictures of each class, including those in subfolders; classes are sorted by name. There may be
+            millions, for which objects take long to make.
         others: files that are not pictures.
     """
 
     folder: Path
-    classes: dict[str, list[Path]]
+    classes: dict[str, list[str]]
     others: list[Path]
 
 
@@ -78,13 +79,13 @@ def picture_splits(folder: Path) -> tuple[Pictures, Pictures]:
             where = readable(other.folder)
             mistakes.append(f"{shortened(alone)}: in {readable(split.folder)}, but not in {where}")
     if mistakes:
-        raise DataError(_all(mistakes))
+        raise DataError(f"data.path: {all_mistakes(mistakes)}")
     return train, test
 
 
-def _all(mistakes: Sequence[str]) -> str:
-    lines = [*mistakes[:20], *([f"and {len(mistakes) - 20} more"] if len(mistakes) > 20 else [])]
-    return "data.path: " + "\n  ".join(lines)
+def all_mistakes(mistakes: Sequence[str]) -> str:
+    """Return the first of `mistakes`, one per line, and the number of the others."""
+    return "\n  ".join([*mistakes[:20], *([f"and {len(mistakes) - 20:,} more"] if len(mistakes) > 20 else [])])
 
 
 def _test_folder(folder: Path) -> str:
@@ -116,13 +117,15 @@ def _split(folder: Path, name: str) -> Pictures:
     return Pictures(inside, classes, others)
 
 
-def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+def _pictures(folder: Path) -> tuple[list[str], list[Path]]:
     """Return the pictures in and below `folder`, and the other files, both sorted."""
-    pictures: list[Path] = []
+    pictures: list[str] = []
     others: list[Path] = []
     for entry in _below(folder, frozenset()):
-        is_picture = entry.name.lower().endswith(PICTURES) and _is(entry.is_file)
-        (pictures if is_picture else others).append(Path(entry))
+        if entry.name.lower().endswith(PICTURES) and _is(entry.is_file):
+            pictures.append(entry.path)
+        else:
+            others.append(Path(entry))
     return pictures, others
 
 
@@ -219,14 +222,14 @@ def _whole_numbers(file: IO[bytes]) -> "array[int]":
 # --- both -----------------------------------------------------------------------------------------------------------
 
 
-def source_files(source: str, folder: Path) -> list[Path]:
-    """Return the files that a source of your own data reads; DataError if they are not usable."""
+def source_files(source: str, folder: Path) -> list[str]:
+    """Return the paths of the files that a source of your own data reads; DataError if they are not usable."""
     if source == "arrays":
-        return list(array_files(folder))
+        return list(map(str, array_files(folder)))
     return [path for split in picture_splits(folder) for files in split.classes.values() for path in files]
 
 
-def state_of(files: Iterable[Path]) -> str:
+def state_of(files: Iterable[str]) -> str:
     """Return a digest of the names, sizes and modification times of `files`.
 
     It replaces the files as inputs of a rule: Snakemake would print all names, interpret braces in them as wildcards, and
@@ -234,7 +237,7 @@ def state_of(files: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in files:
-        status, name = path.stat(), os.fsencode(path)
+        status, name = os.stat(path), os.fsencode(path)  # noqa: PTH116 - a Path for each of millions takes long
         digest.update(b"%d %d %d %s\n" % (len(name), status.st_size, status.st_mtime_ns, name))
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from lgg.data.own_files import readable
+from lgg.data.own_files import all_mistakes, readable
 from lgg.data.splits import computed
 from lgg.errors import DataError
 
@@ -26,40 +26,49 @@ TURNS = {
 }
 
 
-def read_pictures(paths: Sequence[Path], side: int, threads: int = 1) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+def read_pictures(paths: Sequence[str | Path], side: int, threads: int = 1) -> Iterator[tuple[NDArray[np.uint8], bool]]:
     """Yield the pictures in `paths`, in order, read by several threads: (side, side, 3), and whether it was enlarged.
 
     Each is rotated as its EXIF data say, put on white, and its central square resized. Of an animation this is the first
     frame. If EXIF data cannot be read, the picture is not rotated. 16 bits per channel are rounded to 8; colour profiles are
     not applied.
 
-    Raises DataError, with the file's name and what to do, if a picture cannot be read.
+    Pictures that cannot be read are left out, and after all others reported in one DataError, with the files' names and what
+    to do.
     """
+    mistakes = []
     with warnings.catch_warnings(action="ignore"):  # around all threads, which share the filters
         formats = _formats()
-        yield from computed((partial(_read_picture, path, side, formats) for path in paths), threads)
+        for picture in computed((partial(_read_picture, path, side, formats) for path in paths), threads):
+            if isinstance(picture, DataError):
+                mistakes.append(str(picture))
+            else:
+                yield picture
+    if mistakes:
+        raise DataError(all_mistakes(mistakes))
 
 
-def read_picture(path: Path, side: int) -> NDArray[np.uint8]:
+def read_picture(path: str | Path, side: int) -> NDArray[np.uint8]:
     """Return the picture in `path` as `read_pictures` does."""
     ((image, _),) = read_pictures([path], side)
     return image
 
 
-def _read_picture(path: Path, side: int, formats: list[str]) -> tuple[NDArray[np.uint8], bool]:
+def _read_picture(path: str | Path, side: int, formats: list[str]) -> tuple[NDArray[np.uint8], bool] | DataError:
+    """Return a picture, or what is wrong with it."""
     try:
         with Image.open(path, formats=formats) as image:
             image.load()
             return resize(_over_white(_turned(_of_eight_bits(image), _orientation(image))), side)
     except DataError as error:
-        raise DataError(f"{readable(path)}: {error}") from None
+        return DataError(f"{readable(path)}: {error}")
     except Image.DecompressionBombError:
-        raise DataError(f"{readable(path)}: has too many pixels. Save it at a smaller size, or remove it.") from None
+        return DataError(f"{readable(path)}: has too many pixels. Save it at a smaller size, or remove it.")
     except Exception as error:  # Pillow raises different errors for different kinds of damage
-        reason = readable(str(error).replace(str(path), path.name)) or type(error).__name__
-        raise DataError(
+        reason = readable(str(error).replace(str(path), Path(path).name)) or type(error).__name__
+        return DataError(
             f"{readable(path)}: not a readable picture ({reason}). Save it again with another program, or remove it."
-        ) from None
+        )
 
 
 def resize(image: Image.Image, side: int) -> tuple[NDArray[np.uint8], bool]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgg.data import photo_patches
+from lgg.data import photo_patches, torchvision_sets
 from lgg.data.own_files import Pictures, array_files, picture_splits, readable
 from lgg.data.pictures import read_pictures, resize
 from lgg.data.splits import Block, Split, computed, hold_out, stacked, subset
@@ -57,6 +57,7 @@ def load(data: Mapping[str, Any], threads: int = 1) -> tuple[Split, Split]:
         "digits": _digits,
         "cifar10": _cifar,
         "cifar100": _cifar,
+        "torchvision": _torchvision,
         "arrays": _arrays,
         "image_folder": _image_folder,
     }
@@ -138,6 +139,10 @@ def _cifar(data: Mapping[str, Any], size: Size) -> tuple[Split, Split]:
         for archive in archives
     )
     return train, test
+
+
+def _torchvision(data: Mapping[str, Any], size: Size) -> tuple[Split, Split]:
+    return torchvision_sets.open_sets(data["dataset"], Path(data["path"] or "downloads"), size.side, size.threads)
 
 
 def _from_memory(images: NDArray[np.uint8], size: Size, positions: NDArray[np.int64]) -> Iterator[Block]:
@@ -246,16 +251,20 @@ def _rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _stored_blocks(path: Path, positions: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images of an .npz file at some positions, sorted; reads all of the file, whose end has a check of the whole."""
+    """Yield the images of an .npz file at some positions, sorted.
+
+    All of the file is read, since its check comes at the end; at once only if its array is in the order of Fortran.
+    """
     with _naming_damage(path), zipfile.ZipFile(path) as archive, archive.open(_member(archive)) as member:
         header = Header.read(member)
-        each = math.prod(header.shape[1:])
+        count, rows = header.shape[0], max(1, BLOCK // math.prod(header.shape[1:]))
         if header.fortran:  # the pixels of an image are not next to each other
-            yield _taken(member, header.shape[::-1]).T[positions]
+            whole = _taken(member, header.shape[::-1]).T
+            member.read(1)
+            yield from (whole[positions[start : start + rows]] for start in range(0, len(positions), rows))
             return
-        rows = max(1, BLOCK // each)
-        for start in range(0, header.shape[0], rows):
-            block = _taken(member, (min(rows, header.shape[0] - start), *header.shape[1:]))
+        for start in range(0, count, rows):
+            block = _taken(member, (min(rows, count - start), *header.shape[1:]))
             first, last = np.searchsorted(positions, [start, start + len(block)])
             if first < last:
                 yield block[positions[first:last] - start]

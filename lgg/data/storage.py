@@ -129,6 +129,8 @@ def write_images(
         assert count == data.shape[0]
         digest.update(labels.data)
         header = _header(data, digest.hexdigest(), (extra() if callable(extra) else extra) or {})
+        if len(header) > reserved - 8:
+            raise ValueError(f"{path}: the header grew by more than {GROWTH} bytes while the images were read")
         file.seek(0)
         file.write((reserved - 8).to_bytes(8, "little") + header.ljust(reserved - 8))
     return digest.hexdigest()

@@ -16,7 +16,8 @@ Options = dict[str, Any]
 
 
 class PrepareData(TypedDict):
-    source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"]
+    source: Literal["photo_patches", "digits", "cifar10", "cifar100", "torchvision", "arrays", "image_folder"]
+    dataset: str | None
     path: str | None
     image_size: int
     train_images: int | None

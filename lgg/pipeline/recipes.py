@@ -468,10 +468,10 @@ def source_files(data: Data) -> list[str]:
     """
     if data.path is None or data.source not in ("arrays", "image_folder"):
         return []
-    return [str(path) for path in own_files.source_files(data.source, Path(data.path))]
+    return own_files.source_files(data.source, Path(data.path))
 
 
 def source_state(data: Data) -> str:
     """Return a digest that differs where one of `source_files` was changed, added or removed."""
     files = source_files(data)
-    return own_files.state_of(map(Path, files)) if files else ""
+    return own_files.state_of(files) if files else ""

@@ -26,11 +26,12 @@ def overview(provenance: Mapping[str, Any], jobs: int, seconds: float) -> str:
         seconds: their wall time together.
     """
     configuration, git = provenance["configuration"], provenance["git"]
+    data = configuration["data"]
     machine, versions = provenance["machine"], provenance["versions"]
     code = "not a git checkout" if git["commit"] is None else f"commit {git['commit']}"
     fields = {
         "Seeds": seeds_in_words(configuration),
-        "Data": "; ".join([configuration["data"]["source"], *map(_split, provenance["data"].items())]),
+        "Data": "; ".join([data.get("dataset") or data["source"], *map(_split, provenance["data"].items())]),
         "Images": "; ".join(_notes(provenance)),
         "Code": code + (", with changes that were not committed" if git["uncommitted_changes"] else ""),
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {machine['system']}",

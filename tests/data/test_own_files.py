@@ -1,6 +1,7 @@
 import os
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def add(path):
 
 
 def names(folder):
-    return [path.relative_to(folder).as_posix() for path in own_files.source_files("image_folder", folder)]
+    return [Path(path).relative_to(folder).as_posix() for path in own_files.source_files("image_folder", folder)]
 
 
 def lines_of(folder):

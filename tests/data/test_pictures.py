@@ -1,4 +1,5 @@
 import io
+import itertools
 import random
 import struct
 
@@ -7,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from lgg.data.own_files import PICTURES
-from lgg.data.pictures import FORMATS, read_picture
+from lgg.data.pictures import FORMATS, read_picture, read_pictures
 from lgg.errors import DataError
 
 SIDE = 32
@@ -189,6 +190,21 @@ def test_compressed_text_of_megabytes_is_refused(read):
     text.add_text("comment", "x" * 2**21, zip=True)
     with pytest.raises(DataError, match=r"it\.png: not a readable picture .* Save it again with another program"):
         read(Image.fromarray(colours()), pnginfo=text)
+
+
+def test_all_unreadable_pictures_are_reported_after_the_others_are_read(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(60)]
+    for path in paths:
+        Image.fromarray(colours()).save(path)
+    for path in paths[1:60:2]:
+        path.write_bytes(b"no picture")
+    pictures = read_pictures(paths, SIDE, threads=2)
+    assert [image.shape for image, _ in itertools.islice(pictures, 30)] == [(SIDE, SIDE, 3)] * 30
+    with pytest.raises(DataError) as error:
+        next(pictures)
+    lines = str(error.value).splitlines()
+    assert [line.split(": ")[0].strip() for line in lines[:-1]] == [str(path) for path in paths[1:41:2]]
+    assert lines[-1] == "  and 10 more"
 
 
 def check_only_data_errors(path):

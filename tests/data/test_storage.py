@@ -4,17 +4,16 @@ import mmap
 import shutil
 import struct
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from lgg import files
 from lgg.data import storage
 from lgg.data.storage import ImageSet, read_header, read_images, release, write_images
 from lgg.errors import DataError
-from lgg.files import seconds_writing
 
 CLASSES = ("cat", "dog", "fish")
 
@@ -234,6 +233,15 @@ def test_images_are_written_as_they_are_read(tmp_path):
     assert header["sha256"] == data.sha256
 
 
+def test_a_header_never_grows_into_the_tensors(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_images(path, image_set(), {"more": "x" * 4000})
+    assert read_images(path, verify=True).sha256 == image_set().sha256
+    with pytest.raises(ValueError, match=r"x\.safetensors: the header grew by more than 4096 bytes"):
+        write_images(path, image_set(), {"more": "x" * 5000})
+    assert read_header(path)["more"] == "x" * 4000
+
+
 def test_the_file_is_one_of_safetensors(file):
     with safetensors.safe_open(file, "np") as opened:
         np.testing.assert_array_equal(opened.get_tensor("images"), image_set().images)
@@ -266,16 +274,23 @@ def test_a_disk_with_too_little_space_is_reported_before_anything_is_read(tmp_pa
     write_images(tmp_path / "x.safetensors", image_set(count=9))
 
 
-def test_reading_does_not_count_as_writing(tmp_path):
-    before = seconds_writing()
+def test_reading_does_not_count_as_writing(tmp_path, monkeypatch):
+    clock = [0.0]  # only reading and watching take time
+    monkeypatch.setattr(files.time, "perf_counter", lambda: clock[0])
 
     class Slow(Stream):
         def blocks(self):
-            time.sleep(0.5)
-            yield from super().blocks()
+            for block in super().blocks():
+                clock[0] += 10
+                yield block
 
-    write_images(tmp_path / "x.safetensors", Slow(image_set()))
-    assert seconds_writing() - before < 0.5
+    def watch(_):
+        clock[0] += 1
+
+    before = files.seconds_writing()
+    write_images(tmp_path / "x.safetensors", Slow(image_set()), watch=watch)
+    assert clock[0] == 55
+    assert files.seconds_writing() == before
 
 
 # --- mapping ------------------------------------------------------------------------------------------------------

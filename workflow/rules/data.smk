@@ -8,6 +8,8 @@ use rule light as prepare_data with:
     pathvars:
         job="prepare_data",
     localrule: True
+    # decodes and resizes pictures with all of them; nothing else can run meanwhile
+    threads: TRAIN.threads
     params:
         **stage(recipes.prepare_data(settings)),
         # represents the user's own files, which are not inputs: see `lgg.data.own_files.state_of`

@@ -1,36 +1,59 @@
 """The section `data`: where the images come from, and how many are used."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from lgg.data import own_files
+from lgg.data.torchvision_names import DATASETS, Name, Published
 from lgg.pipeline.config.types import Count, FilePath, Label, Positive, Problem, Section, Seed, Share, repeated_words
 
 CLASSES_OF_SOURCE = {"photo_patches": 10, "digits": 10, "cifar10": 10, "cifar100": 100}
 IMAGES_OF_SOURCE = {"digits": (1438, 359), "cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}
 
 
+def _dataset(value: Any) -> Any:
+    """Refuse other spellings of a data set's name, and suggest the right one."""
+    plain = re.sub("[^a-z0-9]", "", str(value).lower())
+    if plain in ("cifar10", "cifar100"):
+        raise ValueError(f"{value!r} is not a data set of source torchvision: write it as the 'source' {plain}")
+    meant = {name.lower(): name for name in DATASETS}.get(plain)
+    if meant is not None and meant != value:
+        raise ValueError(f"{value!r} is not a valid choice; did you mean {meant!r}?")
+    return value
+
+
 class Data(Section):
     """The images. All sources deliver square RGB images of `image_size` with 8 bits per channel."""
 
     not_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "photo_patches": ("path", "cifar10", "class_names"),
-        "digits": ("path", "cifar10", "class_names"),
-        "cifar10": ("class_names",),
-        "cifar100": ("cifar10", "class_names"),
+        "photo_patches": ("path", "cifar10", "class_names", "dataset"),
+        "digits": ("path", "cifar10", "class_names", "dataset"),
+        "cifar10": ("class_names", "dataset"),
+        "cifar100": ("cifar10", "class_names", "dataset"),
+        "torchvision": ("cifar10",),
+        "arrays": ("dataset",),
+        "image_folder": ("dataset",),
     }
 
-    source: Literal["photo_patches", "digits", "cifar10", "cifar100", "arrays", "image_folder"] = Field(
+    source: Literal["photo_patches", "digits", "cifar10", "cifar100", "torchvision", "arrays", "image_folder"] = Field(
         description="photo_patches: crops of ten photographs that ship with Python packages; digits: scikit-learn's digits; "
-        "cifar10, cifar100: downloaded; arrays: your .npz files; image_folder: your images in train/CLASS/ and test/CLASS/"
+        "cifar10, cifar100: downloaded; torchvision: another data set that torchvision downloads (`dataset`); arrays: your "
+        ".npz files; image_folder: your images in train/CLASS/ and test/CLASS/"
+    )
+    dataset: Annotated[Name | None, BeforeValidator(_dataset)] = Field(
+        default=None,
+        description="torchvision: the data set, by the name of torchvision's class (EMNIST: its split `balanced`); null for "
+        "other sources",
     )
     path: FilePath | None = Field(
         default=None,
         description="arrays: folder with one *train*.npz and one *test*.npz; image_folder: folder with train/ and test/ (or "
         "val/, valid/, validation/ if there is no test/); "
-        "cifar10, cifar100: folder of the archive, downloaded if missing; null: `downloads`. Not for other sources",
+        "cifar10, cifar100, torchvision: folder of the archives, downloaded if missing; null: `downloads`. Not for other "
+        "sources",
     )
     image_size: Annotated[int, Field(ge=8, le=1024)] = Field(
         default=32,
@@ -75,6 +98,10 @@ class Data(Section):
             yield "path", f"source {self.source} reads your own files: set `path` to their folder"
         if self.path is not None and "path" in self.not_of.get(self.source, ()):
             yield "path", f"source {self.source} comes with Python packages: set `path` to null"
+        if self.source == "torchvision" and self.dataset is None:
+            yield "dataset", f"source torchvision has many: set this to one of {', '.join(DATASETS)}"
+        if self.dataset is not None and self.source != "torchvision":
+            yield "dataset", f"only for source torchvision; set it to null for {self.source}"
         if self.cifar10 and "cifar10" in self.not_of.get(self.source, ()):
             yield "cifar10", f"only for your own files that hold CIFAR-10; source {self.source} does not read any"
         if (self.mean is None) != (self.std is None):
@@ -96,7 +123,7 @@ class Data(Section):
         if count < self.classes_at_least:
             yield key, f"{count} is fewer than the {self.classes_at_least} classes"
         if most is not None and count > most:
-            yield key, f"{count} is more than the {most:,} images of {self.source}"
+            yield key, f"{count} is more than the {most:,} images of {self.name}"
         if self.source == "photo_patches" and count % 10:
             yield key, f"{count} is not a multiple of 10; photo_patches has 10 classes of equal size"
 
@@ -114,7 +141,16 @@ class Data(Section):
         if repeated := repeated_words(names):
             yield "class_names", f"{', '.join(map(repr, repeated))} is listed twice"
         if self.known_classes is not None and len(names) != self.known_classes:
-            yield "class_names", f"{len(names)} names, but {self.source} has {self.known_classes} classes"
+            yield "class_names", f"{len(names)} names, but {self.name} has {self.known_classes} classes"
+
+    @property
+    def name(self) -> str:
+        """What the data are called: the source, or the data set of torchvision."""
+        return self.dataset if self._published and self.dataset else self.source
+
+    @property
+    def _published(self) -> Published | None:
+        return DATASETS[self.dataset] if self.source == "torchvision" and self.dataset else None
 
     @property
     def beside_the_paper(self) -> bool:
@@ -133,6 +169,8 @@ class Data(Section):
     @property
     def known_classes(self) -> int | None:
         """Number of classes; None if only the files show it."""
+        if self._published:
+            return self._published.classes
         return self._counted.get("classes") or CLASSES_OF_SOURCE.get(self.source)
 
     @property
@@ -144,7 +182,7 @@ class Data(Section):
         """Number of images of ``train_images`` or ``test_images`` in the source; None if only its files show it."""
         if self.source == "photo_patches":
             return {"train_images": 20_000, "test_images": 5_000}[split]
-        counts = IMAGES_OF_SOURCE.get(self.source)
+        counts = self._published.images if self._published else IMAGES_OF_SOURCE.get(self.source)
         return self._counted.get(split) if counts is None else counts[0 if split == "train_images" else 1]
 
     def take_survey(self, found: own_files.Survey) -> None:

@@ -46,7 +46,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class Resources(Section):
-    """What jobs request: `train` and `evaluate` with a GPU, `light` (data, tables, figures) without."""
+    """What jobs request: `train` and `evaluate` with a GPU, `light` (tables, figures; data, on `train`'s threads) without."""
 
     device: Annotated[Device, BeforeValidator(_device)] = Field(
         default="auto",

@@ -111,7 +111,7 @@ class Config(Section):
         if self.data.source not in ("cifar10", "arrays"):
             yield (
                 "corruptions.source",
-                f"cifar10_c holds CIFAR-10's test images, but the data are {self.data.source}; use generated",
+                f"cifar10_c holds CIFAR-10's test images, but the data are {self.data.name}; use generated",
             )
         elif self.data.image_size != 32:
             yield (
@@ -134,7 +134,7 @@ class Config(Section):
         if self.geometry is None or known is None:
             return
         if self.geometry.classes > known:
-            yield "geometry.classes", f"{self.geometry.classes} is more than the {known} classes of {self.data.source}"
+            yield "geometry.classes", f"{self.geometry.classes} is more than the {known} classes of {self.data.name}"
         if smallest is not None and self.geometry.images_per_class > smallest:
             yield (
                 "geometry.images_per_class",

@@ -47,7 +47,7 @@ def main(arguments: Namespace) -> None:
 
     def about() -> dict[str, Any]:
         mean, std = counts.statistics() if recipe["mean"] is None else (recipe["mean"], recipe["std"])
-        return {"mean": mean, "std": std, "source": recipe["source"]}
+        return {"mean": mean, "std": std, "source": recipe["dataset"] or recipe["source"]}
 
     train, test = load(recipe, arguments.threads)
     # the test images are normalised by the statistics of the training images, too
