@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lgg.data import augmentation as augmentations
-from lgg.data.storage import release
+from lgg.data.storage import prefetch, release
 
 LARGEST_SHARE = 0.5  # largest share of a GPU's free memory that the images may fill
 LARGEST_IN_MEMORY = 2**30  # bytes of an array that may be in main memory at once; of a larger one only batches are
@@ -202,6 +202,7 @@ class _Source:
 
 def _read(images: NDArray[np.uint8], chosen: NDArray[np.int64], pixels: Tensor) -> Tensor:
     """Return `pixels`, filled with the `chosen` of `images`, which are released."""
+    prefetch(images, chosen)
     # any other mode would make a copy first; all numbers are valid
     np.take(images, chosen, axis=0, out=pixels.numpy(), mode="clip")
     release(images)

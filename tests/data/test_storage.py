@@ -399,3 +399,30 @@ def test_tensors_of_another_type_are_refused(file, tmp_path, entry):
     safetensors.numpy.save_file(tensors | {name: tensors[name].astype(dtype)}, path, metadata=metadata)
     with pytest.raises(DataError, match=r"other\.safetensors: damaged.* run the pipeline again"):
         read_images(path)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no such advice")
+def test_prefetching_asks_for_the_pages_of_the_chosen_images_alone(tmp_path):
+    class Noted(mmap.mmap):
+        def madvise(self, option, start, length):
+            asked.append((option, start, length))
+            return super().madvise(option, start, length)
+
+    asked, path = [], tmp_path / "pixels"
+    pixels = np.random.default_rng(0).integers(256, size=(40, 20, 30, 3), dtype=np.uint8)
+    path.write_bytes(b"header of some bytes" + pixels.tobytes())
+    with path.open("rb") as file:
+        noted = Noted(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    images = np.frombuffer(noted, np.uint8, pixels.size, 20).reshape(pixels.shape)
+    for part, expected in ((images, pixels), (images[3::2], pixels[3::2])):
+        asked.clear()
+        storage.prefetch(part, np.array([11, 0, 7]))
+        assert len(asked) == 3
+        for number, (option, start, length) in zip((11, 0, 7), asked, strict=True):
+            assert option == mmap.MADV_WILLNEED and start % mmap.PAGESIZE == 0
+            assert length < expected[number].size + mmap.PAGESIZE
+            assert noted[start : start + length].endswith(expected[number].tobytes())
+
+
+def test_images_that_are_not_mapped_cannot_be_prefetched():
+    storage.prefetch(np.zeros((4, 8, 8, 3), np.uint8), np.array([1, 2]))

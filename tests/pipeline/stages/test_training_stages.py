@@ -215,6 +215,39 @@ def test_methods_of_one_seed_begin_alike(call, images, tmp_path):
         assert torch.equal(stored[name], parameter), name
 
 
+# --- settings of every training -------------------------------------------------------------------------------------
+
+
+def test_smoothed_labels_are_those_of_every_objective_with_cross_entropy(settings, call, tmp_path, monkeypatch):
+    teacher, made = models.build("wide_resnet", num_classes=2, depth=10, width=0.25), []
+    monkeypatch.setattr(distill_student, "load_teacher", lambda *_: teacher)
+    with_smoothing = {
+        train_network: recipes.train_student(settings.distillation),
+        distill_student: recipes.distill_student(settings.distillation, "gkd"),
+        train_embedding: recipes.train_embedding(settings.embedding, "cross_entropy"),
+        train_plane_embedding: recipes.train_plane_embedding(settings.embedding, "cross_entropy"),
+        train_robust_network: recipes.train_robust_network(settings.robustness, "regularizer"),
+    }
+    for stage, recipe in with_smoothing.items():
+        changed = json.loads(recipe.settings)
+        changed["training"]["label_smoothing"] = 0.25
+        monkeypatch.setattr(stage, "train_and_save", lambda _, __, make, **___: made.append(make(torch.device("cpu"))))
+        files = {"out_label_variation": [], "out_positions": [tmp_path], "teacher": tmp_path}
+        call(stage, changed, **files)
+    assert [objective.label_smoothing for objective in made] == [0.25] * 5
+
+
+def test_clipped_gradients_are_those_of_a_run(call, images, tmp_path):
+    """Three steps of at most 0.05 · 1e-6 each leave the weights where they were, but for weight decay, which is none."""
+    plain = {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+    recipe = robust(REGULARIZER, optimizer=plain)
+    recipe["training"]["gradient_clipping"] = 1e-6
+    call(train_robust_network, recipe, **observed(tmp_path))
+    stored = weights(tmp_path)
+    moved = torch.cat([(stored[name] - one).flatten() for name, one in untrained(images, 0, 2).named_parameters()])
+    assert 0 < moved.norm() <= 3.01 * 0.05e-6 + 1e-7  # of rounding
+
+
 # --- several networks in one job ------------------------------------------------------------------------------------
 
 
