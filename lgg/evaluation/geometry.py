@@ -59,8 +59,8 @@ def representations_at_depths(model: ImageClassifier, pixels: Tensor) -> dict[st
     """Return the images (n, H, W, 3) uint8 and representations of the network, by name, in order of depth.
 
     Of the pre-activation ResNet18 these are the outputs of its blocks, "block 1" to "block 8", of other networks those that
-    it lists, by their names; of more than 20, some at equal steps. If the last is of pixels (n, C, h, w), its mean over
-    pixels follows as "pooling".
+    it lists, by their names; of more than 20, some at equal steps. If the last is of pixels, (n, C, h, h) or (n, h, h, C),
+    its mean over pixels follows as "pooling".
     """
     images = to_model_input(pixels)
     with torch.inference_mode():
@@ -72,7 +72,9 @@ def representations_at_depths(model: ImageClassifier, pixels: Tensor) -> dict[st
     kept = np.linspace(0, len(names) - 1, min(len(names), MOST_DEPTHS)).round().astype(int)
     depths = {"image": images, **{names[place]: by_layer[names[place]] for place in kept}}
     last = by_layer[names[-1]]
-    return depths | ({"pooling": last.mean(dim=(2, 3))} if last.dim() == 4 else {})
+    if last.dim() == 4:
+        depths["pooling"] = last.mean(dim=(2, 3) if last.shape[2] == last.shape[3] else (1, 2))
+    return depths
 
 
 def main_depths(names: Sequence[str]) -> list[str]:

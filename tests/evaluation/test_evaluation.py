@@ -110,6 +110,13 @@ class OfManyLayers(ImageClassifier):
         return x.mean(dim=(2, 3)), maps
 
 
+class WithChannelsLast(OfManyLayers):
+    layers = ("tokens",)
+
+    def _compute(self, x):
+        return x.mean(dim=(2, 3)), [0.4 * torch.ones_like(x).permute(0, 2, 3, 1)]
+
+
 def test_of_many_layers_some_are_depths_and_the_last_is_pooled():
     depths = representations_at_depths(
         OfManyLayers([0.5] * 3, [0.25] * 3), torch.zeros((2, 4, 4, 3), dtype=torch.uint8)
@@ -117,6 +124,10 @@ def test_of_many_layers_some_are_depths_and_the_last_is_pooled():
     names = list(depths)
     assert (len(names), names[:2], names[-2:]) == (22, ["image", "layer0"], ["layer49", "pooling"])
     torch.testing.assert_close(depths["pooling"], depths["layer49"].mean(dim=(2, 3)))
+    last = representations_at_depths(
+        WithChannelsLast([0.5] * 3, [0.25] * 3), torch.full((2, 4, 4, 3), 51, dtype=torch.uint8)
+    )
+    torch.testing.assert_close(last["pooling"], torch.full((2, 3), 0.4))
     assert main_depths(names) == ["image", names[10], "pooling"]
     assert main_depths(["image", "only"]) == ["image", "only"]
 
