@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lgg.errors import NetworkError
 from lgg.models.base import ImageClassifier
-from lgg.models.layers import BOTTLENECK, Traced, block_paths, choose, classifier_of, collected, follow
+from lgg.models.layers import BOTTLENECK, Traced, block_paths, choose, classifier_of, collected, follow, shadow
 from lgg.models.own_file import code_digest, load_file, one_line
 
 Stem = Literal["auto", "small", "standard"]
@@ -98,7 +98,10 @@ class ForeignNetwork(ImageClassifier):
     def _follow(self, network: nn.Module, image_size: int, num_classes: int) -> list[Traced]:
         size = f"images of {image_size} × {image_size} pixels"
         try:
-            traced, output = follow(network, image_size)
+            try:
+                traced, output = follow(shadow(network), image_size)
+            except Exception:  # such as code that reads values, or makes tensors on another device
+                traced, output = follow(network, image_size)
         except Exception as error:  # whatever the code of others raises
             raise NetworkError(
                 f"{self.title} cannot process {size}: {one_line(error)}. Use larger images (data.image_size), or another "

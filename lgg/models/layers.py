@@ -1,11 +1,12 @@
 """The layers of any network: found by one forward pass, chosen by name, pattern or rule, and collected while it runs."""
 
+import copy
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from itertools import dropwhile, groupby, pairwise
+from itertools import accumulate, dropwhile, groupby, islice, pairwise
 from typing import Any
 
 import torch
@@ -115,6 +116,15 @@ def follow(network: nn.Module, image_size: int) -> tuple[list[Traced], Any]:
     return watch.layers(output), output
 
 
+def shadow(network: nn.Module) -> nn.Module:
+    """Return a copy of a network on the device "meta", whose passes compute shapes only; its weights are not copied."""
+    memo: dict[int, Any] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(network, memo)
+
+
 # --- following a pass -------------------------------------------------------------------------------------------------
 
 
@@ -122,7 +132,7 @@ def follow(network: nn.Module, image_size: int) -> tuple[list[Traced], Any]:
 class _Made:
     """A tensor computed from the images, until something changes it in place."""
 
-    time: int
+    time: int  # when it was made, in calls of functions
     last: int  # when it was last used
     positive: bool  # whether it has no negative values for any input
     rectified: bool
@@ -137,6 +147,7 @@ class _Seen:
     is_input: bool
     shape: tuple[int, ...]
     made: _Made
+    time: int
     negative: bool
     output: Tensor
     version: int
@@ -161,6 +172,9 @@ _KEEPING = {
     *("getitem", "chunk", "split", "unbind", "dropout", "interpolate", "roll", "to", "float", "clone", "detach"),
 }
 _COMBINING = {"add", "iadd", "radd", "mul", "imul", "rmul", "div", "truediv"}
+#: functions with a lower bound: the name of that argument, the second
+_BOUNDED = {"hardtanh": "min_val", "clamp": "min", "clip": "min", "clamp_min": "min"}
+_RECTIFYING = {"relu", "relu6", *_BOUNDED}
 _MARK = "_lgg_made"
 
 
@@ -170,6 +184,7 @@ class _Watch(TorchFunctionMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self._time = 0
         self._made: list[_Made] = []
         self._seen: list[_Seen] = []
         self._runs: dict[str, int] = {}
@@ -183,6 +198,7 @@ class _Watch(TorchFunctionMode):
 
     def begin(self, images: Tensor) -> None:
         self._mark(images, positive=False)
+        self._time += 1
 
     def close(self) -> None:
         for handle in self._handles:
@@ -203,32 +219,29 @@ class _Watch(TorchFunctionMode):
         if not used or not results:
             return result
         unchanged = {id(tensor) for tensor, version in zip(given, versions, strict=True) if tensor._version == version}
-        time = len(self._made)
         for made in used:
-            made.last = time
+            made.last = self._time
         positive = self._is_positive(
             name, args, kwargs, len(used) == len(given) and all(made.positive for made in used)
         )
         for tensor in results:
             if id(tensor) not in unchanged or getattr(tensor, _MARK, None) is None:
-                self._mark(
-                    tensor, positive=positive, rectified=name in ("relu", "relu6", "hardtanh") and positive, time=time
-                )
+                self._mark(tensor, positive=positive, rectified=positive and name in _RECTIFYING)
+        self._time += 1
         return result
 
     def _is_positive(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], were: bool) -> bool:
-        if name == "hardtanh":
-            return bool((args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)) >= 0)
+        if name in _BOUNDED:
+            bound = args[1] if len(args) > 1 else kwargs.get(_BOUNDED[name])
+            return isinstance(bound, int | float) and bound >= 0
         if name in _COMBINING:
             return were and all(one >= 0 for one in (*args, *kwargs.values()) if isinstance(one, int | float))
         return name in _POSITIVE or (name in _KEEPING and were)
 
-    def _mark(self, tensor: Tensor, *, positive: bool, rectified: bool = False, time: int | None = None) -> _Made:
-        time = len(self._made) if time is None else time
-        made = _Made(time, time, positive, rectified)
+    def _mark(self, tensor: Tensor, *, positive: bool, rectified: bool = False) -> None:
+        made = _Made(self._time, self._time, positive, rectified)
         self._made.append(made)
         setattr(tensor, _MARK, made)
-        return made
 
     def _before(self, path: str) -> Callable[[nn.Module, Any], None]:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -246,8 +259,9 @@ class _Watch(TorchFunctionMode):
                 if getattr(output, _MARK, None) is None:  # made by what PyTorch does not show
                     for tensor in _tensors(inputs):
                         if (made := getattr(tensor, _MARK, None)) is not None:
-                            made.last = len(self._made)
+                            made.last = self._time
                     self._mark(output, positive=False)
+                    self._time += 1
                 self._see(path, self._runs[path], output)
 
         return hook
@@ -259,17 +273,22 @@ class _Watch(TorchFunctionMode):
             if made is None or x.dim() < 2 or len(x) != IMAGES or not x.is_floating_point():
                 return
             negative = not made.positive and (x.is_meta or bool((x < 0).any()) or not bool(x.any()))
-            self._seen.append(_Seen(path, run, is_input, tuple(x.shape[1:]), made, negative, x, x._version))
+            shape = tuple(x.shape[1:])
+            self._seen.append(_Seen(path, run, is_input, shape, made, self._time, negative, x, x._version))
         finally:
             self._is_looking = False
 
     def layers(self, output: Any) -> list[Traced]:
         """Return what was seen, once the pass has ended."""
         modules = dict(self.network.named_modules())
-        joints = self._joints({getattr(one, _MARK, None) for one in _tensors(output)})
+        for tensor in islice(_tensors(output), 1):  # the logits
+            if (made := getattr(tensor, _MARK, None)) is not None:
+                made.last = self._time
+        alive = self._alive()
         numbers = {made: number for number, made in enumerate(self._made)}
-        found, rectified = [], set()
-        pooled = next((one for one in self._seen if one.is_input and one.made in joints), None)
+        found: list[Traced] = []
+        rectified: set[_Made] = set()
+        pooled = next((one for one in self._seen if one.is_input and _is_joint(one, alive)), None)
         for one in self._seen:
             if one.is_input and (one is not pooled or POOLED in modules):
                 continue
@@ -282,7 +301,7 @@ class _Watch(TorchFunctionMode):
                     one.negative,
                     one.output._version != one.version,
                     Place(one.path, one.run if several or one.is_input else 0, one.is_input),
-                    one.made in joints,
+                    _is_joint(one, alive),
                     one.made.rectified and one.made not in rectified and not one.is_input,
                     0 if one.is_input else _weights(module),
                     isinstance(module, nn.modules.dropout._DropoutNd) and not one.is_input,
@@ -293,16 +312,18 @@ class _Watch(TorchFunctionMode):
             rectified |= {one.made} if one.made.rectified else set()
         return found
 
-    def _joints(self, final: set[Any]) -> set[_Made]:
-        """Return the tensors through which everything passes: no earlier one is used after them."""
-        found, latest = set(), -1
-        for _, group in groupby(self._made, key=lambda made: made.time):
-            together = list(group)
-            alive = [made for made in together if made.last > made.time or made in final]
-            if len(alive) == 1 and latest <= alive[0].time:
-                found.add(alive[0])
-            latest = max(latest, *(made.last for made in together))
-        return found
+    def _alive(self) -> list[int]:
+        """Return for each time the number of tensors that were made before it and are used from then on."""
+        changes = [0] * (self._time + 2)
+        for made in self._made:
+            changes[made.time + 1] += 1
+            changes[made.last + 1] -= 1
+        return list(accumulate(changes))
+
+
+def _is_joint(one: _Seen, alive: Sequence[int]) -> bool:
+    """Return whether all that follows is computed from this tensor alone."""
+    return alive[one.time] == 1 and one.made.time < one.time <= one.made.last
 
 
 def _tensors(given: Any) -> Iterator[Tensor]:

@@ -1,5 +1,6 @@
 """Weights in files of others and in those of this package: reading them, and loading them into a network."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,14 +82,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pytorch(path: Path) -> dict[str, Tensor]:
+    with naming(path):
+        file = path.read_bytes()
     try:
-        with naming(path):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
     except Exception as error:  # of damaged files PyTorch raises many kinds
-        if "Weights only load failed" not in str(error):
-            raise WeightsError(f"{path}: damaged, or not a file of PyTorch: {_first_line(error)}") from None
+        # an archive, or in the former format a pickle
+        if not file.startswith((b"PK", b"\x80")) or "Weights only load failed" not in str(error):
+            raise WeightsError(f"{path}: damaged, or not a file of PyTorch ({_first_line(error)})") from None
         raise WeightsError(
             f"{path}: holds more than tensors, such as a whole network that was pickled, which could run any code when it is "
             "read. Where it was made, and if you trust it, save its weights alone: "
