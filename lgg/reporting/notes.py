@@ -21,18 +21,8 @@ AUGMENTATIONS = {
 }
 #: what a network's name in a table leaves out: the two names that come first, what is compared of it, and what images decide
 NOT_NAMED = {
-    "name",
-    "model",
-    "path",
-    "class",
-    "digest",
-    "arguments",
-    "layers",
-    "mean",
-    "std",
-    "num_classes",
-    "image_size",
-}
+    "name", "model", "path", "class", "digest", "arguments", "layers", "mean", "std", "num_classes", "image_size",
+}  # fmt: skip
 
 
 def training_note(trained: Mapping[str, Any], images: int) -> str:

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lgg import attacks, models
 from lgg.data.batches import to_model_input
@@ -26,6 +27,7 @@ from lgg.pipeline.stages import (
     evaluate_geometry,
     evaluate_robustness,
 )
+from lgg.pipeline.stages.train_plane_embedding import record_positions
 from lgg.training.checkpoint import load_model, save_model
 
 
@@ -223,6 +225,20 @@ def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(set
     # all outputs of this network have one sign: half of the images are dark, and half are not
     assert (by_name[0] == 50).all()
     assert by_name[1].min() < 50
+
+
+@pytest.mark.parametrize(("recipe", "outputs"), [({}, 4), ({"dimensions": 2}, 2)])
+def test_positions_in_the_plane_are_outputs_unless_they_are_logits(images, tmp_path, recipe, outputs):
+    """Also of networks that have a bottleneck of their own."""
+    torch.manual_seed(0)
+    model = models.build("wide_resnet", num_classes=outputs, depth=10, width=0.25, bottleneck=2)
+    data = read_images(images / "train.safetensors")
+    recorder = record_positions({"epochs": [0], **recipe}, tmp_path / "positions", data, torch.device("cpu"))
+    recorder.record(model, 0)
+    recorder.write()
+    logits, representations = model.eval()(to_model_input(torch.from_numpy(data.images)), return_representations=True)
+    found = load_file(tmp_path / "positions")["epoch0"]
+    torch.testing.assert_close(found, logits if recipe else representations[-1])
 
 
 def test_the_image_with_the_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
