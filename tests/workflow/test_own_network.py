@@ -1,5 +1,6 @@
 """Follows the page on your own network step by step, with fewer pictures and less training."""
 
+import ast
 import io
 import re
 import runpy
@@ -76,7 +77,8 @@ def test_the_student_is_exported_with_the_lines_that_load_it(walked, monkeypatch
     model, printed = "results/own-network/distillation/gkd/seed0/model.safetensors", io.StringIO()
     with redirect_stdout(printed):
         assert export.main([model, "student.safetensors"]) == 0
-    assert printed.getvalue() == BLOCKS["use_student.py"]
+    written, shown = (ast.dump(ast.parse(code)) for code in (printed.getvalue(), BLOCKS["use_student.py"]))
+    assert written == shown
     images = to_model_input(torch.from_numpy(read_images("results/own-network/data/test.safetensors").images[:8]))
     with torch.no_grad():
         (walked / "use_student.py").write_text(printed.getvalue())
