@@ -13,7 +13,7 @@ from snakemake_runs import copy_checkout, environment, snakemake
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 #: pages whose code blocks are run in order by other tests
-WALKS = {"docs/own_data_and_methods.md", "docs/graphs_from_scratch.md"}
+WALKS = {"docs/own_data_and_methods.md", "docs/your_network.md", "docs/graphs_from_scratch.md"}
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
