@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 from snakemake_runs import DIGITS, ROOT, copy_checkout, environment, plan, snakemake, write_overlay
+
+from lgg.data.own_files import picture_splits
 
 pytestmark = pytest.mark.pipeline
 
@@ -28,6 +31,7 @@ def write(folder, title, language="yaml"):
 def test_every_titled_block_is_walked_here():
     walked = {
         "pictures",
+        "imagenette",
         "arrays",
         "variant",
         "similarity",
@@ -73,6 +77,32 @@ def test_a_folder_of_images_goes_through_to_table_1(tmp_path):
     assert plan(folder, "results/pictures/data/train.safetensors", configs=configs) == {"prepare_data": 1}
     # without the tests' small configuration, as the page has it
     assert plan(folder, configs=(folder / "config/pictures.yaml",))
+
+
+def test_tiny_imagenet_is_arranged_by_the_page_s_commands(tmp_path):
+    """On a made folder of its form."""
+    for path in ("train/n01/images/a.JPEG", "train/n02/images/b.JPEG", "test/images/c.JPEG"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    (tmp_path / "val/images").mkdir(parents=True)
+    rows = {"val_0.JPEG": "n02", "val_1.JPEG": "n01"}
+    for name in rows:
+        (tmp_path / "val/images" / name).touch()
+    lines = [f"{name}\t{label}\t0\t32\t44\t62\n" for name, label in rows.items()]
+    (tmp_path / "val/val_annotations.txt").write_text("".join(lines))
+    (commands,) = (text for language, _, text in FOUND if language == "bash" and "tiny-imagenet" in text)
+    subprocess.run(["bash", "-ec", commands.partition("cd tiny-imagenet-200\n")[2]], cwd=tmp_path, check=True)
+    train, test = picture_splits(tmp_path)
+    assert list(train.classes) == list(test.classes) == ["n01", "n02"]
+    assert {label: [Path(path).name for path in files] for label, files in test.classes.items()} == {
+        "n01": ["val_1.JPEG"],
+        "n02": ["val_0.JPEG"],
+    }
+
+
+def test_a_data_set_of_torchvision_is_planned(tmp_path):
+    folder = copy_checkout(tmp_path)
+    assert plan(folder, configs=(write(folder, "config/imagenette.yaml"),))["prepare_data"] == 1
 
 
 def test_arrays_are_planned_and_prepared(tmp_path):
