@@ -4,8 +4,8 @@
 
 Writes a set of random images of that size below FOLDER (the system's temporary one), as the pipeline does, and removes it at
 the end. A new process then reads it, checks its SHA-256, takes training steps, and reports its peak memory. Times of steps
-of the demonstration's networks are of two kinds, interleaved: with images in memory, and in the file, of which nothing is in the
-system's cache when the steps begin.
+of the demonstration's networks are of two kinds, interleaved: with images in memory, and in the file, of which nothing is in
+the system's cache when the steps begin.
 Writes benchmarks/results/large_data.csv and .png.
 """
 
