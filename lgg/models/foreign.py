@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lgg.errors import NetworkError
+from lgg.models import library
 from lgg.models.base import ImageClassifier
 from lgg.models.layers import BOTTLENECK, Traced, block_paths, choose, classifier_of, collected, follow, shadow
 from lgg.models.own_file import code_digest, load_file, one_line
@@ -153,8 +154,7 @@ class TorchvisionNetwork(ForeignNetwork):
         stem: Stem = "auto",
         bottleneck: int | None = None,
     ) -> None:
-        from torchvision import models
-
+        models = library("torchvision", f"the network {model!r}").models
         names = models.list_models(module=models)
         if model not in names:
             raise NetworkError(f"torchvision has no classification network {model!r}; {_near(model, names)}")
@@ -202,10 +202,7 @@ class TimmNetwork(ForeignNetwork):
         stem: Stem = "auto",
         bottleneck: int | None = None,
     ) -> None:
-        try:
-            import timm
-        except ImportError:
-            raise NetworkError(f"the network {model!r} needs the package timm: pip install timm") from None
+        timm = library("timm", f"the network {model!r}")
         if ":" in model:
             raise NetworkError(
                 f"{model!r} is described on a hub, from where it would be fetched wherever the network is built; give the "
