@@ -74,7 +74,7 @@ def _described(
 ) -> types.Trained:
     """Return how a table's networks were trained, and the rows that were trained elsewhere, for its legend."""
     described: types.Trained = {
-        "architectures": [network.built_without_weights for network in networks],
+        "architectures": [network.built_without_weights | _start(network) for network in networks],
         "epochs": training.epochs,
         "batch_size": training.batch_size,
         "augmentation": training.augmentation,
@@ -82,6 +82,14 @@ def _described(
     if elsewhere:
         described["elsewhere"] = [method.label for method in elsewhere.values()]
     return described
+
+
+def _start(network: Network) -> dict[str, str]:
+    """Return what a legend adds to the name of a network whose training starts from given weights."""
+    digest = network.digest_of()
+    if digest is None:
+        return {}
+    return {"starting from": "published weights" if network.downloaded else f"weights {digest[:12]}"}
 
 
 # --- networks of your own -------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ launcher.main(sys.argv[1:])
 def test_the_environment_of_a_job_is_passed_on(networks, variable, option, name):
     handed = {"LGG_GPUS": '{"3": "gpu-aa"}', "LGG_JOBS_PER_GPU": "2", "LGG_TERMINAL": '"/dev/x"'}
     handed |= {"LGG_CHECKPOINTS": '{"minutes": null, "epochs": 5}', "LGG_SNAKEMAKE": str(os.getpid())}
-    handed |= {"LGG_CAPTURED_STEPS": variable}
+    handed |= {"LGG_CAPTURED_STEPS": variable, "LGG_ROWS": '{"geometry": {"weights": []}}'}
     models = [f"results/demo/{network}/model.safetensors" for network in networks]
     options = ["--gpus", "1", "--out-model", *models, "--out-history", "history.csv"]
     done = subprocess.run(
@@ -88,6 +88,7 @@ def test_the_environment_of_a_job_is_passed_on(networks, variable, option, name)
         check=True,
     )
     given = [*options, "--checkpoints", '{"minutes": null, "epochs": 5}', *option]
+    given += ["--rows", '{"geometry": {"weights": []}}']
     assert done.stdout.splitlines() == [
         "claimed 1 {'3': 'gpu-aa'} 2 False",
         f"lgg.pipeline.stages.train_network {given} /dev/x {name}",

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from lgg.data import pictures, sources
 from lgg.pipeline import digest, recipe_types, recipes, syntax
 from lgg.pipeline.config import Data, Paper, load, read_paper
 from lgg.pipeline.definitions import module_of
+from lgg.reporting.notes import network_name
 
 METHODS = {"hinton", "rkd_d", "gkd", "gkd_inter"}
 DISTILLED = {f"distill_student {method}" for method in METHODS}
@@ -1011,7 +1013,7 @@ MODULE_CHANGES = [
         (f"lgg.{module}", set())
         for module in (
             *("representations", "reporting.job_times", "reporting.overview", "reporting.networks_table"),
-            *("models.foreign", "models.layers", "models.own_file"),
+            *("models.foreign", "models.layers", "models.own_file", "models.pretrained", "export"),
             *(
                 f"pipeline.{name}"
                 for name in (
@@ -1387,3 +1389,21 @@ def test_tables_list_the_rows_that_were_trained_elsewhere(own):
     assert [one["name"] for one in table["architectures"]] == ["file"]
     table = json.loads(recipes.assemble_table3(config.robustness, None, "table3", Paper()).settings)["trained"]
     assert table["elsewhere"] == [config.robustness.methods["both"].label]
+
+
+def test_legends_state_the_weights_that_training_starts_from(own):
+    config = configured(FOREIGN)
+    names = [
+        network_name(json.loads(recipe.settings)["trained"]["architectures"][0])
+        for recipe in (
+            recipes.assemble_table1(config.distillation, Paper()),
+            recipes.assemble_table2(config.embedding, None, Paper()),
+            recipes.assemble_table3(config.robustness, None, "table3", Paper()),
+        )
+    ]
+    start = hashlib.sha256((own / "nets/start.pt").read_bytes()).hexdigest()[:12]
+    assert names == [
+        "Net of own.py",
+        "timm resnet18 (starting from published weights)",
+        f"torchvision mobilenet_v3_small (starting from weights {start})",
+    ]

@@ -12,7 +12,7 @@ from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
 
 from lgg.errors import ConfigError
-from lgg.pipeline import gpus
+from lgg.pipeline import gpus, workflow
 from lgg.pipeline.environment import Environment
 from lgg.pipeline.workflow import (
     gpus_of_jobs,
@@ -185,3 +185,17 @@ def test_jobs_receive_the_configured_settings(monkeypatch):
     assert (handed.snakemake, handed.jobs_per_gpu, handed.captured_steps) == (os.getpid(), 3, True)
     assert handed.checkpoints == {"minutes": None, "epochs": 2}
     assert handed.terminal != "/dev/of-another-machine"
+    assert handed.rows == {}
+
+
+@pytest.mark.parametrize(("longest", "rows"), [(100_000, {"distillation.gkd"}), (100, set())])
+def test_jobs_receive_the_checks_of_all_networks_unless_a_variable_cannot_hold_them(
+    longest, rows, tmp_path, monkeypatch
+):
+    """Linux starts no process with a longer one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pt").write_bytes(b"PK")
+    monkeypatch.setattr(workflow, "LONGEST", longest)
+    gkd = {"distillation": {"methods": {"gkd": {"trained": "weights.pt"}}}}
+    gpus_of_jobs(start(overlaid({"seeds": [0], "resources": {"device": "cpu"}}, gkd), ROOT), 1)
+    assert Environment.read().rows.keys() == rows

@@ -1,9 +1,9 @@
 """Section 4.1: distillation."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lgg.pipeline import registry
 from lgg.pipeline.config.messages import nearest
@@ -110,8 +110,17 @@ class OtherDistillation(_LayerMethod, OtherLoss):
         registry.check_distillation_loss(self.module)
 
 
+def _without_loss(entry: Any) -> Any:
+    """Return a row that was trained elsewhere with a loss, which it need not state."""
+    if isinstance(entry, Mapping) and entry.get("trained") is not None and "loss" not in entry:
+        return {**entry, "loss": "none"}
+    return entry
+
+
 DistillationMethod = Annotated[
-    NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation, Field(discriminator="loss")
+    NoDistillation | Hinton | Relational | GraphMethod | OtherDistillation,
+    Field(discriminator="loss"),
+    BeforeValidator(_without_loss),
 ]
 
 

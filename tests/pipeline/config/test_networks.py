@@ -239,6 +239,13 @@ def test_a_row_that_was_trained_elsewhere_needs_no_teacher():
     assert config.distillation.methods["gkd"].trained == "x{seed}"
 
 
+def test_a_new_row_that_was_trained_elsewhere_need_not_state_a_loss():
+    config = configured({"distillation": {"methods": {"mine": {"label": "Mine", "trained": "x{seed}"}}}})
+    assert "mine" in config.distillation.trained_elsewhere
+    with pytest.raises(ConfigError, match="the key 'loss' is required"):
+        configured({"distillation": {"methods": {"mine": {"label": "Mine"}}}})
+
+
 def test_an_overlay_can_exchange_the_network_of_every_section():
     foreign = {"name": "torchvision", "model": "mobilenet_v3_small", "arguments": {"dropout": 0.1}}
     overlay = {name: {"architecture": foreign} for name in ("geometry", "embedding", "robustness")}
