@@ -110,6 +110,16 @@ def test_training_starts_from_weights_with_their_constants_stem_and_a_new_classi
     assert torch.equal(other.network.fc.weight, started.network.fc.weight)  # drawn by the seed
 
 
+def test_images_of_another_size_get_the_stem_of_the_weights(folder):
+    built_with, model = start(LIBRARY)
+    assert built_with["stem"] == "small"
+    save_model("model.safetensors", model, built_with, {})
+    then, started = start(LIBRARY, images=data(side=80), start="model.safetensors")
+    assert then["stem"] == "small"
+    assert started.network.conv1[0].stride == (1, 1)
+    assert start(LIBRARY, images=data(side=80))[0]["stem"] == "standard"
+
+
 def test_weights_for_another_stem_are_refused_before_training(folder):
     small = {"name": "timm", "model": "resnet18", "arguments": {"channels": [4, 4, 4, 4]}}
     pytest.importorskip("timm", reason="timm is not installed")
