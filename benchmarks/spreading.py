@@ -151,7 +151,7 @@ def timing_recipe(config: Config, rounds: int) -> dict[str, Any]:
         ("teacher", config.distillation.teacher.architecture, config.distillation.training),
         ("geometry", config.geometry.architecture, config.geometry.training),
     ):
-        settings = {"architecture": architecture.model_dump(), "training": training.model_dump(exclude={"schedule"})}
+        settings = {"architecture": architecture.built_with, "training": training.model_dump(exclude={"schedule"})}
         recipe["rows"].append(plain | {"name": name, "recipe": plain["recipe"] | settings})
     return recipe
 
@@ -182,7 +182,7 @@ def _methods(config: Config, section: str) -> Mapping[str, Any]:
 def pass_seconds(architecture: Any, rounds: int) -> tuple[float, float]:
     """Return the shortest times of a prediction and of a gradient, per image of a batch."""
     torch.manual_seed(0)
-    model = models.build(**architecture.model_dump(), num_classes=CLASSES).eval().requires_grad_(False)
+    model = models.build(**architecture.built_with, num_classes=CLASSES).eval().requires_grad_(False)
     images = torch.randint(256, (100, 32, 32, 3), dtype=torch.uint8)
     pixels, labels = images.permute(0, 3, 1, 2).float() / 255, torch.randint(CLASSES, (100,))
 

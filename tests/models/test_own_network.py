@@ -77,7 +77,7 @@ def images(tmp_path):
 def train(stage, recipe, images, folder, **more):
     files = {"out_model": "model.safetensors", "out_history": "history.csv", "out_metrics": "metrics.json"}
     outputs = {name: [folder / file] for name, file in files.items()}
-    job = {"code": "", "threads": 1, "gpus": 0, "seeds": [0], "checkpoints": {}, "captured": False}
+    job = {"code": "", "threads": 1, "gpus": 0, "seeds": [0], "checkpoints": {}, "captured": False, "start": None}
     shared = Namespace(train=images, **job, **more, **outputs)
     stage.main(Namespace(recipe=json.loads(recipe.settings), **vars(shared)))
     return outputs["out_model"][0]

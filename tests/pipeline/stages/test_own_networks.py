@@ -142,6 +142,8 @@ def test_a_file_that_changed_after_planning_is_refused(call, built, weights, tmp
 TRAINING = {
     "batch_size": 8,
     "augmentation": "none",
+    "label_smoothing": 0.0,
+    "gradient_clipping": None,
     "precision": "float32",
     "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
     "schedule": [{"epochs": 1, "learning_rate": 0.0, "shape": "linear", "fresh_optimizer": False}],
