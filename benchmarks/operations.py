@@ -45,7 +45,9 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
+            # a product's third argument is the type of its result, which not every version's formula takes
+            given = args[:2] if func._overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm) else args
+            self.total += flop_registry[func._overloadpacket](*given, **(kwargs or {}), out_val=result)
         return result
 
 
