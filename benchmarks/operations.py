@@ -21,6 +21,7 @@ from _common import RESULTS, show
 from kernels import WITH_TEACHER, take_step
 from kernels import trials as on_meta
 from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, paper_epoch_seconds, plan
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
