@@ -41,6 +41,16 @@ def module_of(name: str) -> str:
     return f"{__name__}.{(_EXPORTS | _FOREIGN)[name][0]}"
 
 
+def library(name: str, wanted: str) -> Any:
+    """Return the library `name`, which this package does not require; NetworkError if `wanted` of it cannot be had."""
+    from lgg.errors import NetworkError
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise NetworkError(f"{wanted} needs the package {name}: pip install {name} ({error})") from None
+
+
 def build(
     name: str,
     *,

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lgg.errors import NetworkError
+from lgg.models import library
 from lgg.models.base import ImageClassifier
 from lgg.models.layers import BOTTLENECK, Traced, block_paths, choose, classifier_of, collected, follow, shadow
 from lgg.models.own_file import code_digest, load_file, one_line
@@ -27,8 +29,9 @@ class ForeignNetwork(ImageClassifier):
     """A network that was not written for this package, with the normalisation in front of it.
 
     `network` is the original module. Its layers are found by one pass over noise when it is built, and representations are
-    collected by hooks while it runs with ``return_representations=True``; without, it runs as it is. In-place dropout is
-    made to work out of place, since it would overwrite representations in training.
+    collected by hooks while it runs with ``return_representations=True``; without, it runs as it is, apart from two kinds of
+    layers in it: in-place dropout works out of place, since it would overwrite representations in training, and adaptive
+    pooling has a deterministic gradient on a GPU (`AverageCells`).
 
     Args:
         network: maps normalised images (B, 3, S, S) to logits (B, num_classes). If it returns a tuple, the first entry is
@@ -45,6 +48,7 @@ class ForeignNetwork(ImageClassifier):
             representation, "bottleneck"; None: no such layer.
 
     Attributes:
+        stem: "small" if it was changed, otherwise "standard".
         traced: all layers, of `lgg.models.layers.trace`.
         code: the statements, with those that change the stem and insert a bottleneck.
 
@@ -72,10 +76,14 @@ class ForeignNetwork(ImageClassifier):
         for module in network.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.inplace = False
+            if type(module) is nn.AdaptiveAvgPool2d:
+                module.__class__ = AverageCells
         traced = self._follow(network, image_size, num_classes)
+        self.stem: Stem = "standard"
         if stem == "small" or (stem == "auto" and image_size <= SMALL):
             changes = _shrink_stem(network, traced, must=stem == "small", title=title)
-            traced = self._follow(network, image_size, num_classes) if changes else traced
+            if changes:
+                self.stem, traced = "small", self._follow(network, image_size, num_classes)
             self.code += changes
         elif stem not in ("auto", "standard"):
             raise NetworkError(f'stem must be "auto", "small" or "standard", not {stem!r}')
@@ -131,6 +139,33 @@ class ForeignNetwork(ImageClassifier):
             return logits, taken(self.layers)
 
 
+class AverageCells(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling, as in VGG, by products of matrices on a GPU whose results must be reproducible.
+
+    The gradient of PyTorch's own has no deterministic form there, unless a single pixel is left.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.output_size if isinstance(self.output_size, tuple) else (self.output_size,) * 2
+        if size == (1, 1) or not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
+            return super().forward(x)
+        return average_cells(x, size)
+
+
+def average_cells(x: Tensor, size: Sequence[int | None]) -> Tensor:
+    """Return what ``F.adaptive_avg_pool2d`` does: means of (B, C, H, W) over a grid of `size` cells, which may overlap."""
+    rows, columns = (_weights(length, cells or length, x) for length, cells in zip(x.shape[-2:], size, strict=True))
+    return rows @ x @ columns.T
+
+
+def _weights(length: int, cells: int, like: Tensor) -> Tensor:
+    """Return the matrix (cells, length) that averages cell i from ⌊i·length/cells⌋ to before ⌈(i + 1)·length/cells⌉."""
+    cell = torch.arange(cells, device=like.device)[:, None]
+    place = torch.arange(length, device=like.device)
+    inside = (place >= cell * length // cells) & (place < ((cell + 1) * length + cells - 1) // cells)
+    return (inside / inside.sum(dim=1, keepdim=True)).to(like.dtype)
+
+
 class TorchvisionNetwork(ForeignNetwork):
     """A classification network of torchvision.
 
@@ -153,8 +188,7 @@ class TorchvisionNetwork(ForeignNetwork):
         stem: Stem = "auto",
         bottleneck: int | None = None,
     ) -> None:
-        from torchvision import models
-
+        models = library("torchvision", f"the network {model!r}").models
         names = models.list_models(module=models)
         if model not in names:
             raise NetworkError(f"torchvision has no classification network {model!r}; {_near(model, names)}")
@@ -202,10 +236,7 @@ class TimmNetwork(ForeignNetwork):
         stem: Stem = "auto",
         bottleneck: int | None = None,
     ) -> None:
-        try:
-            import timm
-        except ImportError:
-            raise NetworkError(f"the network {model!r} needs the package timm: pip install timm") from None
+        timm = library("timm", f"the network {model!r}")
         if ":" in model:
             raise NetworkError(
                 f"{model!r} is described on a hub, from where it would be fetched wherever the network is built; give the "
@@ -245,7 +276,8 @@ class FileNetwork(ForeignNetwork):
             called with `arguments`, and with `num_classes` if it takes that.
         digest: of the code that is meant (`lgg.models.own_file.code_digest`); None for any.
         arguments: those of the class.
-        num_classes, mean, std, image_size, layers, stem, bottleneck: see `ForeignNetwork`.
+        num_classes, mean, std, image_size, layers, stem, bottleneck: see `ForeignNetwork`; the network is as the file has
+            it unless a small stem is asked for.
 
     Raises NetworkError also if the file is missing, does not run, or is not the one of `digest`.
     """
@@ -262,7 +294,7 @@ class FileNetwork(ForeignNetwork):
         digest: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         layers: Layers = "stages",
-        stem: Stem = "auto",
+        stem: Stem = "standard",
         bottleneck: int | None = None,
     ) -> None:
         title = f"{class_name} of {path}"

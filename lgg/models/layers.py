@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -80,10 +81,7 @@ class Traced:
     @property
     def channels(self) -> int:
         """The number of values of each position."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count // max(1, self.positions)
+        return math.prod(self.shape) // max(1, self.positions)
 
 
 def trace(network: nn.Module, image_size: int) -> list[Traced]:
@@ -121,7 +119,8 @@ def shadow(network: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         empty = torch.empty_like(tensor, device="meta")
-        memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+        is_weight = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_weight else empty
     return copy.deepcopy(network, memo)
 
 
@@ -157,24 +156,12 @@ class _Seen:
 _POSITIVE = {"relu", "relu6", "sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "square", "exp"}
 _KEEPING = {
     *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "mean", "amax", "sum", "cat", "stack"),
-    *(
-        "flatten",
-        "unflatten",
-        "view",
-        "reshape",
-        "permute",
-        "transpose",
-        "contiguous",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-    ),
-    *("getitem", "chunk", "split", "unbind", "dropout", "interpolate", "roll", "to", "float", "clone", "detach"),
+    *("flatten", "unflatten", "view", "reshape", "permute", "transpose", "contiguous", "squeeze", "unsqueeze"),
+    *("expand", "getitem", "chunk", "split", "unbind", "dropout", "roll", "to", "float", "clone", "detach"),
 }
 _COMBINING = {"add", "iadd", "radd", "mul", "imul", "rmul", "div", "truediv"}
 #: functions with a lower bound: the name of that argument, the second
 _BOUNDED = {"hardtanh": "min_val", "clamp": "min", "clip": "min", "clamp_min": "min"}
-_RECTIFYING = {"relu", "relu6", *_BOUNDED}
 _MARK = "_lgg_made"
 
 
@@ -224,16 +211,17 @@ class _Watch(TorchFunctionMode):
         positive = self._is_positive(
             name, args, kwargs, len(used) == len(given) and all(made.positive for made in used)
         )
+        rectified = name in ("relu", "relu6") or _bound(name, args, kwargs) == 0
         for tensor in results:
             if id(tensor) not in unchanged or getattr(tensor, _MARK, None) is None:
-                self._mark(tensor, positive=positive, rectified=positive and name in _RECTIFYING)
+                self._mark(tensor, positive=positive, rectified=rectified)
         self._time += 1
         return result
 
     def _is_positive(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], were: bool) -> bool:
-        if name in _BOUNDED:
-            bound = args[1] if len(args) > 1 else kwargs.get(_BOUNDED[name])
-            return isinstance(bound, int | float) and bound >= 0
+        bound = _bound(name, args, kwargs)
+        if bound is not None:
+            return bound >= 0
         if name in _COMBINING:
             return were and all(one >= 0 for one in (*args, *kwargs.values()) if isinstance(one, int | float))
         return name in _POSITIVE or (name in _KEEPING and were)
@@ -319,6 +307,14 @@ class _Watch(TorchFunctionMode):
             changes[made.time + 1] += 1
             changes[made.last + 1] -= 1
         return list(accumulate(changes))
+
+
+def _bound(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> float | None:
+    """Return the number below which no output of a call of the function `name` lies; None if it has none."""
+    if name not in _BOUNDED:
+        return None
+    bound = args[1] if len(args) > 1 else kwargs.get(_BOUNDED[name])
+    return bound if isinstance(bound, int | float) else None
 
 
 def _is_joint(one: _Seen, alive: Sequence[int]) -> bool:

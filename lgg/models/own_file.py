@@ -2,15 +2,19 @@
 
 import ast
 import hashlib
+import importlib
 import importlib.util
 import io
 import sys
 import tokenize
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lgg.errors import NetworkError
+
+PACKAGE = __name__.partition(".")[0]
 
 
 def code_digest(path: str | Path) -> str:
@@ -34,6 +38,8 @@ def code_digest(path: str | Path) -> str:
 def load_file(path: str | Path, digest: str) -> Any:
     """Return the module that the Python file `path` defines, loaded once for a digest of its code.
 
+    It can import the files in its folder at its top. Files of the same name in another folder do not get in its way.
+
     Raises NetworkError if it does not run.
     """
     name = f"lgg_own_{Path(path).stem}_{digest}"
@@ -43,19 +49,38 @@ def load_file(path: str | Path, digest: str) -> Any:
     if specification is None or specification.loader is None:
         raise NetworkError(f"{path}: not a Python file, which would end in .py")
     module = importlib.util.module_from_spec(specification)
-    folder = str(Path(path).resolve().parent)
-    sys.path.insert(0, folder)
     sys.modules[name] = module  # where its classes are found when they are copied
     try:
-        specification.loader.exec_module(module)
+        with _importing_from(Path(path).resolve().parent):
+            specification.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if not isinstance(error, Exception):
             raise
         raise NetworkError(f"{path} cannot be imported: {one_line(error)}") from error
-    finally:
-        sys.path.remove(folder)
     return module
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Import modules from `folder` first, and forget those that lie in it afterwards."""
+    beside = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    beside.discard(PACKAGE)
+
+    def lies_there(name: str) -> bool:
+        return name.partition(".")[0] in beside
+
+    hidden = {name: sys.modules.pop(name) for name in [*sys.modules] if lies_there(name)}
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in [*sys.modules]:
+            if lies_there(name):
+                del sys.modules[name]
+        sys.modules.update(hidden)
 
 
 def one_line(error: BaseException) -> str:
@@ -98,6 +123,8 @@ def _beside(text: str, path: Path) -> Iterator[Path]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    for name in names:
+    for name in sorted(names):
+        if name.partition(".")[0] == PACKAGE:
+            continue
         base = path.parent.joinpath(*name.split("."))
         yield from (file for file in (base.with_suffix(".py"), base / "__init__.py") if name and file.is_file())

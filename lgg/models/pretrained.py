@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lgg.errors import WeightsError
+from lgg.errors import LggError, WeightsError
 from lgg.files import atomic_path
+from lgg.models import library
 
 FORMAT = "lgg-weights-1"
 #: torchvision's networks that normalise by a mean and standard deviation of ½ themselves if they have published weights
@@ -32,11 +33,11 @@ def fetch(name: str, model: str, path: str | Path) -> dict[str, Any]:
         model: the network; the weights are the library's default ones, or for timm those of a tag, as "resnet18.a1_in1k".
         path: where they go.
 
-    Raises WeightsError if there are no such weights, or they cannot be downloaded.
+    Raises WeightsError if there are no such weights or they cannot be downloaded, NetworkError without the library.
     """
     try:
         state, header = (_from_torchvision if name == "torchvision" else _from_timm)(model)
-    except WeightsError:
+    except LggError:
         raise
     except Exception as error:  # whatever the libraries raise without a network, or for a damaged file
         reason = " ".join(str(error).split())[:300]
@@ -61,8 +62,7 @@ def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _from_torchvision(model: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    import torchvision
-
+    torchvision = library("torchvision", f"the weights of {model!r}")
     try:
         weights = torchvision.models.get_model_weights(model).DEFAULT
     except (ValueError, AttributeError):
@@ -85,10 +85,7 @@ def _from_torchvision(model: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]
 
 
 def _from_timm(model: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
-    try:
-        import timm
-    except ImportError:
-        raise WeightsError(f"the weights of {model!r} need the package timm: pip install timm") from None
+    timm = library("timm", f"the weights of {model!r}")
     settings = timm.get_pretrained_cfg(model) if timm.is_model(model.partition(".")[0]) else None
     if settings is None or not settings.has_weights:
         raise WeightsError(f"timm publishes no weights of {model!r}")

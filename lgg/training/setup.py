@@ -43,8 +43,8 @@ def build_network(
     torch.manual_seed(seed)
     model = models.build(**built_with)
     if models.is_foreign(built_with["name"]):
-        # by name, so that the file means the same layers wherever it is read
-        built_with["layers"] = list(model.layers)
+        # what was chosen, so that the file means the same wherever it is read, and by weights for images of other sizes
+        built_with |= {"layers": list(model.layers), "stem": model.stem}
     for line in [] if start is None else load_weights(model, start, new_classifier=True):
         tell(line)
     return built_with, model.to(device)

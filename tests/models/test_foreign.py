@@ -5,18 +5,23 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 import lgg
 from lgg import models
 from lgg.attacks import loss_gradient
+from lgg.data.batches import Batches
+from lgg.defences import Regularizer
+from lgg.devices import prepare
 from lgg.errors import LggError, NetworkError
 from lgg.losses import LabelVariationRegularizer
-from lgg.models.foreign import TorchvisionNetwork
+from lgg.models.foreign import TorchvisionNetwork, average_cells
 from lgg.models.layers import choose, shadow, stages, trace
 from lgg.models.own_file import code_digest
-from lgg.training.objectives import Distillation
+from lgg.training.fit import Run, fit_side_by_side
+from lgg.training.objectives import Distillation, Robust
 
 CONSTANTS = {"mean": [0.1, 0.2, 0.3], "std": [0.9, 0.8, 0.7]}
 NET = """
@@ -69,14 +74,13 @@ def own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nets.py").write_text(NET)
     (tmp_path / "parts.py").write_text("WIDTH = 3\n")
-    monkeypatch.delitem(sys.modules, "parts", raising=False)
 
     def make(class_name="Net", **more):
         torch.manual_seed(0)
-        return models.build("file", path="nets.py", num_classes=4, image_size=8, **{"class": class_name, **more})
+        options = {"path": "nets.py", "class": class_name, **more}
+        return models.build("file", num_classes=4, image_size=8, **options)
 
-    yield make
-    sys.modules.pop("parts", None)
+    return make
 
 
 # The network as it is
@@ -206,6 +210,43 @@ def test_values_are_dropped_after_blocks():
     assert [*wide.dropout_places] == [*wide.stage1, *wide.stage2, *wide.stage3]
     preact = models.build("preact_resnet18", num_classes=2, base_width=2)
     assert [*preact.dropout_places] == [*preact.blocks]
+
+
+def test_a_pass_reads_no_value_on_the_host():
+    """The meta device represents a GPU whose steps are captured: reading a value from it fails."""
+    model = shadow(build(layers="relus")).train()
+    logits, shown = model(images().to("meta"), return_representations=True)
+    (logits.sum() + sum(one.mean() for one in shown)).backward()
+    assert model.network.conv1[0].weight.grad.is_meta
+
+
+@pytest.mark.parametrize("length", [1, 3, 7, 12])
+@pytest.mark.parametrize("size", [(7, 7), (2, 5), (None, 3), (1, 4)])
+def test_cells_are_averaged_as_by_adaptive_pooling(length, size):
+    x = torch.randn(2, 3, length, 6, dtype=torch.float64, requires_grad=True)
+    found, expected = average_cells(x, size), F.adaptive_avg_pool2d(x, size)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad((one * weights).sum(), x)[0] for one in (found, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
+@pytest.mark.parametrize("model", ["shufflenet_v2_x0_5", "alexnet"])
+def test_captured_steps_of_training_are_those_run_one_by_one(model):
+    device = prepare(1, 1)
+    pixels = torch.randint(256, (16, 64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    states = []
+    for captured in (False, True):
+        network = build(model, image_size=64, arguments={"dropout": 0.0} if model == "alexnet" else {}).to(device)
+        batches = Batches(
+            pixels, torch.arange(16) % 4, batch_size=8, seed=0, augmentation="crop_and_flip", device=device
+        )
+        phases = [{"epochs": 4, "learning_rate": [0.0, 0.01]}]
+        run = Run(network, Robust([Regularizer(1e-3, similarity="rbf")]), batches, phases)
+        fit_side_by_side([run], captured=captured)
+        states.append({name: value.cpu() for name, value in network.state_dict().items()})
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 # Stem and bottleneck
@@ -360,6 +401,19 @@ def test_files_that_define_no_network_are_refused_in_words(own, tmp_path, text, 
     with pytest.raises(NetworkError, match=message):
         models.build("file", num_classes=4, image_size=8, **{"path": "nets.py", "class": "Net", **options})
     assert str(tmp_path) not in sys.path
+
+
+def test_files_of_one_name_in_two_folders_are_kept_apart(own, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "nets.py").write_text(NET)
+    (other / "parts.py").write_text("import json\nfrom deeper import WIDTH\n")
+    (other / "deeper.py").write_text("WIDTH = 7\n")
+    known = {**sys.modules}
+    assert own().network.conv.out_channels == 3
+    assert own(path="other/nets.py").network.conv.out_channels == 7
+    assert not {"parts", "deeper"} & {*sys.modules}
+    assert all(sys.modules[name] is module for name, module in known.items())
 
 
 def test_code_that_reads_values_is_followed_on_the_device_of_the_network(own, tmp_path):

@@ -228,13 +228,16 @@ def test_options_of_the_preact_network_add_no_parameters():
     assert count_operations(narrow) - count_operations(plain) == (32 * 2 + 2 * 10) - 32 * 10
 
 
-def test_bottleneck_is_the_last_representation_of_its_network_only():
-    plain = models.build("preact_resnet18", num_classes=10, base_width=2)
-    narrow = models.build("preact_resnet18", num_classes=10, base_width=2, bottleneck=3)
+@pytest.mark.parametrize(("name", "options"), [SMALL[0], SMALL[2]])
+def test_bottleneck_is_the_last_representation_of_its_network_only(name, options):
+    plain, narrow = build(name, **options), build(name, bottleneck=3, **options)
     assert narrow.layers == (*plain.layers, "bottleneck")
-    assert models.build("preact_resnet18", num_classes=10, base_width=2).layers == plain.layers
-    _, shown = narrow(images(5).float(), return_representations=True)
+    assert build(name, **options).layers == plain.layers
+    logits, shown = narrow(images(5), return_representations=True)
     assert shown[-1].shape == (5, 3)
+    torch.testing.assert_close(logits, F.linear(shown[-1], narrow.classifier.weight, narrow.classifier.bias))
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        build(name, bottleneck=0, **options)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])
