@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
-from lgg.errors import NetworkError
+from lgg.errors import ConfigError, NetworkError
 from lgg.files import read_tensors_metadata, sha256_of_file
 from lgg.models.own_file import code_digest
 from lgg.pipeline import registry
@@ -315,7 +315,7 @@ class Network:
     def digest_of(self, seed: int | None = None) -> str | None:
         """Return the SHA-256 of its file of weights, or `PUBLISHED`; None if they are random.
 
-        Raises ValueError if the file cannot be read.
+        Raises ConfigError if the file cannot be read.
         """
         if self.downloaded:
             return PUBLISHED
@@ -383,12 +383,12 @@ def _file_name(model: str) -> str:
 
 
 def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a file, which is read once while it does not change; ValueError if it cannot be read."""
+    """Return the SHA-256 of a file, which is read once while it does not change; ConfigError if it cannot be read."""
     try:
         status = Path(path).stat()
         return _digest(path, status.st_size, status.st_mtime_ns)
-    except (OSError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Put the file there or correct its path") from None
 
 
 @cache

@@ -23,7 +23,7 @@ from lgg.training.objectives import CrossEntropy, Objective, Robust
 from lgg.training.setup import build_network, fitted
 
 if TYPE_CHECKING:
-    from lgg.pipeline.recipe_types import CheckNetworks
+    from lgg.pipeline.recipe_types import CheckedStep, CheckNetworks
 
 CLASSES = 4  # of the images that networks are tried on
 #: rows whose network is used as it is unless it is fine-tuned
@@ -74,7 +74,7 @@ def examine(
         for path in weights:
             if path.exists():
                 mistakes += _mistakes_of(partial(_load, row, model, path))
-        images, labels = few_images(data, row["step"].get("options", {}).get("k") or 0)
+        images, labels = few_images(data, _neighbours(row["step"]))
         mistakes += [] if mistakes else _mistakes_of(partial(_try, row, model, data, header, images, labels))
         return ({} if mistakes else describe(row, model, images)), mistakes
     except Exception as error:  # whatever the code of others raises
@@ -92,12 +92,17 @@ def _built(row: "CheckNetworks", weights: Sequence[Path], data: ImageSet, header
     return build_network(architecture, data, header, seed=0, device=CPU, outputs=outputs)[1]
 
 
+def _neighbours(step: "CheckedStep") -> int:
+    """Return the largest number of neighbours that a graph of the step keeps."""
+    options = [step.get("options", {}), *(one["options"] for one in step.get("defences", []))]
+    return max(one.get("k") or 0 for one in options)
+
+
 def few_images(data: ImageSet, neighbours: int) -> tuple[Tensor, Tensor]:
     """Return images (B, 3, H, W) in [0, 1] and labels of a few classes, several of each, more than `neighbours`."""
-    each = max(2, -(-(neighbours + 1) // CLASSES))
-    chosen = np.concatenate(
-        [np.flatnonzero(data.labels == label)[:each] for label in range(min(CLASSES, len(data.classes)))]
-    )
+    classes = min(CLASSES, len(data.classes))
+    each = max(2, -(-(neighbours + 1) // classes))
+    chosen = np.concatenate([np.flatnonzero(data.labels == label)[:each] for label in range(classes)])
     images = torch.from_numpy(data.images[chosen]).permute(0, 3, 1, 2).float() / 255
     return images.to(memory_format=torch.channels_last), torch.from_numpy(data.labels[chosen])
 

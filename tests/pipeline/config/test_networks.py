@@ -194,6 +194,14 @@ def test_a_transferred_attack_needs_one_more_baseline(folder):
     assert list(planned(folder, overlay).robustness.trained_elsewhere) == ["baseline"]
 
 
+def test_a_file_that_vanishes_after_planning_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    network = planned(folder, {"geometry": {"weights": "good.pt"}}).geometry.network
+    (folder / "good.pt").unlink()
+    with pytest.raises(ConfigError, match=r"good\.pt cannot be read"):
+        network.digest_of()
+
+
 def test_networks_of_robustness_have_all_their_relus_and_others_their_stages():
     foreign = {"architecture": {"name": "torchvision", "model": "resnet18"}}
     config = configured({"robustness": foreign, "embedding": foreign, "geometry": foreign})

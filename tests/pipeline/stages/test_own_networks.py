@@ -307,9 +307,14 @@ def test_weights_of_other_classes_are_no_mistake_where_training_starts_from_them
     assert check(call, tmp_path, row("robustness.a", built(), weights=[digest]), [path])["is_trained_here"]
 
 
-def test_a_check_has_as_many_images_as_a_graph_of_neighbours_needs(call, built, tmp_path):
-    step = GKD | {"options": {"k": 7}}
-    assert check(call, tmp_path, row("distillation.a", built(), teacher=built(), step=step))
+@pytest.mark.parametrize("k", [0, 3, 7])
+def test_a_check_has_as_many_images_of_each_class_as_a_graph_of_neighbours_needs(images, k):
+    data = read_images(images / "train.safetensors")
+    pixels, labels = check_networks.few_images(data, k)
+    assert len(pixels) == len(labels) > k
+    assert labels.bincount().min() >= 2 and len(labels.unique()) == len(data.classes)
+    chosen = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    assert all(any((one == other).all() for other in data.images) for one in chosen)
 
 
 def test_networks_are_listed_once_for_all_rows_that_have_them(call, built, tmp_path):
