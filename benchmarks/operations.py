@@ -17,11 +17,11 @@ from math import ceil
 from pathlib import Path
 
 import pandas as pd
+import torch
 from _common import RESULTS, show
 from kernels import WITH_TEACHER, take_step
 from kernels import trials as on_meta
 from spreading import HOUR, ROOT, TRAIN_IMAGES, paper, paper_epoch_seconds, plan
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -88,10 +88,9 @@ def networks_of(names: Iterable[str]) -> dict[str, int]:
 
 
 def alone(times: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one network at a time, in float32 and by single steps, as those of the first measurement are."""
-    if "networks" not in times:
-        return times
-    return times[(times["networks"] == 1) & ~times["captured"] & (times["precision"] == "float32")]
+    """Return the rows of one network at a time in float32, the paper's precision, of captured steps where there are any."""
+    rows = times[(times["networks"] == 1) & (times["precision"] == "float32")]
+    return rows[rows["captured"] == rows.groupby("name")["captured"].transform("max")]
 
 
 def main() -> None:
