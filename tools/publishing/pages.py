@@ -6,6 +6,7 @@ A part is between `<!-- published: NAME -->` and `<!-- end -->`; each NAME is a 
 import re
 from collections.abc import Callable
 
+from publishing.authors import authors
 from publishing.choices import estimate, validation
 from publishing.claims import claims
 from publishing.comparisons import length, summary, three, width
@@ -55,7 +56,7 @@ BLOCKS: dict[str, Callable[[Published], str]] = {
     function.__name__: function
     for function in (
         three, summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate,
-        agreement, by_corruption, masking, plane,
+        agreement, by_corruption, masking, plane, authors,
     )
 }  # fmt: skip
 

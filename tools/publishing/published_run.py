@@ -13,7 +13,7 @@ import yaml
 from lgg.files import read_json
 from lgg.reporting.measures import FGSM_NORMALIZED, FGSM_PIXELS, Measure
 from publishing.long_files import LONG_METRICS, Network
-from publishing.places import CONFIGURATION, JOB_TIMES, LONGER, MAIN, PROVENANCE, SECTIONS, WIDE
+from publishing.places import AUTHORS, CONFIGURATION, JOB_TIMES, LONGER, MAIN, PROVENANCE, SECTIONS, WIDE
 
 #: a row of a table: text, numbers, NaN where there is none
 Row = dict[str, Any]
@@ -119,6 +119,10 @@ class Published:
     @cached_property
     def longer(self) -> PublishedRun:
         return self.run(LONGER)
+
+    @cached_property
+    def authors(self) -> PublishedRun:
+        return self.run(AUTHORS)
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table that is of no run."""
