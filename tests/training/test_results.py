@@ -39,6 +39,7 @@ def test_what_is_written_describes_the_run_and_gives_the_network_back(tmp_path):
 def test_a_network_is_drawn_by_its_seed_for_the_images():
     class Images:
         classes = ("one", "other", "third")
+        images = torch.zeros(1, 32, 32, 3)
 
     given = {"data": Images, "header": HEADER, "seed": 3, "device": torch.device("cpu")}
     built_with, model = build_network(ARCHITECTURE, **given)
