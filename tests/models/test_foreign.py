@@ -378,6 +378,29 @@ def test_the_digest_is_that_of_the_code_and_of_the_files_beside_it(own, tmp_path
     assert code_digest(path) == digest
 
 
+@pytest.mark.parametrize("changed", ["__init__", "blocks", "absolute", "relative", "deeper/__init__", "deeper/above"])
+def test_the_digest_sees_all_files_of_packages_that_are_imported(tmp_path, changed):
+    (tmp_path / "parts" / "deeper").mkdir(parents=True)
+    files = {
+        "blocks": "from parts.absolute import A\nfrom . import relative\nfrom .deeper import above\n",
+        "deeper/above": "from ..relative import R\n",
+        **dict.fromkeys(["__init__", "absolute", "relative", "deeper/__init__"], "A = R = 1\n"),
+    }
+    for name, text in files.items():
+        (tmp_path / "parts" / f"{name}.py").write_text(text)
+    (tmp_path / "nets.py").write_text("from parts.blocks import R\n")
+    before = code_digest(tmp_path / "nets.py")
+    (tmp_path / "parts" / f"{changed}.py").write_text(files[changed] + "B = 2\n")
+    assert code_digest(tmp_path / "nets.py") != before
+
+
+def test_a_mistake_in_a_file_is_reported_with_its_line(tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text("x = 1\nclass Net(:\n")
+    with pytest.raises(NetworkError, match=r"nets\.py, line 2: this is not Python: "):
+        code_digest(path)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
