@@ -28,7 +28,8 @@ def save_model(
         notes: further information for readers of the file, as JSON can hold it, such as recipe and seed.
     """
     header = json.dumps({"format": FORMAT, "architecture": dict(architecture), "notes": dict(notes)}, sort_keys=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # copies, since a file cannot hold tensors that share memory, as layers with the same weights have
+    weights = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata={"lgg": header})
 

@@ -314,7 +314,7 @@ def test_a_bottleneck_is_the_last_representation():
         ({"model": "resnet19"}, "torchvision has no classification network 'resnet19'; the closest names are resnet1"),
         ({"model": "fcn_resnet50"}, "no classification network"),
         ({"arguments": {"weights": "DEFAULT"}}, "'weights' would download .*`pretrained: true`"),
-        ({"arguments": {"depth": 3}}, "cannot be built with these arguments: TypeError: .*depth"),
+        ({"arguments": {"depth": 3}}, "cannot be built with the arguments .*depth=3: TypeError: .*depth"),
         ({"layers": ["stage5"]}, "no layer 'stage5'.*there are conv1.0"),
         ({"model": "densenet121", "image_size": 8, "stem": "standard"},
          "cannot process .* 8 × 8 pixels: RuntimeError: .*image_size"),
@@ -406,7 +406,7 @@ def test_a_mistake_in_a_file_is_reported_with_its_line(tmp_path):
     [
         (NET, {"class": "Missing"}, "nets.py: there is no class 'Missing' in it"),
         (NET, {"class": "Other"}, "Other of nets.py is not an nn.Module, but a Other"),
-        (NET, {"arguments": {"depth": 1}}, "cannot be built with these arguments: TypeError"),
+        (NET, {"arguments": {"depth": 1}}, "cannot be built with the arguments num_classes=.*depth=1: TypeError"),
         (NET.replace("num_classes)\n", "num_classes + 1)\n"), {}, r"must return logits \(B, 4\).*returns \(2, 5\)"),
         ("import nothing_like_it\n", {}, "nets.py cannot be imported: ModuleNotFoundError"),
         ("def :\n", {}, "this is not Python"),

@@ -106,6 +106,8 @@ def test_what_is_no_state_dict_is_refused_with_what_there_is(path):
         ({"epoch": 3, "loss": 0.5}, "its keys are epoch, loss, and 'epoch' is no tensor"),
         ({}, "its keys are none"),
         ([torch.zeros(2)], "holds no state dict, but a list"),
+        ({"net": {"a": torch.zeros(2)}, "epoch": 3}, r"keys are net, epoch, .*torch.load\('weights.pt'\)\['net'\]"),
+        ({"a": torch.zeros(2), "epoch": 3}, "'epoch' is no tensor.*network.state_dict"),
         ({0: torch.zeros(2)}, "and 0 is no tensor"),
     ):
         torch.save(content, path)
@@ -150,6 +152,21 @@ def test_networks_of_this_package_are_loaded_with_their_constants(prefix, path):
     assert read_header(path) == OWN
     torch.save({"x": torch.zeros(1)}, path)
     assert read_header(path) == {}
+
+
+@pytest.mark.parametrize("own_constants", [False, True])
+def test_constants_that_are_stated_are_kept(own_constants, path):
+    there, here = (models.build(**OWN | {"mean": [value] * 3}) for value in (0.3, 0.5))
+    save_model(path, there, OWN, {})
+    load_weights(here, path, own_constants=own_constants)
+    assert torch.equal(here.mean, torch.full_like(here.mean, 0.5 if own_constants else 0.3))
+    theirs = there.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in here.state_dict().items() if name != "mean")
+
+
+def test_a_training_may_start_from_a_network_without_classifier(path):
+    torch.save({name: tensor for name, tensor in state().items() if not name.startswith("head")}, path)
+    assert "it has no classifier, so there is a new one of 4" in load_weights(network(), path, new_classifier=True)[0]
 
 
 def test_precision_and_missing_counters_do_not_matter(path):

@@ -33,7 +33,7 @@ def main(arguments: Namespace) -> None:
     side = data.images.shape[1]
     architecture = fitted(architecture, header, len(data.classes), side, arguments.weights)
     built_with, model = build_network(architecture, data, header, seed=0, device=torch.device("cpu"))
-    for line in load_weights(model, arguments.weights):
+    for line in load_weights(model, arguments.weights, own_constants="mean" in recipe["architecture"]):
         print(line, flush=True)
     model.to(device).eval()
     if arguments.out_label_variation:
