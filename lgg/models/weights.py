@@ -56,6 +56,32 @@ def read_header(path: str | Path) -> dict[str, Any]:
     Of this package's model files it is the architecture; of the files of `lgg.export` and `lgg.models.pretrained` what these
     write. Empty for other files. Raises WeightsError if the file is missing or damaged.
     """
+    header = _read_notes(path)
+    return dict(header.get("architecture", header))
+
+
+def check_classes(path: str | Path, classes: Sequence[str]) -> list[str]:
+    """Return a line for the log if a file of weights states other classes than those of the images, in order.
+
+    Raises WeightsError if they are the same in another order, for a network that is used as it is.
+    """
+    theirs = _read_notes(path).get("classes")
+    if not theirs or list(theirs) == list(classes):
+        return []
+    if sorted(theirs) == sorted(classes):
+        raise WeightsError(
+            f"{path}: the file's classes have another order than those of the images: {_some('the file has', theirs)}; "
+            f"{_some('the images have', classes)}. So its outputs would be taken for other classes: number the images' as the "
+            "file does, or order the rows of the network's last layer as the images' classes"
+        )
+    return [
+        f"{path}: states other names of classes than the images have: {_some('the file has', theirs)}; "
+        f"{_some('the images have', classes)}. Its outputs are taken in their order."
+    ]
+
+
+def _read_notes(path: str | Path) -> dict[str, Any]:
+    """Return what this package wrote into the header of a safetensors file; empty for other files."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
@@ -65,7 +91,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
     except ValueError as error:
         raise WeightsError(f"{path}: damaged: {error}. Get the file again") from None
-    return dict(header.get("architecture", header)) if isinstance(header, dict) else {}
+    return header if isinstance(header, dict) else {}
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -166,7 +192,11 @@ def load_weights(
         if new_classifier and (theirs != ours or misfits.missing):
             given = {name: tensor for name, tensor in given.items() if not name.startswith(heads)}
             misfits = _Misfits((), (), ())
-            has = "it has no classifier, so there is" if theirs is None else f"its classifier of {theirs} outputs is replaced by"
+            has = (
+                "it has no classifier, so there is"
+                if theirs is None
+                else f"its classifier of {theirs} outputs is replaced by"
+            )
             lines.append(f"{path}: {has} a new one of {ours}; all else is loaded.")
         elif misfits.differing == misfits.names and theirs != ours:
             raise WeightsError(

@@ -1,5 +1,6 @@
 """Files of weights: which are read, under which names they are loaded, and what is refused."""
 
+import json
 import os
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from lgg import models
 from lgg.errors import LggError, WeightsError
 from lgg.models.foreign import ForeignNetwork
-from lgg.models.weights import load_weights, read_header, read_state_dict
+from lgg.models.weights import check_classes, load_weights, read_header, read_state_dict
 from lgg.training.checkpoint import save_model
 
 CONSTANTS = {"mean": [0.5] * 3, "std": [0.25] * 3}
@@ -162,6 +163,16 @@ def test_constants_that_are_stated_are_kept(own_constants, path):
     assert torch.equal(here.mean, torch.full_like(here.mean, 0.5 if own_constants else 0.3))
     theirs = there.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in here.state_dict().items() if name != "mean")
+
+
+def test_classes_that_a_file_states_must_have_the_order_of_the_images(path):
+    save_file({"a": torch.zeros(2)}, path, metadata={"lgg": json.dumps({"classes": ["cat", "dog"]})})
+    assert check_classes(path, ("cat", "dog")) == []
+    with pytest.raises(WeightsError, match=r"another order.*the file has cat, dog; the images have dog, cat"):
+        check_classes(path, ("dog", "cat"))
+    assert "the file has cat, dog; the images have 0, 1" in check_classes(path, ("0", "1"))[0]
+    torch.save(state(), path)
+    assert check_classes(path, ("0", "1")) == []
 
 
 def test_a_training_may_start_from_a_network_without_classifier(path):

@@ -16,7 +16,7 @@ from lgg.errors import LggError, NetworkError, WeightsError
 from lgg.evaluation.size import count_operations, count_parameters
 from lgg.files import write_json
 from lgg.models.base import ImageClassifier
-from lgg.models.weights import load_weights
+from lgg.models.weights import check_classes, load_weights
 from lgg.pipeline.job import run
 from lgg.pipeline.stages import distill_student, train_embedding, train_robust_network
 from lgg.training.objectives import CrossEntropy, Objective, Robust
@@ -74,6 +74,7 @@ def examine(
         for path in weights:
             if path.exists():
                 mistakes += _mistakes_of(partial(_load, row, model, path))
+                mistakes += [] if row["is_trained_here"] else _mistakes_of(partial(check_classes, path, data.classes))
         images, labels = few_images(data, _neighbours(row["step"]))
         mistakes += [] if mistakes else _mistakes_of(partial(_try, row, model, data, header, images, labels))
         return ({} if mistakes else describe(row, model, images)), mistakes
@@ -164,7 +165,7 @@ def _load(row: "CheckNetworks", model: ImageClassifier, path: Path) -> None:
         raise WeightsError(f"{error}. To train from these weights, set `fine_tune: true`") from None
 
 
-def _mistakes_of(attempt: Callable[[], None]) -> list[str]:
+def _mistakes_of(attempt: Callable[[], object]) -> list[str]:
     try:
         attempt()
     except Exception as error:  # whatever the code of others raises

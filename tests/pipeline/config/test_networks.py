@@ -218,7 +218,12 @@ def test_a_network_with_weights_of_this_project_has_the_stem_that_their_file_sta
     header = {"format": "lgg-model-1", "architecture": {"name": "torchvision", "stem": "small"}}
     save_file({"x": np.zeros(2, np.float32)}, "own.safetensors", metadata={"lgg": json.dumps(header)})
     architecture = TypeAdapter(Architecture).validate_python({"name": "torchvision", "model": "resnet18"})
-    stems = {"own.safetensors": "small", "good.safetensors": "standard", "good.pt": "standard", "s{seed}.pt": "standard"}
+    stems = {
+        "own.safetensors": "small",
+        "good.safetensors": "standard",
+        "good.pt": "standard",
+        "s{seed}.pt": "standard",
+    }
     for path, stem in stems.items():
         assert Network(architecture, path).built_without_weights["stem"] == stem
     assert Network(architecture).built_without_weights["stem"] == "auto"
