@@ -46,7 +46,7 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: there is no such file") from None
     except ValueError as error:
         raise ModelFileError(
-            f"{path}: damaged, or not a model file ({error}). Remove it and run the pipeline again."
+            f"{path}: damaged, or not a model file ({error}). If a run wrote it, remove it and run the pipeline again."
         ) from None
     if header.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a model file written by lgg")

@@ -158,3 +158,9 @@ def test_the_paper_s_networks_are_built_with_what_they_were():
     named = fitted(architecture | {"mean": [0.0] * 3}, HEADER, 7, 32)
     assert named["mean"] == [0.0] * 3
     assert named["std"] == HEADER["std"]
+
+
+def test_a_file_of_the_user_is_not_to_be_removed_without_a_thought(folder):
+    torch.save({"a": torch.zeros(2)}, "teacher.pt")
+    with pytest.raises(ModelFileError, match="If a run wrote it, remove it and run the pipeline again"):
+        read_architecture("teacher.pt")
