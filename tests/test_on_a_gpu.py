@@ -150,7 +150,9 @@ def test_the_retraction_is_that_of_the_cpu(gpu):
         w = weight.detach().double().flatten(1)
         rest = torch.eye(len(w), dtype=w.dtype) - w @ w.T
         # (I − WWᵀ)W with W rounded in both products and I − WWᵀ in the second
-        rounding = 2.0**-8 * (2 * torch.linalg.matrix_norm(w, 2) ** 2 + 2 * torch.linalg.matrix_norm(rest, 2)) * w.norm()
+        rounding = (
+            2.0**-8 * (2 * torch.linalg.matrix_norm(w, 2) ** 2 + 2 * torch.linalg.matrix_norm(rest, 2)) * w.norm()
+        )
         assert (value.cpu() - expected).norm() <= 0.01 * rounding
         assert (expected - weight).norm() > 0.01 * rounding  # what it is compared with is more than that
 

@@ -336,7 +336,9 @@ def _constructed(title: str, maker: Callable[..., Any], *args: Any, **given: Any
     try:
         return maker(*args, **given)
     except Exception as error:  # whatever the code of others raises
-        raise NetworkError(f"{title} cannot be built with these arguments: {one_line(error)}") from error
+        raise NetworkError(
+            f"{title} cannot be built with the arguments {_call(given) or '(none)'}: {one_line(error)}"
+        ) from error
 
 
 def _call(*given: Any) -> str:

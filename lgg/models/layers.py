@@ -466,7 +466,9 @@ def relus(traced: Sequence[Traced]) -> list[Traced]:
     """
     found = [one for one in traced if one.rectified and not one.overwritten and (one.joint or one.positions > 1)]
     if not found:
-        raise NetworkError(f'there is no ReLU in this network for layers: "relus"; {_listed(traced)}')
+        raise NetworkError(
+            f'there is no ReLU in this network for layers: "relus"; use "stages", or list names: {_listed(traced)}'
+        )
     return found
 
 

@@ -7,7 +7,7 @@ import importlib.util
 import io
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ def code_digest(path: str | Path) -> str:
     Comments and blank lines do not count. Raises NetworkError if the file is missing or not Python.
     """
     digest = hashlib.sha256()
+    folder = Path(path).parent
     waiting, known = [Path(path)], set()
     while waiting:
         file = waiting.pop(0)
@@ -30,8 +31,9 @@ def code_digest(path: str | Path) -> str:
             continue
         known.add(file)
         text = _read(file)
+        tree = _parsed(text, file)
         digest.update(f"{file.name}\n{_code(text, file)}\n".encode())
-        waiting += sorted(_beside(text, file))
+        waiting += sorted(set(_imported(tree, file, folder)))
     return digest.hexdigest()[:16]
 
 
@@ -98,9 +100,19 @@ def _read(path: Path) -> str:
         raise NetworkError(f"{path}: cannot be read: {error}") from None
 
 
+def _parsed(text: str, path: Path) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else f"{path}"
+        raise NetworkError(f"{where}: this is not Python: {getattr(error, 'msg', error)}") from None
+
+
 def _code(text: str, path: Path) -> str:
     """Return `text` without comments and blank lines."""
-    lines = text.splitlines()
+    # not splitlines(), which ends lines where Python does not, as at a form feed
+    lines = text.split("\n")
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
@@ -111,20 +123,23 @@ def _code(text: str, path: Path) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def _beside(text: str, path: Path) -> Iterator[Path]:
-    """Yield the files next to `path` that `text` imports."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise NetworkError(f"{path}: this is not Python: {error}") from None
-    names = set()
+def _imported(tree: ast.Module, path: Path, folder: Path) -> Iterator[Path]:
+    """Yield the files in `folder`, from which the code of `path` can import, that it imports, their packages included."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            for alias in node.names:
+                yield from _files_of(folder, alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
-            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    for name in sorted(names):
-        if name.partition(".")[0] == PACKAGE:
-            continue
-        base = path.parent.joinpath(*name.split("."))
-        yield from (file for file in (base.with_suffix(".py"), base / "__init__.py") if name and file.is_file())
+            within = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else folder
+            module = node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield from _files_of(within, [*module, alias.name])
+
+
+def _files_of(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield the files in `folder` that importing a dotted name runs, as far as its parts are modules."""
+    if names[0] == PACKAGE:
+        return
+    for count in range(1, len(names) + 1):
+        base = folder.joinpath(*names[:count])
+        yield from (file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file())

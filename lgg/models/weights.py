@@ -22,6 +22,8 @@ _WRAPPED = ("state_dict", "model", "model_state_dict")
 _WRAPPERS = ("module.", "_orig_mod.")
 #: weights of torchvision's GoogLeNet and Inception that only their first training needs
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+#: what this package's networks normalise images by
+_CONSTANTS = ("mean", "std")
 #: mismatches that a message lists
 SHOWN = 5
 
@@ -54,6 +56,32 @@ def read_header(path: str | Path) -> dict[str, Any]:
     Of this package's model files it is the architecture; of the files of `lgg.export` and `lgg.models.pretrained` what these
     write. Empty for other files. Raises WeightsError if the file is missing or damaged.
     """
+    header = _read_notes(path)
+    return dict(header.get("architecture", header))
+
+
+def check_classes(path: str | Path, classes: Sequence[str]) -> list[str]:
+    """Return a line for the log if a file of weights states other classes than those of the images, in order.
+
+    Raises WeightsError if they are the same in another order, for a network that is used as it is.
+    """
+    theirs = _read_notes(path).get("classes")
+    if not theirs or list(theirs) == list(classes):
+        return []
+    if sorted(theirs) == sorted(classes):
+        raise WeightsError(
+            f"{path}: the file's classes have another order than those of the images: {_some('the file has', theirs)}; "
+            f"{_some('the images have', classes)}. So its outputs would be taken for other classes: number the images' as the "
+            "file does, or order the rows of the network's last layer as the images' classes"
+        )
+    return [
+        f"{path}: states other names of classes than the images have: {_some('the file has', theirs)}; "
+        f"{_some('the images have', classes)}. Its outputs are taken in their order."
+    ]
+
+
+def _read_notes(path: str | Path) -> dict[str, Any]:
+    """Return what this package wrote into the header of a safetensors file; empty for other files."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
@@ -63,7 +91,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
     except ValueError as error:
         raise WeightsError(f"{path}: damaged: {error}. Get the file again") from None
-    return dict(header.get("architecture", header)) if isinstance(header, dict) else {}
+    return header if isinstance(header, dict) else {}
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -104,9 +132,16 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
     others = [key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if others or not content:
         keys = ", ".join(map(str, [*content][:SHOWN]))
+        inside = next((key for key, value in content.items() if isinstance(value, Mapping) and value), None)
         raise WeightsError(
             f"{path}: holds no state dict, which would map names to tensors; its keys are {keys or 'none'}"
             + (f", and {others[0]!r} is no tensor" if others else "")
+            + ". Save the state dict alone: "
+            + (
+                "torch.save(network.state_dict(), 'weights.pt')"
+                if inside is None
+                else f"if it is under {inside!r}, torch.save(torch.load({path.name!r})[{inside!r}], 'weights.pt')"
+            )
         )
     return dict(content)
 
@@ -124,7 +159,9 @@ def _without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def load_weights(model: ImageClassifier, path: str | Path, *, new_classifier: bool = False) -> list[str]:
+def load_weights(
+    model: ImageClassifier, path: str | Path, *, new_classifier: bool = False, own_constants: bool = False
+) -> list[str]:
     """Load a file of weights into a network, all or nothing, and return lines for the log.
 
     Its names are those of the original network (torchvision's, timm's, your own) or of a model file of this package, whose
@@ -135,12 +172,15 @@ def load_weights(model: ImageClassifier, path: str | Path, *, new_classifier: bo
         path: the file, as `read_state_dict` takes it.
         new_classifier: whether the network keeps its own classifier if that of the file has another number of outputs, or
             the network has a bottleneck and the file has none: for weights that a training starts from.
+        own_constants: whether the network keeps its mean and standard deviation, whatever the file has.
 
     Raises WeightsError, which lists what differs, if the file does not fit, and where `read_state_dict` does.
     """
     own = model.state_dict()
     inner = "network." if any(name.startswith("network.") for name in own) else ""
     given = _named_alike(read_state_dict(path), own, inner)
+    if own_constants:
+        given = {name: tensor for name, tensor in given.items() if name not in _CONSTANTS}
     lines: list[str] = []
     if auxiliary := [name for name in given if name.removeprefix(inner).startswith(_AUXILIARY) and name not in own]:
         lines.append(f"{path}: its {len(auxiliary)} weights of auxiliary classifiers are not used.")
@@ -152,9 +192,12 @@ def load_weights(model: ImageClassifier, path: str | Path, *, new_classifier: bo
         if new_classifier and (theirs != ours or misfits.missing):
             given = {name: tensor for name, tensor in given.items() if not name.startswith(heads)}
             misfits = _Misfits((), (), ())
-            lines.append(
-                f"{path}: its classifier of {theirs} outputs is replaced by a new one of {ours}; all else is loaded."
+            has = (
+                "it has no classifier, so there is"
+                if theirs is None
+                else f"its classifier of {theirs} outputs is replaced by"
             )
+            lines.append(f"{path}: {has} a new one of {ours}; all else is loaded.")
         elif misfits.differing == misfits.names and theirs != ours:
             raise WeightsError(
                 f"{path}: the file's classifier has {theirs} outputs, the images have {ours} classes. A network whose "
@@ -192,7 +235,7 @@ class _Misfits:
 
 def _compare(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> _Misfits:
     # files of old versions of PyTorch have no counters of batches
-    optional = {"mean", "std", *(name for name in own if name.endswith("num_batches_tracked"))}
+    optional = {*_CONSTANTS, *(name for name in own if name.endswith("num_batches_tracked"))}
     return _Misfits(
         tuple(name for name in own if name not in given and name not in optional),
         tuple(name for name in given if name not in own),

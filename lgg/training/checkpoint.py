@@ -28,7 +28,8 @@ def save_model(
         notes: further information for readers of the file, as JSON can hold it, such as recipe and seed.
     """
     header = json.dumps({"format": FORMAT, "architecture": dict(architecture), "notes": dict(notes)}, sort_keys=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # copies, since a file cannot hold tensors that share memory, as layers with the same weights have
+    weights = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata={"lgg": header})
 
@@ -45,7 +46,7 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: there is no such file") from None
     except ValueError as error:
         raise ModelFileError(
-            f"{path}: damaged, or not a model file ({error}). Remove it and run the pipeline again."
+            f"{path}: damaged, or not a model file ({error}). If a run wrote it, remove it and run the pipeline again."
         ) from None
     if header.get("format") != FORMAT:
         raise ModelFileError(f"{path}: not a model file written by lgg")

@@ -45,7 +45,8 @@ def build_network(
     if models.is_foreign(built_with["name"]):
         # what was chosen, so that the file means the same wherever it is read, and by weights for images of other sizes
         built_with |= {"layers": list(model.layers), "stem": model.stem}
-    for line in [] if start is None else load_weights(model, start, new_classifier=True):
+    stated = "mean" in architecture
+    for line in [] if start is None else load_weights(model, start, new_classifier=True, own_constants=stated):
         tell(line)
     return built_with, model.to(device)
 

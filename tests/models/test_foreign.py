@@ -314,7 +314,7 @@ def test_a_bottleneck_is_the_last_representation():
         ({"model": "resnet19"}, "torchvision has no classification network 'resnet19'; the closest names are resnet1"),
         ({"model": "fcn_resnet50"}, "no classification network"),
         ({"arguments": {"weights": "DEFAULT"}}, "'weights' would download .*`pretrained: true`"),
-        ({"arguments": {"depth": 3}}, "cannot be built with these arguments: TypeError: .*depth"),
+        ({"arguments": {"depth": 3}}, "cannot be built with the arguments .*depth=3: TypeError: .*depth"),
         ({"layers": ["stage5"]}, "no layer 'stage5'.*there are conv1.0"),
         ({"model": "densenet121", "image_size": 8, "stem": "standard"},
          "cannot process .* 8 × 8 pixels: RuntimeError: .*image_size"),
@@ -378,12 +378,35 @@ def test_the_digest_is_that_of_the_code_and_of_the_files_beside_it(own, tmp_path
     assert code_digest(path) == digest
 
 
+@pytest.mark.parametrize("changed", ["__init__", "blocks", "absolute", "relative", "deeper/__init__", "deeper/above"])
+def test_the_digest_sees_all_files_of_packages_that_are_imported(tmp_path, changed):
+    (tmp_path / "parts" / "deeper").mkdir(parents=True)
+    files = {
+        "blocks": "from parts.absolute import A\nfrom . import relative\nfrom .deeper import above\n",
+        "deeper/above": "from ..relative import R\n",
+        **dict.fromkeys(["__init__", "absolute", "relative", "deeper/__init__"], "A = R = 1\n"),
+    }
+    for name, text in files.items():
+        (tmp_path / "parts" / f"{name}.py").write_text(text)
+    (tmp_path / "nets.py").write_text("from parts.blocks import R\n")
+    before = code_digest(tmp_path / "nets.py")
+    (tmp_path / "parts" / f"{changed}.py").write_text(files[changed] + "B = 2\n")
+    assert code_digest(tmp_path / "nets.py") != before
+
+
+def test_a_mistake_in_a_file_is_reported_with_its_line(tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text("x = 1\nclass Net(:\n")
+    with pytest.raises(NetworkError, match=r"nets\.py, line 2: this is not Python: "):
+        code_digest(path)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         (NET, {"class": "Missing"}, "nets.py: there is no class 'Missing' in it"),
         (NET, {"class": "Other"}, "Other of nets.py is not an nn.Module, but a Other"),
-        (NET, {"arguments": {"depth": 1}}, "cannot be built with these arguments: TypeError"),
+        (NET, {"arguments": {"depth": 1}}, "cannot be built with the arguments num_classes=.*depth=1: TypeError"),
         (NET.replace("num_classes)\n", "num_classes + 1)\n"), {}, r"must return logits \(B, 4\).*returns \(2, 5\)"),
         ("import nothing_like_it\n", {}, "nets.py cannot be imported: ModuleNotFoundError"),
         ("def :\n", {}, "this is not Python"),

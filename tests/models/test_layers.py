@@ -288,7 +288,7 @@ def test_relus_are_all_outputs_of_relus_but_those_of_excitation():
     with lgg.tap(model, names) as tapped:
         model(images())
         assert all((shown >= 0).all() and (shown == 0).any() for shown in tapped)
-    with pytest.raises(NetworkError, match=r"no ReLU .* there are conv"):
+    with pytest.raises(NetworkError, match=r"no ReLU .* use \"stages\", or list names: there are conv"):
         relus(trace(Gelu(), SIDE))
 
 

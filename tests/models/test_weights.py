@@ -1,5 +1,6 @@
 """Files of weights: which are read, under which names they are loaded, and what is refused."""
 
+import json
 import os
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from lgg import models
 from lgg.errors import LggError, WeightsError
 from lgg.models.foreign import ForeignNetwork
-from lgg.models.weights import load_weights, read_header, read_state_dict
+from lgg.models.weights import check_classes, load_weights, read_header, read_state_dict
 from lgg.training.checkpoint import save_model
 
 CONSTANTS = {"mean": [0.5] * 3, "std": [0.25] * 3}
@@ -106,6 +107,8 @@ def test_what_is_no_state_dict_is_refused_with_what_there_is(path):
         ({"epoch": 3, "loss": 0.5}, "its keys are epoch, loss, and 'epoch' is no tensor"),
         ({}, "its keys are none"),
         ([torch.zeros(2)], "holds no state dict, but a list"),
+        ({"net": {"a": torch.zeros(2)}, "epoch": 3}, r"keys are net, epoch, .*torch.load\('weights.pt'\)\['net'\]"),
+        ({"a": torch.zeros(2), "epoch": 3}, "'epoch' is no tensor.*network.state_dict"),
         ({0: torch.zeros(2)}, "and 0 is no tensor"),
     ):
         torch.save(content, path)
@@ -150,6 +153,31 @@ def test_networks_of_this_package_are_loaded_with_their_constants(prefix, path):
     assert read_header(path) == OWN
     torch.save({"x": torch.zeros(1)}, path)
     assert read_header(path) == {}
+
+
+@pytest.mark.parametrize("own_constants", [False, True])
+def test_constants_that_are_stated_are_kept(own_constants, path):
+    there, here = (models.build(**OWN | {"mean": [value] * 3}) for value in (0.3, 0.5))
+    save_model(path, there, OWN, {})
+    load_weights(here, path, own_constants=own_constants)
+    assert torch.equal(here.mean, torch.full_like(here.mean, 0.5 if own_constants else 0.3))
+    theirs = there.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in here.state_dict().items() if name != "mean")
+
+
+def test_classes_that_a_file_states_must_have_the_order_of_the_images(path):
+    save_file({"a": torch.zeros(2)}, path, metadata={"lgg": json.dumps({"classes": ["cat", "dog"]})})
+    assert check_classes(path, ("cat", "dog")) == []
+    with pytest.raises(WeightsError, match=r"another order.*the file has cat, dog; the images have dog, cat"):
+        check_classes(path, ("dog", "cat"))
+    assert "the file has cat, dog; the images have 0, 1" in check_classes(path, ("0", "1"))[0]
+    torch.save(state(), path)
+    assert check_classes(path, ("0", "1")) == []
+
+
+def test_a_training_may_start_from_a_network_without_classifier(path):
+    torch.save({name: tensor for name, tensor in state().items() if not name.startswith("head")}, path)
+    assert "it has no classifier, so there is a new one of 4" in load_weights(network(), path, new_classifier=True)[0]
 
 
 def test_precision_and_missing_counters_do_not_matter(path):

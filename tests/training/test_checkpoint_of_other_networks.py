@@ -110,6 +110,24 @@ def test_training_starts_from_weights_with_their_constants_stem_and_a_new_classi
     assert torch.equal(other.network.fc.weight, started.network.fc.weight)  # drawn by the seed
 
 
+def test_constants_in_the_configuration_have_priority_over_those_of_weights(folder):
+    built_with, model = start(LIBRARY | {"mean": [0.1] * 3, "std": [0.3] * 3})
+    save_model("model.safetensors", model, built_with, {})
+    then, started = start(LIBRARY | {"mean": [0.5] * 3, "std": [0.25] * 3}, start="model.safetensors")
+    assert then["mean"] == started.mean.flatten().tolist() == [0.5] * 3
+    assert then["std"] == started.std.flatten().tolist() == [0.25] * 3
+
+
+def test_layers_that_share_their_weights_are_written(folder):
+    text = NET.replace("self.act =", "self.again = self.conv\n        self.act =")
+    (folder / "nets.py").write_text(text)
+    built_with, model = start(OWN | {"layers": ["act"]})
+    save_model("model.safetensors", model, built_with, {})
+    again = load_model("model.safetensors")
+    assert again.network.again is again.network.conv
+    assert torch.equal(again.network.conv.weight, model.network.conv.weight)
+
+
 def test_images_of_another_size_get_the_stem_of_the_weights(folder):
     built_with, model = start(LIBRARY)
     assert built_with["stem"] == "small"
@@ -140,3 +158,9 @@ def test_the_paper_s_networks_are_built_with_what_they_were():
     named = fitted(architecture | {"mean": [0.0] * 3}, HEADER, 7, 32)
     assert named["mean"] == [0.0] * 3
     assert named["std"] == HEADER["std"]
+
+
+def test_a_file_of_the_user_is_not_to_be_removed_without_a_thought(folder):
+    torch.save({"a": torch.zeros(2)}, "teacher.pt")
+    with pytest.raises(ModelFileError, match="If a run wrote it, remove it and run the pipeline again"):
+        read_architecture("teacher.pt")

@@ -1,6 +1,7 @@
 """Networks: the two families of the paper, those of torchvision and timm, and your own."""
 
 import importlib.util
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -288,7 +289,7 @@ class Network:
         """Arguments of `lgg.models.build` for a network of the same form, where the weights do not matter."""
         found = self.built_with
         if found.get("stem") == "auto" and self.has_weights:
-            found["stem"] = "standard"  # as of published weights, and most others
+            found["stem"] = stem_of(self.weights) if self.weights else "standard"  # as of published weights
         return found
 
     @property
@@ -389,6 +390,15 @@ def sha256_of(path: str) -> str:
         return _digest(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}). Put the file there or correct its path") from None
+
+
+def stem_of(path: str) -> str:
+    """Return the stem of the network whose weights a file has: of this project's files the one stated there, or "standard"."""
+    try:
+        header = json.loads(read_tensors_metadata(path).get("lgg", "{}"))
+        return str(header.get("architecture", header).get("stem", "standard"))
+    except (OSError, ValueError, AttributeError):  # a file of PyTorch, or one for each seed
+        return "standard"
 
 
 @cache

@@ -16,7 +16,7 @@ from lgg.errors import LggError, NetworkError, WeightsError
 from lgg.evaluation.size import count_operations, count_parameters
 from lgg.files import write_json
 from lgg.models.base import ImageClassifier
-from lgg.models.weights import load_weights
+from lgg.models.weights import check_classes, load_weights, read_state_dict
 from lgg.pipeline.job import run
 from lgg.pipeline.stages import distill_student, train_embedding, train_robust_network
 from lgg.training.objectives import CrossEntropy, Objective, Robust
@@ -74,11 +74,14 @@ def examine(
         for path in weights:
             if path.exists():
                 mistakes += _mistakes_of(partial(_load, row, model, path))
+                mistakes += [] if row["is_trained_here"] else _mistakes_of(partial(check_classes, path, data.classes))
         images, labels = few_images(data, _neighbours(row["step"]))
         mistakes += [] if mistakes else _mistakes_of(partial(_try, row, model, data, header, images, labels))
         return ({} if mistakes else describe(row, model, images)), mistakes
     except Exception as error:  # whatever the code of others raises
-        return {}, [*mistakes, _in_words(error)]
+        # the network is not there to load weights into, but whether they can be read is known
+        unread = [text for path in weights if path.exists() for text in _mistakes_of(partial(read_state_dict, path))]
+        return {}, list(dict.fromkeys([*mistakes, _in_words(error), *unread]))
 
 
 def _built(row: "CheckNetworks", weights: Sequence[Path], data: ImageSet, header: Mapping[str, Any]) -> ImageClassifier:
@@ -159,12 +162,16 @@ def _load(row: "CheckNetworks", model: ImageClassifier, path: Path) -> None:
     try:
         load_weights(model, path, new_classifier=row["is_trained_here"])
     except WeightsError as error:
-        if row["is_trained_here"] or row["name"] not in FINE_TUNED:
+        if row["is_trained_here"] or row["name"] not in FINE_TUNED or _mistakes_of(partial(_start, model, path)):
             raise
         raise WeightsError(f"{error}. To train from these weights, set `fine_tune: true`") from None
 
 
-def _mistakes_of(attempt: Callable[[], None]) -> list[str]:
+def _start(model: ImageClassifier, path: Path) -> None:
+    load_weights(model, path, new_classifier=True)
+
+
+def _mistakes_of(attempt: Callable[[], object]) -> list[str]:
     try:
         attempt()
     except Exception as error:  # whatever the code of others raises

@@ -9,7 +9,7 @@ from lgg.data.storage import read_header, read_images
 from lgg.defences.base import architecture_of
 from lgg.devices import prepare
 from lgg.files import write_json
-from lgg.models.weights import load_weights
+from lgg.models.weights import check_classes, load_weights
 from lgg.pipeline.job import run
 from lgg.pipeline.stages.networks import identify
 from lgg.pipeline.stages.train_robust_network import defences_of, record_layers
@@ -33,8 +33,9 @@ def main(arguments: Namespace) -> None:
     side = data.images.shape[1]
     architecture = fitted(architecture, header, len(data.classes), side, arguments.weights)
     built_with, model = build_network(architecture, data, header, seed=0, device=torch.device("cpu"))
-    for line in load_weights(model, arguments.weights):
-        print(line, flush=True)
+    lines = check_classes(arguments.weights, data.classes)
+    lines += load_weights(model, arguments.weights, own_constants="mean" in recipe["architecture"])
+    print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     model.to(device).eval()
     if arguments.out_label_variation:
         recorder = record_layers(arguments.out_label_variation, data, device)

@@ -7,11 +7,13 @@ import pytest
 import timm
 import torchvision.models
 from configurations import configured, content, read
+from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
 from lgg.errors import ConfigError
 from lgg.pipeline import registry
 from lgg.pipeline.config import plan
+from lgg.pipeline.config.networks import Architecture, Network
 
 NET = """
 from torch import nn
@@ -209,6 +211,22 @@ def test_networks_of_robustness_have_all_their_relus_and_others_their_stages():
     assert config.embedding.network.built_with["layers"] == config.geometry.network.built_with["layers"] == "stages"
     named = {"architecture": {**foreign["architecture"], "layers": ["layer1", "layer2*"]}}
     assert configured({"robustness": named}).robustness.network.built_with["layers"] == ["layer1", "layer2*"]
+
+
+def test_a_network_with_weights_of_this_project_has_the_stem_that_their_file_states(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    header = {"format": "lgg-model-1", "architecture": {"name": "torchvision", "stem": "small"}}
+    save_file({"x": np.zeros(2, np.float32)}, "own.safetensors", metadata={"lgg": json.dumps(header)})
+    architecture = TypeAdapter(Architecture).validate_python({"name": "torchvision", "model": "resnet18"})
+    stems = {
+        "own.safetensors": "small",
+        "good.safetensors": "standard",
+        "good.pt": "standard",
+        "s{seed}.pt": "standard",
+    }
+    for path, stem in stems.items():
+        assert Network(architecture, path).built_without_weights["stem"] == stem
+    assert Network(architecture).built_without_weights["stem"] == "auto"
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,17 @@ def test_all_mistakes_of_all_rows_are_reported_at_once_and_each_once(call, built
     assert check(call, tmp_path, *rows[4], others=rows)["row"] == "robustness.methods.fine"
 
 
+def test_files_that_cannot_be_read_are_reported_with_mistakes_in_the_network(call, built, tmp_path):
+    path = tmp_path / "list.pt"
+    torch.save([torch.zeros(2)], path)
+    teacher = row("distillation.teacher", built(["nothing"]), weights=["0"], is_trained_here=False)
+    with pytest.raises(NetworkError, match=r"(?s)2 mistakes.*nothing.*holds no state dict") as caught:
+        check(call, tmp_path, teacher, [path])
+    assert "fine_tune" not in str(caught.value)  # which would not read it either
+    with pytest.raises(NetworkError, match=r"a mistake.*\n.*holds no state dict, but a list$"):
+        check(call, tmp_path, row("distillation.teacher", built(), weights=["0"], is_trained_here=False), [path])
+
+
 def test_weights_of_other_classes_are_no_mistake_where_training_starts_from_them(call, built, weights, tmp_path):
     path, digest, _ = weights(num_classes=10)
     assert check(call, tmp_path, row("robustness.a", built(), weights=[digest]), [path])["is_trained_here"]
