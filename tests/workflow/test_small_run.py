@@ -312,7 +312,8 @@ def test_errors_under_corruption_are_those_of_the_stored_networks(results):
         errors = errors[errors.get("classifier", "own") == "own"] if "classifier" in errors else errors
         stored[section, method] = errors.set_index(["seed", "corruption", "severity"])["error"]
     networks = {one: {seed: network(results, *one, seed) for seed in SETTINGS.seeds} for one in stored}
-    for name, severity, images in corrupted_images(data, part, settings):
+    for name, severity, parts in corrupted_images(data, part, settings):
+        images = np.concatenate([*parts])
         for one, by_seed in networks.items():
             for seed, model in by_seed.items():
                 error = error_percent(predict(model, torch.from_numpy(images)), labels)
