@@ -14,7 +14,7 @@ from lgg.errors import NetworkError
 from lgg.models import library
 from lgg.models.base import ImageClassifier
 from lgg.models.layers import BOTTLENECK, Traced, block_paths, choose, classifier_of, collected, follow, shadow
-from lgg.models.own_file import code_digest, load_file, one_line
+from lgg.models.own_file import code_digest, import_file, one_line
 
 Stem = Literal["auto", "small", "standard"]
 Layers = str | Sequence[str]
@@ -304,7 +304,7 @@ class FileNetwork(ForeignNetwork):
                 f"{path}: its code is not the one that this network was built with (digest {found}, not {digest}). Undo the "
                 "change, or run the pipeline again"
             )
-        maker = getattr(load_file(path, found), class_name, None)
+        maker = getattr(import_file(path, found), class_name, None)
         if not callable(maker):
             raise NetworkError(f"{path}: there is no class {class_name!r} in it")
         given = dict(arguments or {})

@@ -37,7 +37,7 @@ def code_digest(path: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_file(path: str | Path, digest: str) -> Any:
+def import_file(path: str | Path, digest: str) -> Any:
     """Return the module that the Python file `path` defines, loaded once for a digest of its code.
 
     It can import the files in its folder at its top. Files of the same name in another folder do not get in its way.
