@@ -1408,3 +1408,15 @@ def test_legends_state_the_weights_that_training_starts_from(own):
         "timm resnet18 (starting from published weights)",
         f"torchvision mobilenet_v3_small (starting from weights {start})",
     ]
+
+
+def test_the_paper_s_gains_are_shown_over_its_own_baseline_alone():
+    rows = {}
+    for baseline in ("baseline", "rkd_d"):
+        distillation = configured(f"distillation: {{baseline: {baseline}}}").distillation
+        recipe = recipes.assemble_table1(
+            distillation, read_paper(CONFIG / "paper.yaml", configured(read("cifar10.yaml")))
+        )
+        rows[baseline] = {row["name"]: row["paper"] for row in json.loads(recipe.settings)["rows"]}
+    assert rows["baseline"]["gkd"] == {"error": 9.71, "gain": 0.63}
+    assert rows["rkd_d"]["gkd"] == {"error": 9.71}
