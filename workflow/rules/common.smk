@@ -58,6 +58,10 @@ TRAIN = settings.resources.train
 EVALUATE = settings.resources.evaluate
 LIGHT = settings.resources.light
 
+# rows whose networks are tried on a few images before they are trained, and published weights (networks.smk)
+CHECKED = recipes.checked(settings)
+PUBLISHED = recipes.published(settings)
+
 # rule files add their final tables and figures, and the trainings that training.smk makes rules of
 targets = []
 TRAININGS = []
@@ -118,6 +122,16 @@ def network(folder):
 def loaded(folder):
     """Return the outputs of a network that was trained elsewhere."""
     return {"model": f"{folder}/model.safetensors", "metrics": f"{folder}/metrics.json"}
+
+
+def awaited(row, network, methods=()):
+    """Return what a training waits for besides images: the check of its row, and published weights that it starts from.
+
+    `row` is the name of the row, with the wildcard {method} where there is one for each of `methods`.
+    """
+    names = [row.replace("{method}", method) for method in methods] or [row]
+    check = {"checked": f"{RESULTS}/data/networks/{row}.json"} if any(name in CHECKED for name in names) else {}
+    return check | ({"start": network.downloaded} if network.downloaded else {})
 
 
 def figures(*names):

@@ -6,9 +6,6 @@
 # editing one network retrains no other. (A single check of all networks would have to be an `ancient` input; where it runs
 # again, Snakemake does not look for other changes of the jobs after it, and where it fails, it removes what they wait for.)
 
-CHECKED = recipes.checked(settings)
-PUBLISHED = recipes.published(settings)
-
 if PUBLISHED:
 
     use rule light as download_weights with:
@@ -56,13 +53,3 @@ if CHECKED:
         localrule: True
         params:
             **stage(recipes.list_networks()),
-
-
-def awaited(row, network, methods=()):
-    """Return what a training waits for besides images: the check of its row, and published weights that it starts from.
-
-    `row` is the name of the row, with the wildcard {method} where there is one for each of `methods`.
-    """
-    names = [row.replace("{method}", method) for method in methods] or [row]
-    check = {"checked": f"{RESULTS}/data/networks/{row}.json"} if any(name in CHECKED for name in names) else {}
-    return check | ({"start": network.downloaded} if network.downloaded else {})
