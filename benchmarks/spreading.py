@@ -34,7 +34,7 @@ from lgg import models
 from lgg.attacks import loss_gradient
 from lgg.data.storage import ImageSet, read_header, read_images, write_images
 from lgg.evaluation.accuracy import predict
-from lgg.evaluation.embeddings import CLASSIFIERS, fit
+from lgg.evaluation.classifiers import CLASSIFIERS, fit
 from lgg.pipeline import recipes
 from lgg.pipeline.config import Config, Paper, Timing, Training, load, read_paper
 from lgg.pipeline.stages import measure_times

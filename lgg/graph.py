@@ -33,6 +33,9 @@ Similarity = Literal["cosine", "rbf", "rbf_squared"]
 # up to this many dimensions, subtracting costs no more than a matrix product
 MOST_DIMENSIONS_SUBTRACTED = 512
 
+# added to a variance before dividing by its root, as in batch normalisation
+SMALL_VARIANCE = 1e-5
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -122,6 +125,17 @@ def _inverse_roots(values: Tensor, least: float) -> Tensor:
     """Return 1/√v for each of `values` v, zero for those that are not above `least`, with a gradient of zero."""
     # 1/√∞ is zero; two operations, and none divides by zero
     return F.threshold(values, least, torch.inf).rsqrt()
+
+
+def standardize_columns(x: Tensor) -> Tensor:
+    """Return the rows of `x` (B, ...), flattened, with mean 0 and variance 1 in each column over the batch, shape (B, d).
+
+    It is batch normalisation without scale and shift, in at least float32. The variance is the biased one, raised by
+    `SMALL_VARIANCE`, so that a constant column becomes zero.
+    """
+    rows = flatten_rows(x)
+    centred = rows - rows.mean(dim=0)
+    return centred * (centred.square().mean(dim=0) + SMALL_VARIANCE).rsqrt()
 
 
 def _inverse_lengths(squares: Tensor) -> Tensor:

@@ -13,12 +13,11 @@ from lgg.graph import (
     label_variation,
     nearest_neighbours,
     similarities_of_layers,
-    unit_rows,
 )
-from lgg.losses._options import check_options
+from lgg.losses._options import Normalization, check_normalization, check_options, normalize_rows
 from lgg.losses._signs import SignCheck
 
-Reduction = Literal["mean", "sum"]
+Reduction = Literal["mean", "log_mean", "sum"]
 
 
 class LabelVariation(nn.Module):
@@ -33,15 +32,22 @@ class LabelVariation(nn.Module):
         normalize: use D^-1/2 A D^-1/2 in place of A.
         self_loops: with `normalize`, include each input's similarity to itself in its degree.
         power: p.
-        normalize_embeddings: scale each embedding to unit length first.
+        normalize_embeddings: True scales each embedding to unit length first. "batch" gives each dimension mean 0 and
+            variance 1 over the batch instead, as batch normalisation without scale and shift (`standardize_columns`): in few
+            dimensions unit length leaves too little room, in the plane a circle.
         reduction: "mean" divides σ by the number of edges between different classes, each counted in both directions, so
             that the scale of the loss depends neither on the batch size nor on k. With p = 1 it is the mean weight of
-            these edges. "sum" is σ itself.
+            these edges. "log_mean" is the logarithm of that: the same minima, and a gradient that stays as large when all
+            weights are small. "sum" is σ itself.
+        attraction: a factor of the mean weight of all edges, within classes included, which is taken off the "mean". It is
+            not in the paper. Edges within classes then lower the loss, so that a class attracts its own; the paper's
+            objective, 0, only repels others.
 
     In a batch without edges between classes, such as one of a single class, the loss and its gradient are zero. The graph
     is computed in at least float32, even inside an autocast region.
 
-    Raises ValueError for an unknown option, a k or power below 1, or an α that is not positive.
+    Raises ValueError for an unknown option, a k or power below 1, an α that is not positive, or an attraction that is
+    negative or given with another reduction or power than "mean" and 1.
     """
 
     def __init__(
@@ -52,12 +58,18 @@ class LabelVariation(nn.Module):
         normalize: bool = False,
         self_loops: bool = False,
         power: int = 1,
-        normalize_embeddings: bool = False,
+        normalize_embeddings: Normalization = False,
         reduction: Reduction = "mean",
+        attraction: float = 0.0,
     ) -> None:
         super().__init__()
         choices = {"similarity": (similarity, Similarity), "reduction": (reduction, Reduction)}
         check_options(choices, k=k, power=power, rbf_scale=rbf_scale)
+        check_normalization(normalize_embeddings)
+        if attraction < 0:
+            raise ValueError(f"attraction must not be negative, as {attraction} is")
+        if attraction and (reduction != "mean" or power != 1):
+            raise ValueError('attraction is taken off the mean weight: it needs reduction="mean" and power=1')
         self.similarity: Similarity = similarity
         self.rbf_scale = rbf_scale
         self.k = k
@@ -66,6 +78,7 @@ class LabelVariation(nn.Module):
         self.power = power
         self.normalize_embeddings = normalize_embeddings
         self.reduction: Reduction = reduction
+        self.attraction = attraction
         self._check_signs = SignCheck()
 
     def forward(self, embeddings: Tensor, labels: Tensor, num_classes: int | None = None) -> Tensor:
@@ -77,7 +90,7 @@ class LabelVariation(nn.Module):
         check_labels(labels, batch_size(embeddings))
         if self.similarity == "cosine":
             self._check_signs(embeddings, "the embedding")
-        rows = unit_rows(embeddings) if self.normalize_embeddings else embeddings
+        rows = normalize_rows(embeddings, self.normalize_embeddings)
         weights = similarities_of_layers(
             [rows], similarity=self.similarity, rbf_scale=self.rbf_scale, loops=self.self_loops
         ).squeeze(0)
@@ -86,6 +99,19 @@ class LabelVariation(nn.Module):
         variation = label_variation(adjacency, labels, power=self.power, num_classes=num_classes)
         differ = labels[:, None] != labels[None, :]
         between = (differ if edges is None else edges & differ).sum()
-        divisor = between.clamp_min(1) if self.reduction == "mean" else 1
         # without edges between classes, rounding errors of Lᵖ would remain
-        return torch.where(between > 0, variation / divisor, 0.0)
+        return torch.where(between > 0, self._reduced(variation, adjacency, edges, between), 0.0)
+
+    def _reduced(self, variation: Tensor, adjacency: Tensor, edges: Tensor | None, between: Tensor) -> Tensor:
+        """Return the loss, from the label variation and the number of edges between classes in both directions."""
+        if self.reduction == "sum":
+            return variation
+        mean = variation / between.clamp_min(1)
+        if self.reduction == "log_mean":
+            # weights so small that their mean is zero have no gradient either
+            return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+        if self.attraction:
+            size = len(adjacency)
+            pairs = max(size * (size - 1), 1) if edges is None else edges.sum().clamp_min(1)
+            mean = mean - self.attraction * (adjacency.sum() - adjacency.trace()) / pairs
+        return mean

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lgg.graph import at_least_float32, batch_size, check_labels, flatten_rows, pairwise_distances, unit_rows
+from lgg.graph import at_least_float32, batch_size, check_labels, pairwise_distances
+from lgg.losses._options import Normalization, check_normalization, normalize_rows
 
 
 class Triplet(nn.Module):
@@ -21,7 +22,8 @@ class Triplet(nn.Module):
 
     Args:
         margin: m, a distance, or "soft" for ln(1 + exp(…)) in place of max(0, m + …), without a margin.
-        normalize_embeddings: scale each embedding to unit length first.
+        normalize_embeddings: True scales each embedding to unit length first; "batch" gives each dimension mean 0 and
+            variance 1 over the batch (`standardize_columns`).
         triplets: "hard", the hardest triplet of each anchor, or "all".
 
     Distances are computed in at least float32, even inside an autocast region. For a batch without triplets the loss and
@@ -33,7 +35,7 @@ class Triplet(nn.Module):
     def __init__(
         self,
         margin: float | Literal["soft"] = 0.2,
-        normalize_embeddings: bool = False,
+        normalize_embeddings: Normalization = False,
         triplets: Literal["hard", "all"] = "hard",
     ) -> None:
         super().__init__()
@@ -41,6 +43,7 @@ class Triplet(nn.Module):
             raise ValueError(f"triplets must be 'hard' or 'all', not {triplets!r}")
         if not (margin == "soft" if isinstance(margin, str) else margin > 0):
             raise ValueError(f"margin must be a positive distance or 'soft', not {margin!r}")
+        check_normalization(normalize_embeddings)
         # imported here, since the import is slow
         from pytorch_metric_learning.distances import LpDistance  # type: ignore[import-untyped,unused-ignore]
         from pytorch_metric_learning.losses import TripletMarginLoss  # type: ignore[import-untyped,unused-ignore]
@@ -64,7 +67,7 @@ class Triplet(nn.Module):
         """Return the loss, a scalar; `embeddings` have shape (B, ...), `labels` are integers (B,), else ValueError."""
         check_labels(labels, batch_size(embeddings))
         with torch.autocast(embeddings.device.type, enabled=False):
-            rows = unit_rows(embeddings) if self.normalize_embeddings else flatten_rows(embeddings)
+            rows = normalize_rows(embeddings, self.normalize_embeddings)
             triplets = self.miner(rows, labels) if self.miner else None  # None: all triplets
             # without triplets the loss is zero times the embeddings, so it has a gradient, of zero
             return at_least_float32(self.loss(rows, labels, triplets))

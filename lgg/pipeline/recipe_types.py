@@ -10,6 +10,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 Architecture = dict[str, Any]
 #: arguments of a loss or a defence
 Options = dict[str, Any]
+#: of embeddings: none, unit length (True), or mean 0 and variance 1 of each dimension
+Normalization = bool | Literal["batch"]
 
 
 # --- data ---------------------------------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ class EvaluateGeometry(TypedDict):
 class EvaluateEmbedding(TypedDict):
     seed: int
     own_classifier: bool
-    unit_length: bool
+    normalize_embeddings: Normalization
     corruptions: Corruptions | None
 
 
@@ -347,6 +349,18 @@ class DrawCorruptionErrors(TypedDict):
 
 class DrawTrainingCurves(TypedDict):
     rows: list[Row]
+
+
+class LearningRow(Row):
+    #: of label variation whose outputs are normalised, else None: there are no reference levels
+    options: Options | None
+
+
+class DrawEmbeddingTraining(TypedDict):
+    rows: list[LearningRow]
+    #: of the embeddings; None for the number of classes
+    dimensions: int | None
+    batch_size: int
 
 
 class EmbeddedRow(Row):

@@ -17,6 +17,7 @@ from lgg.files import canonical_json
 from lgg.pipeline import config as configuration
 from lgg.pipeline import recipe_types as types
 from lgg.pipeline.config import TEACHER, Config, Data, Embedding, Geometry, Paper, Robustness, Timing
+from lgg.pipeline.config.embedding import EmbeddingMethod, LabelVariationEmbedding
 from lgg.pipeline.config.methods import LossMethod, Method
 from lgg.pipeline.config.networks import Network
 from lgg.pipeline.config.paper import constants_of_the_paper
@@ -392,6 +393,20 @@ def draw_training_curves(methods: Mapping[str, Method]) -> Recipe:
     return _recipe("draw_training_curves", settings)
 
 
+def draw_embedding_training(embedding: Embedding) -> Recipe:
+    rows: list[types.LearningRow] = []
+    for row in _labels(embedding.active_methods):
+        method = embedding.active_methods[row["name"]]
+        levels = isinstance(method, LabelVariationEmbedding) and method.normalize_embeddings is not False
+        rows.append({**row, "options": method.options if levels else None})
+    settings: types.DrawEmbeddingTraining = {
+        "rows": rows,
+        "dimensions": embedding.dimensions,
+        "batch_size": embedding.training.batch_size,
+    }
+    return _recipe("draw_embedding_training", settings)
+
+
 def _labels(methods: Mapping[str, Method]) -> list[types.Row]:
     # a list, since the order of the rows is part of a table or figure and canonical JSON sorts keys
     return [{"name": name, "label": method.label} for name, method in methods.items()]
@@ -402,13 +417,19 @@ def _labels(methods: Mapping[str, Method]) -> list[types.Row]:
 
 def _embedding_network(embedding: Embedding, method_name: str) -> tuple[types.TrainEmbedding, list[str]]:
     """Return the settings of an embedding's training, and the modules it chooses by name."""
-    method = embedding.active_methods[method_name]
     network = _network(embedding.network, embedding.training)
+    return _with_loss(network, embedding, embedding.active_methods[method_name], embedding.dimensions)
+
+
+def _with_loss(
+    network: types.Network, embedding: Embedding, method: EmbeddingMethod, dimensions: int | None
+) -> tuple[types.TrainEmbedding, list[str]]:
+    """Return a network's settings with those of a method's loss, and the modules that are chosen by name."""
     settings = cast(types.TrainEmbedding, {**network, "loss": method.loss_module})
     chosen = [_module(embedding.network)]
     if method.loss == "cross_entropy":
         return settings, chosen
-    settings |= {"options": method.options, "weight": method.weight, "dimensions": embedding.dimensions}
+    settings |= {"options": method.options, "weight": method.weight, "dimensions": dimensions}
     return settings, [*chosen, f"lgg.losses.{method.loss_module}"]
 
 
@@ -419,11 +440,10 @@ def train_embedding(embedding: Embedding, method_name: str) -> Recipe:
 
 def _plane_network(embedding: Embedding, method_name: str) -> tuple[types.TrainEmbedding, list[str]]:
     """Return what `_embedding_network` does, for a network whose embeddings have two dimensions."""
-    settings, chosen = _embedding_network(embedding, method_name)
-    if embedding.active_methods[method_name].loss == "cross_entropy":
+    method = embedding.figure_methods[method_name]
+    settings, chosen = _with_loss(_network(embedding.network, embedding.figure_training), embedding, method, 2)
+    if method.loss == "cross_entropy":
         settings["architecture"]["bottleneck"] = 2
-    else:
-        settings["dimensions"] = 2
     return settings, chosen
 
 
@@ -446,13 +466,13 @@ def evaluate_embedding(
     settings: types.EvaluateEmbedding = {
         "seed": seed,
         "own_classifier": method.loss == "cross_entropy",
-        "unit_length": _has_unit_length(method),
+        "normalize_embeddings": _normalization(method),
         "corruptions": _corrupted(corruptions) if corruptions else None,
     }
     return _recipe("evaluate_embedding", settings, _module(embedding.network))
 
 
-def _has_unit_length(method: LossMethod) -> bool:
+def _normalization(method: LossMethod) -> types.Normalization:
     return getattr(method, "normalize_embeddings", False)
 
 
@@ -476,9 +496,9 @@ def assemble_table2(embedding: Embedding, corruptions: configuration.Corruptions
 
 
 def draw_figure_a1(embedding: Embedding) -> Recipe:
-    methods = {name: embedding.active_methods[name] for name in embedding.figure_methods}
+    methods = embedding.figure_methods
     rows: list[types.EmbeddedRow] = [
-        {**row, "directional": _has_unit_length(methods[row["name"]])} for row in _labels(methods)
+        {**row, "directional": _normalization(methods[row["name"]]) is True} for row in _labels(methods)
     ]
     settings: types.DrawFigureA1 = {"rows": rows, "epochs": embedding.figure_epochs}
     return _recipe("draw_figure_a1", settings)

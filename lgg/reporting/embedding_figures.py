@@ -19,7 +19,7 @@ def draw_embeddings(
     class_names: Sequence[str],
     *,
     directional: Collection[str] = (),
-    label_variation: Mapping[str, Mapping[int, float]] | None = None,
+    errors: Mapping[str, Mapping[int, float]] | None = None,
     most_points: int = 5000,
 ) -> Figure:
     """Return Figure A1 (Appendix E): one row per objective, one panel per epoch, the same axes within a row.
@@ -30,7 +30,7 @@ def draw_embeddings(
         class_names: one for each class; after ten the colours repeat with another marker.
         directional: objectives that depend only on the direction of an embedding: these are drawn on a ring around the marked
             origin, at a random distance, so that points in one direction do not hide each other.
-        label_variation: by objective and epoch, printed below the panels.
+        errors: by objective and epoch, of 10 nearest neighbours on test images (%), printed below the panels.
         most_points: largest number of points; of more images, a random subset is drawn, the same in every panel.
 
     Raises ValueError if coordinates and labels do not match, or if the rows have different numbers of epochs.
@@ -48,7 +48,7 @@ def draw_embeddings(
     # in random order, so that no class covers the others
     drawn = np.random.default_rng(0).permutation(len(labels))[:most_points]
     side = (PAGE_WIDTH - 0.3) / columns
-    size = (PAGE_WIDTH, len(rows) * (side + (0.4 if label_variation else 0.25)) + 0.7)
+    size = (PAGE_WIDTH, len(rows) * (side + (0.4 if errors else 0.25)) + 0.7)
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     for axes_row, (name, panels) in zip(axes, rows.items(), strict=True):
         shown = [coordinates[drawn] for coordinates in panels.values()]
@@ -59,9 +59,8 @@ def draw_embeddings(
             _draw_points(axis, points, labels[drawn])
             axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[], aspect="equal")
             axis.set_title(_title(epoch, last=epoch == max(panels)))
-            if label_variation:
-                value = label_variation[name][epoch]
-                axis.set_xlabel(f"label variation {value:{',.0f' if value >= 100 else '.3g'}}", fontsize=7)
+            if errors:
+                axis.set_xlabel(f"10-NN error {errors[name][epoch]:.1f} %", fontsize=7)
             if name in directional:
                 axis.plot(0, 0, "+", color="black", markersize=9, zorder=3)
         written = as_text(name, width=24)

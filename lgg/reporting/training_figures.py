@@ -1,11 +1,13 @@
 """Losses and errors by epoch, and the label variation of every layer during training (Section 4.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -25,27 +27,46 @@ SCALES = {"label_variation": "σ, p = 2", "share": "share of weights\nbetween cl
 MOST_EPOCHS = 7  # largest number of epochs drawn as lines
 
 
-def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
+class Levels(Protocol):
+    """Reference levels of an embedding's loss, those of `lgg.evaluation.reference_levels`."""
+
+    @property
+    def even(self) -> float:
+        """Of outputs spread evenly, whatever their class."""
+
+    @property
+    def apart(self) -> float:
+        """Of classes that are perfectly apart."""
+
+
+def draw_training_curves(
+    histories: pd.DataFrame, methods: Sequence[str], *, levels: Mapping[str, Levels] | None = None
+) -> Figure:
     """Return one panel for each part of the loss and one for the error, by epoch, with one line per method.
 
     Args:
         histories: `method` (label), `seed`, `epoch`, and the columns of histories, NaN if a method lacks one.
         methods: labels in the order of the tables, which gives the colours.
+        levels: by label, of the loss of embeddings; each of these methods has a panel of its own with the two levels, since
+            their losses are not comparable.
     """
     set_style()
+    histories, headings = _apart(histories, levels or {})
     own = {
         str(name): (str(name), True) for name in histories if name not in NOT_DRAWN
     }  # terms of your own losses and defences
-    panels = {name: look for name, look in (PANELS | own | PANELS).items() if name in histories}
+    panels = {name: look for name, look in (PANELS | own | PANELS | headings).items() if name in histories}
     columns = [name for name in panels if histories[name].notna().any()]
     figure, axes = plt.subplots(1, len(columns), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
     for axis, name in zip(axes[0], columns, strict=True):
         heading, logarithmic = panels[name]
         for method, frame in by_method(histories[histories[name].notna()], methods):
             draw_line(axis, frame, "epoch", name, **look_of(methods, method))
-        if logarithmic and (histories[name].dropna() > 0).all():
+        if name in headings:
+            _draw_levels(axis, (levels or {})[name])
+        elif logarithmic and (histories[name].dropna() > 0).all():
             axis.set_yscale("log")
-        else:
+        elif (histories[name].dropna() >= 0).all():
             axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set(xlabel="epoch", title=heading)
@@ -59,6 +80,32 @@ def draw_training_curves(histories: pd.DataFrame, methods: Sequence[str]) -> Fig
     )
     sns.despine(figure)
     return figure
+
+
+def _apart(histories: pd.DataFrame, levels: Mapping[str, Levels]) -> tuple[pd.DataFrame, dict[str, tuple[str, bool]]]:
+    """Return histories whose losses with reference levels are columns named like the method, and the look of these panels."""
+    parts = histories.copy()
+    for method in levels:
+        own = parts["method"] == method
+        parts[method] = parts["embedding"].where(own)
+        parts.loc[own, "embedding"] = np.nan
+    return parts, {method: (as_text(f"loss of {method}", width=26), False) for method in levels}
+
+
+def _draw_levels(axis: Axes, levels: Levels) -> None:
+    """Draw the two levels as lines across an axis, each with its name at the right end."""
+    for value, name, style in ((levels.even, "spread evenly", "--"), (levels.apart, "classes apart", ":")):
+        axis.axhline(value, color="0.35", linewidth=0.9, linestyle=style)
+        axis.annotate(
+            name,
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color="0.35",
+        )
 
 
 def draw_layer_variation(variation: pd.DataFrame, methods: Sequence[str]) -> Figure:

@@ -40,9 +40,12 @@ def loss_by_definition(
     power=1,
     normalize_embeddings=False,
     reduction="mean",
+    attraction=0.0,
 ):
     rows, labels, size = x.tolist(), labels.tolist(), len(x)
-    if normalize_embeddings:
+    if normalize_embeddings == "batch":
+        rows = torch.nn.functional.batch_norm(x, None, None, training=True).tolist()
+    elif normalize_embeddings:
         rows = [[value / math.hypot(*row) for value in row] for row in rows]
     weights = similarities(rows, similarity, rbf_scale)
     others = [[j for j in range(size) if j != i] for i in range(size)]
@@ -69,7 +72,11 @@ def loss_by_definition(
     between = sum(labels[i] != labels[j] for i, j in edges)
     if not between:
         return 0.0
-    return variation / between if reduction == "mean" else variation
+    if reduction == "sum":
+        return variation
+    if reduction == "log_mean":
+        return math.log(variation / between)
+    return variation / between - attraction * sum(a[i][j] for i, j in edges) / len(edges)
 
 
 OPTIONS = st.fixed_dictionaries(
@@ -80,8 +87,9 @@ OPTIONS = st.fixed_dictionaries(
         "normalize": st.booleans(),
         "self_loops": st.booleans(),
         "power": st.integers(1, 3),
-        "normalize_embeddings": st.booleans(),
-        "reduction": st.sampled_from(["sum", "mean"]),
+        "normalize_embeddings": st.sampled_from([False, True, "batch"]),
+        "reduction": st.sampled_from(["sum", "mean", "log_mean"]),
+        "attraction": st.sampled_from([0.0, 0.5, 1.5]),
     }
 )
 
@@ -92,6 +100,9 @@ def test_is_its_definition_for_every_choice_of_options(options, size, seed):
     x, labels = embeddings(size, seed), labels_of(size)
     if options["similarity"] == "cosine":
         x = x.abs() + 0.05
+        options |= {"normalize_embeddings": options["normalize_embeddings"] is True}  # whose cosines can be negative
+    if (options["reduction"], options["power"]) != ("mean", 1):
+        options |= {"attraction": 0.0}
     value = LabelVariation(**options)(x, labels)
     assert value.shape == ()
     # the Laplacian of 8 vertices has entries up to 8
@@ -110,7 +121,11 @@ def test_is_its_definition_for_every_choice_of_options(options, size, seed):
         ({"self_loops": True}, {"normalize": True}),
         ({"power": 2}, {}),
         ({"normalize_embeddings": True}, {}),
+        ({"normalize_embeddings": "batch"}, {}),
         ({"reduction": "sum"}, {}),
+        ({"reduction": "log_mean"}, {}),
+        ({"attraction": 0.5}, {}),
+        ({"attraction": 0.5}, {"k": 2, "normalize": True, "self_loops": True}),
     ],
 )
 def test_every_option_changes_the_value(option, on):
@@ -285,7 +300,11 @@ def test_free_points_separate_except_on_a_circle(dimensions, separates):
     ("option", "message"),
     [
         ({"similarity": "euclidean"}, "similarity must be one of cosine, rbf, rbf_squared, not 'euclidean'"),
-        ({"reduction": "none"}, "reduction must be one of mean, sum, not 'none'"),
+        ({"reduction": "none"}, "reduction must be one of mean, log_mean, sum, not 'none'"),
+        ({"normalize_embeddings": "unit"}, "normalize_embeddings must be True, False or 'batch', not 'unit'"),
+        ({"attraction": -0.5}, "attraction must not be negative"),
+        ({"attraction": 0.5, "reduction": "log_mean"}, 'needs reduction="mean" and power=1'),
+        ({"attraction": 0.5, "power": 2}, 'needs reduction="mean" and power=1'),
         ({"k": 0}, "k must be at least 1, not 0"),
         ({"power": 0}, "power must be at least 1, not 0"),
         ({"rbf_scale": 0.0}, "must be positive, not 0.0"),

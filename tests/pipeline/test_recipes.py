@@ -103,7 +103,7 @@ def corruption_recipes_of(configuration, paper):
         },
         "assemble_table2": recipes.assemble_table2(embedding, corruptions, paper),
         "draw_figure_a1": recipes.draw_figure_a1(embedding),
-        "draw_embedding_training": recipes.draw_training_curves(embeddings),
+        "draw_embedding_training": recipes.draw_embedding_training(embedding),
         "draw_embedding_corruptions": recipes.draw_corruption_errors(embeddings),
         **{f"train_robust_network {name}": recipes.train_robust_network(robustness, name) for name in defences},
         "evaluate_robustness": recipes.evaluate_robustness(robustness),
@@ -150,7 +150,7 @@ def test_recipes_are_the_same_in_another_process():
 def test_the_order_of_keys_does_not_matter():
     # except for the order of rows
     reported = {name for name in recipes_of(configured()) if name.startswith(("assemble_table", "draw_"))}
-    reported -= {"draw_figure1", "draw_figure2", "draw_graph_depths", "draw_figure_a1", "draw_corruptions"}
+    reported -= {"draw_figure1", "draw_figure2", "draw_graph_depths", "draw_corruptions"}
     reported -= {"assemble_table_a1"}  # its rows are a list
     assert changed(recipes_of(configured()), recipes_of(load(backwards(read())))) == reported
 
@@ -284,7 +284,7 @@ TIMED_SETTINGS = {
     "embedding: {methods: {label_variation: {label: LV}}}": TABLE_A1,
     "embedding: {baseline: triplet}": MEASURED | TABLE_A1,
     "embedding: {methods: {label_variation: {rbf_scale: 1}}}": MEASURED,
-    "embedding: {methods: {label_variation: {normalize_embeddings: false}}}": MEASURED,
+    "embedding: {methods: {label_variation: {normalize_embeddings: batch}}}": MEASURED,
     "embedding: {dimensions: 16}": MEASURED,
     "embedding: {training: {optimizer: {momentum: 0.5}}}": MEASURED,
     "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}": TABLE_A1,
@@ -386,22 +386,30 @@ SETTING_CHANGES = [
     ),
     (
         "embedding: {methods: {label_variation: {label: LV}}}",
-        {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training", "draw_figure_a1"},
+        {"assemble_table2", "draw_embedding_corruptions", "draw_embedding_training"},
     ),
+    ("embedding: {figure: {methods: {label_variation: {label: LV}}}}", {"draw_figure_a1"}),
     ("embedding: {baseline: triplet}", {"assemble_table2"}),
     (
         "embedding: {methods: {triplet: {classifier: svm}}}",
         {"assemble_table2", "draw_embedding_corruptions"},
     ),
     ("embedding: {methods: {triplet: {margin: soft}}}", {"train_embedding triplet"}),
-    ("embedding: {methods: {label_variation: {weight: 2}}}", LABEL_VARIATION),
-    ("embedding: {methods: {label_variation: {rbf_scale: 1}}}", LABEL_VARIATION),
+    ("embedding: {methods: {label_variation: {weight: 2}}}", {"train_embedding label_variation"}),
+    # the reference levels depend on the loss, but not on its weight
     (
-        "embedding: {methods: {label_variation: {normalize_embeddings: false}}}",
-        {*LABEL_VARIATION, "evaluate_embedding label_variation", "draw_figure_a1"},
+        "embedding: {methods: {label_variation: {rbf_scale: 1}}}",
+        {"train_embedding label_variation", "draw_embedding_training"},
+    ),
+    (
+        "embedding: {methods: {label_variation: {normalize_embeddings: batch}}}",
+        {"train_embedding label_variation", "evaluate_embedding label_variation", "draw_embedding_training"},
     ),
     # cross-entropy has one logit per class, and the plane has two dimensions
-    ("embedding: {dimensions: 16}", EMBEDDED - {"train_embedding cross_entropy"}),
+    (
+        "embedding: {dimensions: 16}",
+        {*EMBEDDED, "draw_embedding_training"} - {"train_embedding cross_entropy"},
+    ),
     ("embedding: {training: {optimizer: {momentum: 0.5}}}", {*EMBEDDED, *PLANES}),
     ("embedding: {training: {label_smoothing: 0.1}}", {*EMBEDDED, *PLANES}),
     (
@@ -411,7 +419,22 @@ SETTING_CHANGES = [
     ("embedding: {architecture: {base_width: 4}}", {*EMBEDDED, *PLANES, "assemble_table2"}),
     ("embedding: {figure: {epochs: [0]}}", {*PLANES, "draw_figure_a1"}),
     ("embedding: {figure: {seed: 1}}", PLANES),
-    ("embedding: {figure: {methods: [cross_entropy, label_variation]}}", {"draw_figure_a1"}),
+    (
+        "embedding: {figure: {schedule: [{epochs: 9, learning_rate: 0.1}]}}",
+        {*PLANES, "draw_figure_a1"},
+    ),
+    (
+        "embedding: {figure: {methods: {label_variation: {rbf_scale: 1}}}}",
+        {"train_plane_embedding label_variation"},
+    ),
+    (
+        "embedding: {figure: {methods: {label_variation: {normalize_embeddings: true}}}}",
+        {"train_plane_embedding label_variation", "draw_figure_a1"},
+    ),
+    (
+        "embedding: {figure: {methods: {plane_of_triplets: {label: T, loss: triplet}}}}",
+        {"draw_figure_a1", "train_plane_embedding plane_of_triplets"},
+    ),
     (
         "embedding: {methods: {new: {label: New, loss: label_variation, k: 5}}}",
         {"train_embedding new", "evaluate_embedding new", "assemble_table2", *EMBEDDING_FIGURES},
@@ -497,7 +520,6 @@ NO_RECIPE = (
     "corruptions.keep",
     "corruptions.path",  # of the archive, where that is the source
     *(f"{section}.seeds" for section in ("distillation", "embedding", "robustness")),
-    "embedding.figure.methods",
     "embedding.figure.epochs",  # with its last one twice, which draws the same
     "timing.methods",
     "geometry.fine_tune",  # decides whether a network is trained or loaded
@@ -505,6 +527,8 @@ NO_RECIPE = (
 )
 #: of rows that were trained elsewhere alone
 NO_RECIPE_OF_TRAINED_ROWS = re.compile(r"(distillation|robustness)\.methods\.\w+\.architecture")
+#: of rows of Figure A1, whose error is that of nearest neighbours
+NO_RECIPE_OF_PLANES = re.compile(r"embedding\.figure\.methods\.\w+\.classifier")
 TIMES = {"measure_times", "assemble_table_a1"}
 #: the stages that a section's settings can concern; those of a method concern its own networks and what shows several
 CONCERNED = {
@@ -581,7 +605,7 @@ def test_every_setting_changes_the_recipe_of_a_stage_that_it_can_concern_and_of_
         found = changed(committed, recipes_of(with_another(configured(), path)))
     except (KeyError, ValueError, AttributeError, TypeError, ConfigError):
         return  # a recipe reads it, and cannot be made with this value
-    if name.startswith(NO_RECIPE) or NO_RECIPE_OF_TRAINED_ROWS.fullmatch(name):
+    if name.startswith(NO_RECIPE) or NO_RECIPE_OF_TRAINED_ROWS.fullmatch(name) or NO_RECIPE_OF_PLANES.fullmatch(name):
         assert found == set()
     else:
         assert found, "a new key? List it in the recipes of the stages that depend on it, or here as one of none"
@@ -624,12 +648,13 @@ def test_an_embedding_s_recipe_holds_the_options_of_its_loss():
         "power": 1,
         "normalize_embeddings": True,
         "reduction": "mean",
+        "attraction": 0.0,
     }
     assert "weight" not in settings["train_embedding cross_entropy"]
     for method in EMBEDDINGS:
         judged = settings[f"evaluate_embedding {method}"]
         assert judged["own_classifier"] == (method == "cross_entropy")
-        assert judged["unit_length"] == (method != "cross_entropy")
+        assert judged["normalize_embeddings"] == (method != "cross_entropy")
 
 
 def test_figure_a1_draws_in_the_plane():
@@ -710,7 +735,7 @@ def type_of(stage):
         "train_teacher": "train_network",
         "train_student": "train_network",
         "train_reference_network": "train_network",
-        **dict.fromkeys(TRAINING_FIGURES, "draw_training_curves"),
+        **dict.fromkeys(TRAINING_FIGURES - {"draw_embedding_training"}, "draw_training_curves"),
         **{f"draw_{section}_corruptions": "draw_corruption_errors" for section in ("embedding", "robustness")},
     }.get(stage, stage.partition(" ")[0])
     return getattr(recipe_types, "".join(map(str.capitalize, name.split("_"))))
@@ -818,7 +843,7 @@ def committed():
 EVERY = set(recipes_of(configured()))
 TABLES = {name for name in EVERY if name.startswith("assemble_")}
 FIGURES = {name for name in EVERY if name.startswith("draw_")}
-WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1"}
+WITHOUT_IMAGES = FIGURES - {"draw_corruptions", "draw_figure1", "draw_figure_a1", "draw_embedding_training"}
 CONFIG_FILES = [
     f"config.{path.stem}" for path in (syntax.ROOT / "pipeline/config").glob("*.py") if path.stem != "__init__"
 ]
@@ -833,13 +858,26 @@ MODULE_CHANGES = [
     ("lgg.losses.hinton", {"distill_student hinton"}),
     ("lgg.losses.relational", {"distill_student rkd_d"}),
     ("lgg.losses.graph_distillation", {"distill_student gkd", "distill_student gkd_inter"}),
-    ("lgg.losses._options", {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION, *REGULARIZED}),
+    (
+        "lgg.losses._options",
+        {
+            *("distill_student gkd", "distill_student gkd_inter"),
+            *LABEL_VARIATION,
+            *("train_embedding triplet", "draw_embedding_training"),
+            *REGULARIZED,
+        },
+    ),
     ("lgg.losses._pairs", DISTILLED - {"distill_student hinton"}),
     (
         "lgg.losses._signs",
-        {"distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION, *REGULARIZED},
+        {
+            *("distill_student gkd", "distill_student gkd_inter"),
+            *LABEL_VARIATION,
+            "draw_embedding_training",
+            *REGULARIZED,
+        },
     ),
-    ("lgg.losses.label_variation", LABEL_VARIATION),
+    ("lgg.losses.label_variation", {*LABEL_VARIATION, "draw_embedding_training"}),
     ("lgg.losses.triplet", {"train_embedding triplet"}),
     ("lgg.losses.regularizer", REGULARIZED),
     ("lgg.losses.parseval", PARSEVAL),
@@ -847,14 +885,14 @@ MODULE_CHANGES = [
     ("lgg.defences.regularizer", REGULARIZED),
     ("lgg.defences.parseval", PARSEVAL),
     ("lgg.defences.adversarial", ATTACKED),
-    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *REGULARIZED, *PARSEVAL}),
+    ("lgg.losses", {*DISTILLED, *EMBEDDED, *PLANES, *REGULARIZED, *PARSEVAL, "draw_embedding_training"}),
     (
         "lgg.graph",
         {
             *DISTILLED,
             "evaluate_geometry",
             *LABEL_VARIATION,
-            "train_embedding triplet",
+            *("train_embedding triplet", "draw_embedding_training"),
             *DEFENDED,
             "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
             *JUDGED,
@@ -867,7 +905,7 @@ MODULE_CHANGES = [
             *DISTILLED,
             "evaluate_geometry",
             *LABEL_VARIATION,
-            "train_embedding triplet",
+            *("train_embedding triplet", "draw_embedding_training"),
             *DEFENDED,
             "train_plane_embedding cross_entropy",  # embeddings can be scaled to length one
             *JUDGED,
@@ -898,14 +936,15 @@ MODULE_CHANGES = [
     ("lgg.training.step", TRAININGS),
     ("lgg.training.objectives", TRAININGS),
     ("lgg.training.schedule", TRAININGS),
-    ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry"}),
+    ("lgg.evaluation.accuracy", EVALUATIONS - {"evaluate_geometry", *JUDGED}),
     ("lgg.evaluation.batching", {*EVALUATIONS, *PLANES} - {"evaluate_geometry"}),
     ("lgg.evaluation.geometry", {"evaluate_geometry", *DEFENDED}),
     ("lgg.evaluation.embeddings", {*JUDGED, *PLANES}),
     ("lgg.evaluation.pgd", {"evaluate_robustness"}),
     ("lgg.evaluation.robustness", {"evaluate_robustness"}),
     ("lgg.evaluation.corruptions", CORRUPTED),
-    ("lgg.evaluation.embedding_errors", JUDGED),
+    ("lgg.evaluation.classifiers", {*JUDGED, "draw_figure_a1"}),
+    ("lgg.evaluation.reference_levels", {"draw_embedding_training"}),
     ("lgg.evaluation.robustness_tests", {"evaluate_robustness"}),
     ("lgg.reporting.corruption_error", {"assemble_table2", *TABLES3}),
     ("lgg.reporting.corruption_measures", {"assemble_table2", *TABLES3}),
@@ -971,7 +1010,7 @@ MODULE_CHANGES = [
         "lgg.evaluation",
         {
             *(EVALUATIONS | PLANES | DEFENDED),
-            *("draw_corruptions", "draw_figure1"),
+            *("draw_corruptions", "draw_figure1", "draw_figure_a1", "draw_embedding_training"),
         },
     ),
     ("lgg.evaluation.size", {"draw_figure1", "evaluate_network"}),
@@ -983,7 +1022,7 @@ MODULE_CHANGES = [
     ("lgg.reporting.training_figures", {*TRAINING_FIGURES, "draw_layer_variation"}),
     ("lgg.reporting.distillation_figure", {"assemble_table1"}),
     ("lgg.reporting.depth_figures", {"draw_graph_depths"}),
-    ("lgg.pipeline.stages.draw_training_curves", TRAINING_FIGURES),
+    ("lgg.pipeline.stages.draw_training_curves", TRAINING_FIGURES - {"draw_embedding_training"}),
     ("lgg.pipeline.stages.draw_corruption_errors", {"draw_embedding_corruptions", "draw_robustness_corruptions"}),
     ("lgg.pipeline.stages.evaluate_embedding", JUDGED),
     ("lgg.pipeline.stages.evaluate_robustness", {"evaluate_robustness"}),
@@ -994,6 +1033,7 @@ MODULE_CHANGES = [
                 "assemble_table1",
                 "assemble_table2",
                 "draw_corruptions",
+                "draw_embedding_training",
                 "draw_figure1",
                 "draw_figure2",
                 "draw_figure_a1",
@@ -1062,11 +1102,12 @@ DEFINITION_CHANGES = [
     ("lgg.graph.total_variation", set()),
     (
         "lgg.graph.label_variations",
-        {"evaluate_geometry", *LABEL_VARIATION, *DEFENDED, *TABLES3, *MEASURED},
+        {"evaluate_geometry", *LABEL_VARIATION, "draw_embedding_training", *DEFENDED, *TABLES3, *MEASURED},
     ),
     (
         "lgg.graph.nearest_neighbours",
         {"evaluate_geometry", "distill_student gkd", "distill_student gkd_inter", *LABEL_VARIATION}
+        | {"draw_embedding_training"}
         | DEFENDED  # the label variation that all of them write down is that of a graph
         | TABLES3  # which make the regularizer for its sentence
         | MEASURED,

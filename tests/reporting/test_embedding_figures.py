@@ -111,10 +111,10 @@ def test_few_points_of_many_are_the_same_in_every_panel(random):
     assert (np.abs(counts - 20) < 4 * np.sqrt(200 * 0.1 * 0.9)).all()
 
 
-def test_label_variation_is_below_each_panel(rows, labels):
-    values = {name: {0: 12345.6, 5: 0.5, 20: 0.01234} for name in rows}
-    figure = draw_embeddings(rows, labels, ["cat", "dog", "ship"], label_variation=values)
-    expected = ["label variation 12,346", "label variation 0.5", "label variation 0.0123"]
+def test_the_error_is_below_each_panel(rows, labels):
+    values = {name: {0: 90.04, 5: 50.0, 20: 7.25} for name in rows}
+    figure = draw_embeddings(rows, labels, ["cat", "dog", "ship"], errors=values)
+    expected = ["10-NN error 90.0 %", "10-NN error 50.0 %", "10-NN error 7.2 %"]
     assert [axis.get_xlabel() for axis in figure.axes] == expected * 2
 
 

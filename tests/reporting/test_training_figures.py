@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lgg.evaluation.reference_levels import Levels
 from lgg.reporting.figures import look_of, plt
 from lgg.reporting.training_figures import draw_layer_variation, draw_training_curves
 
@@ -148,3 +149,27 @@ def test_twenty_methods_look_different():
     methods = [str(number) for number in range(20)]
     looks = {(str(look["color"]), look["marker"]) for look in (look_of(methods, method) for method in methods)}
     assert len(looks) == 20
+
+
+def test_a_loss_with_reference_levels_has_a_panel_of_its_own():
+    histories = pd.concat(
+        [
+            history("Baseline", 0, train_error=[50, 40], task=[2.0, 1.0]),
+            history("GKD", 0, embedding=[-1.1, -1.4]),
+            history("RKD-D", 0, embedding=[0.3, 0.2]),
+        ]
+    )
+    levels = {"GKD": Levels(even=-1.0, apart=-2.0)}
+    figure = draw_training_curves(histories, METHODS, levels=levels)
+    panels = {axis.get_title(): axis for axis in figure.axes}
+    assert list(panels) == ["error on training images (%)", "cross-entropy", "loss of embeddings", "loss of GKD"]
+    own = panels["loss of GKD"]
+    assert [line.get_label() for line in panels["loss of embeddings"].lines if line.get_label()[0] != "_"] == ["RKD-D"]
+    # the curve and the two levels, all inside the axis
+    drawn = [list(line.get_ydata()) for line in own.lines]
+    assert [-1.1, -1.4] in drawn
+    assert [-1.0, -1.0] in drawn
+    assert [-2.0, -2.0] in drawn
+    assert {text.get_text() for text in own.texts} == {"spread evenly", "classes apart"}
+    low, high = own.get_ylim()
+    assert low < -2.0 < -1.0 < high

@@ -49,15 +49,15 @@ def retrained_geometry() -> dict[str, int]:
 
 
 def embedding_trainings(config: Config, *methods: str) -> dict[str, int]:
-    """Return the jobs that train embeddings by `methods`: one for each seed, and one in the plane for Figure A1; drawn."""
+    """Return the jobs that train embeddings by `methods`, one for each seed, and draw how."""
+    return {f"train_embedding {name}": len(config.seeds_of("embedding")) for name in methods} | EMBEDDINGS_TRAINING
+
+
+def planes(config: Config) -> dict[str, int]:
+    """Return the jobs that train the embeddings of Figure A1 and draw it."""
     figure = config.embedding.figure
-    drawn = set(figure.methods) & set(config.embedding.active_methods) if figure else set()
-    planes = {f"train_plane_embedding {name}": 1 for name in methods if name in drawn}
-    return (
-        {f"train_embedding {name}": len(config.seeds_of("embedding")) for name in methods}
-        | planes
-        | EMBEDDINGS_TRAINING
-    )
+    rows = [name for name, method in figure.methods.items() if method] if figure else []
+    return {f"train_plane_embedding {name}": 1 for name in rows} | (FIGURE_A1 if rows else {})
 
 
 def embedding_evaluations(config: Config, *methods: str) -> dict[str, int]:
@@ -67,8 +67,7 @@ def embedding_evaluations(config: Config, *methods: str) -> dict[str, int]:
 
 
 def retrained_embeddings(config: Config, *methods: str) -> dict[str, int]:
-    jobs = embedding_trainings(config, *methods) | embedding_evaluations(config, *methods)
-    return jobs | (FIGURE_A1 if any(job.startswith("train_plane_embedding") for job in jobs) else {})
+    return embedding_trainings(config, *methods) | embedding_evaluations(config, *methods)
 
 
 # --- Section 4.3 --------------------------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ def every_job(config: Config) -> dict[str, int]:
         jobs |= retrained(config, *config.distillation.active_methods)
         jobs |= TEACHER if config.distillation.teacher else {}
     if config.embedding:
-        jobs |= retrained_embeddings(config, *config.embedding.active_methods)
+        jobs |= retrained_embeddings(config, *config.embedding.active_methods) | planes(config)
     if config.robustness:
         jobs |= retrained_defences(config, *config.robustness.active_methods)
     jobs |= TIMES if config.timed_methods else {}

@@ -28,6 +28,7 @@ from expected_jobs import (
     embedding_evaluations,
     evaluations,
     every_job,
+    planes,
     retrained,
     retrained_defences,
     retrained_embeddings,
@@ -50,9 +51,9 @@ GEOMETRY = retrained_geometry()
 EVALUATIONS = {"evaluate_teacher": 1} | evaluations(SETTINGS, *METHODS) | TABLE1
 EMBEDDINGS = tuple(SETTINGS.embedding.active_methods)
 DEFENCES = tuple(SETTINGS.robustness.active_methods)
-EMBEDDED = retrained_embeddings(SETTINGS, *EMBEDDINGS)
 DEFENDED = retrained_defences(SETTINGS, *DEFENCES)
-PLANES = {f"train_plane_embedding {name}": 1 for name in SETTINGS.embedding.figure.methods} | FIGURE_A1
+PLANES = planes(SETTINGS)
+EMBEDDED = retrained_embeddings(SETTINGS, *EMBEDDINGS) | PLANES
 JUDGED = embedding_evaluations(SETTINGS, *EMBEDDINGS)
 ATTACKED = robustness_evaluations(SETTINGS, *DEFENCES)
 CORRUPTED = JUDGED | corruption_evaluations(SETTINGS, *DEFENCES) | EXAMPLES
@@ -128,15 +129,7 @@ CONFIGURATION_CHANGES = {
     # rows
     "{distillation: {methods: {gkd: {label: Ours}}}, embedding: {methods: {label_variation: {label: Ours}}}, "
     "robustness: {methods: {both: {label: Ours}}}}": (
-        TABLE1
-        | TABLE2
-        | EMBEDDING_ERRORS
-        | FIGURE_A1
-        | TABLES3
-        | SNR_CURVES
-        | ROBUSTNESS_ERRORS
-        | TABLE_A1
-        | TRAINING_FIGURES
+        TABLE1 | TABLE2 | EMBEDDING_ERRORS | TABLES3 | SNR_CURVES | ROBUSTNESS_ERRORS | TABLE_A1 | TRAINING_FIGURES
     ),
     "{distillation: {methods: {gkd_inter: null}}, embedding: {methods: {label_variation: null}, figure: null}, "
     "robustness: {methods: {both: null}}}": (
@@ -272,7 +265,9 @@ CODE_CHANGES = {
     "losses/graph_distillation.py": GKD | TIMES,
     "losses/hinton.py": HINTON,
     "losses/_pairs.py": RKD_D | GKD | TIMES,
-    "losses/label_variation.py": retrained_embeddings(SETTINGS, "label_variation") | TIMES,
+    "losses/label_variation.py": retrained_embeddings(SETTINGS, "label_variation")
+    | {"train_plane_embedding label_variation": 1, "draw_figureA1": 1}
+    | TIMES,
     "models/preact_resnet.py": FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "models/wide_resnet.py": DISTILLATION | TIMES,
     "models/base.py": DISTILLATION | FIGURE1 | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
@@ -283,7 +278,7 @@ CODE_CHANGES = {
     "training/fit.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "training/objectives.py": DISTILLATION | GEOMETRY | EMBEDDED | DEFENDED | TIMES,
     "training/timing.py": TIMES,
-    "evaluation/accuracy.py": EVALUATIONS | JUDGED | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES),
+    "evaluation/accuracy.py": EVALUATIONS | ATTACKED | corruption_evaluations(SETTINGS, *DEFENCES),
     "evaluation/size.py": EVALUATIONS | FIGURE1,
     "evaluation/geometry.py": FIGURE2 | DEFENDED | TIMES,
     "reporting/tables.py": TABLE1 | TABLE2 | TABLES3 | TABLE_A1,

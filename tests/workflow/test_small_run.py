@@ -33,8 +33,8 @@ from lgg.data.corruption_archive import CorruptionArchive
 from lgg.data.draws import draw_evenly
 from lgg.data.storage import read_header, read_images
 from lgg.evaluation.accuracy import error_percent, predict
+from lgg.evaluation.classifiers import CLASSIFIERS
 from lgg.evaluation.corruptions import choose_images, corrupted_images
-from lgg.evaluation.embeddings import CLASSIFIERS
 from lgg.training.checkpoint import load_model
 
 pytestmark = pytest.mark.pipeline
@@ -528,8 +528,10 @@ def test_the_graphs_behind_figure2_are_kept(results):
 def test_the_positions_behind_figure_a1_are_kept(results):
     for name in PLANES:
         positions = load_file(results / "embedding" / "figureA1" / name / "positions.safetensors")
-        assert positions.keys() == {f"epoch{epoch}" for epoch in SETTINGS.embedding.figure_epochs}
-        assert all(value.shape == (SETTINGS.data.train_images, 2) for value in positions.values())
+        images = {"": SETTINGS.data.train_images, "test_": SETTINGS.data.test_images}
+        epochs = SETTINGS.embedding.figure_epochs
+        shapes = {f"{split}epoch{epoch}": (count, 2) for split, count in images.items() for epoch in epochs}
+        assert {name: tuple(value.shape) for name, value in positions.items()} == shapes
         assert all(torch.isfinite(value).all() for value in positions.values())
         first, *_, last = (positions[f"epoch{epoch}"] for epoch in SETTINGS.embedding.figure_epochs)
         assert not torch.equal(first, last)

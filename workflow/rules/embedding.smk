@@ -1,6 +1,7 @@
 # Section 4.2, Table 2 and Figure A1. Reads data/; writes to embedding/ a network for each method and seed with its history and
-# metrics, the errors of classifiers on its embeddings, and the embeddings of Figure A1. Also writes tables/table2 and
-# table2_supplement, and figures/figureA1, embedding_corruptions, embedding_severity and embedding_training.
+# metrics, the errors of classifiers on its embeddings, and the embeddings of Figure A1 with the errors of neighbours in the
+# plane. Also writes tables/table2 and table2_supplement, and figures/figureA1, embedding_corruptions, embedding_severity and
+# embedding_training.
 
 if settings.embedding:
     EMBEDDING_SEEDS = settings.seeds_of("embedding")
@@ -88,6 +89,7 @@ if settings.embedding:
 
     use rule light as draw_embedding_training with:
         input:
+            train=TRAIN_IMAGES,
             histories=expand(f"{EMBEDDING}/history.csv", method=EMBEDDINGS, seed=EMBEDDING_SEEDS),
         output:
             **figure("embedding_training", "supplements", "Table 2, training: losses and errors by epoch"),
@@ -95,7 +97,7 @@ if settings.embedding:
             job="draw_embedding_training",
         localrule: True
         params:
-            **stage(recipes.draw_training_curves(EMBEDDINGS)),
+            **stage(recipes.draw_embedding_training(settings.embedding)),
 
     if FIGURE_A1:
 
@@ -103,6 +105,7 @@ if settings.embedding:
             input:
                 **awaited("embedding.figure.{method}", settings.embedding.network, FIGURE_A1),
                 train=TRAIN_IMAGES,
+                test=TEST_IMAGES,
             output:
                 **network(PLANE),
                 positions=f"{PLANE}/positions.safetensors",
@@ -117,9 +120,11 @@ if settings.embedding:
         use rule light as draw_figureA1 with:
             input:
                 train=TRAIN_IMAGES,
+                test=TEST_IMAGES,
                 positions=expand(f"{PLANE}/positions.safetensors", method=FIGURE_A1),
             output:
                 **figure("figureA1", "embedding", "Figure A1: embeddings in the plane while networks learn"),
+                errors=f"{RESULTS}/embedding/figureA1/errors.csv",
             pathvars:
                 job="draw_figureA1",
             localrule: True

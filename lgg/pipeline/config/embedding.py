@@ -6,10 +6,21 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from lgg.pipeline import registry
-from lgg.pipeline.config.messages import nearest
 from lgg.pipeline.config.methods import Comparison, LossMethod, OtherLoss, neighbour_problems
 from lgg.pipeline.config.networks import Network, Weighted
-from lgg.pipeline.config.types import Count, CountOrZero, Positive, Problem, Section, Seed
+from lgg.pipeline.config.training import Schedule, Training
+from lgg.pipeline.config.types import (
+    Count,
+    CountOrZero,
+    Name,
+    NonNegative,
+    Positive,
+    Problem,
+    Section,
+    Seed,
+    repeated_words,
+    shown_alike,
+)
 
 Classifier = Literal["nearest_neighbours", "svm", "logistic_regression", "nearest_centroid"]
 
@@ -33,8 +44,10 @@ class _MetricEmbedding(LossMethod):
 
 
 class _NormalizableEmbedding(_MetricEmbedding):
-    normalize_embeddings: bool = Field(
-        default=False, description="scale embeddings to unit length, in the loss and for classifiers"
+    normalize_embeddings: bool | Literal["batch"] = Field(
+        default=False,
+        description="true: scale embeddings to unit length, in the loss and for classifiers; batch: give each dimension mean 0 "
+        "and variance 1, in the loss over the batch and for classifiers over the training images",
     )
 
 
@@ -63,10 +76,23 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
         default=False, description="with normalize: count each vertex's similarity with itself in its degree"
     )
     power: Count = Field(default=1, description="p of tr(VᵀLᵖV)")
-    reduction: Literal["mean", "sum"] = Field(
+    reduction: Literal["mean", "log_mean", "sum"] = Field(
         default="mean",
-        description="sum: tr(VᵀLᵖV); mean: divided by the number of edges between classes, each counted in both directions",
+        description="sum: tr(VᵀLᵖV); mean: divided by the number of edges between classes, each counted in both directions; "
+        "log_mean: the logarithm of the mean",
     )
+    attraction: NonNegative = Field(
+        default=0.0,
+        description="not in the paper: this share of the mean weight of all edges is taken off the mean between classes, so "
+        "that classes attract their own; 0 is the paper's objective",
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        if self.self_loops and not self.normalize:
+            yield "self_loops", "it only changes the degrees, which are used only if `normalize` is true"
+        if self.attraction and (self.reduction, self.power) != ("mean", 1):
+            yield "attraction", "it is taken off the mean weight of edges: it needs `reduction: mean` and `power: 1`"
 
 
 class TripletEmbedding(_NormalizableEmbedding):
@@ -96,17 +122,41 @@ EmbeddingMethod = Annotated[
 ]
 
 
+def _rows(value: Any) -> Any:
+    if isinstance(value, list):
+        raise ValueError("rows are now methods by name, with their settings, as in `embedding.methods`")
+    return value
+
+
 class EmbeddingFigure(Section):
     """Figure A1: two-dimensional embeddings of the training images during training."""
 
-    methods: Annotated[list[str], Field(min_length=1)] = Field(
-        description="rows of the figure, from the top; cross-entropy gets a layer of 2 units before its classifier, "
-        "other methods 2 outputs. Methods that an overlay removes are skipped"
+    methods: Annotated[dict[Name, EmbeddingMethod | None], BeforeValidator(_rows)] = Field(
+        description="rows of the figure by name, from the top, with settings of their own: two dimensions need others than the "
+        "table's. Cross-entropy gets a layer of 2 units before its classifier, other methods 2 outputs; `classifier` has no "
+        "effect here; null removes a row"
     )
     epochs: Annotated[list[CountOrZero], Field(min_length=1)] = Field(
         description="epochs after which a panel is drawn, in addition to the initialisation and the end"
     )
+    schedule: Schedule | None = Field(
+        default=None, description="phases of the learning rate, as in `training`; null: those of the table's networks"
+    )
     seed: Seed = Field(default=0, description="seed of weights and batches")
+
+    @property
+    def active_methods(self) -> dict[str, EmbeddingMethod]:
+        """The rows without those that an overlay removed."""
+        return {name: method for name, method in self.methods.items() if method is not None}
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        labels = [method.label for method in self.active_methods.values()]
+        if not labels:
+            yield "methods", "it is empty; set the whole `figure` to null for no Figure A1"
+        for name, method in self.active_methods.items():
+            if shown_alike(method.label) in repeated_words(labels):
+                yield f"methods.{name}.label", f"two rows are labelled {method.label!r}"
 
 
 class Embedding(Comparison[EmbeddingMethod], Weighted):
@@ -127,34 +177,33 @@ class Embedding(Comparison[EmbeddingMethod], Weighted):
         return Network(self.architecture, self.weights)
 
     @property
-    def figure_methods(self) -> list[str]:
-        """Rows of Figure A1, without methods that an overlay removed; empty if there is no figure."""
-        return [name for name in (self.figure.methods if self.figure else []) if name in self.active_methods]
+    def figure_methods(self) -> dict[str, EmbeddingMethod]:
+        """Rows of Figure A1; none if there is no figure."""
+        return self.figure.active_methods if self.figure else {}
+
+    @property
+    def figure_training(self) -> Training:
+        """Training of the networks of Figure A1."""
+        own = self.figure.schedule if self.figure else None
+        return self.training.model_copy(update={"schedule": own}) if own else self.training
 
     @property
     def figure_epochs(self) -> list[int]:
         """Epochs after which Figure A1 has a panel, 0 and the last included."""
-        return sorted({0, *(self.figure.epochs if self.figure else []), self.training.epochs})
+        return sorted({0, *(self.figure.epochs if self.figure else []), self.figure_training.epochs})
 
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
-        for name, method in self.active_methods.items():
-            if isinstance(method, LabelVariationEmbedding):
-                yield from neighbour_problems(f"methods.{name}.k", method.k, self.training)
-                if method.self_loops and not method.normalize:
-                    yield (
-                        f"methods.{name}.self_loops",
-                        "it only changes the degrees, which are used only if `normalize` is true",
-                    )
+        for key, methods in (("methods", self.active_methods), ("figure.methods", self.figure_methods)):
+            for name, method in methods.items():
+                if isinstance(method, LabelVariationEmbedding):
+                    yield from neighbour_problems(f"{key}.{name}.k", method.k, self.training)
         if self.figure:
             yield from self._figure_problems(self.figure)
 
     def _figure_problems(self, figure: EmbeddingFigure) -> Iterator[Problem]:
-        for name in dict.fromkeys(figure.methods):
-            if name not in self.methods:
-                yield "figure.methods", f"{name!r} is not in `methods`{nearest(name, self.active_methods)}"
-        if len(set(figure.methods)) != len(figure.methods):
-            yield "figure.methods", "a method is listed twice"
-        trained = not any(key == "schedule" for key, _ in self.training.problems())
-        if trained and max(figure.epochs) > self.training.epochs:
-            yield "figure.epochs", f"{max(figure.epochs)} is after the last epoch, {self.training.epochs}"
+        wrong = [text for key, text in self.figure_training.problems() if key == "schedule"]
+        if figure.schedule:
+            yield from (("figure.schedule", text) for text in wrong)
+        if not wrong and max(figure.epochs) > self.figure_training.epochs:
+            yield "figure.epochs", f"{max(figure.epochs)} is after the last epoch, {self.figure_training.epochs}"

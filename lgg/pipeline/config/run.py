@@ -98,6 +98,10 @@ class Config(Section):
             if (section := getattr(self, name)) is not None and images is not None:
                 for key, text in section.training.count_problems(images):
                     yield f"{name}.training.{key}", text
+        if self.embedding and self.embedding.figure and self.embedding.figure.schedule and images is not None:
+            for key, text in self.embedding.figure_training.count_problems(images):
+                if key == "schedule":
+                    yield "embedding.figure.schedule", text
 
     def _test_problems(self) -> Iterator[Problem]:
         """Yield keys that need more test images than there are, and settings that do not fit the archive."""

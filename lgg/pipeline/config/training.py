@@ -72,6 +72,9 @@ Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
 _IN_OPTIMIZER = "this is now a key of `optimizer`: `optimizer: {{name: sgd, {key}: …}}`"
 
 
+Schedule = Annotated[list[Phase], Field(min_length=1)]
+
+
 class Training(Section):
     """How networks are trained."""
 
@@ -81,7 +84,7 @@ class Training(Section):
         "replays training steps as CUDA graphs",
     }
 
-    schedule: Annotated[list[Phase], Field(min_length=1)] = Field(
+    schedule: Schedule = Field(
         description="list of phases: constant phases form a multi-step schedule, [0, peak] then [peak, 0] a one-cycle "
         "schedule; with `shape: cosine` in the second, a cosine with warm-up"
     )

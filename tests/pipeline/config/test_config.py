@@ -316,8 +316,38 @@ MISTAKES = [
         "embedding: {methods: {cross_entropy: null, label_variation: null, triplet: null}}",
         "embedding.methods: it is empty",
     ),
-    ("embedding: {figure: {methods: [triplets]}}", "embedding.figure.methods:", "did you mean 'triplet'"),
-    ("embedding: {figure: {methods: [triplet, triplet]}}", "embedding.figure.methods:", "twice"),
+    ("embedding: {figure: {methods: [triplet]}}", "embedding.figure.methods:", "methods by name, with their settings"),
+    (
+        "embedding: {figure: {methods: {cross_entropy: null, label_variation: null}}}",
+        "embedding.figure.methods: it is empty",
+        "`figure` to null",
+    ),
+    (
+        "embedding: {figure: {methods: {label_variation: {label: Cross-entropy}}}}",
+        "embedding.figure.methods.cross_entropy.label:",
+        "'Cross-entropy'",
+    ),
+    ("embedding: {figure: {methods: {label_variation: {k: 33}}}}", "embedding.figure.methods.label_variation.k:", "32"),
+    (
+        "embedding: {figure: {schedule: [{epochs: 1.5, learning_rate: 0.1}]}}",
+        "embedding.figure.schedule:",
+        "whole",
+    ),
+    (
+        "embedding: {figure: {schedule: [{epochs: 1, learning_rate: 0.1}]}}",
+        "embedding.figure.epochs:",
+        "2 is after the last epoch, 1",
+    ),
+    (
+        "embedding: {methods: {label_variation: {attraction: 0.5, reduction: log_mean}}}",
+        "embedding.methods.label_variation.attraction:",
+        "`reduction: mean`",
+    ),
+    (
+        "embedding: {methods: {label_variation: {normalize_embeddings: unit}}}",
+        "embedding.methods.label_variation.normalize_embeddings",
+        "'batch'",
+    ),
     ("embedding: {figure: {epochs: [1, 400]}}", "embedding.figure.epochs:", "400", "the last epoch"),
     ("embedding: {figure: {epochs: [-1]}}", "embedding.figure.epochs[0]:", "found -1"),
     ("embedding: {figure: {epochs: 2}}", "embedding.figure.epochs:", "list"),
@@ -593,12 +623,25 @@ def test_rows_of_table_a1_go_with_their_methods_and_bring_their_baselines():
     assert configured("timing: null").timed_methods == []
 
 
-def test_rows_of_figure_a1_go_with_their_methods():
-    gone = dict.fromkeys(["label_variation"])
-    assert configured({"embedding": {"methods": gone}}).embedding.figure_methods == ["cross_entropy"]
-    overlay = {"baseline": "triplet", "methods": {**gone, "cross_entropy": None}}
-    assert configured({"embedding": overlay}, {"timing": None}).embedding.figure_methods == []
-    assert configured("embedding: {figure: null}").embedding.figure_methods == []
+def test_rows_of_figure_a1_have_settings_of_their_own():
+    embedding = configured("embedding: {methods: {label_variation: {rbf_scale: 3}}}").embedding
+    assert embedding.active_methods["label_variation"].rbf_scale == 3
+    assert embedding.figure_methods == configured().embedding.figure_methods
+    circle = (
+        "embedding: {figure: {methods: {label_variation: {normalize_embeddings: true, reduction: mean, rbf_scale: 2}}}}"
+    )
+    assert configured(circle).embedding.figure_methods["label_variation"].normalize_embeddings is True
+    without = configured("embedding: {figure: {methods: {cross_entropy: null}}}").embedding
+    assert list(without.figure_methods) == ["label_variation"]
+    assert configured("embedding: {figure: null}").embedding.figure_methods == {}
+
+
+def test_figure_a1_can_be_trained_for_longer_than_the_table():
+    embedding = configured("embedding: {figure: {schedule: [{epochs: 9, learning_rate: 0.1}], epochs: [5]}}").embedding
+    assert embedding.figure_epochs == [0, 5, 9]
+    assert embedding.training.epochs == configured().embedding.training.epochs
+    without_schedule = embedding.training.model_dump(exclude={"schedule"})
+    assert embedding.figure_training.model_dump(exclude={"schedule"}) == without_schedule
 
 
 @pytest.mark.parametrize(("epochs", "drawn"), [([1, 2], [0, 1, 2, 3]), ([3, 0, 0], [0, 3]), ([2], [0, 2, 3])])
@@ -737,7 +780,6 @@ def test_a_mistake_is_named_with_its_key_and_what_would_be_right(overlay, fragme
         ("distillation: {methods: {gkd: {layers: []}}}", "distillation.methods.gkd.layers"),
         ("corruptions: {names: []}", "corruptions.names"),
         ("corruptions: {severities: []}", "corruptions.severities"),
-        ("embedding: {figure: {methods: []}}", "embedding.figure.methods"),
         ("embedding: {figure: {epochs: []}}", "embedding.figure.epochs"),
         ("robustness: {tests: {curve_snrs: []}}", "robustness.tests.curve_snrs"),
     ],
@@ -1310,8 +1352,7 @@ def test_attack_losses_match_those_of_lgg_attacks():
 
 
 def test_classifiers_are_those_of_the_evaluation():
-    from lgg.evaluation.embedding_errors import OWN
-    from lgg.evaluation.embeddings import CLASSIFIERS
+    from lgg.evaluation.classifiers import CLASSIFIERS, OWN
 
     assert get_args(declared.Classifier) == CLASSIFIERS
     assert get_args(declared.CrossEntropyEmbedding.model_fields["classifier"].annotation) == (OWN, *CLASSIFIERS)

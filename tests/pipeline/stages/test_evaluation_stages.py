@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,11 +40,17 @@ def networks(tmp_path_factory):
     return [stored(folder / f"{seed}.safetensors", seed) for seed in range(4)]
 
 
-def stored(path, seed, **options):
+def stored(path, seed, factor=1.0, **options):
+    """Save a network drawn by `seed`, the last of whose outputs is multiplied by `factor`."""
     usual = {} if "name" in options else {"name": "preact_resnet18", "base_width": 1}
     architecture = {"num_classes": 2, **usual, **options}
     torch.manual_seed(seed)
-    save_model(path, models.build(**architecture), architecture, {})
+    model = models.build(**architecture)
+    *_, output = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    with torch.no_grad():
+        output.weight[-1] *= factor
+        output.bias[-1] *= factor
+    save_model(path, model, architecture, {})
     return path
 
 
@@ -227,13 +235,29 @@ def test_embeddings_that_are_scaled_to_length_one_are_so_for_classifiers_too(set
     assert by_name[1].min() < 50
 
 
+def test_embeddings_that_are_standardised_are_so_for_classifiers_too(settings, call, images, tmp_path):
+    """A network whose second output is scaled by a thousand, which then decides alone who is whose neighbour, or not."""
+    recipe = json.loads(recipes.evaluate_embedding(settings.embedding, None, "label_variation", 0).settings)
+    errors = {}
+    for factor in (1.0, 1000.0):
+        network = stored(tmp_path / f"{factor}.safetensors", 0, num_classes=2, factor=factor)
+        for normalization in ("batch", False):
+            files = {"out_evaluation": tmp_path / "evaluation.csv", "out_corruptions": None}
+            changed = recipe | {"normalize_embeddings": normalization}
+            call(evaluate_embedding, changed, model=network, corruptions=None, **files)
+            errors[normalization, factor] = pd.read_csv(tmp_path / "evaluation.csv")["error"].tolist()
+    assert errors["batch", 1.0] == errors["batch", 1000.0]
+    assert errors[False, 1.0] != errors[False, 1000.0]
+
+
 @pytest.mark.parametrize(("recipe", "outputs"), [({}, 4), ({"dimensions": 2}, 2)])
 def test_positions_in_the_plane_are_outputs_unless_they_are_logits(images, tmp_path, recipe, outputs):
     """Also of networks that have a bottleneck of their own."""
     torch.manual_seed(0)
     model = models.build("wide_resnet", num_classes=outputs, depth=10, width=0.25, bottleneck=2)
     data = read_images(images / "train.safetensors")
-    recorder = record_positions({"epochs": [0], **recipe}, tmp_path / "positions", data, torch.device("cpu"))
+    given = images / "test.safetensors", tmp_path / "positions", data, torch.device("cpu")
+    recorder = record_positions({"epochs": [0], **recipe}, *given)
     recorder.record(model, 0)
     recorder.write()
     logits, representations = model.eval()(to_model_input(torch.from_numpy(data.images)), return_representations=True)

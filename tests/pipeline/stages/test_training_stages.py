@@ -92,21 +92,25 @@ def test_an_embedding_s_loss_is_that_of_its_recipe(settings, call, images, tmp_p
 
 
 @pytest.mark.parametrize("method", ["label_variation", "cross_entropy"])
-def test_positions_of_figure_a1_are_the_training_images_at_its_epochs(settings, call, images, tmp_path, method):
+def test_positions_of_figure_a1_are_the_images_at_its_epochs_as_the_loss_sees_them(
+    settings, call, images, tmp_path, method
+):
     recipe = recipes.train_plane_embedding(settings.embedding, method).settings
     call(train_plane_embedding, recipe, **outputs(tmp_path, positions="safetensors"))
     positions = load_file(tmp_path / "positions.safetensors")
-    assert positions.keys() == {"epoch0", "epoch1", "epoch2"}
-    pixels = torch.from_numpy(read_images(images / "train.safetensors").images)
+    assert positions.keys() == {f"{split}epoch{epoch}" for split in ("", "test_") for epoch in range(3)}
+    train, test = (torch.from_numpy(read_images(images / f"{split}.safetensors").images) for split in ("train", "test"))
     layer, options = ("bottleneck", {"bottleneck": 2}) if method == "cross_entropy" else (None, {})
     seed = settings.embedding.figure.seed
     before = untrained(images, seed, 2, **options)
     after = load_model(tmp_path / "model.safetensors")
     for epoch, network in ((0, before), (2, after)):
-        assert positions[f"epoch{epoch}"].shape == (24, 2)
-        np.testing.assert_allclose(
-            positions[f"epoch{epoch}"].numpy(), features(network, pixels, layer=layer), rtol=1e-4, atol=1e-5
-        )
+        shown = [torch.from_numpy(features(network, pixels, layer=layer)) for pixels in (train, test)]
+        if method == "label_variation":  # by the means and variances of the training images
+            statistics = shown[0].mean(dim=0), shown[0].var(dim=0, correction=0)
+            shown = [torch.nn.functional.batch_norm(rows, *statistics) for rows in shown]
+        for name, expected in zip(("epoch", "test_epoch"), shown, strict=True):
+            torch.testing.assert_close(positions[f"{name}{epoch}"], expected, rtol=1e-3, atol=1e-4)
     assert not torch.equal(positions["epoch0"], positions["epoch1"])
 
 
