@@ -130,8 +130,7 @@ def length(published: Published) -> str:
 def _embeddings(run: PublishedRun, title: str) -> tuple[str, ...]:
     table = run.table("table2")
     ours, theirs = (table[method] for method in ("label_variation", "cross_entropy"))
-    epochs = sum(phase["epochs"] for phase in run.settings["embedding"]["training"]["schedule"])
     errors = mean_of(theirs, CLEAN_ERROR), mean_of(ours, CLEAN_ERROR)
     difference = signed(ours[f"{CLEAN_ERROR.name}_difference_mean"])
     relative = f"{mean_of(ours, RELATIVE_MCE)} ({ours[IMAGES]:,} images)"
-    return f"{title}, {epochs:g} epochs", *errors, difference, relative, f"{ours['seeds']:g}"
+    return f"{title}, {run.epochs('embedding'):g} epochs", *errors, difference, relative, f"{ours['seeds']:g}"

@@ -71,6 +71,10 @@ class PublishedRun:
                 entry = json.loads(line)
                 yield section, Network(entry["method"], entry["seed"]), entry["metrics"]
 
+    def epochs(self, section: str) -> float:
+        """Return for how many epochs the networks of a section were trained."""
+        return float(sum(phase["epochs"] for phase in self.settings[section]["training"]["schedule"]))
+
     # --- values by seed
 
     def student(self, method: str, measure: str) -> dict[int, float]:
