@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from publishing.text import NOT_YET, number
 from publishing.write import publish
 from scipy import special
 
+from lgg.files import write_json, write_text
 from lgg.pipeline.config import load
 from lgg.reporting.statistics import Summary, paired_difference, summarize
 from lgg.training.checkpoint import load_model
@@ -237,9 +239,30 @@ def test_the_mean_over_corruptions_is_that_of_the_supplement():
     assert sum(errors) / 15 == pytest.approx(rows["regularizer"] - rows["baseline"], abs=0.0051)
 
 
-def test_outputs_spread_evenly_over_a_circle_have_the_loss_of_its_integral():
-    # (2/π) ∫ exp(−2α sin u) du from 0 to π/2
-    assert f"have {special.iv(0, 4) - special.modstruve(0, 4):.3f}." in details.plane(PUBLICATION)
+def test_figure_a1_is_reported_with_its_reference_levels_and_errors(run, published):
+    write_text(
+        run / "embedding/figureA1/errors.csv",
+        "classifier,method,label,epoch,images,error\n"
+        "nearest_neighbours,label_variation,Label variation,0,10,90.0\n"
+        "nearest_neighbours,label_variation,Label variation,4,10,33.25\n"
+        "nearest_neighbours,cross_entropy,Cross-entropy,0,10,91.0\n"
+        "nearest_neighbours,cross_entropy,Cross-entropy,4,10,30.5\n",
+    )
+    recipe = {"options": {"normalize_embeddings": True}, "dimensions": 2, "training": {"batch_size": 256}}
+    write_json(run / "embedding/figureA1/label_variation/metrics.json", {"recipe": recipe})
+    provenance = json.loads((run / "provenance.json").read_text("utf-8"))
+    write_json(run / "provenance.json", provenance | {"data": {"train": {"classes": ["a", "b"]}}})
+    publish(run, published.folder)
+    text = details.plane(replace(published, main_name=run.name))
+    sentence, table = text.split("\n\n")
+    # on a circle (2/π) ∫ exp(−2α sin u) du from 0 to π/2, and exp(−2α) at its two ends
+    even, apart = map(float, re.findall(r"have ([.\d]+), .* apart (0[.]\d+)", sentence)[0])
+    assert even == pytest.approx(special.iv(0, 4) - special.modstruve(0, 4), abs=0.002)
+    assert apart == pytest.approx(math.exp(-4), abs=0.001)
+    assert [line.strip("| ").split(" | ") for line in table.splitlines()[2:]] == [
+        ["Label variation", "90.00", "33.25"],
+        ["Cross-entropy", "91.00", "30.50"],
+    ]
 
 
 # --- sentences of the page, each by the files that it is about ------------------------------------------------------------

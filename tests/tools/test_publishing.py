@@ -103,7 +103,8 @@ def test_metrics_are_restored_with_the_same_text(metrics):
 
 COPIES = {
     "tables/table1.csv", "tables/table1.md", "tables/job_times.csv", "figures/table1.png", "figures/figureA1.png",
-    "figures/figureA1.pdf", "distillation/teacher/predictions.safetensors", "geometry/geometry.json", "timing/times.csv",
+    "figures/figureA1.pdf", "distillation/teacher/predictions.safetensors", "embedding/figureA1/errors.csv",
+    "geometry/geometry.json", "timing/times.csv",
 }  # fmt: skip
 # the teacher's, the first seed's students, attacks' source, and one that nothing has evaluated
 MODELS = {
@@ -198,7 +199,7 @@ def test_models_that_are_too_large_are_refused(run, published, monkeypatch):
 
 #: what of a run is read again after restoring
 READ = ("history.csv", "metrics.json", "evaluation.csv", "predictions.safetensors", "provenance.json", "geometry.json",
-        "timing/times.csv", "figureA1.png", "figureA1.pdf")  # fmt: skip
+        "timing/times.csv", "figureA1.png", "figureA1.pdf", "figureA1/errors.csv")  # fmt: skip
 
 
 def test_a_restored_run_has_the_published_files_again(run, published):

@@ -1,15 +1,19 @@
 """What the page reports of single experiments: graphs, students, corruptions, attacks, embeddings in the plane."""
 
-import math
 from typing import Any
 
 import pandas as pd
 
+from lgg.evaluation.reference_levels import reference_levels
+from lgg.losses import LabelVariation
 from lgg.reporting.measures import AGREEMENT, ERROR, FGSM_PIXELS, PGD, TRANSFER_FGSM, TRANSFER_PGD
 from lgg.reporting.statistics import paired_difference
 from publishing.claims import less
+from publishing.places import PLANE_ERRORS
 from publishing.published_run import Published, PublishedRun
 from publishing.text import NOT_YET, markdown, number, with_interval
+
+PLANE = "figureA1/label_variation"  # the network of Figure A1's upper row
 
 
 def depth(published: Published) -> str:
@@ -102,22 +106,41 @@ def masking(published: Published) -> str:
 
 
 def plane(published: Published) -> str:
-    """Return the first and last loss of the embeddings in the plane, and that of outputs without a class."""
-    if published.main.settings["embedding"] is None:
+    """Return the loss of Figure A1's upper row, its reference levels, and the errors in the plane, of both rows."""
+    run = published.main
+    recipes = [about["recipe"] for _, network, about in run.metrics() if network.method == PLANE]
+    if run.settings["embedding"] is None or not recipes:
         return NOT_YET
-    history = published.main.rows("embedding", "history")
-    loss = history.loc[history["method"] == "figureA1/label_variation", "embedding"]
-    if loss.empty:
-        return NOT_YET
-    even = loss_on_a_circle(published.main.settings["embedding"]["methods"]["label_variation"]["rbf_scale"])
-    return (
-        f"Loss in the plane: {number(loss.iloc[0], 3)} in the first epoch, {number(loss.iloc[-1], 3)} in the last; outputs "
-        f"spread evenly over the circle, whatever their class, have {number(even, 3)}.\n"
+    history = run.rows("embedding", "history")
+    loss = history.loc[history["method"] == PLANE, "embedding"]
+    text = f"Loss of label variation in the plane: {number(loss.iloc[0], 3)} in the first epoch"
+    text += f", {number(loss.iloc[-1], 3)} in the last"
+    criterion = LabelVariation(**recipes[0]["options"])
+    if criterion.normalize_embeddings:
+        levels = reference_levels(
+            criterion,
+            classes=len(run.provenance["data"]["train"]["classes"]),
+            dimensions=recipes[0]["dimensions"],
+            batch_size=recipes[0]["training"]["batch_size"],
+        )
+        text += f"; outputs spread evenly, whatever their class, have {number(levels.even, 3)}"
+        text += f", classes that are perfectly apart {number(levels.apart, 3)}"
+    return f"{text}.\n" + _plane_errors(run)
+
+
+def _plane_errors(run: PublishedRun) -> str:
+    """Return the table of errors of 10 nearest neighbours in the plane, one row per row of the figure, if it is published."""
+    path = run.folder / PLANE_ERRORS
+    if not path.is_file():
+        return ""
+    errors = pd.read_csv(path)
+    epochs = sorted(errors["epoch"].unique())
+    rows = [
+        (label, *(number(float(own.loc[own["epoch"] == epoch, "error"].iloc[0])) for epoch in epochs))
+        for label, own in errors.groupby("label", sort=False)
+    ]
+    header = (
+        "error of 10 nearest neighbours in the plane (%)",
+        *("before training" if epoch == 0 else f"epoch {epoch}" for epoch in epochs),
     )
-
-
-def loss_on_a_circle(scale: float) -> float:
-    """Return the mean of exp(−scale · distance) over pairs of points spread evenly over the unit circle."""
-    # points at an angle t are 2 sin(t/2) apart
-    angles = [math.pi * (step + 0.5) / 10_000 for step in range(10_000)]
-    return sum(math.exp(-2 * scale * math.sin(angle / 2)) for angle in angles) / len(angles)
+    return f"\n{markdown(header, rows)}"

@@ -13,3 +13,4 @@ TRAINED_IN_SECTIONS = ("distillation", "embedding", "robustness")  # those with 
 
 CONFIGURATION, PROVENANCE = "configuration.yaml", "provenance.json"
 JOB_TIMES = "tables/job_times.csv"
+PLANE_ERRORS = "embedding/figureA1/errors.csv"

@@ -12,12 +12,13 @@ from lgg.errors import ConfigError
 from lgg.files import read_json
 from lgg.pipeline.config import Config, load
 from publishing.long_files import LONG, join, json_text, small_files
-from publishing.places import CONFIGURATION, PROVENANCE, SECTIONS
+from publishing.places import CONFIGURATION, PLANE_ERRORS, PROVENANCE, SECTIONS
 
 #: what is copied as it is: one form of each table and figure next to its numbers
 COPIED = ("tables/*.csv", "tables/*.md", "figures/*.png", "geometry/*.json", "timing/*")
-#: what further seeds need and cannot make again: the teacher's answers, and Figure A1, whose 50,000 positions are not published
-NEEDED = ("distillation/teacher/predictions.safetensors", "figures/figureA1.pdf")
+#: what further seeds need and cannot make again: the teacher's answers, and Figure A1 and its errors, whose positions of all
+#: images are not published
+NEEDED = ("distillation/teacher/predictions.safetensors", "figures/figureA1.pdf", PLANE_ERRORS)
 #: what is made of tables/job_times.csv alone
 DERIVED = ("tables/job_times.md", "figures/job_times.png")
 MOST_MODELS = 10_000_000  # bytes

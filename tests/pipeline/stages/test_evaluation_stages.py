@@ -40,16 +40,16 @@ def networks(tmp_path_factory):
     return [stored(folder / f"{seed}.safetensors", seed) for seed in range(4)]
 
 
-def stored(path, seed, factor=1.0, **options):
-    """Save a network drawn by `seed`, the last of whose outputs is multiplied by `factor`."""
+def stored(path, seed, factors=1.0, **options):
+    """Save a network drawn by `seed`, whose outputs are multiplied by `factors`."""
     usual = {} if "name" in options else {"name": "preact_resnet18", "base_width": 1}
     architecture = {"num_classes": 2, **usual, **options}
     torch.manual_seed(seed)
     model = models.build(**architecture)
     *_, output = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
     with torch.no_grad():
-        output.weight[-1] *= factor
-        output.bias[-1] *= factor
+        output.weight *= torch.tensor(factors)[..., None]
+        output.bias *= torch.tensor(factors)
     save_model(path, model, architecture, {})
     return path
 
@@ -240,7 +240,8 @@ def test_embeddings_that_are_standardised_are_so_for_classifiers_too(settings, c
     recipe = json.loads(recipes.evaluate_embedding(settings.embedding, None, "label_variation", 0).settings)
     errors = {}
     for factor in (1.0, 1000.0):
-        network = stored(tmp_path / f"{factor}.safetensors", 0, num_classes=2, factor=factor)
+        # of a network of one channel they vary little
+        network = stored(tmp_path / f"{factor}.safetensors", 0, num_classes=2, factors=[1e3, 1e3 * factor])
         for normalization in ("batch", False):
             files = {"out_evaluation": tmp_path / "evaluation.csv", "out_corruptions": None}
             changed = recipe | {"normalize_embeddings": normalization}
