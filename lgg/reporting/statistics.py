@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,23 @@ def summarize(values: Iterable[float]) -> Summary:
     spread = std > 1e-9 * float(np.abs(array).max())
     p_value = 2.0 * float(stdtr(n - 1, -abs(mean) / error)) if spread else math.nan
     return Summary(n, mean, std, mean - margin, mean + margin, p_value)
+
+
+def seeds_to_decide(mean: float, std: float, power: float = 0.8, most: int = 1000) -> int | None:
+    """Return how many values make a two-sided t-test of mean zero at 5 % significant with probability `power`.
+
+    The values are normal with this mean and standard deviation. None if it would take more than `most`, or if either is not
+    finite. From a few values both are estimates, and so is this.
+    """
+    if not (math.isfinite(mean) and math.isfinite(std)):
+        return None
+    for n in range(2, most + 1):
+        critical = float(stdtrit(n - 1, 0.975))
+        shift = abs(mean) / std * math.sqrt(n) if std > 0 else math.inf
+        # beyond the critical value on the side of the mean; the other side hardly adds
+        if shift - critical > 38 or 1 - float(nctdtr(n - 1, shift, critical)) >= power:
+            return n
+    return None
 
 
 def paired_difference(first: dict[int, float], second: dict[int, float]) -> Summary:

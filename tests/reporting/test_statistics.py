@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lgg.reporting.statistics import paired_difference, summarize
+from lgg.reporting.statistics import paired_difference, seeds_to_decide, summarize
 
 SAMPLES = st.lists(st.floats(-100, 100).map(lambda value: round(value, 3)), min_size=2, max_size=12)
 
@@ -60,3 +60,25 @@ def test_differences_are_paired_by_seed():
     assert (difference.n, difference.mean) == (2, 1.5)
     with pytest.raises(ValueError, match="no seed is shared"):
         paired_difference({0: 1.0}, {1: 1.0})
+
+
+@pytest.mark.parametrize(("size", "n"), [(0.5, 34), (0.8, 15), (1.0, 10)])
+def test_seeds_to_decide_are_those_of_published_tables_of_power(size, n):
+    """Of the one-sample t-test, two-sided at 5 %, power 80 %; the effect is the mean in standard deviations."""
+    assert seeds_to_decide(3 * size, 3.0) == seeds_to_decide(-size, 1.0) == n
+
+
+def test_with_that_many_seeds_the_test_is_significant_four_times_in_five():
+    n = seeds_to_decide(1.2, 1.0)
+    draws = np.random.default_rng(0).normal(1.2, 1.0, size=(4000, n))
+    significant = np.mean([summarize(values).p_value < 0.05 for values in draws])
+    fewer = np.mean([summarize(values[:-1]).p_value < 0.05 for values in draws])
+    assert fewer < 0.82
+    assert significant > 0.78
+
+
+def test_seeds_that_would_decide_nothing():
+    assert seeds_to_decide(0.0, 1.0) is None
+    assert seeds_to_decide(0.01, 1.0) is None
+    assert seeds_to_decide(1.0, math.nan) is None
+    assert seeds_to_decide(1.0, 0.0) == 2

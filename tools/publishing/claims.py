@@ -18,9 +18,9 @@ from lgg.reporting.measures import (
     RELATIVE_MCE,
     Measure,
 )
-from lgg.reporting.statistics import Summary, paired_difference
+from lgg.reporting.statistics import Summary, paired_difference, seeds_to_decide
 from publishing.published_run import Published, PublishedRun, Row
-from publishing.text import markdown, number, with_interval
+from publishing.text import NOT_YET, markdown, number, with_interval
 
 
 class Claim(NamedTuple):
@@ -93,12 +93,32 @@ def claims(published: Published) -> str:
             number(claim.paper),
             with_interval(claim.here),
             str(claim.here.n),
-            verdict(claim.here, claim.paper),
+            verdict(claim.here, claim.paper) + deciding(claim.here),
         )
         for claim in list_claims(published.main)
     ]
     header = ("the paper's claim, and the difference in question", "paper", "here [95 % interval]", "seeds", "holds?")
     return markdown(header, rows)
+
+
+def claims_by_run(published: Published) -> str:
+    """Return our difference for each claim in every published run, with its seeds and a short verdict."""
+    found = {
+        title: {claim.text: claim for claim in list_claims(run)}
+        for title, run in published.titled.items()
+        if run.exists
+    }
+    found = {title: claims for title, claims in found.items() if claims}
+    texts = dict.fromkeys(text for claims in found.values() for text in claims)
+    rows = [(text, *(_shortly(claims.get(text)) for claims in found.values())) for text in texts]
+    return markdown(("the paper's claim, and the difference in question", *found), rows) if rows else NOT_YET
+
+
+def _shortly(claim: Claim | None) -> str:
+    if claim is None:
+        return "–"
+    short = verdict(claim.here, claim.paper).partition(",")[0].replace("one seed", "alone")
+    return f"{short} ({with_interval(claim.here)}; {claim.here.n})"
 
 
 def list_claims(run: PublishedRun) -> list[Claim]:
@@ -118,25 +138,35 @@ def verdict(found: Summary, paper: float) -> str:
     return "yes" if same else "no: the contrary"
 
 
+def deciding(found: Summary) -> str:
+    """Return how many seeds would probably decide a claim that is open, if the difference and its spread are as found."""
+    if not (found.ci95_low <= 0.0 <= found.ci95_high):
+        return ""
+    n = seeds_to_decide(found.mean, found.std)
+    return f"; {n} seeds would decide it" if n else "; a thousand seeds would not decide it"
+
+
 def _on_students(run: PublishedRun) -> Iterator[Claim]:
     if not run.has("table1"):
         return
     table = run.table("table1")
     for text, first, second, measure in STUDENTS:
+        if not {first, second} <= table.keys():
+            continue
         difference = _of_the_paper(table, first, second, measure) if measure is ERROR else math.inf
         # the paper's text gives the sign alone
         paper = -math.inf if math.isnan(difference) else difference
         yield Claim(text, paper, paired_difference(run.student(first, measure.name), run.student(second, measure.name)))
-    yield _doubling(run)
+    if {"baseline", "rkd_d", "gkd"} <= table.keys():
+        yield _doubling(run)
 
 
 def _doubling(run: PublishedRun) -> Claim:
     """Return the claim that GKD gains twice what RKD-D gains, as a difference, whose interval is that of a mean."""
     baseline = run.student("baseline", ERROR.name)
     gkd, rkd = (less(baseline, run.student(method, ERROR.name)) for method in ("gkd", "rkd_d"))
-    times = sum(gkd.values()) / sum(rkd.values())
     paper = {name: row[GAIN.paper_column] for name, row in run.table("table1").items()}
-    text = f"GKD gains twice what RKD-D gains (here {times:.2f} times): the gain less twice the other"
+    text = "GKD gains twice what RKD-D gains: the gain less twice the other"
     doubled = {seed: 2 * gain for seed, gain in rkd.items()}
     return Claim(text, paper["gkd"] - 2 * paper["rkd_d"], paired_difference(gkd, doubled))
 
@@ -146,6 +176,8 @@ def _on_baselines(run: PublishedRun) -> Iterator[Claim]:
         if not run.has(name):
             continue
         rows = run.table(name)
+        if method not in rows:
+            continue
         row = rows[method]
         mean, std, low, high = (
             row[f"{measure.name}_difference_{part}"] for part in ("mean", "std", "ci95_low", "ci95_high")
@@ -160,6 +192,8 @@ def _regularizer_against_parseval(run: PublishedRun) -> Iterator[Claim]:
     if not run.has("table3"):
         return
     table = run.table("table3")
+    if not {"regularizer", "parseval", "baseline"} <= table.keys():
+        return
     values: dict[Measure, tuple[str, Callable[[str], dict[int, float]]]] = {
         FGSM_NORMALIZED: (
             "The regularizer beats Parseval: FGSM error",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from publishing.authors import authors
 from publishing.choices import estimate, validation
-from publishing.claims import claims
+from publishing.claims import claims, claims_by_run
 from publishing.comparisons import length, summary, three, width
 from publishing.conditions import about, stages
 from publishing.details import agreement, by_corruption, depth, masking, plane
@@ -55,7 +55,7 @@ OF_NO_RUN = ("validation", "estimate")
 BLOCKS: dict[str, Callable[[Published], str]] = {
     function.__name__: function
     for function in (
-        three, summary, tables, claims, depth, figures, about, stages, width, length, validation, estimate,
+        three, summary, tables, claims, claims_by_run, depth, figures, about, stages, width, length, validation, estimate,
         agreement, by_corruption, masking, plane, authors,
     )
 }  # fmt: skip

@@ -6,6 +6,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "results/published"
 
 MAIN, WIDE, LONGER = "cifar10-cpu", "full-width", "cifar10-cpu-longer"
+MORE_SEEDS = "more-seeds"  # of the main run's Table 1
 AUTHORS = "graph-kd"  # the networks that the paper's authors published, evaluated
 
 SECTIONS = ("geometry", "distillation", "embedding", "robustness", "timing")

@@ -13,7 +13,18 @@ import yaml
 from lgg.files import read_json
 from lgg.reporting.measures import FGSM_NORMALIZED, FGSM_PIXELS, Measure
 from publishing.long_files import LONG_METRICS, Network
-from publishing.places import AUTHORS, CONFIGURATION, JOB_TIMES, LONGER, MAIN, PROVENANCE, SECTIONS, WIDE
+from publishing.places import (
+    AUTHORS,
+    CONFIGURATION,
+    JOB_TIMES,
+    LONGER,
+    MAIN,
+    MORE_SEEDS,
+    PROVENANCE,
+    SECTIONS,
+    TRAINED_IN_SECTIONS,
+    WIDE,
+)
 
 #: a row of a table: text, numbers, NaN where there is none
 Row = dict[str, Any]
@@ -75,6 +86,14 @@ class PublishedRun:
         """Return for how many epochs the networks of a section were trained."""
         return float(sum(phase["epochs"] for phase in self.settings[section]["training"]["schedule"]))
 
+    @property
+    def lengths(self) -> str:
+        """The epochs of each section that trains networks of a table, in words."""
+        epochs = {name: self.epochs(name) for name in TRAINED_IN_SECTIONS if self.settings[name]}
+        if len(set(epochs.values())) == 1:
+            return f"{next(iter(epochs.values())):g} epochs"
+        return ", ".join(f"{name} {count:g}" for name, count in epochs.items()) + " epochs"
+
     # --- values by seed
 
     def student(self, method: str, measure: str) -> dict[int, float]:
@@ -125,8 +144,24 @@ class Published:
         return self.run(LONGER)
 
     @cached_property
+    def more_seeds(self) -> PublishedRun:
+        return self.run(MORE_SEEDS)
+
+    @cached_property
     def authors(self) -> PublishedRun:
         return self.run(AUTHORS)
+
+    @property
+    def titled(self) -> dict[str, PublishedRun]:
+        """The runs that train or evaluate networks of the paper's tables, by what distinguishes them."""
+        own = {
+            "here": self.main,
+            "here, more seeds": self.more_seeds,
+            "here, longer": self.longer,
+            "here, full width": self.wide,
+        }
+        titled = {f"{title}: {run.lengths}": run for title, run in own.items() if run.exists}
+        return titled | {"the authors' networks: 200 epochs": self.authors}
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table that is of no run."""
