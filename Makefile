@@ -1,5 +1,7 @@
 # make demo    run the whole workflow on embedded images; creates results/demo/report.html
 # make resume  resume after a kill or power failure, if no other Snakemake is running here; ARGS: arguments of that run
+# make paper-length LIMIT=50m   train the paper's configuration on a GPU, the most valuable first, and stop after 50 minutes;
+#              the same command goes on from there; ARGS: --configfile with another overlay, arguments of Snakemake
 # make test    run the tests
 # make lint    run all checks to make before a commit
 # make format  format the code, and regenerate files derived from the configuration's models
@@ -10,7 +12,7 @@
 # Variables: PYTHON=python3.13, Python to use; VENV=DIR, folder of the environment, new or existing; CORES=8;
 # TORCH=cpu, PyTorch's build without CUDA (or cu128, rocm6.4, ...: a folder of https://download.pytorch.org/whl/)
 .DELETE_ON_ERROR:
-.PHONY: demo resume test test-fast lint format docs bench clean
+.PHONY: demo resume paper-length test test-fast lint format docs bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -27,6 +29,9 @@ demo: $(VENV)/pipeline
 resume: $(VENV)/pipeline
 	$(BIN)/snakemake --unlock $(ARGS)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
+
+paper-length: $(VENV)/pipeline
+	$(BIN)/python tools/paper_length.py $(LIMIT) --cores $(CORES) $(ARGS)
 
 test: $(VENV)/test
 	$(BIN)/pytest -n auto --dist loadgroup

@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 from configurations import OVERLAYS, ROOT, configured, read
 from expected_jobs import every_job
+from paper_length import steps_of
 from snakemake_runs import announced_jobs, environment, plan, planned_jobs, snakemake, write_overlay
 
 pytestmark = pytest.mark.pipeline
@@ -43,6 +44,26 @@ def test_a_section_at_null_takes_its_jobs_away(checkout, tmp_path, overlay):
 
 def test_null_on_the_command_line_is_null(checkout):
     assert plan(checkout, "--config", "geometry=null", configs=[]) == every_job(configured("geometry: null"))
+
+
+# --- the paper's length, in steps ---------------------------------------------------------------------------------
+
+PAPER_LENGTH = ("config/cifar10.yaml", "config/paper-length.yaml")
+TABLE1 = {"train_teacher": 1, "train_student_0_1_2 baseline": 1, "distill_student_0_1_2 rkd_d": 1}
+TABLE1 |= {"distill_student_0_1_2 gkd": 1}
+TABLE2 = {"train_embedding_0_1 cross_entropy": 1, "train_embedding_0_1 label_variation": 1}
+TABLE3 = {f"train_robust_network_0_1_2 {name}": 1 for name in ("baseline", "parseval", "regularizer", "both")}
+TABLE3 |= {"train_robust_network baseline": 1}  # for transferred attacks
+PGD = {"train_robust_network_0_1_2 adversarial": 1}
+
+
+@pytest.mark.parametrize(("step", "trainings"), [(1, TABLE1 | TABLE3), (3, TABLE1 | TABLE3 | TABLE2 | PGD)])
+def test_a_step_of_the_papers_length_trains_the_seeds_of_a_method_together(checkout, step, trainings):
+    settings = configured(*(read(Path(name).name) for name in PAPER_LENGTH))
+    leaving_out = steps_of(settings)[step].leaving_out
+    jobs = plan(checkout, *(["--config", *leaving_out] if leaving_out else []), configs=PAPER_LENGTH)
+    assert {job: count for job, count in jobs.items() if job.startswith(("train_", "distill_"))} == trainings
+    assert "download_corruptions" not in jobs
 
 
 # --- mistakes -----------------------------------------------------------------------------------------------------

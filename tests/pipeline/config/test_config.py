@@ -1125,7 +1125,13 @@ def test_the_stronger_attack_must_be_stronger_in_new_runs(attack, accepted, tmp_
 
 
 @pytest.mark.parametrize(
-    "overlays", [["config.yaml"], *([name] for name in OVERLAYS), ["cifar10-cpu.yaml", "full-width.yaml"]]
+    "overlays",
+    [
+        ["config.yaml"],
+        *([name] for name in OVERLAYS),
+        ["cifar10-cpu.yaml", "full-width.yaml"],
+        ["cifar10.yaml", "paper-length.yaml"],
+    ],
 )
 def test_every_committed_configuration_can_be_run(overlays, tmp_path):
     planned(tmp_path, *map(read, overlays))
@@ -1141,7 +1147,7 @@ def schema() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(content)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS])
+@pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS, "full-width.yaml", "paper-length.yaml"])
 def test_the_schema_accepts_every_committed_file(name, schema):
     schema.validate(read(name))
 
