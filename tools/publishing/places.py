@@ -7,6 +7,7 @@ PUBLISHED = ROOT / "results/published"
 
 MAIN, WIDE, LONGER = "cifar10-cpu", "full-width", "cifar10-cpu-longer"
 MORE_SEEDS = "more-seeds"  # of the main run's Table 1
+PAPER_LENGTH = "paper-length"
 AUTHORS = "graph-kd"  # the networks that the paper's authors published, evaluated
 
 SECTIONS = ("geometry", "distillation", "embedding", "robustness", "timing")

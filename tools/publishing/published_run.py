@@ -20,6 +20,7 @@ from publishing.places import (
     LONGER,
     MAIN,
     MORE_SEEDS,
+    PAPER_LENGTH,
     PROVENANCE,
     SECTIONS,
     TRAINED_IN_SECTIONS,
@@ -159,6 +160,7 @@ class Published:
             "here, more seeds": self.more_seeds,
             "here, longer": self.longer,
             "here, full width": self.wide,
+            "here, the paper's width": self.run(PAPER_LENGTH),
         }
         titled = {f"{title}: {run.lengths}": run for title, run in own.items() if run.exists}
         return titled | {"the authors' networks: 200 epochs": self.authors}
