@@ -1130,6 +1130,7 @@ def test_the_stronger_attack_must_be_stronger_in_new_runs(attack, accepted, tmp_
         ["config.yaml"],
         *([name] for name in OVERLAYS),
         ["cifar10-cpu.yaml", "full-width.yaml"],
+        ["cifar10-cpu.yaml", "more-seeds.yaml"],
         ["cifar10.yaml", "paper-length.yaml"],
     ],
 )
@@ -1147,7 +1148,7 @@ def schema() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(content)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS, "full-width.yaml", "paper-length.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS, "full-width.yaml", "more-seeds.yaml", "paper-length.yaml"])
 def test_the_schema_accepts_every_committed_file(name, schema):
     schema.validate(read(name))
 
