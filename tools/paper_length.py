@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--config is what the steps differ in: write an overlay, and give it with --configfile")
     overlays = [*(CONFIG / name for name in OVERLAYS), *given.configfile]
     try:
-        layers = [yaml.safe_load(path.read_text("utf-8")) for path in (CONFIG / "config.yaml", *overlays)]
+        layers = [yaml.safe_load(path.read_text("utf-8")) or {} for path in (CONFIG / "config.yaml", *overlays)]
         settings = plan(*layers, folder=Path.cwd())
     except (OSError, yaml.YAMLError, ConfigError) as error:
         parser.error(str(error))

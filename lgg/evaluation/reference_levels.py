@@ -30,9 +30,9 @@ class Levels:
 def reference_levels(loss: LabelVariation, *, classes: int, dimensions: int, batch_size: int) -> Levels:
     """Return the reference levels of a loss that normalises its embeddings.
 
-    A training run near `even` has learnt to spread its outputs but nothing about classes; all that it learns about them lies
-    between the two levels. `even` is a mean over random batches, `apart` the least value that minimisation finds over one
-    point for each class.
+    A training run near `even` has learnt to spread its outputs and little about classes; what it learns about them takes it
+    towards `apart`. `even` is a mean over random batches, not a bound: where α is large, outputs spread in another way can be
+    a little lower. `apart` is the least value that minimisation finds over one point for each class.
 
     Args:
         loss: with `normalize_embeddings`; without, outputs could go apart for ever and there would be no levels.
@@ -78,4 +78,4 @@ def _least(loss: LabelVariation, start: Tensor, labels: Tensor) -> float:
         found.backward()
         return found.item(), np.zeros_like(flat) if points.grad is None else points.grad.numpy().ravel()
 
-    return float(minimize(value, start.numpy().ravel(), jac=True, method="L-BFGS-B").fun)
+    return float(minimize(value, start.numpy().ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300}).fun)

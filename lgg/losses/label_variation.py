@@ -38,16 +38,16 @@ class LabelVariation(nn.Module):
         reduction: "mean" divides σ by the number of edges between different classes, each counted in both directions, so
             that the scale of the loss depends neither on the batch size nor on k. With p = 1 it is the mean weight of
             these edges. "log_mean" is the logarithm of that: the same minima, and a gradient that stays as large when all
-            weights are small. "sum" is σ itself.
+            weights are small. It needs all edges, since a graph may keep none between classes. "sum" is σ itself.
         attraction: a factor of the mean weight of all edges, within classes included, which is taken off the "mean". It is
             not in the paper. Edges within classes then lower the loss, so that a class attracts its own; the paper's
             objective, 0, only repels others.
 
-    In a batch without edges between classes, such as one of a single class, the loss and its gradient are zero. The graph
-    is computed in at least float32, even inside an autocast region.
+    In a batch without edges between classes, such as one of a single class, label variation, or its logarithm, and the
+    gradient of it are zero. The graph is computed in at least float32, even inside an autocast region.
 
-    Raises ValueError for an unknown option, a k or power below 1, an α that is not positive, or an attraction that is
-    negative or given with another reduction or power than "mean" and 1.
+    Raises ValueError for an unknown option, a k or power below 1, an α that is not positive, a k with "log_mean", or an
+    attraction that is negative or given with another reduction or power than "mean" and 1.
     """
 
     def __init__(
@@ -66,7 +66,11 @@ class LabelVariation(nn.Module):
         choices = {"similarity": (similarity, Similarity), "reduction": (reduction, Reduction)}
         check_options(choices, k=k, power=power, rbf_scale=rbf_scale)
         check_normalization(normalize_embeddings)
-        if attraction < 0:
+        if reduction == "log_mean" and k is not None:
+            raise ValueError(
+                "the logarithm needs edges between classes, of which k neighbours may leave none: use k=None"
+            )
+        if not attraction >= 0:
             raise ValueError(f"attraction must not be negative, as {attraction} is")
         if attraction and (reduction != "mean" or power != 1):
             raise ValueError('attraction is taken off the mean weight: it needs reduction="mean" and power=1')
@@ -100,18 +104,20 @@ class LabelVariation(nn.Module):
         differ = labels[:, None] != labels[None, :]
         between = (differ if edges is None else edges & differ).sum()
         # without edges between classes, rounding errors of Lᵖ would remain
-        return torch.where(between > 0, self._reduced(variation, adjacency, edges, between), 0.0)
+        loss = torch.where(between > 0, self._reduced(variation, between), 0.0)
+        return loss - self.attraction * _mean_weight(adjacency, edges) if self.attraction else loss
 
-    def _reduced(self, variation: Tensor, adjacency: Tensor, edges: Tensor | None, between: Tensor) -> Tensor:
-        """Return the loss, from the label variation and the number of edges between classes in both directions."""
+    def _reduced(self, variation: Tensor, between: Tensor) -> Tensor:
+        """Return the label variation, reduced; `between` is the number of edges between classes in both directions."""
         if self.reduction == "sum":
             return variation
         mean = variation / between.clamp_min(1)
-        if self.reduction == "log_mean":
-            # weights so small that their mean is zero have no gradient either
-            return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
-        if self.attraction:
-            size = len(adjacency)
-            pairs = max(size * (size - 1), 1) if edges is None else edges.sum().clamp_min(1)
-            mean = mean - self.attraction * (adjacency.sum() - adjacency.trace()) / pairs
-        return mean
+        # weights so small that their mean is zero have no gradient either
+        return mean.clamp_min(torch.finfo(mean.dtype).tiny).log() if self.reduction == "log_mean" else mean
+
+
+def _mean_weight(adjacency: Tensor, edges: Tensor | None) -> Tensor:
+    """Return the mean weight of all edges, which are `edges`, or all pairs if that is None; loops do not count."""
+    size = len(adjacency)
+    pairs = max(size * (size - 1), 1) if edges is None else edges.sum().clamp_min(1)
+    return (adjacency.sum() - adjacency.trace()) / pairs

@@ -148,6 +148,7 @@ class TrainEmbedding(Network, EmbeddingLoss):
 
 class TrainPlaneEmbedding(TrainEmbedding):
     epochs: list[int]
+    normalize_embeddings: Normalization
 
 
 # --- Section 4.3 --------------------------------------------------------------------------------------------------------

@@ -455,6 +455,7 @@ def train_plane_embedding(embedding: Embedding, method_name: str) -> Recipe:
         **network,
         "seed": embedding.figure.seed,
         "epochs": embedding.figure_epochs,
+        "normalize_embeddings": _normalization(embedding.figure_methods[method_name]),
     }
     return _recipe("train_plane_embedding", settings, *chosen)
 

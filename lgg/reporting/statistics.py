@@ -56,7 +56,7 @@ def seeds_to_decide(mean: float, std: float, power: float = 0.8, most: int = 100
         return None
     for n in range(2, most + 1):
         critical = float(stdtrit(n - 1, 0.975))
-        shift = abs(mean) / std * math.sqrt(n) if std > 0 else math.inf
+        shift = abs(mean) / std * math.sqrt(n) if std > 0 else math.inf if mean else 0.0
         # beyond the critical value on the side of the mean; the other side hardly adds
         if shift - critical > 38 or 1 - float(nctdtr(n - 1, shift, critical)) >= power:
             return n

@@ -52,10 +52,11 @@ def draw_training_curves(
     """
     set_style()
     histories, headings = _apart(histories, levels or {})
+    of_levels = {name: (name, False) for name in headings}
     own = {
         str(name): (str(name), True) for name in histories if name not in NOT_DRAWN
     }  # terms of your own losses and defences
-    panels = {name: look for name, look in (PANELS | own | PANELS | headings).items() if name in histories}
+    panels = {name: look for name, look in (PANELS | own | PANELS | of_levels).items() if name in histories}
     columns = [name for name in panels if histories[name].notna().any()]
     figure, axes = plt.subplots(1, len(columns), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
     for axis, name in zip(axes[0], columns, strict=True):
@@ -63,7 +64,7 @@ def draw_training_curves(
         for method, frame in by_method(histories[histories[name].notna()], methods):
             draw_line(axis, frame, "epoch", name, **look_of(methods, method))
         if name in headings:
-            _draw_levels(axis, (levels or {})[name])
+            _draw_levels(axis, headings[name])
         elif logarithmic and (histories[name].dropna() > 0).all():
             axis.set_yscale("log")
         elif (histories[name].dropna() >= 0).all():
@@ -82,14 +83,16 @@ def draw_training_curves(
     return figure
 
 
-def _apart(histories: pd.DataFrame, levels: Mapping[str, Levels]) -> tuple[pd.DataFrame, dict[str, tuple[str, bool]]]:
-    """Return histories whose losses with reference levels are columns named like the method, and the look of these panels."""
-    parts = histories.copy()
-    for method in levels:
+def _apart(histories: pd.DataFrame, levels: Mapping[str, Levels]) -> tuple[pd.DataFrame, dict[str, Levels]]:
+    """Return histories in which each loss with reference levels is a column of its own, and the levels by its name."""
+    parts, named = histories.copy(), {}
+    for method, one in levels.items():
+        name = as_text(f"loss of {method}", width=26)  # unlike the name of any other column
         own = parts["method"] == method
-        parts[method] = parts["embedding"].where(own)
+        parts[name] = parts["embedding"].where(own)
         parts.loc[own, "embedding"] = np.nan
-    return parts, {method: (as_text(f"loss of {method}", width=26), False) for method in levels}
+        named[name] = one
+    return parts, named
 
 
 def _draw_levels(axis: Axes, levels: Levels) -> None:

@@ -71,7 +71,7 @@ def loss_by_definition(
     edges = [(i, j) for i in range(size) for j in others[i] if j in nearest[i] or i in nearest[j]]
     between = sum(labels[i] != labels[j] for i, j in edges)
     if not between:
-        return 0.0
+        return -attraction * sum(a[i][j] for i, j in edges) / len(edges)
     if reduction == "sum":
         return variation
     if reduction == "log_mean":
@@ -103,6 +103,8 @@ def test_is_its_definition_for_every_choice_of_options(options, size, seed):
         options |= {"normalize_embeddings": options["normalize_embeddings"] is True}  # whose cosines can be negative
     if (options["reduction"], options["power"]) != ("mean", 1):
         options |= {"attraction": 0.0}
+    if options["reduction"] == "log_mean":
+        options |= {"k": None}
     value = LabelVariation(**options)(x, labels)
     assert value.shape == ()
     # the Laplacian of 8 vertices has entries up to 8
@@ -302,7 +304,9 @@ def test_free_points_separate_except_on_a_circle(dimensions, separates):
         ({"similarity": "euclidean"}, "similarity must be one of cosine, rbf, rbf_squared, not 'euclidean'"),
         ({"reduction": "none"}, "reduction must be one of mean, log_mean, sum, not 'none'"),
         ({"normalize_embeddings": "unit"}, "normalize_embeddings must be True, False or 'batch', not 'unit'"),
+        ({"reduction": "log_mean", "k": 5}, "use k=None"),
         ({"attraction": -0.5}, "attraction must not be negative"),
+        ({"attraction": math.nan}, "attraction must not be negative"),
         ({"attraction": 0.5, "reduction": "log_mean"}, 'needs reduction="mean" and power=1'),
         ({"attraction": 0.5, "power": 2}, 'needs reduction="mean" and power=1'),
         ({"k": 0}, "k must be at least 1, not 0"),

@@ -81,4 +81,5 @@ def test_seeds_that_would_decide_nothing():
     assert seeds_to_decide(0.0, 1.0) is None
     assert seeds_to_decide(0.01, 1.0) is None
     assert seeds_to_decide(1.0, math.nan) is None
+    assert seeds_to_decide(0.0, 0.0) is None
     assert seeds_to_decide(1.0, 0.0) == 2

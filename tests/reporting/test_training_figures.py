@@ -173,3 +173,19 @@ def test_a_loss_with_reference_levels_has_a_panel_of_its_own():
     assert {text.get_text() for text in own.texts} == {"spread evenly", "classes apart"}
     low, high = own.get_ylim()
     assert low < -2.0 < -1.0 < high
+
+
+@pytest.mark.parametrize("label", ["epoch", "embedding", "train_error", "task"])
+def test_a_method_may_be_called_like_a_column(label):
+    histories = pd.concat(
+        [
+            history("Baseline", 0, train_error=[50, 40], task=[2.0, 1.0]),
+            history(label, 0, embedding=[0.4, 0.3]),
+            history("RKD-D", 0, embedding=[0.3, 0.2]),
+        ]
+    )
+    figure = draw_training_curves(histories, ["Baseline", label, "RKD-D"], levels={label: Levels(0.5, 0.1)})
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["error on training images (%)", "cross-entropy", "loss of embeddings", f"loss of {label}"]
+    assert [0.4, 0.3] in [list(line.get_ydata()) for line in figure.axes[3].lines]
+    assert [50, 40] in [list(line.get_ydata()) for line in figure.axes[0].lines]

@@ -31,7 +31,7 @@ TABLES = {
 }
 FIGURES = {
     "figure2": "Graphs of 20 images at three depths: edges between classes become fewer",
-    "figureA1": "Embeddings in the plane while networks learn: label variation above, cross-entropy below",
+    "figureA1": "Embeddings in the plane while networks learn, in the rows of the configuration",
     "layer_variation": "Label variation of every layer while networks learn, with the regularizer and without",
     "snr_curves": "Accuracy under FGSM against the signal-to-noise ratio",
     "table1": "Error of students against their agreement with the teacher",

@@ -79,7 +79,7 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
     reduction: Literal["mean", "log_mean", "sum"] = Field(
         default="mean",
         description="sum: tr(VᵀLᵖV); mean: divided by the number of edges between classes, each counted in both directions; "
-        "log_mean: the logarithm of the mean",
+        "log_mean: the logarithm of the mean, without `k`",
     )
     attraction: NonNegative = Field(
         default=0.0,
@@ -91,6 +91,11 @@ class LabelVariationEmbedding(_NormalizableEmbedding):
         yield from super().problems()
         if self.self_loops and not self.normalize:
             yield "self_loops", "it only changes the degrees, which are used only if `normalize` is true"
+        if self.reduction == "log_mean" and self.k is not None:
+            yield (
+                "reduction",
+                "the logarithm needs edges between classes, of which `k` neighbours may leave none: set `k` to null",
+            )
         if self.attraction and (self.reduction, self.power) != ("mean", 1):
             yield "attraction", "it is taken off the mean weight of edges: it needs `reduction: mean` and `power: 1`"
 

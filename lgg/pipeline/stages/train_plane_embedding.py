@@ -35,7 +35,7 @@ def record_positions(
     layer = None if "dimensions" in recipe else "bottleneck"
     shown = [torch.from_numpy(images) for images in (data.images, read_images(test_images).images)]
 
-    normalization = recipe.get("options", {}).get("normalize_embeddings")
+    normalization = recipe["normalize_embeddings"]
 
     def observe(model: ImageClassifier) -> Tensor:
         train, test = (

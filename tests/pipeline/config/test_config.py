@@ -327,7 +327,11 @@ MISTAKES = [
         "embedding.figure.methods.cross_entropy.label:",
         "'Cross-entropy'",
     ),
-    ("embedding: {figure: {methods: {label_variation: {k: 33}}}}", "embedding.figure.methods.label_variation.k:", "32"),
+    (
+        "embedding: {figure: {methods: {label_variation: {k: 33, reduction: mean}}}}",
+        "embedding.figure.methods.label_variation.k:",
+        "32",
+    ),
     (
         "embedding: {figure: {schedule: [{epochs: 1.5, learning_rate: 0.1}]}}",
         "embedding.figure.schedule:",
@@ -342,6 +346,11 @@ MISTAKES = [
         "embedding: {methods: {label_variation: {attraction: 0.5, reduction: log_mean}}}",
         "embedding.methods.label_variation.attraction:",
         "`reduction: mean`",
+    ),
+    (
+        "embedding: {figure: {methods: {label_variation: {reduction: log_mean, k: 5}}}}",
+        "embedding.figure.methods.label_variation.reduction:",
+        "set `k` to null",
     ),
     (
         "embedding: {methods: {label_variation: {normalize_embeddings: unit}}}",

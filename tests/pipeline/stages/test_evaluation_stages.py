@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lgg import attacks, models
 from lgg.data.batches import to_model_input
@@ -21,8 +21,10 @@ from lgg.pipeline.stages import (
     assemble_table2,
     assemble_table3,
     draw_corruptions,
+    draw_embedding_training,
     draw_figure1,
     draw_figure2,
+    draw_figure_a1,
     draw_weight_sweep,
     evaluate_corruptions,
     evaluate_embedding,
@@ -258,12 +260,46 @@ def test_positions_in_the_plane_are_outputs_unless_they_are_logits(images, tmp_p
     model = models.build("wide_resnet", num_classes=outputs, depth=10, width=0.25, bottleneck=2)
     data = read_images(images / "train.safetensors")
     given = images / "test.safetensors", tmp_path / "positions", data, torch.device("cpu")
-    recorder = record_positions({"epochs": [0], **recipe}, *given)
+    recorder = record_positions({"epochs": [0], "normalize_embeddings": False, **recipe}, *given)
     recorder.record(model, 0)
     recorder.write()
     logits, representations = model.eval()(to_model_input(torch.from_numpy(data.images)), return_representations=True)
     found = load_file(tmp_path / "positions")["epoch0"]
     torch.testing.assert_close(found, logits if recipe else representations[-1])
+
+
+def test_errors_in_the_plane_are_those_of_ten_neighbours(settings, call, images, tmp_path):
+    """In one row test images lie among training images of their class, in the other among those of the other class."""
+    labels = {split: read_images(images / f"{split}.safetensors").labels for split in ("train", "test")}
+    rows, paths = recipes.draw_figure_a1(settings.embedding).settings, []
+    for name, sign in (("label_variation", 1), ("cross_entropy", -1)):
+        places = {split: torch.from_numpy(np.stack([own, own], axis=1)).float() for split, own in labels.items()}
+        at = {"epoch": places["train"], "test_epoch": places["test"] if sign > 0 else 1 - places["test"]}
+        paths.append(tmp_path / f"{name}.safetensors")
+        save_file({f"{kind}{epoch}": points.clone() for kind, points in at.items() for epoch in range(3)}, paths[-1])
+    files = {f"out_{kind}": tmp_path / f"a1.{kind}" for kind in ("errors", "pdf", "png")}
+    call(draw_figure_a1, rows, positions=paths, **files)
+    errors = pd.read_csv(files["out_errors"])
+    assert errors.groupby("method")["error"].unique().to_dict() == {"label_variation": [0.0], "cross_entropy": [100.0]}
+    assert errors["epoch"].tolist() == [0, 1, 2] * 2
+    assert set(errors["images"]) == {20}
+
+
+def test_the_curves_of_embeddings_have_the_reference_levels_of_their_loss(settings, call, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(draw_embedding_training, "draw_training_curves", lambda *_, levels: drawn.append(levels))
+    monkeypatch.setattr(draw_embedding_training, "save_figure", lambda *_: None)
+    path = tmp_path / "label_variation/seed0/history.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("epoch,embedding\n1,0.5\n", encoding="utf-8")
+    files = {f"out_{kind}": tmp_path / f"t.{kind}" for kind in ("pdf", "png")}
+    call(
+        draw_embedding_training, recipes.draw_embedding_training(settings.embedding).settings, histories=[path], **files
+    )
+    (levels,) = drawn
+    # two classes are apart at the ends of a diameter; triplets and cross-entropy have no levels
+    assert list(levels) == [settings.embedding.active_methods["label_variation"].label]
+    assert levels["Label variation"].apart == pytest.approx(np.exp(-2 * 2.0), rel=1e-3)
 
 
 def test_the_image_with_the_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
