@@ -136,7 +136,7 @@ def _plane_errors(run: PublishedRun) -> str:
     errors = pd.read_csv(path)
     epochs = sorted(errors["epoch"].unique())
     rows = [
-        (label, *(number(float(own.loc[own["epoch"] == epoch, "error"].iloc[0])) for epoch in epochs))
+        (str(label), *(number(float(own.loc[own["epoch"] == epoch, "error"].iloc[0])) for epoch in epochs))
         for label, own in errors.groupby("label", sort=False)
     ]
     header = (

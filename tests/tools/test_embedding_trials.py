@@ -1,0 +1,78 @@
+"""tools/embedding_trials.py: its settings, table and errors, with a network of one channel."""
+
+import csv
+from dataclasses import replace
+
+import embedding_trials
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from embedding_trials import SETTINGS, Setting, attempt, missing, part_of, split, write
+
+from lgg.data.storage import ImageSet
+from lgg.losses import LabelVariation
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two classes, dark and bright, that any network separates."""
+    random, labels = np.random.default_rng(0), np.arange(300) % 2
+    pixels = random.integers(40, size=(300, 32, 32, 3)) + 200 * labels[:, None, None, None]
+    return ImageSet(pixels.astype(np.uint8), labels, ("dark", "bright"), ())
+
+
+def small(setting):
+    return replace(setting, epochs=2, warm_up=1, base_width=1)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [SETTINGS[0], SETTINGS[8], Setting(3, {"normalize_embeddings": "batch", "reduction": "log_mean"}, weight=4)],
+)
+def test_a_trial_trains_on_images_that_it_is_not_judged_on(setting, data):
+    found = attempt(small(setting), data, torch.device("cpu"), held_out=100)
+    kept, held = split(data, 100)
+    assert len(held) == 100 and not set(kept) & set(held) and len(kept) + len(held) == 300
+    assert 0 <= found["error"] < 50
+    assert ("own_error" in found) == (setting.options is None)
+    if setting.options:
+        assert found["apart"] < found["even"]
+        # the loss, without its weight, is that of outputs with variance 1
+        assert found["apart"] - 0.5 < found["last_loss"] < 0
+
+
+def test_settings_are_valid_and_each_is_tried_once():
+    assert len({str(setting) for setting in SETTINGS}) == len(SETTINGS)
+    for setting in SETTINGS:
+        if setting.options:
+            LabelVariation(**setting.options)
+
+
+def test_what_the_table_has_is_not_tried_again(tmp_path):
+    table = tmp_path / "trials.csv"
+    assert list(missing(table)) == list(SETTINGS)
+    for place in (0, 5, 3):
+        write(table, SETTINGS[place].columns | {"error": 12.5, "seconds": 3})
+    assert list(missing(table)) == [one for place, one in enumerate(SETTINGS) if place not in (0, 5, 3)]
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["error"] for row in rows] == ["12.5"] * 3
+    assert rows[0]["objective"] == "cross-entropy" and rows[0]["similarity"] == ""
+    assert (rows[2]["similarity"], rows[2]["rbf_scale"], rows[2]["normalization"]) == ("rbf_squared", "0.05", "batch")
+
+
+def test_parts_share_the_settings():
+    parts = [part_of(SETTINGS, f"{place}/3") for place in (1, 2, 3)]
+    assert sorted(map(str, SETTINGS)) == sorted(str(setting) for part in parts for setting in part)
+    for wrong in ("0/2", "3/2", "2", "a/b"):
+        with pytest.raises(SystemExit, match="such as 1/2"):
+            part_of(SETTINGS, wrong)
+
+
+def test_the_published_table_has_settings_of_the_list():
+    path = embedding_trials.Path(embedding_trials.__file__).parents[1] / "results/published/embedding_trials.csv"
+    if not path.is_file():
+        pytest.skip("no trials are published")
+    tried = len(SETTINGS) - len(list(missing(path)))
+    assert tried == len(pd.read_csv(path))
