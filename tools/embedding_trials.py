@@ -3,7 +3,7 @@
     python tools/embedding_trials.py results/RUN/data/train.safetensors results/published/embedding_trials.csv
     python tools/embedding_trials.py … --part 1/2 --threads 1    every second of them, in one of two processes
 
-By its errors the settings of label variation in `config/` were chosen (docs/results.md). The images are a run's training images;
+By its errors settings of label variation in `config/` were chosen (docs/results.md). The images are a run's training images;
 5,000 of them are held out of training and judged. Trials that the table has are skipped, and a row is written after each one,
 so the command can be stopped and repeated.
 """

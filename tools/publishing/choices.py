@@ -1,7 +1,11 @@
 """What settings were chosen by, and what the paper's configuration would take."""
 
+from typing import Any
+
+import pandas as pd
+
 from publishing.published_run import Published
-from publishing.text import markdown, number
+from publishing.text import NOT_YET, markdown, number
 
 HOURS = ("hours_paper_1", "hours_paper_4", "hours_measured_1", "hours_measured_4")
 
@@ -13,6 +17,36 @@ def validation(published: Published) -> str:
         for _, row in published.table("validation").iterrows()
     ]
     return markdown(("training", "method", "learning rate or loss", "value", "what the value is"), rows)
+
+
+def trials(published: Published) -> str:
+    """Return the trials of embeddings on held-out images, lowest error first within each number of dimensions."""
+    if not published.has_table("embedding_trials"):
+        return NOT_YET
+    found = published.table("embedding_trials").sort_values(["dimensions", "error"], ascending=[False, True])
+    rows = [
+        (
+            f"{row['dimensions']}",
+            row["objective"] if pd.isna(row["normalization"]) else _objective(row),
+            f"{row['weight']:g}",
+            f"{row['peak']:g}",
+            number(row["error"]),
+            f"{number(100 * (row['even'] - row['last_loss']) / (row['even'] - row['apart']), 0)} %",
+        )
+        for _, row in found.iterrows()
+    ]
+    header = ("dimensions", "objective", "weight", "peak", "error of 10 nearest neighbours (%)", "from even to apart")
+    return markdown(header, [(*row[:-1], row[-1].replace("– %", "–")) for row in rows])
+
+
+def _objective(row: "pd.Series[Any]") -> str:
+    kernel = {"rbf": f"exp(−{row['rbf_scale']:g}·d)", "rbf_squared": f"exp(−{row['rbf_scale']:g}·d²)"}[
+        row["similarity"]
+    ]
+    reduction = {"mean": "mean", "log_mean": "log of the mean"}[row["reduction"]]
+    normalization = {"batch": "variance 1", "unit length": "unit length"}[row["normalization"]]
+    attraction = f", attraction {row['attraction']:g}" if row["attraction"] else ""
+    return f"{normalization}, {kernel}, {reduction}{attraction}"
 
 
 def estimate(published: Published) -> str:

@@ -165,6 +165,9 @@ class Published:
         titled = {f"{title}: {run.lengths}": run for title, run in own.items() if run.exists}
         return titled | {"the authors' networks: 200 epochs": self.authors}
 
+    def has_table(self, name: str) -> bool:
+        return (self.folder / f"{name}.csv").is_file()
+
     def table(self, name: str) -> pd.DataFrame:
         """Return a table that is of no run."""
         return pd.read_csv(self.folder / f"{name}.csv")
