@@ -14,6 +14,7 @@ import time
 import paper_length
 import pytest
 from configurations import ROOT, configured, content, read
+from snakemake_runs import without_ignored_signals
 
 from lgg.files import write_text
 
@@ -58,6 +59,7 @@ def start(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=without_ignored_signals,
         )
 
     return started
