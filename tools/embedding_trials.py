@@ -36,6 +36,7 @@ from lgg.training.objectives import CrossEntropy, MetricLearning
 
 HELD_OUT = 5000
 BATCH = 128
+OPTIMIZERS: dict[str, dict[str, Any]] = {"sgd": {"nesterov": False}, "adamw": {"weight_decay": 0.05}}
 MEAN, STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
 
 
@@ -54,6 +55,7 @@ class Setting:
     epochs: int = 16
     base_width: int = 8
     seed: int = 0
+    optimizer: str = "sgd"
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -82,26 +84,29 @@ def _log(scale: float, **options: Any) -> dict[str, Any]:
 UNIT = {"normalize_embeddings": True}
 SETTINGS = (
     Setting(10, None),
-    Setting(10, _batch(rbf_scale=0.25, attraction=0.5), weight=32, peak=0.1),
-    Setting(10, _log(0.25)),
-    Setting(10, _log(0.05, similarity="rbf_squared")),
-    Setting(10, _log(0.25), weight=8, peak=0.1),
     Setting(10, UNIT, peak=0.4),
-    Setting(2, _log(0.5)),
-    Setting(10, _batch(rbf_scale=0.25, attraction=0.5), weight=32, peak=0.4),
-    Setting(2, None),
-    Setting(2, _log(0.5), weight=8, peak=0.1),
+    Setting(10, _log(0.25)),
+    Setting(10, _log(0.25), peak=0.4),
+    Setting(10, _log(0.25), weight=8, peak=0.1),
+    Setting(10, _log(0.25), peak=0.003, optimizer="adamw"),
+    Setting(10, _log(0.1), weight=8, peak=0.1),
+    Setting(10, _log(0.5)),
     Setting(10, _log(0.5), weight=8, peak=0.1),
     Setting(10, _log(1.0), weight=8, peak=0.1),
-    Setting(10, _batch(rbf_scale=0.1, attraction=0.5), weight=64, peak=0.1),
-    Setting(2, _batch(rbf_scale=0.5), weight=16, peak=0.1),
+    Setting(10, _log(2.0), weight=8, peak=0.1),
+    Setting(10, _log(0.05, similarity="rbf_squared")),
+    Setting(10, _log(0.1, similarity="rbf_squared")),
     Setting(10, _batch(rbf_scale=0.5), weight=16, peak=0.1),
+    Setting(10, _batch(rbf_scale=0.25, attraction=0.5), weight=32, peak=0.1),
+    Setting(10, _batch(rbf_scale=0.25, attraction=0.5), weight=32, peak=0.4),
+    Setting(10, _batch(rbf_scale=0.1, attraction=0.5), weight=64, peak=0.1),
+    Setting(2, None),
+    Setting(2, UNIT, peak=0.4),
+    Setting(2, _log(0.5)),
+    Setting(2, _log(0.5), weight=8, peak=0.1),
     Setting(2, _log(1.0)),
     Setting(2, _log(0.25, similarity="rbf_squared")),
-    Setting(10, _log(0.1), weight=8, peak=0.1),
-    Setting(10, _log(2.0), weight=8, peak=0.1),
-    Setting(10, _log(0.1, similarity="rbf_squared")),
-    Setting(2, UNIT, peak=0.4),
+    Setting(2, _batch(rbf_scale=0.5), weight=16, peak=0.1),
 )
 
 
@@ -141,7 +146,7 @@ def attempt(setting: Setting, data: ImageSet, device: torch.device, held_out: in
             {"epochs": setting.warm_up, "learning_rate": [setting.peak / 10, setting.peak]},
             {"epochs": setting.epochs - setting.warm_up, "learning_rate": [setting.peak, 0.0]},
         ],
-        optimizer=optimizers.build(model.parameters(), name="sgd", nesterov=False),
+        optimizer=optimizers.build(model.parameters(), name=setting.optimizer, **OPTIMIZERS[setting.optimizer]),
         precision="auto",
     )
     found: dict[str, Any] = {"seconds": round(time.perf_counter() - began)}

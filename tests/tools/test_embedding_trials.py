@@ -28,7 +28,7 @@ def small(setting):
 
 @pytest.mark.parametrize(
     "setting",
-    [SETTINGS[0], SETTINGS[8], Setting(3, {"normalize_embeddings": "batch", "reduction": "log_mean"}, weight=4)],
+    [SETTINGS[0], Setting(2, None), Setting(3, {"normalize_embeddings": "batch", "reduction": "log_mean"}, weight=4)],
 )
 def test_a_trial_trains_on_images_that_it_is_not_judged_on(setting, data):
     found = attempt(small(setting), data, torch.device("cpu"), held_out=100)
@@ -52,14 +52,14 @@ def test_settings_are_valid_and_each_is_tried_once():
 def test_what_the_table_has_is_not_tried_again(tmp_path):
     table = tmp_path / "trials.csv"
     assert list(missing(table)) == list(SETTINGS)
-    for place in (0, 5, 3):
+    for place in (0, 11, 3):
         write(table, SETTINGS[place].columns | {"error": 12.5, "seconds": 3})
-    assert list(missing(table)) == [one for place, one in enumerate(SETTINGS) if place not in (0, 5, 3)]
+    assert list(missing(table)) == [one for place, one in enumerate(SETTINGS) if place not in (0, 11, 3)]
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["error"] for row in rows] == ["12.5"] * 3
     assert rows[0]["objective"] == "cross-entropy" and rows[0]["similarity"] == ""
-    assert (rows[2]["similarity"], rows[2]["rbf_scale"], rows[2]["normalization"]) == ("rbf_squared", "0.05", "batch")
+    assert (rows[1]["similarity"], rows[1]["rbf_scale"], rows[1]["normalization"]) == ("rbf_squared", "0.05", "batch")
 
 
 def test_parts_share_the_settings():

@@ -7,6 +7,7 @@ import pandas as pd
 from publishing.published_run import Published
 from publishing.text import NOT_YET, markdown, number
 
+OPTIMIZER = {"sgd": "", "adamw": ", AdamW"}
 HOURS = ("hours_paper_1", "hours_paper_4", "hours_measured_1", "hours_measured_4")
 
 
@@ -27,7 +28,7 @@ def trials(published: Published) -> str:
     rows = [
         (
             f"{row['dimensions']}",
-            row["objective"] if pd.isna(row["normalization"]) else _objective(row),
+            (row["objective"] if pd.isna(row["normalization"]) else _objective(row)) + OPTIMIZER[row["optimizer"]],
             f"{row['weight']:g}",
             f"{row['peak']:g}",
             number(row["error"]),
