@@ -510,8 +510,8 @@ def test_the_paper_s_settings_are_in_its_configuration():
     assert paper.embedding.architecture.base_width == paper.robustness.architecture.base_width == 64
     label_variation = paper.embedding.active_methods["label_variation"]
     assert isinstance(label_variation, declared.LabelVariationEmbedding)
-    # Section 4.2: rbf with α = 2, every edge; classified by the 10 nearest neighbours
-    assert (label_variation.similarity, label_variation.rbf_scale, label_variation.k) == ("rbf", 2.0, None)
+    # Section 4.2: rbf, every edge, the paper's objective without attraction; classified by the 10 nearest neighbours
+    assert (label_variation.similarity, label_variation.k, label_variation.attraction) == ("rbf", None, 0.0)
     assert label_variation.classifier == "nearest_neighbours"
     # Section 4.3: 50 epochs at 0.1 and 50 at 0.001, batches of 100, γ = 0.01² with p = 2, β = 0.01, FGSM at 33 dB
     assert [(phase.epochs, phase.learning_rate) for phase in paper.robustness.training.schedule] == [
