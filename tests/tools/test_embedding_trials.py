@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 import torch
 from embedding_trials import SETTINGS, Setting, attempt, missing, part_of, split, write
+from publishing import choices
+from publishing.published_run import Published
+from publishing.text import NOT_YET
 
 from lgg.data.storage import ImageSet
 from lgg.losses import LabelVariation
@@ -76,3 +79,29 @@ def test_the_published_table_has_settings_of_the_list():
         pytest.skip("no trials are published")
     tried = len(SETTINGS) - len(list(missing(path)))
     assert tried == len(pd.read_csv(path))
+
+
+def test_the_page_states_the_lowest_error_of_each_normalisation(tmp_path):
+    table = tmp_path / "embedding_trials.csv"
+    batch = {"normalize_embeddings": "batch"}
+    for setting, error in (
+        (Setting(10, None), 16.0),
+        (Setting(10, {"normalize_embeddings": True}), 25.0),
+        (Setting(10, batch), 22.0),
+        (Setting(10, {**batch, "similarity": "rbf_squared"}), 19.5),
+        (Setting(10, {**batch, "attraction": 0.5}, weight=8), 20.25),
+        (Setting(2, batch), 31.0),
+    ):
+        losses = {"last_loss": 0.2, "even": 0.3, "apart": 0.1} if setting.options else {}
+        write(table, setting.columns | {"error": error} | losses)
+    assert choices.normalization(Published(tmp_path)) == (
+        "In ten dimensions: label variation of outputs of unit length 25.00 %, of variance 1 19.50 %, of variance 1 with "
+        "attraction 20.25 %, cross-entropy 16.00 %. In the plane: of variance 1 31.00 %.\n"
+    )
+    rows = [line.strip("| ").split(" | ") for line in choices.trials(Published(tmp_path)).splitlines()[2:]]
+    assert [row[4] for row in rows] == ["16.00", "19.50", "20.25", "22.00", "25.00", "31.00"]
+    assert rows[1][1:4] == ["variance 1, exp(−2·d²), mean", "1", "0.2"]
+    assert [row[5] for row in rows] == ["–", *["50 %"] * 5]
+    assert (
+        choices.trials(Published(tmp_path / "none")) == choices.normalization(Published(tmp_path / "none")) == NOT_YET
+    )

@@ -40,6 +40,28 @@ def trials(published: Published) -> str:
     return markdown(header, [(*row[:-1], row[-1].replace("– %", "–")) for row in rows])
 
 
+def normalization(published: Published) -> str:
+    """Return the lowest errors of the trials by how outputs are normalised, with cross-entropy's, in a sentence."""
+    if not published.has_table("embedding_trials"):
+        return NOT_YET
+    found = published.table("embedding_trials")
+    sentences = []
+    for dimensions, place in ((10, "In ten dimensions"), (2, "In the plane")):
+        tried = found[found["dimensions"] == dimensions]
+        kinds = {
+            "label variation of outputs of unit length": tried["normalization"] == "unit length",
+            "of variance 1": (tried["normalization"] == "batch") & (tried["attraction"] == 0),
+            "of variance 1 with attraction": (tried["normalization"] == "batch") & (tried["attraction"] > 0),
+            "cross-entropy": tried["objective"] == "cross-entropy",
+        }
+        lowest = {name: tried.loc[own, "error"].min() for name, own in kinds.items() if own.any()}
+        if lowest:
+            sentences.append(
+                f"{place}: " + ", ".join(f"{name} {number(error)} %" for name, error in lowest.items()) + "."
+            )
+    return " ".join(sentences) + "\n"
+
+
 def _objective(row: "pd.Series[Any]") -> str:
     kernel = {"rbf": f"exp(−{row['rbf_scale']:g}·d)", "rbf_squared": f"exp(−{row['rbf_scale']:g}·d²)"}[
         row["similarity"]

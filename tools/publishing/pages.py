@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from publishing.authors import authors
-from publishing.choices import estimate, trials, validation
+from publishing.choices import estimate, normalization, trials, validation
 from publishing.claims import claims, claims_by_run
 from publishing.comparisons import length, summary, three, width
 from publishing.conditions import about, stages
@@ -51,12 +51,12 @@ def figures(published: Published) -> str:
     return "\n".join(f"![{title}]({LINK}/figures/{name}.png)\n" for name, title in found.items())
 
 
-OF_NO_RUN = ("validation", "trials", "estimate")
+OF_NO_RUN = ("validation", "trials", "normalization", "estimate")
 BLOCKS: dict[str, Callable[[Published], str]] = {
     function.__name__: function
     for function in (
         three, summary, tables, claims, claims_by_run, depth, figures, about, stages, width, length, validation, trials,
-        estimate, agreement, by_corruption, masking, plane, authors,
+        normalization, estimate, agreement, by_corruption, masking, plane, authors,
     )
 }  # fmt: skip
 
