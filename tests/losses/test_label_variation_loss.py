@@ -44,7 +44,12 @@ def loss_by_definition(
 ):
     rows, labels, size = x.tolist(), labels.tolist(), len(x)
     if normalize_embeddings == "batch":
-        rows = torch.nn.functional.batch_norm(x, None, None, training=True).tolist()
+        columns = []
+        for column in zip(*rows, strict=True):
+            mean = sum(column) / size
+            deviation = math.sqrt(sum((value - mean) ** 2 for value in column) / size + 1e-5)
+            columns.append([(value - mean) / deviation for value in column])
+        rows = [list(row) for row in zip(*columns, strict=True)]
     elif normalize_embeddings:
         rows = [[value / math.hypot(*row) for value in row] for row in rows]
     weights = similarities(rows, similarity, rbf_scale)
@@ -324,3 +329,15 @@ def test_unknown_options_are_refused(option, message):
 def test_labels_that_do_not_belong_to_the_batch_are_refused(shape):
     with pytest.raises(ValueError, match="one integer for each of the 4 inputs"):
         LabelVariation()(torch.rand(4, 3), torch.zeros(shape, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("options", [{}, {"reduction": "log_mean"}, {"attraction": 0.5}])
+def test_standardised_embeddings_can_be_differentiated_twice_and_batched(options):
+    loss, labels = LabelVariation(normalize_embeddings="batch", **options), labels_of(6)
+    x = embeddings(6).requires_grad_()
+    assert torch.autograd.gradcheck(lambda rows: loss(rows, labels, 3), x)
+    assert torch.autograd.gradgradcheck(lambda rows: loss(rows, labels, 3), x)
+    several = torch.stack([embeddings(6, seed) for seed in (1, 2)])
+    together = torch.func.vmap(lambda rows: loss(rows, labels, 3))(several)
+    torch.testing.assert_close(together, torch.stack([loss(rows, labels, 3) for rows in several]))
+    assert LabelVariation(normalize_embeddings="batch", **options)(embeddings(1), labels_of(1)).isfinite()
