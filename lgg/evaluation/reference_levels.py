@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lgg.graph import unit_rows
-from lgg.losses import LabelVariation
+from lgg.losses.label_variation import LabelVariation
 
 BATCHES = 100  # over which the value of evenly spread outputs is a mean
 STARTS = 3  # from which classes are put apart; the best end counts

@@ -3,9 +3,9 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from lgg import losses
 from lgg.data.storage import read_header
 from lgg.evaluation.reference_levels import reference_levels
+from lgg.losses.label_variation import LabelVariation
 from lgg.pipeline.job import run
 from lgg.reporting.figures import save_figure
 from lgg.reporting.seeds import read_seeds
@@ -21,7 +21,7 @@ def main(arguments: Namespace) -> None:
     classes = len(read_header(arguments.train)["classes"])
     levels = {
         row["label"]: reference_levels(
-            losses.LabelVariation(**row["options"]),
+            LabelVariation(**row["options"]),
             classes=classes,
             dimensions=recipe["dimensions"] or classes,
             batch_size=recipe["batch_size"],
