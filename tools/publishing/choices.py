@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from publishing.published_run import Published
-from publishing.text import NOT_YET, markdown, number
+from publishing.text import NOT_YET, markdown, number, outputs_of
 
 OPTIMIZER = {"sgd": "", "adamw": ", AdamW"}
 HOURS = ("hours_paper_1", "hours_paper_4", "hours_measured_1", "hours_measured_4")
@@ -67,9 +67,8 @@ def _objective(row: "pd.Series[Any]") -> str:
         row["similarity"]
     ]
     reduction = {"mean": "mean", "log_mean": "log of the mean"}[row["reduction"]]
-    normalization = {"batch": "variance 1", "unit length": "unit length"}[row["normalization"]]
-    attraction = f", attraction {row['attraction']:g}" if row["attraction"] else ""
-    return f"{normalization}, {kernel}, {reduction}{attraction}"
+    normalization, *attraction = outputs_of(row["normalization"], row["attraction"]).split(", ")
+    return ", ".join([normalization, kernel, reduction, *attraction])
 
 
 def estimate(published: Published) -> str:

@@ -1,15 +1,16 @@
 """Our figures next to the paper's: all tables in short, and other widths and lengths of training."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lgg.reporting.measures import CLEAN_ERROR, ERROR, FGSM_NORMALIZED, RELATIVE_MCE, Measure
 from publishing.places import SECTIONS
 from publishing.published_run import Published, PublishedRun, Row
-from publishing.text import NOT_YET, markdown, mean_of, number, signed
+from publishing.text import NOT_YET, markdown, mean_of, number, outputs_of, signed
 
 
 class Shown(NamedTuple):
-    """A measure of a table in the summary, and the methods shown."""
+    """A measure of a table in the summary, and the methods shown; all rows of the table if there are none."""
 
     table: str
     measure: Measure
@@ -20,8 +21,8 @@ class Shown(NamedTuple):
 DEFENCES = ("baseline", "parseval", "regularizer", "both")
 SUMMARY = (
     Shown("table1", ERROR, "error of the student (%)", ("baseline", "rkd_d", "gkd")),
-    Shown("table2", CLEAN_ERROR, "clean error (%)", ("cross_entropy", "label_variation")),
-    Shown("table2", RELATIVE_MCE, "relative MCE", ("cross_entropy", "label_variation")),
+    Shown("table2", CLEAN_ERROR, "clean error (%)", ()),
+    Shown("table2", RELATIVE_MCE, "relative MCE", ()),
     Shown("table3", CLEAN_ERROR, "clean error (%)", DEFENCES),
     Shown("table3", FGSM_NORMALIZED, "FGSM error at 33 dB (%)", DEFENCES),
     Shown("table3", RELATIVE_MCE, "relative MCE", DEFENCES),
@@ -55,7 +56,7 @@ def summary(published: Published) -> str:
         if not published.main.has(name):
             continue
         found = published.main.table(name)
-        for method in methods:
+        for method in methods or found:
             row = found[method]
             paper, seeds = number(row[measure.paper_column]), f"{row['seeds']:g}"
             rows.append((f"{_called(name)}: {title}", row["label"], mean_of(row, measure), paper, seeds))
@@ -112,25 +113,30 @@ def _seeds(table: dict[str, Row]) -> str:
 
 
 def length(published: Published) -> str:
-    """Return Table 2 after more epochs and with networks of the paper's width."""
+    """Return Table 2 after more epochs and with networks of the paper's width, a row per label variation of each run."""
     runs = {published.main: "¼ of the width", published.longer: "¼ of the width", published.wide: "full width"}
     if not all(run.has("table2") for run in runs):
         return NOT_YET
-    rows = [_embeddings(run, title) for run, title in runs.items()]
+    rows = [row for run, title in runs.items() for row in _embeddings(run, title)]
     paper = published.main.table("table2")
     clean = [paper[method][CLEAN_ERROR.paper_column] for method in ("cross_entropy", "label_variation")]
     relative = number(paper["label_variation"][RELATIVE_MCE.paper_column])
     cells = (*map(number, clean), signed(clean[1] - clean[0]), relative, "–")
-    header = ("networks", "cross-entropy: clean error (%)", "label variation: clean error (%)", "difference")
+    header = ("networks", "outputs", "cross-entropy: clean error (%)", "label variation: clean error (%)", "difference")
     return markdown(
-        (*header, "label variation: relative MCE", "seeds"), [*rows, ("the paper: full width, 200 epochs", *cells)]
+        (*header, "label variation: relative MCE", "seeds"), [*rows, ("the paper: full width, 200 epochs", "–", *cells)]
     )
 
 
-def _embeddings(run: PublishedRun, title: str) -> tuple[str, ...]:
-    table = run.table("table2")
-    ours, theirs = (table[method] for method in ("label_variation", "cross_entropy"))
-    errors = mean_of(theirs, CLEAN_ERROR), mean_of(ours, CLEAN_ERROR)
-    difference = signed(ours[f"{CLEAN_ERROR.name}_difference_mean"])
-    relative = f"{mean_of(ours, RELATIVE_MCE)} ({ours[IMAGES]:,} images)"
-    return f"{title}, {run.epochs('embedding'):g} epochs", *errors, difference, relative, f"{ours['seeds']:g}"
+def _embeddings(run: PublishedRun, title: str) -> Iterator[tuple[str, ...]]:
+    table, methods = run.table("table2"), run.settings["embedding"]["methods"]
+    theirs = table["cross_entropy"]
+    for name, ours in table.items():
+        if (method := methods[name])["loss"] != "label_variation":
+            continue
+        errors = mean_of(theirs, CLEAN_ERROR), mean_of(ours, CLEAN_ERROR)
+        difference = signed(ours[f"{CLEAN_ERROR.name}_difference_mean"])
+        relative = f"{mean_of(ours, RELATIVE_MCE)} ({ours[IMAGES]:,} images)"
+        outputs = outputs_of(method["normalize_embeddings"], method["attraction"])
+        cells = (outputs, *errors, difference, relative, f"{ours['seeds']:g}")
+        yield f"{title}, {run.epochs('embedding'):g} epochs", *cells

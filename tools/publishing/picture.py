@@ -22,7 +22,7 @@ from publishing.published_run import Published, PublishedRun, Row
 from publishing.text import number
 
 PICTURE = ROOT / "docs/assets/results.png"
-#: the panels; one without methods shows all rows of its table, and names in braces are constants of the tests
+#: the panels; names in braces are constants of the tests
 SHOWN = (
     Shown("table1", ERROR, "Distillation (Table 1):\nerror of the student (%)", ("baseline", "rkd_d", "gkd")),
     Shown("table2", CLEAN_ERROR, "Embeddings (Table 2):\nclean error (%)", ()),

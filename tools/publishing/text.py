@@ -32,6 +32,12 @@ def with_interval(found: Summary) -> str:
     return signed(found.mean) + interval(found)
 
 
+def outputs_of(normalization: bool | str, attraction: float) -> str:
+    """Return how the outputs of label variation are normalised, and with how much attraction, in words."""
+    normalized = {True: "unit length", "unit length": "unit length", "batch": "variance 1", False: "any length"}
+    return normalized[normalization] + (f", attraction {attraction:g}" if attraction else "")
+
+
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
