@@ -284,7 +284,7 @@ TIMED_SETTINGS = {
     "embedding: {methods: {label_variation: {label: LV}}}": TABLE_A1,
     "embedding: {baseline: triplet}": MEASURED | TABLE_A1,
     "embedding: {methods: {label_variation: {rbf_scale: 1}}}": MEASURED,
-    "embedding: {methods: {label_variation: {normalize_embeddings: batch}}}": MEASURED,
+    "embedding: {methods: {label_variation: {normalize_embeddings: true}}}": MEASURED,
     "embedding: {dimensions: 16}": MEASURED,
     "embedding: {training: {optimizer: {momentum: 0.5}}}": MEASURED,
     "embedding: {training: {schedule: [{epochs: 9, learning_rate: 0.1}]}}": TABLE_A1,
@@ -402,7 +402,7 @@ SETTING_CHANGES = [
         {"train_embedding label_variation", "draw_embedding_training"},
     ),
     (
-        "embedding: {methods: {label_variation: {normalize_embeddings: batch}}}",
+        "embedding: {methods: {label_variation: {normalize_embeddings: true}}}",
         {"train_embedding label_variation", "evaluate_embedding label_variation", "draw_embedding_training"},
     ),
     # cross-entropy has one logit per class, and the plane has two dimensions
@@ -641,20 +641,21 @@ def test_an_embedding_s_recipe_holds_the_options_of_its_loss():
     assert (one["loss"], one["weight"], one["dimensions"]) == ("label_variation", 1.0, None)
     assert one["options"] == {
         "similarity": "rbf",
-        "rbf_scale": 2.0,
+        "rbf_scale": 0.25,
         "k": None,
         "normalize": False,
         "self_loops": False,
         "power": 1,
-        "normalize_embeddings": True,
-        "reduction": "mean",
+        "normalize_embeddings": "batch",
+        "reduction": "log_mean",
         "attraction": 0.0,
     }
     assert "weight" not in settings["train_embedding cross_entropy"]
     for method in EMBEDDINGS:
         judged = settings[f"evaluate_embedding {method}"]
         assert judged["own_classifier"] == (method == "cross_entropy")
-        assert judged["normalize_embeddings"] == (method != "cross_entropy")
+        normalized = {"cross_entropy": False, "label_variation": "batch", "triplet": True}
+        assert judged["normalize_embeddings"] == normalized[method]
 
 
 def test_figure_a1_draws_in_the_plane():

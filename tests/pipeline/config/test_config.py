@@ -683,7 +683,7 @@ def test_the_archive_goes_with_cifar10_however_it_is_read(source):
         "robustness: {tests: {images: 1000, deepfool_images: 10}}",
         "robustness: {tests: {deepfool_images: 0}}",
         "robustness: {methods: {regularizer: {defences: [{name: regularizer, k: 50}]}}}",
-        "embedding: {methods: {label_variation: {k: 32, normalize: true, self_loops: true}}}",
+        "embedding: {methods: {label_variation: {reduction: mean, k: 32, normalize: true, self_loops: true}}}",
     ],
 )
 def test_bounds_are_inside(overlay):

@@ -18,7 +18,7 @@ distillation:
 embedding:
   architecture: {base_width: 1}
   training: {batch_size: 8, augmentation: none, schedule: [{epochs: 2, learning_rate: 0.05}]}
-  methods: {triplet: {normalize_embeddings: false}}
+  methods: {label_variation: {normalize_embeddings: true}, triplet: {normalize_embeddings: false}}
   figure: {epochs: [1]}
 robustness:
   architecture: {base_width: 1}

@@ -299,7 +299,7 @@ def test_the_curves_of_embeddings_have_the_reference_levels_of_their_loss(settin
     (levels,) = drawn
     # two classes are apart at the ends of a diameter; triplets and cross-entropy have no levels
     assert list(levels) == [settings.embedding.active_methods["label_variation"].label]
-    assert levels["Label variation"].apart == pytest.approx(np.exp(-2 * 2.0), rel=1e-3)
+    assert levels["Label variation"].apart == pytest.approx(-0.25 * 2.0, rel=1e-3)
 
 
 def test_the_image_with_the_most_contrast_is_shown_under_corruptions(settings, call, images, tmp_path, monkeypatch):
