@@ -179,7 +179,7 @@ CONFIGURATION_CHANGES = {
     "captured_steps: true, networks_per_job: 9}": {},
     # the same values, written differently
     "{data: {class_names: null}, distillation: {training: {optimizer: {weight_decay: 5e-4, nesterov: false}}}, "
-    "embedding: {methods: {label_variation: {rbf_scale: 2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
+    "embedding: {methods: {label_variation: {rbf_scale: 25e-2}}}, robustness: {tests: {seed: 0, noise_std: 0.1}}}": {},
     # rows of Table 1 stay in their order
     "distillation: {methods: {gkd: {weight: 25, power: 1, k: null}}}": {},
 }
