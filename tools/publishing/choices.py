@@ -31,12 +31,14 @@ def trials(published: Published) -> str:
             (row["objective"] if pd.isna(row["normalization"]) else _objective(row)) + OPTIMIZER[row["optimizer"]],
             f"{row['weight']:g}",
             f"{row['peak']:g}",
+            f"{row['warm_up']:g}",
             number(row["error"]),
             f"{number(100 * (row['even'] - row['last_loss']) / (row['even'] - row['apart']), 0)} %",
         )
         for _, row in found.iterrows()
     ]
-    header = ("dimensions", "objective", "weight", "peak", "error of 10 nearest neighbours (%)", "from even to apart")
+    error = "error of 10 nearest neighbours (%)"
+    header = ("dimensions", "objective", "weight", "peak", "warm-up", error, "from even to apart")
     return markdown(header, [(*row[:-1], row[-1].replace("– %", "–")) for row in rows])
 
 
