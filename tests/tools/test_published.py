@@ -5,6 +5,7 @@ import math
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import yaml
 from configurations import ROOT, configured, read
@@ -341,6 +342,15 @@ def test_the_gap_to_cross_entropy_is_half_of_what_outputs_of_unit_length_leave()
     assert gap / before == pytest.approx(0.5, abs=0.05) and before > 4
     paper = rows["label_variation"]["paper_clean_error"] - rows["cross_entropy"]["paper_clean_error"]
     assert gap / paper == pytest.approx(4, abs=0.5)
+
+
+@if_published
+def test_label_variation_separates_classes_in_the_plane_nearly_as_well_as_cross_entropy():
+    errors = pd.read_csv(RUN.folder / "embedding/figureA1/errors.csv").set_index(["method", "epoch"])["error"]
+    assert set(errors.index.get_level_values("epoch")) == {0, 1, 4, 8, 16, 32}
+    gap = errors["label_variation", 32] - errors["cross_entropy", 32]
+    assert 0 < gap < 1
+    assert all(errors[method, 0] > 80 and errors[method, 32] < 15 for method in ("label_variation", "cross_entropy"))
 
 
 @if_published
