@@ -1,5 +1,6 @@
 """Losses and errors by epoch, and the label variation of every layer during training (Section 4.3)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -24,6 +25,7 @@ PANELS = {
 NOT_DRAWN = {"method", "seed", "epoch", "learning_rate", "loss", "seconds"}
 #: columns of the label variation of layers, and their titles
 SCALES = {"label_variation": "σ, p = 2", "share": "share of weights\nbetween classes"}
+MOST_PANELS = 4  # beside one another
 MOST_EPOCHS = 7  # largest number of epochs drawn as lines
 
 
@@ -58,8 +60,12 @@ def draw_training_curves(
     }  # terms of your own losses and defences
     panels = {name: look for name, look in (PANELS | own | PANELS | of_levels).items() if name in histories}
     columns = [name for name in panels if histories[name].notna().any()]
-    figure, axes = plt.subplots(1, len(columns), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
-    for axis, name in zip(axes[0], columns, strict=True):
+    rows = math.ceil(len(columns) / MOST_PANELS)
+    across = math.ceil(len(columns) / rows)
+    figure, axes = plt.subplots(rows, across, figsize=(PAGE_WIDTH, 1.1 + 1.8 * rows), squeeze=False)
+    for axis in axes.flat[len(columns) :]:
+        axis.remove()
+    for axis, name in zip(axes.flat, columns, strict=False):
         heading, logarithmic = panels[name]
         for method, frame in by_method(histories[histories[name].notna()], methods):
             draw_line(axis, frame, "epoch", name, **look_of(methods, method))
@@ -70,7 +76,7 @@ def draw_training_curves(
         elif (histories[name].dropna() >= 0).all():
             axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.set(xlabel="epoch", title=heading)
+        axis.set(xlabel="epoch", title=as_text(heading, 84 // across))
     looks = [look_of(methods, method) for method in methods if method in set(histories["method"])]
     figure.legend(
         handles=[Line2D([], [], markersize=4, linewidth=1.2, **look) for look in looks],
@@ -87,7 +93,7 @@ def _apart(histories: pd.DataFrame, levels: Mapping[str, Levels]) -> tuple[pd.Da
     """Return histories in which each loss with reference levels is a column of its own, and the levels by its name."""
     parts, named = histories.copy(), {}
     for method, one in levels.items():
-        name = as_text(f"loss of {method}", width=26)  # unlike the name of any other column
+        name = f"loss of {method}"  # unlike the name of any other column
         own = parts["method"] == method
         parts[name] = parts["embedding"].where(own)
         parts.loc[own, "embedding"] = np.nan
@@ -97,6 +103,7 @@ def _apart(histories: pd.DataFrame, levels: Mapping[str, Levels]) -> tuple[pd.Da
 
 def _draw_levels(axis: Axes, levels: Levels) -> None:
     """Draw the two levels as lines across an axis, each with its name at the right end."""
+    axis.margins(y=0.12)  # room for the name of the upper one
     for value, name, style in ((levels.even, "spread evenly", "--"), (levels.apart, "classes apart", ":")):
         axis.axhline(value, color="0.35", linewidth=0.9, linestyle=style)
         axis.annotate(

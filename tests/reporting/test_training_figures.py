@@ -162,7 +162,7 @@ def test_a_loss_with_reference_levels_has_a_panel_of_its_own():
     levels = {"GKD": Levels(even=-1.0, apart=-2.0)}
     figure = draw_training_curves(histories, METHODS, levels=levels)
     panels = {axis.get_title(): axis for axis in figure.axes}
-    assert list(panels) == ["error on training images (%)", "cross-entropy", "loss of embeddings", "loss of GKD"]
+    assert list(panels) == ["error on training\nimages (%)", "cross-entropy", "loss of embeddings", "loss of GKD"]
     own = panels["loss of GKD"]
     assert [line.get_label() for line in panels["loss of embeddings"].lines if line.get_label()[0] != "_"] == ["RKD-D"]
     # the curve and the two levels, all inside the axis
@@ -185,7 +185,20 @@ def test_a_method_may_be_called_like_a_column(label):
         ]
     )
     figure = draw_training_curves(histories, ["Baseline", label, "RKD-D"], levels={label: Levels(0.5, 0.1)})
-    titles = [axis.get_title() for axis in figure.axes]
+    titles = [axis.get_title().replace("\n", " ") for axis in figure.axes]
     assert titles == ["error on training images (%)", "cross-entropy", "loss of embeddings", f"loss of {label}"]
     assert [0.4, 0.3] in [list(line.get_ydata()) for line in figure.axes[3].lines]
     assert [50, 40] in [list(line.get_ydata()) for line in figure.axes[0].lines]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 9])
+def test_titles_of_many_panels_are_legible(check_legible, count):
+    labels = [f"Label variation, setting number {place}" for place in range(count)]
+    histories = pd.concat(
+        [history("Baseline", 0, train_error=[50, 40], task=[2.0, 1.0])]
+        + [history(label, 0, embedding=[-1.1, -1.4]) for label in labels]
+    )
+    levels = dict.fromkeys(labels, Levels(even=-1.0, apart=-2.0))
+    figure = draw_training_curves(histories, ["Baseline", *labels], levels=levels)
+    assert len(figure.axes) == count + 2
+    check_legible(figure)

@@ -344,6 +344,15 @@ def test_the_gap_to_cross_entropy_is_half_of_what_outputs_of_unit_length_leave()
     assert gap / paper == pytest.approx(4, abs=0.5)
 
 
+@if_table("table2")
+def test_attraction_errs_more_in_each_seed():
+    errors = RUN.rows("embedding", "evaluation").query("classifier == 'nearest_neighbours'")
+    corrupted = RUN.rows("embedding", "corruptions").query("classifier == 'nearest_neighbours'")
+    for found in (errors, corrupted):
+        mean = found.groupby(["method", "seed"])["error"].mean()
+        assert all(mean["label_variation_attraction", seed] > mean["label_variation", seed] for seed in (0, 1))
+
+
 @if_published
 def test_label_variation_separates_classes_in_the_plane_nearly_as_well_as_cross_entropy():
     errors = pd.read_csv(RUN.folder / "embedding/figureA1/errors.csv").set_index(["method", "epoch"])["error"]
@@ -408,7 +417,7 @@ def test_every_published_network_s_device_is_found():
     assert {network_of(rule, job) for rule, job in zip(trained["rule"], trained["job"], strict=True)} == set(
         trained_devices(RUN)
     )
-    assert len(trained) == 41
+    assert len(trained) == 43
 
 
 def claim(text):
